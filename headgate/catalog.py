@@ -1,0 +1,23 @@
+"""The registry: what can be named in a configuration by `type`, and the class behind each name.
+
+Law: plain dictionaries, no import side effects, no scanning. To add a kind, write its settings and class on floor 1
+or 2 and add one line here; the contract suites iterate over these tables, so an entry without tests is impossible.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from headgate.policy.balance.round_robin import RoundRobin, RoundRobinSettings
+
+
+class Entry(NamedTuple):
+    """Settings class (with a literal `type`) and the class that is built from it."""
+
+    settings: type
+    build: Any
+
+
+BALANCERS: dict[str, Entry] = {
+    "round_robin": Entry(RoundRobinSettings, RoundRobin),
+}

@@ -1,0 +1,248 @@
+"""What an operator may write: the whole configuration, as settings classes.
+
+Law: standard library only (a worker receives these objects); defaults, bounds and help stand on the field, and the
+JSON Schema and docs/configuration.md are generated from them.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from headgate.catalog import BALANCERS
+from headgate.core.settings import Bytes, OneOrMany, Seconds, Short, Tagged, setting, settings
+from headgate.policy.match import Match
+from headgate.policy.retry import RetrySettings
+from headgate.policy.rewrite import HeaderEdits, Mirror, QueryEdits, RedirectSetting, Respond, Rewrite
+from headgate.policy.split import Destination, Sticky
+from headgate.wire.settings import Compression, Forwarding, HttpLimits, PoolLimits, RequestId, Timeouts
+
+BalancerSetting = Annotated[Any, Tagged({name: entry.settings for name, entry in BALANCERS.items()})]
+
+
+@settings
+class Certificate:
+    """One certificate with its key, as PEM files."""
+
+    cert: str = setting(help="PEM file with the certificate and its chain.")
+    key: str = setting(help="PEM file with the private key.")
+    hosts: Annotated[list[str], OneOrMany()] = setting(
+        default=list, help="Names it is shown for; by default the names inside the certificate."
+    )
+
+
+@settings
+class ListenTls:
+    """TLS of a listener. cert and key are the short form of one certificate."""
+
+    cert: str | None = setting(default=None, help="PEM file with the certificate and its chain.")
+    key: str | None = setting(default=None, help="PEM file with the private key.")
+    certificates: list[Certificate] = setting(default=list, help="Several, chosen by SNI; the first is the default.")
+    client_ca: str | None = setting(default=None, help="PEM file of authorities; clients must then show a certificate.")
+    min_version: Literal["1.2", "1.3"] = setting(default="1.2", help="Lowest TLS version.")
+    strict_sni: bool = setting(default=False, help="Refuse handshakes for names that no certificate has.")
+    handshake_timeout: Seconds = setting(default=10.0, help="Seconds for the handshake.", gt=0, le=3600)
+
+
+@settings
+class Listen:
+    """One address that clients connect to. A bare string is the address."""
+
+    address: str = setting(help="HOST:PORT, [IPv6]:PORT, or unix:/path/to/socket.")
+    tls: ListenTls | None = setting(default=None, help="Speak TLS here.")
+    proxy_protocol: Annotated[list[str], OneOrMany()] = setting(
+        default=list,
+        help="CIDRs of load balancers that send the PROXY protocol (v1 or v2); from them it is required.",
+    )
+
+
+@settings
+class Admin:
+    """The admin listener: metrics, health, reload."""
+
+    address: str = setting(default="127.0.0.1:8081", help="HOST:PORT or unix:/path; loopback by default.")
+    token: str = setting(default="", help="Bearer token for everything that changes something.")
+    expose: list[Literal["/health", "/ready"]] = setting(
+        default=lambda: ["/health", "/ready"], help="Own endpoints that the public listeners answer too."
+    )
+
+
+@settings
+class Shutdown:
+    """How the gateway stops."""
+
+    grace: Seconds = setting(default=0.0, help="Seconds to go on accepting after readiness went off.", ge=0, le=3600)
+    timeout: Seconds = setting(default=30.0, help="Seconds for requests in flight to finish.", ge=0, le=3600)
+
+
+@settings
+class ErrorAnswer:
+    """How one kind of error is answered."""
+
+    status: int | None = setting(default=None, help="Status code in place of the default one.", ge=400, le=599)
+    title: str | None = setting(default=None, help="Text for {title}.")
+    message: str | None = setting(default=None, help="Text for {message}.")
+    type: str | None = setting(default=None, help="Text for {type}.")
+    body: Any = setting(default=None, help="Body template in place of the default one.")
+
+
+@settings
+class Errors:
+    """The shape of the answers the gateway itself gives. Default: RFC 9457 problem details.
+
+    Placeholders: {status} {title} {message} {type} {reason} {request_id} {correlation_id} {timestamp} {timestamp_epoch}
+    {retry_after} {path} {method} {service} {route}. A key whose value is absent vanishes.
+    """
+
+    content_type: str = setting(default="application/problem+json", help="Content-Type of the body.")
+    body: Any = setting(default=None, help="Template of the body: any nesting of mappings and lists of placeholders.")
+    reasons: dict[str, ErrorAnswer] = setting(
+        default=dict, help="Overrides by reason, such as route_not_found or no_endpoint."
+    )
+    origins: dict[Literal["client", "gateway", "upstream"], ErrorAnswer] = setting(
+        default=dict, help="Overrides by the side at fault; a reason's own override wins."
+    )
+
+
+@settings
+class AccessLog:
+    """One line for each request."""
+
+    enabled: bool = setting(default=True, help="Write it.")
+    path: str = setting(default="stdout", help="stdout, stderr or a file (appended; SIGUSR1 reopens it).")
+    format: Literal["auto", "json", "console"] = setting(
+        default="auto", help="auto: readable on a terminal, JSON elsewhere."
+    )
+
+
+@settings
+class Telemetry:
+    """What the gateway says of itself."""
+
+    access_log: AccessLog = setting(default=AccessLog, help="One line for each request.")
+
+
+@settings
+class EndpointSetting:
+    """One address of a service. A bare string is the url."""
+
+    url: str = setting(help="http://HOST:PORT, https://HOST:PORT or unix:/path; a path in it is put before requests'.")
+    weight: int = setting(default=1, help="Share relative to the service's other endpoints.", ge=0, le=1_000_000)
+
+
+@settings
+class UpstreamTls:
+    """TLS towards a service's https endpoints."""
+
+    verify: bool = setting(default=True, help="Check the certificate and its name.")
+    ca: str | None = setting(default=None, help="PEM file of authorities in place of the system's.")
+    cert: str | None = setting(default=None, help="PEM file of our client certificate.")
+    key: str | None = setting(default=None, help="PEM file of its key.")
+    server_name: str | None = setting(
+        default=None, help="Name to ask for (SNI) and to check; by default the endpoint's host."
+    )
+
+
+@settings
+class Health:
+    """Active health check of a service's endpoints. A bare string is the path."""
+
+    path: str = setting(default="/health", help="Path that answers 2xx when the endpoint is well.")
+    interval: Seconds = setting(default=30.0, help="Seconds between checks.", gt=0, le=86400)
+
+
+@settings
+class CircuitBreaker:
+    """When calls to a service are refused at once."""
+
+    enabled: bool = setting(default=True, help="Use it.")
+    threshold: int = setting(
+        default=5, help="Failures that open it.", ge=1, le=1_000_000, aliases=("failure_threshold",)
+    )
+    success_threshold: int = setting(default=1, help="Successes that close it again.", ge=1, le=1_000_000)
+    timeout: Seconds = setting(default=30.0, help="Seconds it stays open.", gt=0, le=86400)
+    window_size: int | None = setting(default=None, help="Count failures among the last N calls.", ge=1, le=1_000_000)
+
+
+@settings
+class ServiceRateLimit:
+    """One limit of the service, all callers together."""
+
+    enabled: bool = setting(default=True, help="Use it.")
+    requests: int = setting(default=100, help="Requests in each window.", ge=1, le=1_000_000_000)
+    window: Seconds = setting(default=60.0, help="Seconds of the window.", gt=0, le=86400 * 366)
+
+
+@settings
+class Route:
+    """Which requests go where, and what is done to them on the way."""
+
+    name: str = setting(help="Name in logs, metrics and errors.", min_length=1, max_length=200)
+    match: Match = setting(default=Match, help="What a request must be.")
+    destinations: list[Destination] = setting(default=list, help="Services and their shares; absent: the own service.")
+    sticky: Sticky | None = setting(default=None, help="Keep a caller with one destination.")
+    rewrite: Rewrite | None = setting(default=None, help="Change the path on the way.")
+    headers: HeaderEdits | None = setting(default=None, help="Edit header fields on the way.")
+    query: QueryEdits | None = setting(default=None, help="Edit the query on the way.")
+    redirect: RedirectSetting = setting(default=None, help="Answer with a redirect instead.")
+    respond: Respond | None = setting(default=None, help="Answer with a fixed response instead.")
+    mirror: Mirror | None = setting(default=None, help="Send copies to another service.")
+    timeout: Timeouts | None = setting(default=None, help="How long the upstream may take.")
+    retry: RetrySettings | None = setting(default=None, help="When a request is tried again.")
+    max_body: Bytes | None = setting(default=None, help="Bytes of the request body; more is 413.", ge=0)
+    compression: Compression | None = setting(default=None, help="Compress responses.")
+    upgrade: Annotated[list[str], OneOrMany()] = setting(
+        default=lambda: ["websocket"], help="Protocols a client may switch to."
+    )
+
+
+@settings
+class Service:
+    """One upstream: its endpoints and how they are treated."""
+
+    name: str = setting(help="Name that destinations refer to.", min_length=1, max_length=200)
+    url: str | None = setting(default=None, help="Short form of one endpoint.")
+    endpoints: list[Annotated[EndpointSetting, Short("url")]] = setting(default=list, help="Where it runs.")
+    balancer: BalancerSetting = setting(default=None, help="How an endpoint is chosen; round_robin by default.")
+    pool: PoolLimits = setting(default=PoolLimits, help="Connections to each endpoint.")
+    tls: UpstreamTls = setting(default=UpstreamTls, help="TLS towards https endpoints.")
+    health: Annotated[Health | None, Short("path")] = setting(default=None, help="Active health check.")
+    health_path: str | None = setting(default=None, help="Short form of health: {path}.")
+    circuit_breaker: CircuitBreaker | None = setting(default=None, help="When calls are refused at once.")
+    rate_limit: ServiceRateLimit | None = setting(default=None, help="One limit of the service, all callers together.")
+    headers: HeaderEdits | None = setting(default=None, help="Header edits of routes that have none.")
+    timeout: Timeouts | None = setting(default=None, help="Timeouts of routes that have none.")
+    retry: RetrySettings | None = setting(default=None, help="Retries of routes that have none.")
+    max_body: Bytes | None = setting(default=None, help="Body limit of routes that have none.", ge=0)
+    compression: Compression | None = setting(default=None, help="Compression of routes that have none.")
+    routes: list[Route] = setting(default=list, help="Which requests it gets.")
+
+
+@settings
+class Config:
+    """The whole configuration."""
+
+    listen: list[Annotated[Listen, Short("address")]] = setting(
+        default=lambda: [Listen(address="0.0.0.0:8080")], help="Addresses that clients connect to."
+    )
+    admin: Admin = setting(default=Admin, help="The admin listener.")
+    workers: int | Literal["auto"] = setting(
+        default="auto",
+        help="Worker processes; auto: as many as the CPU quota and affinity allow.",
+        union_mode="left_to_right",
+    )
+    shutdown: Shutdown = setting(default=Shutdown, help="How the gateway stops.")
+    http: HttpLimits = setting(default=HttpLimits, help="What a client may send, and how slowly.")
+    forwarding: Forwarding = setting(default=Forwarding, help="Client addresses and X-Forwarded-*.")
+    request_id: RequestId = setting(default=RequestId, help="The id of a request.")
+    errors: Errors = setting(default=Errors, help="The shape of the gateway's own answers.")
+    telemetry: Telemetry = setting(default=Telemetry, help="Logs and metrics.")
+    route_order: Literal["specific", "file"] = setting(
+        default="specific",
+        help="Which of several matching routes wins: the most specific one, or the first in the file.",
+    )
+    headers: HeaderEdits | None = setting(default=None, help="Header edits of services and routes that have none.")
+    timeout: Timeouts = setting(default=Timeouts, help="Timeouts of services and routes that have none.")
+    retry: RetrySettings = setting(default=RetrySettings, help="Retries of services and routes that have none.")
+    max_body: Bytes = setting(default=10 * 1024 * 1024, help="Body limit of services and routes that have none.", ge=0)
+    compression: Compression | None = setting(default=None, help="Compression of services and routes that have none.")
+    services: list[Service] = setting(default=list, help="The upstreams.")

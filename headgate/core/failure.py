@@ -1,0 +1,83 @@
+"""What went wrong, on which side, and whether a byte had reached the upstream.
+
+Law: one table turns a reason into a status (`REASONS`; configuration may override a row), and `sent` alone
+decides whether another try is safe for a request that is not idempotent (RFC 9110 section 9.2.2).
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+Side = Literal["client", "gateway", "upstream"]
+
+
+class Reason(NamedTuple):
+    """One row: whose fault, which status by default, its title, and a sentence for the caller."""
+
+    side: Side
+    status: int
+    title: str
+    message: str
+
+
+REASONS: dict[str, Reason] = {
+    # The client's side: the message says what to change, never what it said (nothing is echoed).
+    "bad_request": Reason("client", 400, "Bad Request", "The request could not be understood."),
+    "bad_host": Reason("client", 400, "Bad Request", "The Host of the request is missing, repeated or malformed."),
+    "bad_path": Reason("client", 400, "Bad Request", "The path of the request is malformed or ambiguous."),
+    "route_not_found": Reason("client", 404, "Not Found", "No route matches this request."),
+    "method_not_allowed": Reason("client", 405, "Method Not Allowed", "This path does not answer that method."),
+    "request_timeout": Reason("client", 408, "Request Timeout", "The request did not arrive in time."),
+    "payload_too_large": Reason("client", 413, "Content Too Large", "The request body is larger than allowed here."),
+    "uri_too_long": Reason("client", 414, "URI Too Long", "The request target is longer than allowed."),
+    "expectation_failed": Reason("client", 417, "Expectation Failed", "Only 100-continue is understood in Expect."),
+    "headers_too_large": Reason(
+        "client",
+        431,
+        "Request Header Fields Too Large",
+        "The request has too many or too large header fields.",
+    ),
+    "client_closed": Reason("client", 499, "Client Closed Request", "The client went away before the answer."),
+    "coding_not_implemented": Reason("client", 501, "Not Implemented", "That transfer coding is not supported."),
+    "version_not_supported": Reason(
+        "client", 505, "HTTP Version Not Supported", "Only HTTP/1.0 and HTTP/1.1 are spoken here."
+    ),
+    # The gateway's own side.
+    "internal": Reason("gateway", 500, "Internal Server Error", "An unexpected error occurred."),
+    "no_endpoint": Reason("gateway", 503, "Service Unavailable", "No endpoint of the service is available."),
+    "overloaded": Reason("gateway", 503, "Service Unavailable", "The gateway is at its limit; try again shortly."),
+    "draining": Reason("gateway", 503, "Service Unavailable", "The gateway is shutting down; try again."),
+    # The upstream's side.
+    "connect_refused": Reason("upstream", 502, "Bad Gateway", "The service could not be reached."),
+    "connect_timeout": Reason("upstream", 504, "Gateway Timeout", "The service did not accept a connection in time."),
+    "dns": Reason("upstream", 502, "Bad Gateway", "The service's address could not be resolved."),
+    "tls": Reason("upstream", 502, "Bad Gateway", "No trusted connection to the service could be made."),
+    "upstream_reset": Reason("upstream", 502, "Bad Gateway", "The service closed the connection before answering."),
+    "upstream_protocol": Reason("upstream", 502, "Bad Gateway", "The service sent an invalid answer."),
+    "response_timeout": Reason("upstream", 504, "Gateway Timeout", "The service did not answer in time."),
+    "idle_timeout": Reason("upstream", 504, "Gateway Timeout", "The service stopped sending."),
+    "total_timeout": Reason("upstream", 504, "Gateway Timeout", "The request took longer than allowed."),
+}
+
+
+class Failure(Exception):
+    """A request that cannot go on as asked. `reason` is a key of REASONS; `detail` is for the log only.
+
+    `sent`: at least one byte of the request had been handed to the upstream's socket.
+    `reused`: it was sent on a connection that had already served a request, so the upstream may have closed it idle.
+    """
+
+    def __init__(self, reason: str, detail: str = "", *, sent: bool = False, reused: bool = False) -> None:
+        super().__init__(reason, detail)
+        self.reason = reason
+        self.detail = detail
+        self.sent = sent
+        self.reused = reused
+
+    @property
+    def side(self) -> Side:
+        """Tell whose fault it was."""
+        return REASONS[self.reason].side
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.detail}" if self.detail else self.reason

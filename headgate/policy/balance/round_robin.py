@@ -1,0 +1,68 @@
+"""Smooth weighted round robin: in turn, in proportion to weight, never in bursts.
+
+Source: the algorithm of nginx (ngx_http_upstream_round_robin.c, "smooth weighted round-robin balancing").
+With equal weights it is plain round robin. Law: a pick is O(1) on the common path, an index into a turn order
+computed when the set of candidates changes; an order that would exceed MAX_TURNS is thinned in proportion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import gcd
+from typing import Literal
+
+from headgate.core.endpoint import Endpoint
+from headgate.core.settings import setting, settings
+
+MAX_TURNS = 10_000
+
+
+@settings
+class RoundRobinSettings:
+    """Endpoints take turns, in proportion to their weight."""
+
+    type: Literal["round_robin"] = setting(
+        default="round_robin", help="Endpoints take turns, in proportion to their weight."
+    )
+
+
+class RoundRobin:
+    """Pick endpoints in turn. `start` (any integer) sets the first one, so that workers do not march in step."""
+
+    __slots__ = ("_candidates", "_next", "_order")
+
+    def __init__(self, settings: RoundRobinSettings, start: int = 0) -> None:
+        self._candidates: Sequence[Endpoint] = ()
+        self._order: list[Endpoint] = []
+        self._next = start
+
+    def pick(self, candidates: Sequence[Endpoint], now: float) -> Endpoint | None:
+        """Choose one of `candidates` (the same object while the set is unchanged), or None when none has weight."""
+        if candidates is not self._candidates:
+            self._candidates = candidates
+            self._order = turn_order(candidates)
+        if not self._order:
+            return None
+        self._next = turn = (self._next + 1) % len(self._order)
+        return self._order[turn]
+
+
+def turn_order(candidates: Sequence[Endpoint]) -> list[Endpoint]:
+    """List one full cycle of turns."""
+    weighted = [(endpoint, endpoint.weight) for endpoint in candidates if endpoint.weight > 0]
+    if not weighted:
+        return []
+    divisor = gcd(*(weight for _, weight in weighted))
+    weights = [weight // divisor for _, weight in weighted]
+    if sum(weights) > MAX_TURNS:
+        scale = MAX_TURNS / sum(weights)
+        weights = [max(1, round(weight * scale)) for weight in weights]
+    total = sum(weights)
+    credit = [0] * len(weights)
+    order = []
+    for _ in range(total):
+        credit = [have + earns for have, earns in zip(credit, weights, strict=True)]
+        best = max(range(len(credit)), key=credit.__getitem__)
+        credit[best] -= total
+        order.append(weighted[best][0])
+    return order
