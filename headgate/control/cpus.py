@@ -1,9 +1,9 @@
-"""How many workers `auto` means: the CPU time this container may use, and no more than the CPUs it may run on.
+"""How many workers `auto` means: the CPU time this container may use, on the CPUs this process may run on.
 
-Facts: a cgroup limits CPU by a quota per period, in version 2 as one line `max 100000` or `150000 100000` in
-`cpu.max`, in version 1 as `cpu.cfs_quota_us` (-1 = none) and `cpu.cfs_period_us`. Every ancestor limits too, so
-the smallest on the way up counts. A container without a cgroup namespace sees the path of the host in
-/proc/self/cgroup, while only the subtree from the `root` column of /proc/self/mountinfo is mounted.
+Facts: a cgroup limits CPU by a quota per period, in version 2 as one line `max 100000` or `150000 100000`
+in `cpu.max`, in version 1 as `cpu.cfs_quota_us` (-1 = none) and `cpu.cfs_period_us`. Every ancestor limits
+too, so the smallest on the way up counts. A container without a cgroup namespace sees the path of the host
+in /proc/self/cgroup, while only the subtree from the `root` column of /proc/self/mountinfo is mounted.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def _cgroups(root: Path) -> Iterator[tuple[Path, Path, Callable[[Path], float | 
 
 
 def _below(path: str, mounted: str) -> str:
-    """Return `path` relative to the mounted subtree; a path outside of it means the top of what is mounted."""
+    """Return `path` relative to the mounted subtree; a path outside of it means its top."""
     if mounted == "/":
         return "" if ".." in path.split("/") else path.lstrip("/")
     return path[len(mounted) :].lstrip("/") if f"{path}/".startswith(f"{mounted}/") else ""

@@ -1,0 +1,81 @@
+"""How the processes talk.
+
+*Link*: master <-> child, a pair of SOCK_SEQPACKET sockets made before the fork. One packet is one JSON object,
+and file descriptors may ride on it (SCM_RIGHTS), so a message is never split and never loses its sockets.
+
+*Frames*: control <-> worker over a Unix stream socket, a 4-byte length and a body. Control sends pickles, workers
+send JSON. Law: nobody unpickles what a worker said; workers are the processes that strangers talk to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import struct
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+_PACKET = 128 * 1024
+_DESCRIPTORS = 64
+_LENGTH = struct.Struct("!I")
+# A plan of 10,000 routes is a few megabytes; the cap only stops a broken peer from asking for all memory.
+_LONGEST_FRAME = 512 * 1024 * 1024
+
+
+class Link:
+    """One end of the pair between the master and a child. Never blocks."""
+
+    __slots__ = ("_socket",)
+
+    def __init__(self, end: socket.socket) -> None:
+        end.setblocking(False)
+        self._socket = end
+
+    @classmethod
+    def pair(cls) -> tuple[Link, Link]:
+        """Make both ends."""
+        one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        return cls(one), cls(other)
+
+    def fileno(self) -> int:
+        """Return the descriptor, for a selector or an event loop."""
+        return self._socket.fileno()
+
+    def send(self, message: Mapping[str, Any], sockets: Iterable[socket.socket] = ()) -> bool:
+        """Send one message with `sockets` on it; False when the other side is gone or does not read."""
+        packet = json.dumps(message).encode()
+        try:
+            socket.send_fds(self._socket, [packet], [each.fileno() for each in sockets])
+        except (BlockingIOError, BrokenPipeError, ConnectionResetError):
+            return False
+        return True
+
+    def receive(self) -> tuple[dict[str, Any], list[socket.socket]] | None:
+        """Return the next message with its sockets, or None at the end. Raises BlockingIOError when none waits."""
+        try:
+            packet, descriptors, _, _ = socket.recv_fds(self._socket, _PACKET, _DESCRIPTORS)
+        except ConnectionResetError:
+            return None
+        sockets = [socket.socket(fileno=each) for each in descriptors]
+        for each in sockets:
+            each.set_inheritable(False)
+        return (json.loads(packet), sockets) if packet else None
+
+    def close(self) -> None:
+        """Close this end; the other side reads the end of the link."""
+        self._socket.close()
+
+
+async def read_frame(reader: asyncio.StreamReader) -> bytes:
+    """Return the body of the next frame. Raises asyncio.IncompleteReadError at the end of the stream."""
+    (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
+    if length > _LONGEST_FRAME:
+        raise ConnectionError(f"a frame of {length} bytes is too long")
+    return await reader.readexactly(length)
+
+
+def write_frame(writer: asyncio.StreamWriter, body: bytes) -> None:
+    """Queue one frame."""
+    writer.write(_LENGTH.pack(len(body)))
+    writer.write(body)

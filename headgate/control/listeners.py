@@ -1,0 +1,175 @@
+"""The listening sockets of the gateway, opened by the master alone.
+
+A TCP address gets one SO_REUSEPORT socket per worker slot. The master keeps every one of them open, so what waits
+in the accept queue of a worker that died is served by its successor. A Unix socket has no such thing as
+SO_REUSEPORT: all workers share one.
+
+Doubt: SO_REUSEPORT also lets a second gateway of the same user bind the same port without an error, and the kernel
+would deal clients to both. So a plain bind is tried first; it fails when anybody else has the port.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import stat
+from collections.abc import Container
+from pathlib import Path
+
+# The kernel cuts it to net.core.somaxconn, 4096 on current systems.
+BACKLOG = 4096
+
+
+class ListenError(Exception):
+    """An address that cannot be listened on; the text is a sentence for people."""
+
+
+class Listener:
+    """One address, as it is written in the configuration, and its sockets."""
+
+    __slots__ = ("_path", "_sockets", "address", "bound")
+
+    def __init__(self, address: str, sockets: list[list[socket.socket]], path: Path | None = None) -> None:
+        self.address = address
+        self._sockets = sockets
+        self._path = path
+        self.bound = [_name(each) for each in sockets[0]]
+
+    @property
+    def ports(self) -> set[int]:
+        """Return the TCP ports it listens on."""
+        return {each.getsockname()[1] for each in self._sockets[0]} if self._path is None else set()
+
+    def of_slot(self, slot: int) -> list[socket.socket]:
+        """Return the sockets of one worker slot."""
+        return self._sockets[slot % len(self._sockets)]
+
+    def close(self, *, unlink: bool = True) -> None:
+        """Close this process's copies; copies in workers live on. `unlink` also removes a Unix socket's file."""
+        if self._path is not None and unlink:
+            self._path.unlink(missing_ok=True)
+        for sockets in self._sockets:
+            for each in sockets:
+                each.close()
+
+
+def open_listener(address: str, slots: int, own_ports: Container[int] = ()) -> Listener:
+    """Listen on HOST:PORT, [IPv6]:PORT or unix:/path for `slots` workers. Raises ListenError.
+
+    `own_ports` are those this gateway listens on already under other addresses.
+    """
+    if address.startswith("unix:"):
+        path = Path(address.removeprefix("unix:"))
+        return Listener(address, [[_open_unix(address, path)]], path)
+    host, port = split_address(address)
+    opened: list[list[socket.socket]] = [[] for _ in range(slots)]
+    try:
+        for family, name in _resolve(address, host, port):
+            if name[1] not in own_ports:
+                _bind(address, family, name, shared=False).close()
+            for sockets in opened:
+                sockets.append(_bind(address, family, name, shared=True))
+                # Port 0: the first socket draws a free port, and all others join it there.
+                name = (name[0], sockets[-1].getsockname()[1], *name[2:])
+        for sockets in opened:
+            for each in sockets:
+                each.listen(BACKLOG)
+    except BaseException:
+        for sockets in opened:
+            for each in sockets:
+                each.close()
+        raise
+    return Listener(address, opened)
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Split HOST:PORT or [IPv6]:PORT. Raises ListenError."""
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise ListenError(
+            f"cannot listen on {address!r}: expected HOST:PORT, [IPv6]:PORT or unix:/path, for example 0.0.0.0:8080"
+        )
+    if host.startswith("[") and host.endswith("]"):
+        return host[1:-1], int(port)
+    if ":" in host:
+        raise ListenError(f"cannot listen on {address!r}: write an IPv6 address as [{host}]:{port}")
+    return host, int(port)
+
+
+def _resolve(address: str, host: str, port: int) -> list[tuple[int, tuple[str, int]]]:
+    try:
+        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (socket.gaierror, UnicodeError) as error:
+        raise ListenError(
+            f"cannot listen on {address}: the host name {host!r} is not known ({error}); "
+            "use an address of this machine, or 0.0.0.0 for all"
+        ) from None
+    return [(family, name) for family, _, _, _, name in found]  # type: ignore[misc]
+
+
+def _bind(address: str, family: int, name: tuple[str, int], *, shared: bool) -> socket.socket:
+    made = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        made.bind(name)
+    except OSError as error:
+        made.close()
+        raise ListenError(_explain(address, error)) from None
+    return made
+
+
+def _open_unix(address: str, path: Path) -> socket.socket:
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        _remove_stale(path)
+        made.bind(str(path))
+        made.listen(BACKLOG)
+    except OSError as error:
+        made.close()
+        raise ListenError(_explain(address, error)) from None
+    return made
+
+
+def _remove_stale(path: Path) -> None:
+    """Remove the file a killed gateway left behind; a socket that somebody answers on stays."""
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.settimeout(1.0)
+            try:
+                probe.connect(str(path))
+            except ConnectionRefusedError:
+                path.unlink()
+
+
+def _explain(address: str, error: OSError) -> str:
+    cannot = f"cannot listen on {address}"
+    match error.errno:
+        case errno.EADDRINUSE:
+            return f"{cannot}: address already in use; stop the program that has it, or choose another address"
+        case errno.EACCES | errno.EPERM:
+            return (
+                f"{cannot}: not allowed; TCP ports below 1024 need the CAP_NET_BIND_SERVICE capability, "
+                "a Unix socket a folder this user may write"
+            )
+        case errno.EADDRNOTAVAIL:
+            return f"{cannot}: this machine has no such address; use one of its own, or 0.0.0.0 for all"
+        case errno.EEXIST:
+            return f"{cannot}: a file that is not a socket has this name; remove it or choose another path"
+        case errno.ENOENT:
+            return f"{cannot}: the folder does not exist"
+    return f"{cannot}: {error.strerror or error}"
+
+
+def _name(listening: socket.socket) -> str:
+    name = listening.getsockname()
+    if isinstance(name, str):
+        return f"unix:{name}"
+    return f"[{name[0]}]:{name[1]}" if listening.family == socket.AF_INET6 else f"{name[0]}:{name[1]}"

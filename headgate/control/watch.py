@@ -1,0 +1,74 @@
+"""Which files changed, and whether they are whole yet.
+
+A file's fingerprint is (real path, mtime in ns, size, inode) of what its path leads to now. Polling with it needs
+no dependency and sees what inotify misses: network file systems, bind mounts, and the way Kubernetes replaces a
+ConfigMap, where only a symlink far up the path (`..data`) is swapped and the real path changes. A folder counts by
+its members.
+
+A change is reported when two polls in a row saw the same new state: an editor that truncates first and writes
+then, or a copy in progress, is waited for. No clock in here; who polls each second waits at least one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+Fingerprint = tuple[object, ...]
+
+
+class Watch:
+    """Files and folders, and the state in which they were last acted upon."""
+
+    __slots__ = ("_candidate", "_known")
+
+    def __init__(self, paths: Iterable[Path] = ()) -> None:
+        self._known: dict[Path, Fingerprint] = {}
+        self._candidate: dict[Path, Fingerprint] | None = None
+        self.follow(paths)
+
+    def follow(self, paths: Iterable[Path]) -> None:
+        """Watch `paths` from now on. What was watched already keeps its state: no change in between is lost."""
+        known = self._known
+        self._known = {path: known[path] if path in known else fingerprint(path) for path in paths}
+        self._candidate = None
+
+    def mark(self) -> None:
+        """Take the present state as acted upon; for a reload that somebody asked for."""
+        self._known = {path: fingerprint(path) for path in self._known}
+        self._candidate = None
+
+    def poll(self) -> list[Path]:
+        """Return the paths that changed since they were acted upon and are stable now; mostly none."""
+        now = {path: fingerprint(path) for path in self._known}
+        if now == self._known:
+            self._candidate = None
+            return []
+        if now != self._candidate:
+            self._candidate = now
+            return []
+        changed = [path for path in now if now[path] != self._known[path]]
+        self._known = now
+        self._candidate = None
+        return changed
+
+    def __repr__(self) -> str:
+        return f"<Watch {len(self._known)} paths{', settling' if self._candidate else ''}>"
+
+
+def fingerprint(path: Path) -> Fingerprint:
+    """Return what tells one state of a file or folder from another; a missing one has a fingerprint too."""
+    try:
+        real = path.resolve(strict=True)
+        if not real.is_dir():
+            return _of_file(real)
+        # Hidden members are swap files of editors, and the machinery of a ConfigMap that visible links lead to.
+        members = sorted(member for member in real.iterdir() if not member.name.startswith("."))
+        return real, *((member.name, *_of_file(member.resolve(strict=True))) for member in members)
+    except OSError as error:
+        return (error.errno,)
+
+
+def _of_file(real: Path) -> Fingerprint:
+    found = real.stat()
+    return real, found.st_mtime_ns, found.st_size, found.st_ino
