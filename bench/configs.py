@@ -1,0 +1,210 @@
+"""The configuration of every peer for one setting, as text. Pure: nothing here reads, writes or starts.
+
+The law of the file is fairness: the same upstream with keep-alive as good as the peer has it, one worker, no limit
+that a row would run into. The other peers log nothing; Headgate keeps its correlation id, forwarded headers,
+metrics and JSON log, because that is how it is run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """Files of a certificate and its key; `both` holds them one after the other, as HAProxy wants them."""
+
+    cert: Path
+    key: Path
+    both: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What a row asks of a peer: where to listen, whom to ask, and how many routes to hold."""
+
+    port: int
+    admin_port: int
+    upstream: int
+    folder: Path
+    certificate: Certificate | None = None
+    routes: int = 0
+    options: tuple[tuple[str, object], ...] = ()
+
+
+def route_path(number: int) -> str:
+    """Return a path that only route `number` matches."""
+    return f"/team-{number % 97}/service-{number}/items"
+
+
+def upstream_conf(port: int, folder: Path, answer: str, user: str) -> str:
+    """Return nginx as the upstream of every peer: the small answer for any path, files of `folder` under /files/."""
+    return f"""{_nginx_main(folder, "upstream", user)}
+http {{
+  access_log off; {_nginx_temporary(folder, "upstream")}
+  sendfile on; tcp_nopush on; open_file_cache max=16;
+  keepalive_requests 100000000; keepalive_timeout 3600s;
+  server {{
+    listen 127.0.0.1:{port} backlog=4096;
+    location / {{ default_type application/json; return 200 '{answer}'; }}
+    location /files/ {{ alias {folder}/files/; }}
+  }}
+}}
+"""
+
+
+def nginx_conf(setting: Setting, user: str) -> str:
+    """Return nginx as a bare gateway.
+
+    Buffers hold a whole 100 KB body and no temporary file is written: with the defaults nginx would write to disk
+    what the client has not taken yet, and lose for that.
+    """
+    tls = setting.certificate
+    listen = f"listen 127.0.0.1:{setting.port}{' ssl' if tls else ''} backlog=4096;"
+    # TLS 1.3 is not among the defaults of nginx before 1.23.4; the other peers speak it.
+    keys = f"ssl_certificate {tls.cert}; ssl_certificate_key {tls.key}; ssl_protocols TLSv1.2 TLSv1.3;" if tls else ""
+    return f"""{_nginx_main(setting.folder, "nginx", user)}
+http {{
+  access_log off; {_nginx_temporary(setting.folder, "nginx")}
+  keepalive_requests 100000000; keepalive_timeout 3600s;
+  client_max_body_size 0; proxy_request_buffering off; proxy_max_temp_file_size 0; proxy_buffers 16 8k;
+  upstream api {{
+    server 127.0.0.1:{setting.upstream}; keepalive 128; keepalive_requests 100000000; keepalive_timeout 3600s;
+  }}
+  server {{
+    {listen} {keys}
+    location / {{ proxy_pass http://api; proxy_http_version 1.1; proxy_set_header Connection ""; }}
+  }}
+}}
+"""
+
+
+def _nginx_main(folder: Path, name: str, user: str) -> str:
+    # Started by root, nginx would give its worker to a user who may not read the folder.
+    who = f"user {user}; " if user else ""
+    return f"""{who}worker_processes 1; daemon off; pid {folder}/{name}.pid; error_log {folder}/{name}.log;
+worker_rlimit_nofile 60000;
+events {{ worker_connections 25000; }}"""
+
+
+def _nginx_temporary(folder: Path, name: str) -> str:
+    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    return " ".join(f"{kind}_temp_path {folder}/{name}-{kind};" for kind in kinds)
+
+
+def haproxy_conf(setting: Setting) -> str:
+    """Return HAProxy as a bare gateway: one thread, no log, upstream connections shared by all clients."""
+    tls = setting.certificate
+    crypt = f" ssl crt {tls.both} alpn http/1.1" if tls else ""
+    return f"""global
+  nbthread 1
+  maxconn 4096
+defaults
+  mode http
+  option http-keep-alive
+  http-reuse always
+  timeout connect 5s
+  timeout client 600s
+  timeout server 600s
+frontend all
+  bind 127.0.0.1:{setting.port}{crypt} backlog 4096
+  default_backend api
+backend api
+  server one 127.0.0.1:{setting.upstream}
+"""
+
+
+def envoy_conf(setting: Setting) -> str:
+    """Return Envoy as a bare gateway with its defaults. JSON, which is YAML."""
+    manager: dict[str, object] = {
+        "@type": _envoy_type("filters.network.http_connection_manager", "HttpConnectionManager"),
+        "stat_prefix": "bench",
+        "http_filters": [
+            {
+                "name": "envoy.filters.http.router",
+                "typed_config": {"@type": _envoy_type("filters.http.router", "Router")},
+            }
+        ],
+        "route_config": {
+            "virtual_hosts": [
+                {
+                    "name": "all",
+                    "domains": ["*"],
+                    # The default ends a response after 15 s, which the gigabyte row needs longer for.
+                    "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "api", "timeout": "0s"}}],
+                }
+            ]
+        },
+    }
+    chain: dict[str, object] = {
+        "filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]
+    }
+    if setting.certificate:
+        chain["transport_socket"] = _envoy_tls(setting.certificate)
+    listener = {"name": "all", "address": _envoy_address(setting.port), "filter_chains": [chain]}
+    cluster = {
+        "name": "api",
+        "type": "STATIC",
+        "connect_timeout": "5s",
+        "load_assignment": {
+            "cluster_name": "api",
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _envoy_address(setting.upstream)}}]}],
+        },
+    }
+    return json.dumps({"static_resources": {"listeners": [listener], "clusters": [cluster]}}, indent=1)
+
+
+def _envoy_tls(tls: Certificate) -> dict[str, object]:
+    files = {"certificate_chain": {"filename": str(tls.cert)}, "private_key": {"filename": str(tls.key)}}
+    return {
+        "name": "envoy.transport_sockets.tls",
+        "typed_config": {
+            "@type": _envoy_type("transport_sockets.tls", "DownstreamTlsContext"),
+            "common_tls_context": {"alpn_protocols": ["http/1.1"], "tls_certificates": [files]},
+        },
+    }
+
+
+def _envoy_type(package: str, name: str) -> str:
+    return f"type.googleapis.com/envoy.extensions.{package}.v3.{name}"
+
+
+def _envoy_address(port: int) -> dict[str, object]:
+    return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+
+
+def headgate_conf(setting: Setting) -> str:
+    """Return Headgate's configuration, with its log on tmpfs. JSON, which is YAML."""
+    listener: dict[str, object] = {"address": f"127.0.0.1:{setting.port}"}
+    if setting.certificate:
+        listener["tls"] = {"cert": str(setting.certificate.cert), "key": str(setting.certificate.key)}
+    service = {
+        "name": "api",
+        "url": f"http://127.0.0.1:{setting.upstream}",
+        "routes": list(_headgate_routes(setting.routes)),
+    }
+    return json.dumps(
+        {
+            "listen": [listener],
+            "admin": {"address": f"127.0.0.1:{setting.admin_port}"},
+            "workers": 1,
+            "telemetry": {"access_log": {"path": str(setting.folder / "access.log")}},
+            "services": [service],
+            **dict(setting.options),
+        },
+        indent=1,
+    )
+
+
+def _headgate_routes(count: int) -> Iterable[dict[str, object]]:
+    if count == 0:
+        yield {"name": "all", "match": {"path": "/"}}
+    for number in range(count):
+        # A mixture, as a grown gateway has it: one in four is a template, the others are prefixes.
+        path: object = route_path(number)
+        if number % 4 == 0:
+            path = {"template": path.replace("/items", "/{what}") if isinstance(path, str) else path}
+        yield {"name": f"route-{number}", "match": {"path": path}}

@@ -1,0 +1,134 @@
+"""The load: wrk for requests, and a client of our own for whole TLS handshakes.
+
+wrk keeps the session of a TLS connection and resumes it on the next, and no option or OpenSSL setting of the client
+stops that in TLS 1.3; a resumed handshake costs a gateway a third of a whole one. So handshakes are counted with
+`bench.handshakes`, which resumes nothing. Its own cost does not matter: only the gateway's CPU is measured.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.stage import CannotRunError
+
+_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_SIZES = {"B": 1, "KB": 2**10, "MB": 2**20, "GB": 2**30, "TB": 2**40}
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What is asked of the gateway, and how: `script` is Lua for wrk, `handshakes` a new TLS connection a request."""
+
+    path: str = "/api/v1/things?page=2"
+    connections: int = 64
+    script: str = ""
+    tls: bool = False
+    handshakes: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a load did. Latencies in seconds by percentile; `failed` counts everything that was not a good answer."""
+
+    requests: int
+    seconds: float
+    read: int
+    failed: int
+    latency: dict[int, float]
+
+
+def parse_wrk(text: str) -> Result:
+    """Read what `wrk --latency` prints.
+
+    Raises ValueError when the summary is not there, as when wrk could not connect.
+    """
+    summary = re.search(r"(\d+) requests in ([\d.]+)(\w+), ([\d.]+)([KMGT]?B) read", text)
+    if summary is None:
+        raise ValueError(f"no summary in the output of wrk:\n{text}")
+    requests, seconds, unit, size, size_unit = summary.groups()
+    failed = 0
+    if errors := re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", text):
+        failed += sum(map(int, errors.groups()))
+    if refused := re.search(r"Non-2xx or 3xx responses: (\d+)", text):
+        failed += int(refused[1])
+    latency = {
+        int(percent): float(value) * _UNITS[unit_of]
+        for percent, value, unit_of in re.findall(r"^\s+(\d+)%\s+([\d.]+)(us|ms|s|m|h)\s*$", text, re.MULTILINE)
+    }
+    read = round(float(size) * _SIZES[size_unit])
+    return Result(int(requests), float(seconds) * _UNITS[unit], read, failed, latency)
+
+
+def need_wrk() -> str:
+    """Return the version of wrk; raises CannotRunError, with how to install it, when it is missing."""
+    path = shutil.which("wrk")
+    if path is None:
+        raise CannotRunError("wrk is missing: apt-get install wrk")
+    text = subprocess.run([path, "-v"], capture_output=True, text=True, check=False).stdout
+    found = re.search(r"^wrk (\S+)", text)
+    return found[1] if found else "?"
+
+
+def run(load: Load, port: int, core: int, seconds: float) -> Result:
+    """Put the load on 127.0.0.1:`port` for so many seconds, from `core`.
+
+    Raises CannotRunError when the generator itself failed.
+    """
+    pin = ["taskset", "-c", str(core)]
+    if load.handshakes:
+        arguments = [str(port), str(seconds), str(load.connections), load.path]
+        done = _run([*pin, sys.executable, "-m", "bench.handshakes", *arguments], seconds)
+        found = json.loads(done)
+        latency = {int(percent): value for percent, value in found["latency"].items()}
+        return Result(found["requests"], found["seconds"], found["read"], found["failed"], latency)
+    url = f"{'https' if load.tls else 'http'}://127.0.0.1:{port}{load.path}"
+    options = ["-t1", f"-c{load.connections}", f"-d{max(1, round(seconds))}s", "--latency", "--timeout", "10s"]
+    if load.script:
+        options += ["-s", load.script]
+    try:
+        return parse_wrk(_run([*pin, "wrk", *options, url], seconds))
+    except ValueError as error:
+        raise CannotRunError(str(error)) from error
+
+
+def _run(command: list[str], seconds: float) -> str:
+    root = Path(__file__).parent.parent
+    with subprocess.Popen(
+        command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as popen:
+        try:
+            out, err = popen.communicate(timeout=seconds + 30)
+        except BaseException:
+            popen.kill()
+            raise
+    if popen.returncode != 0:
+        raise CannotRunError(f"{' '.join(command)} ended with {popen.returncode}:\n{out}{err}")
+    return out
+
+
+def spread_script(paths: list[str]) -> str:
+    """Return Lua that lets wrk ask for these paths in turn, with a stride so that neighbours are not asked in a row.
+
+    Requests are made once, before the load begins: with ten paths or ten thousand, wrk does the same work for each.
+    """
+    listed = ",\n".join(f'"{path}"' for path in paths)
+    stride = next(step for step in (7919, 7, 3, 1) if step == 1 or (len(paths) % step and step < len(paths)))
+    return f"""local paths = {{
+{listed}
+}}
+local ready = {{}}
+local at = 0
+function init(args)
+  for index, path in ipairs(paths) do ready[index] = wrk.format("GET", path) end
+end
+function request()
+  at = (at + {stride}) % #paths
+  return ready[at + 1]
+end
+"""

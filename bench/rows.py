@@ -1,0 +1,158 @@
+"""THE table of the bench: what is measured, of whom, and which bound is to hold.
+
+To add a row, add an entry: its subjects (a subject is a peer with a variation of its configuration), its measure,
+and its bounds, which are the figures the project promises. The rest (rounds, ratios, tables) follows from it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bench import measure
+from bench.load import Load
+from bench.measure import Measure
+
+HUNDRED_KB = 100_000
+GIGABYTE = 2**30
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A peer in a row, under its own label; `options` are further top-level keys of Headgate's configuration."""
+
+    label: str
+    peer: str
+    routes: int = 0
+    options: tuple[tuple[str, object], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A promise: the median of `label`, divided by `relative_to` of the same round, is at most or at least `limit`."""
+
+    label: str
+    limit: float
+    relative_to: str | None = None
+    at_least: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One figure. `fresh` starts the peer anew for every round; `uploads` makes the upstream one that reads bodies."""
+
+    name: str
+    title: str
+    unit: str
+    subjects: tuple[Subject, ...]
+    measure: Measure
+    bounds: tuple[Bound, ...] = ()
+    ratios: tuple[str, ...] = ()
+    tls: bool = False
+    fresh: bool = False
+    uploads: bool = False
+
+
+def _peers(*names: str) -> tuple[Subject, ...]:
+    return tuple(Subject(name, name) for name in names)
+
+
+_ALL = _peers("headgate", "nginx", "haproxy", "envoy", "usual")
+_PROXIES = _peers("headgate", "nginx", "haproxy", "envoy")
+_BOTH = ("nginx", "envoy")
+
+ROWS: dict[str, Row] = {
+    row.name: row
+    for row in (
+        Row(
+            "bare",
+            "Bare proxying: small JSON answer, 64 keep-alive connections",
+            "CPU us/request",
+            _ALL,
+            measure.cpu_per_request(Load()),
+            (Bound("headgate", 0.70, "envoy"), Bound("headgate", 1.6, "nginx")),
+            _BOTH,
+        ),
+        Row(
+            "tls-keepalive",
+            "The same over TLS, keep-alive",
+            "CPU us/request",
+            _PROXIES,
+            measure.cpu_per_request(Load(tls=True)),
+            ratios=_BOTH,
+            tls=True,
+        ),
+        Row(
+            "tls-handshake",
+            "A new TLS connection for each request, whole handshakes (ECDSA P-256)",
+            "CPU us/request",
+            _PROXIES,
+            measure.cpu_per_request(Load(tls=True, handshakes=True)),
+            ratios=_BOTH,
+            tls=True,
+        ),
+        Row(
+            "body-100k",
+            "Bodies of 100 KB, 64 keep-alive connections (more is better)",
+            "MB per CPU second",
+            _PROXIES,
+            measure.bytes_per_cpu(Load(path="/files/100k")),
+            (Bound("headgate", 0.5, "nginx", at_least=True),),
+            _BOTH,
+        ),
+        Row(
+            "routes",
+            "10 routes against 10,000, requests spread over all of them",
+            "CPU us/request",
+            (Subject("headgate-10", "headgate", routes=10), Subject("headgate-10000", "headgate", routes=10_000)),
+            measure.cpu_per_request(Load()),
+            (Bound("headgate-10000", 1.15, "headgate-10"),),
+            ("headgate-10",),
+        ),
+        Row(
+            "idle-10k",
+            "Memory with 10,000 idle keep-alive connections, whole process tree",
+            "MB",
+            _peers("headgate", "nginx", "envoy"),
+            measure.idle_connections(10_000),
+            (Bound("headgate", 250),),
+            fresh=True,
+        ),
+        Row(
+            "stream-1g",
+            "Extra memory of the worker: 1 GB down to a client that first stalls",
+            "MB",
+            _PROXIES,
+            measure.stream_down("/files/1g", GIGABYTE),
+            (Bound("headgate", 20),),
+            fresh=True,
+        ),
+        Row(
+            "upload-1g",
+            "Extra memory of the worker: 1 GB up to an upstream that first stalls",
+            "MB",
+            _PROXIES,
+            measure.stream_up(GIGABYTE),
+            (Bound("headgate", 20),),
+            fresh=True,
+            uploads=True,
+        ),
+        Row(
+            "start",
+            "From exec to the first answer through the gateway",
+            "s",
+            _ALL,
+            measure.start_time,
+            (Bound("headgate", 1.5),),
+            fresh=True,
+        ),
+        Row(
+            "rest",
+            "Memory of a worker at rest",
+            "MB",
+            _ALL,
+            measure.at_rest,
+            (Bound("headgate", 80),),
+            fresh=True,
+        ),
+    )
+}
