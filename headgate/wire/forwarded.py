@@ -194,7 +194,7 @@ class Hop:
         self.trusted = rules.trust.trusts(self.address)
         self._cached: Client | None = None
 
-    def client(self, host: str, port: int, came: Sequence[Pair], version: str = "1.1") -> Client:
+    def client(self, host: str, port: int, came: Sequence[Pair] | None, version: str = "1.1") -> Client:
         """Return the client of a request for `host` and `port` that brought the fields `came` (those of
         `NAMES`)."""
         if self.trusted and came:
@@ -204,7 +204,7 @@ class Hop:
             if cached is None or cached.host != host or cached.port != port:
                 cached = self._cached = self._with_block(self._itself(host, port), (), (), version)
             return cached
-        return self._with_block(self._itself(host, port), (), came, version)
+        return self._with_block(self._itself(host, port), (), came or (), version)
 
     def _itself(self, host: str, port: int) -> Client:
         return Client(self.address, self.scheme, host, port, ())
