@@ -130,37 +130,6 @@ def _zstd_parameters() -> zstandard.ZstdCompressionParameters:
     return zstandard.ZstdCompressionParameters.from_level(_ZSTD_LEVEL, window_log=_ZSTD_WINDOW_BITS)
 
 
-_CODINGS[name]()
-        self.flush_each = flush_each
-
-
-def _gzip() -> _Calls:
-    coder = zlib.compressobj(_GZIP_LEVEL, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
-    return coder.compress, lambda: coder.flush(zlib.Z_SYNC_FLUSH), coder.flush
-
-
-def _brotli() -> _Calls:
-    import brotli
-
-    coder = brotli.Compressor(quality=_BROTLI_QUALITY, lgwin=_BROTLI_WINDOW_BITS)
-    return coder.process, coder.flush, coder.finish
-
-
-@lru_cache(maxsize=1)
-def _zstd_parameters() -> object:
-    import zstandard
-
-    return zstandard.ZstdCompressionParameters.from_level(_ZSTD_LEVEL, window_log=_ZSTD_WINDOW_BITS)
-
-
-def _zstd() -> _Calls:
-    import zstandard
-
-    # One compressor for each stream: the library keeps a compressor's state in it, and streams would mix.
-    coder = zstandard.ZstdCompressor(compression_params=_zstd_parameters()).compressobj()
-    return coder.compress, lambda: coder.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK), coder.flush
-
-
 _CODINGS: Final = {"gzip": _gzip, "br": _brotli, "zstd": _zstd}
 
 
