@@ -1,0 +1,9 @@
+"""What happened: counting and describing requests, never doing anything about them.
+
+- `cells`       integers in shared memory that outlive the process that counts in them; one region per worker slot.
+- `metrics`     the table of metric families, and the few additions a finished request costs.
+- `prometheus`  the sums of all slots as text for a scraper, or as a list for JSON.
+- `access_log`  one finished request as one line of bytes.
+
+Law: accumulation only. Nothing here reads a clock, opens a file or a socket, or waits; `now` is an argument.
+"""

@@ -1,0 +1,195 @@
+"""One finished request as one line of bytes: JSON for machines, or a readable form for a terminal.
+
+The record of the access log view, as JSON (fields in this order; those marked ? are absent without a value):
+    timestamp       str, wall clock at the end of the request, ISO 8601, UTC, milliseconds: 2025-11-27T10:30:00.123Z
+    level           str, ERROR from status 500 on, WARNING from 400 on, else INFO
+    message         str, always "Request completed"
+    correlation_id  str
+    request_id      str?, only where it differs from the correlation id
+    method          str
+    path            str, the normal form without the query: a query may carry secrets
+    host            str
+    status_code     int, what the client got, or 499 when it left before
+    duration_ms     float, first byte of the request to last byte of the answer
+    route           str?
+    service         str?
+    endpoint        str?, the one whose answer was used, or that was tried last
+    upstream_ms     float?, start of that attempt to the head of its answer; with attempts
+    attempts        int?, how many times an upstream was tried; absent when none was
+    bytes_in        int, bytes of the request's body
+    bytes_out       int, bytes of the answer's body
+    client          str, address
+    error           str?, reason of the failure (a key of REASONS)
+
+Laws:
+- A line is one line, whatever a client sends: printable ASCII between the braces, everything else escaped (controls,
+  ESC, DEL, and the separators and direction marks of Unicode, which terminals and viewers act on).
+- What a client supplies is capped: the path at 2048 characters, every other text at 256, cut ones end in an ellipsis.
+- What configuration supplies (route, service, endpoint) was escaped once, by `json_fragment`, when the Plan was built.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from json.encoder import encode_basestring_ascii as quoted
+
+MAX_PATH = 2048
+MAX_TEXT = 256
+
+_ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
+_INFO, _WARNING, _ERROR = (
+    f'Z","level":"{level}","message":"Request completed","correlation_id":' for level in ("INFO", "WARNING", "ERROR")
+)
+_MILLISECONDS = tuple(f".{number:03d}" for number in range(1000))
+
+
+@dataclass(slots=True)
+class AccessRecord:
+    """What the log tells of one request; filled while the request lives, written when it ends.
+
+    Times are seconds: `wall` on the wall clock, the others durations. `route`, `service` and `endpoint` are the
+    texts that `json_fragment` made; the other texts come as they are. Bytes from the wire are to be decoded as
+    Latin-1, so that none is lost.
+    """
+
+    wall: float = 0.0
+    method: str = ""
+    path: str = ""
+    host: str = ""
+    status: int = 0
+    duration: float = 0.0
+    correlation_id: str = ""
+    request_id: str = ""
+    route: str = ""
+    service: str = ""
+    endpoint: str = ""
+    upstream: float = 0.0
+    attempts: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    client: str = ""
+    error: str = ""
+
+
+def json_fragment(text: str) -> str:
+    """Escape a configured name once for every line it will stand in; a plain name comes back as it is."""
+    return quoted(text)[1:-1]
+
+
+class JsonLines:
+    """Write records as JSON lines; one for each process, because it remembers the current second's text."""
+
+    __slots__ = ("_prefix", "_second")
+
+    def __init__(self) -> None:
+        self._second = -1
+        self._prefix = ""
+
+    def line(self, record: AccessRecord) -> bytes:
+        """Return the record as one line, line feed included."""
+        second, millisecond = divmod(int(record.wall * 1000), 1000)
+        if second != self._second:
+            self._prefix = f'{{"timestamp":"{datetime.fromtimestamp(second, UTC):%Y-%m-%dT%H:%M:%S}'
+            self._second = second
+        status = record.status
+        level = _INFO if status < 400 else _WARNING if status < 500 else _ERROR
+        method, path, host, client = record.method, record.path, record.host, record.client
+        correlation_id, request_id, error = record.correlation_id, record.request_id, record.error
+        # One test for all of them: texts that are short together are short each.
+        if len(path) > MAX_PATH or len(method) + len(host) + len(correlation_id) + len(client) > MAX_TEXT:
+            path, method, host = _clipped(path, MAX_PATH), _clipped(method), _clipped(host)
+            correlation_id, client = _clipped(correlation_id), _clipped(client)
+        own_id = _optional("request_id", request_id) if request_id != record.correlation_id else ""
+        return (
+            f"{self._prefix}{_MILLISECONDS[millisecond]}{level}{quoted(correlation_id)}{own_id}"
+            f',"method":{quoted(method)},"path":{quoted(path)},"host":{quoted(host)},"status_code":{status}'
+            f',"duration_ms":{record.duration * 1000:.2f}{_place(record)}'
+            f',"bytes_in":{record.bytes_in},"bytes_out":{record.bytes_out},"client":{quoted(client)}'
+            f"{_optional('error', error) if error else ''}}}\n"
+        ).encode("ascii")
+
+
+def _place(record: AccessRecord) -> str:
+    """Write where the request went. All of it is there, or the parts that are."""
+    route, service, endpoint, attempts = record.route, record.service, record.endpoint, record.attempts
+    if route and service and endpoint and attempts:
+        return (
+            f',"route":"{route}","service":"{service}","endpoint":"{endpoint}"'
+            f',"upstream_ms":{record.upstream * 1000:.2f},"attempts":{attempts}'
+        )
+    parts = [
+        f',"{name}":"{text}"' for name, text in (("route", route), ("service", service), ("endpoint", endpoint)) if text
+    ]
+    if attempts:
+        parts.append(f',"upstream_ms":{record.upstream * 1000:.2f},"attempts":{attempts}')
+    return "".join(parts)
+
+
+def _optional(name: str, text: str) -> str:
+    return f',"{name}":{quoted(_clipped(text))}' if text else ""
+
+
+def _clipped(text: str, longest: int = MAX_TEXT) -> str:
+    return text if len(text) <= longest else text[: longest - 1] + _ELLIPSIS
+
+
+class ConsoleLines:
+    """Write records for a person at a terminal: `12:01:02.123 GET /x 200 3.1ms 1.2KiB route→service endpoint`.
+
+    `colour` paints the status by its class with ANSI sequences; `utc_offset` is in seconds east of UTC.
+    """
+
+    __slots__ = ("_colour", "_utc_offset")
+
+    def __init__(self, colour: bool = False, utc_offset: int = 0) -> None:
+        self._colour = colour
+        self._utc_offset = utc_offset
+
+    def line(self, record: AccessRecord) -> bytes:
+        """Return the record as one line, line feed included, in UTF-8."""
+        second, millisecond = divmod(int(record.wall * 1000), 1000)
+        moment = datetime.fromtimestamp(second + self._utc_offset, UTC)
+        words = [
+            f"{moment:%H:%M:%S}{_MILLISECONDS[millisecond]}",
+            _printable(_clipped(record.method)),
+            _printable(_clipped(record.path, MAX_PATH)),
+            self._painted(record.status),
+            _short_duration(record.duration),
+            _short_size(record.bytes_out),
+        ]
+        if record.route or record.service:
+            words.append(f"{record.route}→{record.service}")
+        if record.endpoint:
+            words.append(record.endpoint)
+        if record.attempts > 1:
+            words.append(f"attempts={record.attempts}")
+        if record.error:
+            words.append(f"error={_printable(_clipped(record.error))}")
+        return (" ".join(words) + "\n").encode()
+
+    def _painted(self, status: int) -> str:
+        if not self._colour:
+            return str(status)
+        colour = 32 if status < 300 else 36 if status < 400 else 33 if status < 500 else 31
+        return f"\x1b[{colour}m{status}\x1b[0m"
+
+
+def _printable(text: str) -> str:
+    """Replace what a terminal would obey instead of show: controls, ESC, direction marks, lone surrogates."""
+    if text.isprintable():
+        return text
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+
+
+def _short_duration(seconds: float) -> str:
+    return f"{seconds * 1000:.1f}ms" if seconds < 1 else f"{seconds:.2f}s"
+
+
+def _short_size(count: int) -> str:
+    size = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.1f}{unit}" if unit != "B" else f"{count}B"
+        size /= 1024
+    return f"{size:.1f}TiB"

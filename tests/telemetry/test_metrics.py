@@ -1,0 +1,225 @@
+"""Metrics: what a finished request adds, and that no client can make the table longer."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headgate.core.failure import REASONS
+from headgate.telemetry.cells import SlotRegion, SlotWriter, read
+from headgate.telemetry.metrics import FAMILIES, METHODS, Family, Metrics
+
+Key = tuple[str, tuple[str, ...]]
+
+
+def make(region: SlotRegion | None = None) -> tuple[Metrics, SlotRegion]:
+    region = region or SlotRegion.create(1 << 20, 1 << 16)
+    return Metrics(SlotWriter(region), worker="0"), region
+
+
+def totals(*regions: SlotRegion) -> dict[Key, list[int]]:
+    return {(sample.name.family, sample.name.labels): sample.values for sample in read(regions)}
+
+
+def bucket(name: str, exposed: float) -> int:
+    """Place of the bucket with this upper bound among a histogram's values."""
+    return 1 + FAMILIES[name].buckets.index(exposed)
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
+def test_the_table_is_well_formed(family: Family) -> None:
+    assert family.name.startswith("headgate_")
+    assert family.help.endswith(".")
+    assert family.name.endswith("_total") == (family.kind == "counter")
+    assert bool(family.buckets) == (family.kind == "histogram")
+    assert list(family.bounds) == sorted(set(family.bounds))
+    assert family.name.endswith("_seconds") == (family.unit == 1_000_000)
+
+
+def test_the_request_buckets_go_from_a_millisecond_to_a_minute() -> None:
+    bounds = FAMILIES["headgate_request_duration_seconds"].bounds
+    assert (bounds[0], bounds[-1]) == (1000, 60_000_000)
+
+
+def test_a_finished_request_is_counted_everywhere() -> None:
+    metrics, region = make()
+    series = metrics.requests("chat-route", "chat")
+    metrics.begin()
+    metrics.begin()
+    assert totals(region)["headgate_requests_in_flight", ()] == [2]
+    series.finish("POST", 201, 0.0034, 120, 2048)
+
+    seen = totals(region)
+    assert seen["headgate_requests_in_flight", ()] == [1]
+    assert seen["headgate_requests_total", ("chat-route", "chat", "POST", "201")] == [1]
+    assert seen["headgate_request_bytes_total", ("chat-route",)] == [120]
+    assert seen["headgate_response_bytes_total", ("chat-route",)] == [2048]
+    duration = seen["headgate_request_duration_seconds", ("chat-route", "chat")]
+    assert duration[0] == 3400
+    assert duration[bucket("headgate_request_duration_seconds", 0.005)] == 1
+    assert sum(duration[1:]) == 1
+
+
+@pytest.mark.parametrize(
+    ("seconds", "place"),
+    [
+        (0.0, 0),
+        (0.001, 0),
+        (0.0010015, 1),
+        (60.0, 14),
+        (60.000002, 15),
+        (86400.0, 15),
+    ],
+)
+def test_a_bound_belongs_to_its_own_bucket(seconds: float, place: int) -> None:
+    metrics, region = make()
+    metrics.requests("r", "s").finish("GET", 200, seconds, 0, 0)
+    buckets = totals(region)["headgate_request_duration_seconds", ("r", "s")][1:]
+    assert buckets.index(1) == place
+
+
+def test_a_route_has_no_series_before_its_first_request() -> None:
+    metrics, region = make()
+    metrics.requests("quiet", "s")
+    assert not any("quiet" in labels for _, labels in totals(region))
+
+
+def test_families_without_labels_are_there_from_the_start() -> None:
+    _, region = make()
+    unlabelled = {name for name, family in FAMILIES.items() if not family.labels}
+    assert {name for name, _ in totals(region)} == unlabelled | {"headgate_config_version"}
+
+
+def test_a_new_plan_goes_on_with_the_series_of_the_old() -> None:
+    metrics, region = make()
+    for _ in range(2):
+        metrics.requests("r", "s").finish("GET", 200, 0.1, 1, 1)
+    assert totals(region)["headgate_requests_total", ("r", "s", "GET", "200")] == [2]
+
+
+def test_a_successor_and_a_second_worker_are_one_sum() -> None:
+    first, region = make()
+    first.begin()
+    first.requests("r", "s").finish("GET", 200, 0.1, 1, 1)
+    successor, _ = make(SlotRegion(region.memory))
+    other, second_region = make()
+    for metrics in (successor, other):
+        metrics.requests("r", "s").finish("GET", 200, 0.1, 1, 1)
+    assert totals(region, second_region)["headgate_requests_total", ("r", "s", "GET", "200")] == [3]
+
+
+@given(method=st.text(max_size=12).filter(lambda text: text not in METHODS))
+def test_a_method_outside_the_list_is_other(method: str) -> None:
+    metrics, region = make(SlotRegion.create(8192, 200))
+    metrics.requests("r", "s").finish(method, 200, 0.1, 0, 0)
+    assert totals(region)["headgate_requests_total", ("r", "s", "other", "200")] == [1]
+
+
+@pytest.mark.parametrize("status", [-1, 0, 99, 600, 999, 10**9])
+def test_a_status_outside_http_is_other(status: int) -> None:
+    metrics, region = make()
+    metrics.requests("r", "s").finish("GET", status, 0.1, 0, 0)
+    assert totals(region)["headgate_requests_total", ("r", "s", "GET", "other")] == [1]
+
+
+def test_hostile_methods_and_upstreams_add_no_series_beyond_the_lists() -> None:
+    metrics, region = make()
+    series, upstream = metrics.requests("r", "s"), metrics.upstream("s")
+    for number in range(3000):
+        series.finish(f"METHOD-{number}", 100 + number, 0.1, 0, 0)
+        upstream.answered(number, 0.1)
+        upstream.failed(f"invented-{number}")
+        upstream.retried(f"invented-{number}")
+        metrics.error(f"invented-{number}")
+    count = Counter(name for name, _ in totals(region))
+    assert count["headgate_requests_total"] == 500 + 1
+    assert count["headgate_upstream_requests_total"] == 5 + 1
+    assert count["headgate_retries_total"] == count["headgate_errors_total"] == 1
+
+
+def test_upstream_attempts_by_outcome() -> None:
+    metrics, region = make()
+    upstream = metrics.upstream("chat")
+    upstream.answered(200, 0.02)
+    upstream.answered(204, 0.02)
+    upstream.answered(503, 0.02)
+    upstream.failed("connect_refused")
+    upstream.retried("connect_refused")
+    upstream.retried("status")
+    metrics.cells[upstream.idle] += 2
+    metrics.cells[upstream.busy] += 1
+    seen = totals(region)
+    outcomes = {
+        labels[1]: values[0] for (name, labels), values in seen.items() if name == "headgate_upstream_requests_total"
+    }
+    assert outcomes == {"2xx": 2, "5xx": 1, "connect_refused": 1}
+    # Only answers have a time to their head.
+    assert sum(seen["headgate_upstream_duration_seconds", ("chat",)][1:]) == 3
+    assert seen["headgate_upstream_duration_seconds", ("chat",)][0] == 60_000
+    assert seen["headgate_retries_total", ("chat", "connect_refused")] == [1]
+    assert seen["headgate_retries_total", ("chat", "status")] == [1]
+    assert seen["headgate_pool_connections", ("chat", "idle")] == [2]
+    assert seen["headgate_pool_connections", ("chat", "busy")] == [1]
+
+
+def test_every_reason_of_the_gateway_has_its_own_series() -> None:
+    metrics, region = make()
+    for reason in REASONS:
+        metrics.error(reason)
+        metrics.error(reason)
+    seen = {labels[0]: values for (name, labels), values in totals(region).items() if name == "headgate_errors_total"}
+    assert seen == {reason: [2] for reason in REASONS}
+
+
+def test_the_loop_lag_is_a_histogram_and_sums_over_workers() -> None:
+    first, one = make()
+    second, two = make()
+    first.loop_lag(0.0005)
+    second.loop_lag(0.2)
+    values = totals(one, two)["headgate_loop_lag_seconds", ()]
+    assert values[0] == 200_500
+    assert values[bucket("headgate_loop_lag_seconds", 0.001)] == 1
+    assert values[bucket("headgate_loop_lag_seconds", 0.5)] == 1
+
+
+def test_each_worker_shows_its_own_configuration_version() -> None:
+    regions = [SlotRegion.create(8192, 200) for _ in range(2)]
+    for slot, region in enumerate(regions):
+        metrics = Metrics(SlotWriter(region), worker=str(slot))
+        metrics.cells[metrics.config_version] = 7 + slot
+    seen = totals(*regions)
+    assert seen["headgate_config_version", ("0",)] == [7]
+    assert seen["headgate_config_version", ("1",)] == [8]
+
+
+def test_a_full_region_still_counts_in_every_family() -> None:
+    metrics, region = make(SlotRegion.create(8192, 160))
+    for number in range(200):
+        metrics.requests(f"route-{number}", "s").finish("GET", 200, 0.1, 1, 2)
+    metrics.upstream("s").answered(200, 0.1)
+    metrics.error("internal")
+    metrics.cells[metrics.counter("headgate_connections_total", "main")] += 1
+    seen = totals(region)
+    assert sum(values[0] for (name, _), values in seen.items() if name == "headgate_requests_total") == 200
+    assert sum(values[0] for (name, _), values in seen.items() if name == "headgate_response_bytes_total") == 400
+    for name in ("headgate_upstream_requests_total", "headgate_errors_total", "headgate_connections_total"):
+        assert sum(values[0] for (family, _), values in seen.items() if family == name) == 1
+
+
+def test_other_buckets_are_a_table_of_ones_own() -> None:
+    name = "headgate_request_duration_seconds"
+    families = {**FAMILIES, name: FAMILIES[name]._replace(buckets=(0.5, 2.0))}
+    region = SlotRegion.create(1 << 16, 1 << 10)
+    Metrics(SlotWriter(region), families=families).requests("r", "s").finish("GET", 200, 1.0, 0, 0)
+    assert totals(region)[name, ("r", "s")] == [1_000_000, 0, 1, 0]
+
+
+def test_an_unknown_family_is_a_mistake_of_the_caller() -> None:
+    metrics, _ = make()
+    with pytest.raises(KeyError):
+        metrics.counter("headgate_nonsense_total")
+    with pytest.raises(ValueError, match="cannot change to a gauge"):
+        metrics.gauge("headgate_errors_total", "internal")
