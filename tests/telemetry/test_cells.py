@@ -279,6 +279,16 @@ def test_a_successor_keeps_room_for_an_other_that_was_never_needed() -> None:
     assert [name.labels for name, _ in region.series()] == [("a",), ("b",), (OTHER,)]
 
 
+def test_a_successor_sets_the_room_aside_before_other_families_can_take_it() -> None:
+    region = small(cell_count=4)
+    SlotWriter(region).counter("hits", ("a",))
+    successor = SlotWriter(as_seen_by_another(region))
+    for number in range(5):
+        successor.counter("greedy", (str(number),))
+    successor.cells[successor.counter("hits", ("b",))] += 1
+    assert totals(region)["hits", (OTHER,)] == [1]
+
+
 def test_a_family_without_any_room_says_what_it_needs() -> None:
     writer = SlotWriter(small(cell_count=3))
     with pytest.raises(RegionFull, match=r"'time'.* 4 cells, free are 4096 and 3; create a larger region"):

@@ -1,0 +1,252 @@
+"""Access log: the fields people asked for, and one harmless line whatever a client sends."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from headgate.telemetry.access_log import (
+    MAX_PATH,
+    MAX_TEXT,
+    AccessRecord,
+    ConsoleLines,
+    JsonLines,
+    json_fragment,
+)
+
+WALL = 1764239400.123  # 2025-11-27T10:30:00.123Z
+
+FULL = AccessRecord(
+    wall=WALL,
+    method="POST",
+    path="/api/v1/recommendations",
+    host="api.example.com",
+    status=200,
+    duration=0.14523,
+    correlation_id="abc-123-def",
+    request_id="abc-123-def",
+    route="recommend-route",
+    service="recommend",
+    endpoint="http://10.0.0.1:8001",
+    upstream=0.14,
+    attempts=1,
+    bytes_in=120,
+    bytes_out=2048,
+    client="192.0.2.10",
+)
+
+
+def changed(**fields: Any) -> AccessRecord:
+    return dataclasses.replace(FULL, **fields)
+
+
+def logged(record: AccessRecord) -> dict[str, Any]:
+    fields: dict[str, Any] = json.loads(JsonLines().line(record))
+    return fields
+
+
+# -- JSON ------------------------------------------------------------------------------------------------------
+
+
+def test_the_line_to_the_letter() -> None:
+    assert JsonLines().line(FULL) == (
+        b'{"timestamp":"2025-11-27T10:30:00.123Z","level":"INFO","message":"Request completed",'
+        b'"correlation_id":"abc-123-def","method":"POST","path":"/api/v1/recommendations",'
+        b'"host":"api.example.com","status_code":200,"duration_ms":145.23,"route":"recommend-route",'
+        b'"service":"recommend","endpoint":"http://10.0.0.1:8001","upstream_ms":140.00,"attempts":1,'
+        b'"bytes_in":120,"bytes_out":2048,"client":"192.0.2.10"}\n'
+    )
+
+
+def test_fields_without_a_value_are_absent() -> None:
+    bare = logged(AccessRecord(wall=WALL, status=404))
+    assert list(bare) == [
+        *("timestamp", "level", "message", "correlation_id", "method", "path", "host", "status_code"),
+        *("duration_ms", "bytes_in", "bytes_out", "client"),
+    ]
+
+
+def test_fields_with_a_value_of_their_own() -> None:
+    fields = logged(changed(request_id="req-9", error="response_timeout", status=504))
+    assert (fields["request_id"], fields["error"]) == ("req-9", "response_timeout")
+
+
+@pytest.mark.parametrize(
+    ("fields", "present"),
+    [
+        ({"endpoint": "", "attempts": 0}, {"route", "service"}),
+        ({"service": "", "endpoint": "", "attempts": 0}, {"route"}),
+        ({"route": ""}, {"service", "endpoint", "upstream_ms", "attempts"}),
+        ({"endpoint": ""}, {"route", "service", "upstream_ms", "attempts"}),
+    ],
+)
+def test_parts_of_the_way_to_an_upstream(fields: dict[str, Any], present: set[str]) -> None:
+    way = {"route", "service", "endpoint", "upstream_ms", "attempts"}
+    assert way & set(logged(changed(**fields))) == present
+
+
+@pytest.mark.parametrize(
+    ("status", "level"),
+    [
+        *((101, "INFO"), (200, "INFO"), (304, "INFO"), (399, "INFO")),
+        *((400, "WARNING"), (429, "WARNING"), (499, "WARNING"), (500, "ERROR"), (504, "ERROR")),
+    ],
+)
+def test_the_level_follows_the_status(status: int, level: str) -> None:
+    fields = logged(changed(status=status))
+    assert (fields["status_code"], fields["level"]) == (status, level)
+
+
+def test_the_second_is_remembered_but_never_stale() -> None:
+    lines = JsonLines()
+    stamps = [
+        json.loads(lines.line(changed(wall=wall)))["timestamp"]
+        for wall in (WALL, 1764239400.9999, 1764239401.0, WALL - 1, 0.0, WALL)
+    ]
+    assert stamps == [
+        "2025-11-27T10:30:00.123Z",
+        "2025-11-27T10:30:00.999Z",
+        "2025-11-27T10:30:01.000Z",
+        "2025-11-27T10:29:59.123Z",
+        "1970-01-01T00:00:00.000Z",
+        "2025-11-27T10:30:00.123Z",
+    ]
+
+
+@pytest.mark.parametrize("field", ["method", "path", "host", "correlation_id", "request_id", "client", "error"])
+def test_what_a_client_supplies_is_cut(field: str) -> None:
+    longest = MAX_PATH if field == "path" else MAX_TEXT
+    assert logged(changed(**{field: "x" * longest}))[field] == "x" * longest
+    cut = logged(changed(**{field: "x" * 1_000_000}))
+    assert cut[field] == "x" * (longest - 1) + "…"
+    others = {name: value for name, value in logged(FULL).items() if name != field}
+    assert {name: cut[name] for name in others} == others
+
+
+def test_a_long_id_that_is_both_ids_is_written_once() -> None:
+    assert "request_id" not in logged(changed(correlation_id="x" * 300, request_id="x" * 300))
+
+
+@pytest.mark.parametrize(
+    ("name", "fragment"),
+    [("chat", "chat"), ('a"b\\', r"a\"b\\"), ("\x1b[31m\n", r"\u001b[31m\n"), ("ü\u202e", r"\u00fc\u202e")],
+)
+def test_a_configured_name_is_escaped_once(name: str, fragment: str) -> None:
+    assert json_fragment(name) == fragment
+    assert logged(changed(route=fragment))["route"] == name
+
+
+ANY_TEXT = st.one_of(
+    st.text(st.characters(codec=None, categories=None), max_size=60),
+    st.binary(max_size=60).map(lambda raw: raw.decode("latin-1")),
+    st.binary(max_size=60).map(lambda raw: raw.decode("utf-8", "surrogateescape")),
+    st.sampled_from(["\r\n", "\x1b]0;owned\x07", '","admin":true,"x":"', "\u2028\u2029\x85", "\\", "\x7f", "\ud800"]),
+)
+RECORDS = st.builds(
+    AccessRecord,
+    wall=st.floats(0, 4e9),
+    method=ANY_TEXT,
+    path=ANY_TEXT | ANY_TEXT.map(lambda text: text * 200),
+    host=ANY_TEXT,
+    status=st.integers(100, 599),
+    duration=st.floats(0, 1e6),
+    correlation_id=ANY_TEXT,
+    request_id=ANY_TEXT,
+    route=ANY_TEXT.map(json_fragment),
+    service=ANY_TEXT.map(json_fragment),
+    endpoint=ANY_TEXT.map(json_fragment),
+    upstream=st.floats(0, 1e6),
+    attempts=st.integers(0, 5),
+    bytes_in=st.integers(0, 2**60),
+    bytes_out=st.integers(0, 2**60),
+    client=ANY_TEXT,
+    error=ANY_TEXT,
+)
+
+
+def text_of(field: str, longest: int) -> str:
+    return field if len(field) <= longest else field[: longest - 1] + "…"
+
+
+@given(record=RECORDS)
+@example(changed(path='/"\x1b[2J\r\n{"level":"ERROR"}'))
+def test_any_bytes_in_any_field_are_one_line_of_printable_ascii_that_says_the_same(record: AccessRecord) -> None:
+    line = JsonLines().line(record)
+    assert re.fullmatch(rb"\{[ -~]*\}\n", line)
+    pairs = json.loads(line, object_pairs_hook=list)
+    fields = dict(pairs)
+    assert len(fields) == len(pairs), "no field twice"
+    # JSON joins two escaped surrogate halves to one character; compare with the same joining.
+    for name in ("method", "host", "correlation_id", "client"):
+        assert fields[name] == joined(text_of(getattr(record, name), MAX_TEXT))
+    assert fields["path"] == joined(text_of(record.path, MAX_PATH))
+    assert fields["bytes_out"] == record.bytes_out
+    assert fields["duration_ms"] == pytest.approx(record.duration * 1000, abs=0.006)
+
+
+def joined(text: str) -> str:
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass") if text else text
+
+
+# -- the console -----------------------------------------------------------------------------------------------
+
+
+def shown(record: AccessRecord, **settings: Any) -> str:
+    return ConsoleLines(**settings).line(record).decode()
+
+
+def test_the_console_line_to_the_letter() -> None:
+    record = changed(method="GET", path="/x", duration=0.0031, bytes_out=1229, route="r", service="s", endpoint="e")
+    assert shown(record) == "10:30:00.123 GET /x 200 3.1ms 1.2KiB r→s e\n"
+    assert shown(record, utc_offset=5400).startswith("12:00:00.123 ")
+
+
+def test_the_console_line_tells_of_trouble_only_when_there_is_some() -> None:
+    record = changed(status=504, route="r", service="s", endpoint="e", attempts=3, error="response_timeout")
+    assert shown(record).endswith(" r→s e attempts=3 error=response_timeout\n")
+    assert shown(AccessRecord(wall=WALL, method="GET", path="/", status=404)) == "10:30:00.123 GET / 404 0.0ms 0B\n"
+
+
+@pytest.mark.parametrize(
+    ("status", "painted"),
+    [
+        (101, "\x1b[32m101\x1b[0m"),
+        (200, "\x1b[32m200\x1b[0m"),
+        (302, "\x1b[36m302\x1b[0m"),
+        (404, "\x1b[33m404\x1b[0m"),
+        (503, "\x1b[31m503\x1b[0m"),
+    ],
+)
+def test_colour_only_if_asked(status: int, painted: str) -> None:
+    assert f" {painted} " in shown(changed(status=status), colour=True)
+    assert "\x1b" not in shown(changed(status=status))
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        *((0, "0B"), (1023, "1023B"), (1024, "1.0KiB"), (1536, "1.5KiB"), (1024**2, "1.0MiB")),
+        *((3 * 1024**3, "3.0GiB"), (5 * 1024**4, "5.0TiB"), (5000 * 1024**4, "5000.0TiB")),
+    ],
+)
+def test_sizes_for_people(count: int, text: str) -> None:
+    assert f" {text} " in shown(changed(bytes_out=count))
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.0, "0.0ms"), (0.9994, "999.4ms"), (1.0, "1.00s"), (75.5, "75.50s")])
+def test_durations_for_people(seconds: float, text: str) -> None:
+    assert f" {text} " in shown(changed(duration=seconds))
+
+
+@given(record=RECORDS)
+@example(changed(path="/\x1b[2J\x9b31m\r\n\u202e"))
+def test_a_terminal_is_never_given_anything_to_obey(record: AccessRecord) -> None:
+    line = shown(record)
+    assert line.endswith("\n")
+    assert line[:-1].isprintable()
