@@ -7,22 +7,29 @@ configuration. Nearest level wins whole: route, then service, then gateway.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from headgate.config.schema import (
     Admin,
+    Config,
+    EndpointSetting,
     Errors,
     Listen,
     Route,
+    Service,
     Shutdown,
     Telemetry,
     UpstreamTls,
 )
+from headgate.core.address import parse_endpoint
 from headgate.core.endpoint import Endpoint
+from headgate.policy.balance.round_robin import RoundRobinSettings
 from headgate.policy.retry import RetrySettings
 from headgate.policy.rewrite import HeaderEdits
 from headgate.policy.split import Destination
 from headgate.wire.settings import Compression, Forwarding, HttpLimits, PoolLimits, RequestId, Timeouts
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,3 +75,62 @@ class ResolvedConfig:
     route_order: str
     services: tuple[ResolvedService, ...]
     routes: tuple[ResolvedRoute, ...]
+
+
+def resolve(config: Config) -> ResolvedConfig:
+    """Decide everything that one level inherits from another.
+
+    Raises:
+        ValueError: for the URL of an endpoint that is none; the checks of the loader have found it before.
+    """
+    routes: list[ResolvedRoute] = []
+    for service in config.services:
+        routes += [_route(route, service, config, order) for order, route in enumerate(service.routes, len(routes))]
+    return ResolvedConfig(
+        listeners=tuple(config.listen),
+        admin=config.admin,
+        workers=config.workers,
+        shutdown=config.shutdown,
+        http=config.http,
+        forwarding=config.forwarding,
+        request_id=config.request_id,
+        errors=config.errors,
+        telemetry=config.telemetry,
+        route_order=config.route_order,
+        services=tuple(_service(service) for service in config.services),
+        routes=tuple(routes),
+    )
+
+
+def endpoints_of(service: Service) -> list[EndpointSetting]:
+    """List the endpoints of a service, its short form `url` included."""
+    return [EndpointSetting(url=service.url)] if service.url is not None else service.endpoints
+
+
+def _service(service: Service) -> ResolvedService:
+    return ResolvedService(
+        name=service.name,
+        endpoints=tuple(parse_endpoint(each.url, each.weight) for each in endpoints_of(service)),
+        balancer=service.balancer if service.balancer is not None else RoundRobinSettings(),
+        pool=service.pool,
+        tls=service.tls,
+    )
+
+
+def _route(route: Route, service: Service, config: Config, order: int) -> ResolvedRoute:
+    return ResolvedRoute(
+        name=route.name,
+        service=service.name,
+        order=order,
+        settings=route,
+        destinations=tuple(route.destinations) or (Destination(service_name=service.name),),
+        headers=_nearest(route.headers, service.headers, config.headers),
+        timeout=_nearest(route.timeout, service.timeout) or config.timeout,
+        retry=_nearest(route.retry, service.retry) or config.retry,
+        max_body=first if (first := _nearest(route.max_body, service.max_body)) is not None else config.max_body,
+        compression=_nearest(route.compression, service.compression, config.compression),
+    )
+
+
+def _nearest(*levels: T | None) -> T | None:
+    return next((level for level in levels if level is not None), None)

@@ -2,7 +2,7 @@
 
 Law: standard library only. A settings class is a frozen, slotted dataclass, so a worker can receive it without
 the validation library; the configuration floor builds validator, JSON Schema and reference page from it.
-The markers below (short forms, units, tags) speak to that library through its documented hooks, which take
+The markers below (short forms, units, tags) speak to the library through its documented hooks, which take
 plain dictionaries: nothing has to be imported for them here.
 """
 
@@ -15,9 +15,10 @@ from typing import Annotated, Any, TypeVar, dataclass_transform
 
 T = TypeVar("T")
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)", re.ASCII)
+_DURATION = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)\s*(ms|s|m|h|d)?", re.ASCII)
 _DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_SIZE = re.compile(r"(\d+)\s*(B|kB|KB|KiB|MB|MiB|GB|GiB)?", re.ASCII)
+_DURATION_EXPECTED = "seconds (a number, or text such as 500ms, 30s, 5m, 1h)"
+_SIZE = re.compile(r"(\d{1,15})\s*(B|kB|KB|KiB|MB|MiB|GB|GiB)?", re.ASCII)
 _SIZE_UNITS = {
     "B": 1,
     "kB": 1000,
@@ -28,16 +29,19 @@ _SIZE_UNITS = {
     "GB": 1000**3,
     "GiB": 1024**3,
 }
+_SIZE_EXPECTED = "bytes (a whole number, or text such as 64KiB, 10MiB, 1GB)"
 
 
 def setting(default: Any = dataclasses.MISSING, *, help: str, **rules: Any) -> Any:  # noqa: A002
     """Declare one setting: `default` (a callable makes it anew), a sentence of `help`, and `rules` such as ge, le.
 
-    `aliases=("other_name",)` names further spellings that the loader accepts.
+    `aliases=("other_name",)` names further spellings that the loader accepts; `secret=True` keeps the value out of
+    every error and dump.
     """
+    extra = {name: rules.pop(name) for name in ("aliases", "secret") if name in rules}
     metadata = {"description": help, **rules}
-    if "aliases" in metadata:
-        metadata["json_schema_extra"] = {"aliases": list(metadata.pop("aliases"))}
+    if extra:
+        metadata["json_schema_extra"] = extra
     if default is not dataclasses.MISSING and callable(default):
         return dataclasses.field(default_factory=default, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -63,10 +67,6 @@ class Short:
     def __get_pydantic_core_schema__(self, source: Any, handler: Callable[[Any], Any]) -> Any:
         return _before(self._expand, handler(source))
 
-    def __get_pydantic_json_schema__(self, schema: Any, handler: Callable[[Any], Any]) -> Any:
-        names = {str: "string", int: "integer", float: "number", bool: "boolean"}
-        return {"anyOf": [*({"type": names[kind]} for kind in self.kinds), handler(schema["schema"])]}
-
     def _expand(self, value: Any) -> Any:
         return {self.key: value} if isinstance(value, self.kinds) else value
 
@@ -79,9 +79,6 @@ class OneOrMany:
     def __get_pydantic_core_schema__(self, source: Any, handler: Callable[[Any], Any]) -> Any:
         return _before(lambda value: value if isinstance(value, list) else [value], handler(source))
 
-    def __get_pydantic_json_schema__(self, schema: Any, handler: Callable[[Any], Any]) -> Any:
-        listed = handler(schema["schema"])
-        return {"anyOf": [listed["items"], listed]}
 
 
 class Tagged:
@@ -100,24 +97,20 @@ class Tagged:
         }
         return _before(lambda value: {"type": value} if isinstance(value, str) else value, union)
 
-    def __get_pydantic_json_schema__(self, schema: Any, handler: Callable[[Any], Any]) -> Any:
-        return {"anyOf": [{"enum": sorted(self.choices)}, handler(schema["schema"])]}
 
 
 class Parsed:
-    """Read a scalar through `parse`, which raises ValueError with a sentence for people."""
+    """Read a scalar through `parse`, which raises ValueError for what is not `expected`, a phrase for people."""
 
-    __slots__ = ("json_type", "parse")
+    __slots__ = ("expected", "json_type", "parse")
 
-    def __init__(self, parse: Callable[[Any], Any], json_type: Mapping[str, Any]) -> None:
+    def __init__(self, parse: Callable[[Any], Any], json_type: Mapping[str, Any], expected: str) -> None:
         self.parse = parse
         self.json_type = json_type
+        self.expected = expected
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Callable[[Any], Any]) -> Any:
         return _before(self.parse, handler(source))
-
-    def __get_pydantic_json_schema__(self, schema: Any, handler: Callable[[Any], Any]) -> Any:
-        return {**handler(schema["schema"]), **self.json_type}
 
 
 def _before(function: Callable[[Any], Any], schema: Any) -> dict[str, Any]:
@@ -129,27 +122,42 @@ def _before(function: Callable[[Any], Any], schema: Any) -> dict[str, Any]:
 
 
 def parse_duration(value: Any) -> Any:
-    """Read seconds from a number or from text such as `500ms`, `30s`, `5m`, `1h`."""
+    """Read seconds from a number or from text such as `500ms`, `30s`, `5m`, `1h`.
+
+    Raises:
+        ValueError: for any other text.
+    """
     if not isinstance(value, str):
         return value
     match = _DURATION.fullmatch(value.strip())
-    if match:
-        return float(match[1]) * _DURATION_UNITS[match[2]]
-    try:
-        return float(value)
-    except ValueError:
-        raise ValueError("expected seconds as a number, or text such as 500ms, 30s, 5m, 1h") from None
+    if not match:
+        raise ValueError(f"expected {_DURATION_EXPECTED}")
+    return float(match[1]) * _DURATION_UNITS[match[2] or "s"]
 
 
 def parse_size(value: Any) -> Any:
-    """Read bytes from an integer or from text such as `64KiB`, `10MiB`, `1GB`."""
+    """Read bytes from an integer or from text such as `64KiB`, `10MiB`, `1GB`.
+
+    Raises:
+        ValueError: for any other text.
+    """
     if not isinstance(value, str):
         return value
     match = _SIZE.fullmatch(value.strip())
     if not match:
-        raise ValueError("expected bytes as a whole number, or text such as 64KiB, 10MiB, 1GB")
+        raise ValueError(f"expected {_SIZE_EXPECTED}")
     return int(match[1]) * _SIZE_UNITS[match[2] or "B"]
 
 
-Seconds = Annotated[float, Parsed(parse_duration, {"type": ["number", "string"]})]
-Bytes = Annotated[int, Parsed(parse_size, {"type": ["integer", "string"]})]
+# The same two, as JSON Schema writes them.
+_DURATION_TEXT = r"^\s*\d{1,15}(\.\d{1,9})?\s*(ms|s|m|h|d)?\s*$"
+_SIZE_TEXT = r"^\s*\d{1,15}\s*(B|kB|KB|KiB|MB|MiB|GB|GiB)?\s*$"
+
+Seconds = Annotated[
+    float,
+    Parsed(parse_duration, {"anyOf": [{"type": "number"}, {"type": "string", "pattern": _DURATION_TEXT}]}, _DURATION_EXPECTED),
+]
+Bytes = Annotated[
+    int,
+    Parsed(parse_size, {"anyOf": [{"type": "integer"}, {"type": "string", "pattern": _SIZE_TEXT}]}, _SIZE_EXPECTED),
+]

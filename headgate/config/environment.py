@@ -1,0 +1,57 @@
+"""Variables inside text: `${NAME}`, `${NAME:-default}`, and `$$` for a dollar sign.
+
+The rules are those of the shell and of Compose files: the default stands in for a variable that is unset or empty.
+YAML would read the braces as its own in `{token: ${TOKEN}}`, so before parsing they are swapped for characters that
+mean nothing to it, one for one, which keeps every line and column.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
+# Quotes and backslashes stay visible: inside quoted text they are YAML's to read.
+_HIDEABLE = re.compile(rf"\$\{{{_NAME}(?::-[^}}\n\"'\\]*)?\}}")
+_VARIABLE = re.compile(rf"\$\$|\$\{{({_NAME})(?::-([^}}]*))?\}}|\$\{{[^}}]*\}}?")
+# Plane 15 is private use: no character of it means anything to YAML or, by itself, to anybody.
+_SHIFT = 0xF0000
+_HIDE = {code: _SHIFT + code for code in range(0x20, 0x7F)}
+_SHOW = {hidden: code for code, hidden in _HIDE.items()}
+
+
+class BadVariable(ValueError):
+    """A variable that is not set, or a `${` that is none. The message names it; it never holds a value."""
+
+
+def hide(text: str) -> str:
+    """Swap every `${...}` in the text of a file for characters without meaning to YAML."""
+    return _HIDEABLE.sub(lambda match: match[0].translate(_HIDE), text) if "${" in text else text
+
+
+def show(text: str) -> str:
+    """Undo `hide`."""
+    return text if text.isascii() else text.translate(_SHOW)
+
+
+def expand(text: str, environ: Mapping[str, str]) -> tuple[str, tuple[str, ...]]:
+    """Return the text with its variables replaced, and their names, whether set or by default.
+
+    Raises:
+        BadVariable: for a variable that is neither set nor has a default, or a malformed `${`.
+    """
+    used: list[str] = []
+
+    def replace(match: re.Match[str]) -> str:
+        if match[0] == "$$":
+            return "$"
+        name, default = match[1], match[2]
+        if name is None:
+            raise BadVariable(f"{match[0]} is not a variable: write ${{NAME}} or ${{NAME:-default}}, or $${{ for a ${{")
+        used.append(name)
+        value = environ.get(name)
+        if value is None and default is None:
+            raise BadVariable(f"the environment variable {name} is not set: set it, or write ${{{name}:-default}}")
+        return value or default or ""
+
+    return _VARIABLE.sub(replace, text), tuple(used)

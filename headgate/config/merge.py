@@ -1,0 +1,143 @@
+"""Several sources into one tree: files in their order, then what the command line sets.
+
+The rules: mappings merge key by key; lists whose items all have a `name` merge by name, new names are appended;
+everything else of the later source replaces what the earlier one said. Nodes are never changed, because aliases and
+layers share them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from headgate.config.problems import Origin, Path, Problem, did_you_mean
+from headgate.config.shape import Shape, fields_of, spellings_of
+from headgate.config.tree import path_text, shape_below
+from headgate.config.yaml_nodes import Map, Node, Scalar, Seq, read_value
+
+_SEGMENT = re.compile(r"\[([^\[\]]*)\]|([^.\[\]]+)")
+
+
+def merge(base: Node, over: Node) -> Node:
+    """Lay `over` on `base`."""
+    if isinstance(base, Map) and isinstance(over, Map):
+        items = dict(base.items)
+        for key, node in over.items.items():
+            items[key] = merge(items[key], node) if key in items else node
+        return Map(items, {**base.keys, **over.keys}, base.at)
+    if isinstance(base, Seq) and isinstance(over, Seq) and over.items:
+        names = [name_of(item) for item in over.items]
+        if None not in names and all(name_of(item) is not None for item in base.items):
+            return _merge_named(base, over)
+    return over
+
+
+def name_of(node: Node) -> str | None:
+    """Return the `name` of an item of a list, None if it has none."""
+    name = node.items.get("name") if isinstance(node, Map) else None
+    return name.text if isinstance(name, Scalar) and name.text else None
+
+
+def _merge_named(base: Seq, over: Seq) -> Seq:
+    items = list(base.items)
+    places: dict[str | None, int] = {}
+    for place, item in enumerate(items):
+        places.setdefault(name_of(item), place)
+    merged: set[str | None] = set()
+    for item in over.items:
+        name = name_of(item)
+        # A name that stands twice in one source is a mistake to report, not a third thing to merge.
+        if name in places and name not in merged:
+            items[places[name]] = merge(items[places[name]], item)
+        else:
+            items.append(item)
+        merged.add(name)
+    return Seq(items, base.at)
+
+
+# -- the command line ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """One value of the command line: `key` as errors print it, `value` as YAML, `origin` the option it came from."""
+
+    key: str
+    value: str
+    origin: str
+
+
+def read_override(text: str) -> Override | Problem:
+    """Read `key=value` as `--set` takes it."""
+    key, equals, value = text.partition("=")
+    origin = f"--set {key}"
+    if not equals or not key.strip():
+        return Problem(Origin(origin), "", "expected KEY=VALUE", "such as services.chat.timeout.connect=5")
+    return Override(key.strip(), value, origin)
+
+
+def apply_override(root: Node, override: Override, shape: Shape, environ: Mapping[str, str]) -> tuple[Node, list[Problem]]:
+    """Return the tree with one value set; items of lists are addressed by name or by index."""
+    at = Origin(override.origin)
+    value, problems = read_value(override.value, override.origin, environ)
+    if problems:
+        return root, problems
+    segments = [bracketed or plain for bracketed, plain in _SEGMENT.findall(override.key)]
+    if not segments or _SEGMENT.sub("", override.key).strip("."):
+        message = "not a key: write names with dots between them, or items in brackets"
+        return root, [Problem(at, override.key, message, "such as services[chat].timeout.connect")]
+    setter = _Setter(value or Scalar("", None, at), at)
+    try:
+        return setter.put(root, shape, segments, ()), []
+    except _Unaddressed as unaddressed:
+        return root, [unaddressed.problem]
+
+
+class _Unaddressed(Exception):
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.message)
+        self.problem = problem
+
+
+class _Setter:
+    """Copy the way from the root to one value, and put the new value at its end."""
+
+    __slots__ = ("_at", "_value")
+
+    def __init__(self, value: Node, at: Origin) -> None:
+        self._value = value
+        self._at = at
+
+    def put(self, node: Node | None, shape: Shape | None, segments: list[str], done: Path) -> Node:
+        if not segments:
+            return self._value
+        if shape is not None and shape.short is not None and isinstance(node, Scalar) and node.value is not None:
+            node = Map({shape.short: node}, {shape.short: node.at}, node.at)
+        if isinstance(node, Seq) or (shape is not None and shape.kind == "list"):
+            return self._put_item(node, shape, segments, done)
+        key = segments[0]
+        if shape is not None and shape.kind == "settings" and shape.cls is not None:
+            key = spellings_of(shape.cls).get(key, key)
+            if key not in fields_of(shape.cls):
+                hint = did_you_mean(key, fields_of(shape.cls))
+                raise _Unaddressed(Problem(self._at, path_text(None, (*done, key)), "unknown key", hint))
+        items, keys, at = (node.items, node.keys, node.at) if isinstance(node, Map) else ({}, {}, self._at)
+        below = self.put(items.get(key), shape_below(shape, key), segments[1:], (*done, key))
+        return Map({**items, key: below}, {**keys, key: self._at}, at)
+
+    def _put_item(self, node: Node | None, shape: Shape | None, segments: list[str], done: Path) -> Node:
+        items = node.items if isinstance(node, Seq) else [node] if isinstance(node, Scalar) and node.text else []
+        at = node.at if node is not None else self._at
+        key = segments[0]
+        names = [name_of(item) for item in items]
+        if key in names:
+            place = names.index(key)
+        elif re.fullmatch("[0-9]{1,6}", key) and int(key) <= len(items):
+            place = int(key)
+        else:
+            known = [name for name in names if name]
+            hint = did_you_mean(key, known) or f"items here: {len(items)}, counted from 0"
+            raise _Unaddressed(Problem(self._at, path_text(None, (*done, key)), f'there is no item "{key}"', hint))
+        below = self.put(items[place] if place < len(items) else None, shape_below(shape, place), segments[1:], (*done, key))
+        return Seq([*items[:place], below, *items[place + 1 :]], at)

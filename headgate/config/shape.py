@@ -1,0 +1,183 @@
+"""The shape of the configuration language, read once from the settings classes.
+
+Everything that has to know the language (typing of scalars, error texts, JSON Schema, reference page) reads it here,
+so a new setting is one line in its class. Law: standard library only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from headgate.core.settings import OneOrMany, Parsed, Short, Tagged
+
+Kind = Literal["settings", "tagged", "list", "table", "text", "integer", "number", "boolean", "parsed", "any"]
+
+_SCALARS: dict[Any, Kind] = {str: "text", int: "integer", float: "number", bool: "boolean", Any: "any"}
+_NOUNS: dict[Kind, str] = {
+    "text": "text",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "list": "a list",
+    "any": "any value",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What may stand in one place. `words` are the only texts allowed, or those allowed beside a number."""
+
+    kind: Kind
+    cls: type | None = None
+    item: Shape | None = None
+    words: tuple[str, ...] = ()
+    options: Mapping[str, type] = field(default_factory=dict)
+    parsed: Parsed | None = None
+    short: str | None = None
+    one_or_many: bool = False
+    nullable: bool = False
+    rules: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One setting of a class."""
+
+    name: str
+    shape: Shape
+    help: str
+    required: bool
+    default: Any
+    aliases: tuple[str, ...]
+    secret: bool
+
+
+@cache
+def fields_of(cls: type) -> dict[str, Field]:
+    """Read the settings of a class, in the order they stand there."""
+    hints = get_type_hints(cls, include_extras=True)
+    return {each.name: _field(each, hints[each.name]) for each in dataclasses.fields(cls)}  # type: ignore[arg-type]
+
+
+@cache
+def spellings_of(cls: type) -> dict[str, str]:
+    """Map every alias of a class's settings to the setting's name."""
+    return {alias: each.name for each in fields_of(cls).values() for alias in each.aliases}
+
+
+@cache
+def root_shape(cls: type) -> Shape:
+    """Return the shape of a whole document."""
+    return Shape("settings", cls=cls)
+
+
+def _field(each: dataclasses.Field[Any], hint: Any) -> Field:
+    metadata = dict(each.metadata)
+    extra = metadata.pop("json_schema_extra", {})
+    help_ = metadata.pop("description")
+    metadata.pop("union_mode", None)
+    required = each.default is dataclasses.MISSING and each.default_factory is dataclasses.MISSING
+    default = None
+    if not required:
+        default = each.default if each.default is not dataclasses.MISSING else each.default_factory()  # type: ignore[misc]
+    shape = dataclasses.replace(_shape(hint), rules=metadata)
+    return Field(each.name, shape, help_, required, default, tuple(extra.get("aliases", ())), extra.get("secret", False))
+
+
+def _shape(hint: Any) -> Shape:
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        shape = _shape(arguments[0])
+        for marker in arguments[1:]:
+            shape = _marked(shape, marker)
+        return shape
+    if origin is Literal:
+        return Shape("text", words=tuple(arguments))
+    if origin in (Union, types.UnionType):
+        return _union([each for each in arguments if each is not type(None)], nullable=type(None) in arguments)
+    if origin is list:
+        return Shape("list", item=_shape(arguments[0]))
+    if origin is dict:
+        return Shape("table", item=_shape(arguments[1]), words=_shape(arguments[0]).words)
+    if dataclasses.is_dataclass(hint):
+        return Shape("settings", cls=hint)
+    return Shape(_SCALARS[hint])
+
+
+def _union(hints: list[Any], *, nullable: bool) -> Shape:
+    """Read `X | None`, and a scalar or some words, such as `int | Literal["auto"]`."""
+    shapes = [_shape(each) for each in hints]
+    first = next((shape for shape in shapes if not shape.words), shapes[0])
+    words = tuple(word for shape in shapes for word in shape.words)
+    return dataclasses.replace(first, nullable=nullable, words=words)
+
+
+def _marked(shape: Shape, marker: Any) -> Shape:
+    match marker:
+        case Short():
+            return dataclasses.replace(shape, short=marker.key)
+        case OneOrMany():
+            return dataclasses.replace(shape, one_or_many=True)
+        case Tagged():
+            return Shape("tagged", options=marker.choices)
+        case Parsed():
+            return dataclasses.replace(shape, kind="parsed", parsed=marker)
+    return shape
+
+
+# -- in words ---------------------------------------------------------------------------------------------------
+
+
+def expected(shape: Shape) -> str:
+    """Say what a place takes, as a phrase behind "expected"."""
+    phrase = _phrase(shape)
+    if shape.one_or_many and shape.item is not None:
+        return f"{_phrase(shape.item)}, or a list of such"
+    if shape.short is not None:
+        return f"text (its {shape.short}) or {phrase}"
+    return phrase
+
+
+def _phrase(shape: Shape) -> str:
+    if shape.kind in ("settings", "table", "tagged"):
+        return _mapping_phrase(shape)
+    words = ", ".join(shape.words)
+    if shape.kind == "text" and shape.words:
+        return f"one of {words}" if len(shape.words) > 1 else words
+    noun = shape.parsed.expected if shape.parsed is not None else _NOUNS[shape.kind]
+    return " ".join(part for part in (noun, limits(shape.rules), f"or {words}" if words else "") if part)
+
+
+def _mapping_phrase(shape: Shape) -> str:
+    if shape.kind == "tagged":
+        names = ", ".join(shape.options)
+        return f"one of {names}, or a mapping with it as `type`"
+    if shape.cls is None:
+        values = _phrase(shape.item) if shape.item is not None and shape.item.kind == "text" else "mappings"
+        return f"a mapping of names to {values}"
+    names = list(fields_of(shape.cls))
+    return f"a mapping with {', '.join(names)}" if len(names) <= 6 else f"a mapping with {', '.join(names[:6])}, ..."
+
+
+def limits(rules: Mapping[str, Any]) -> str:
+    """Say the bounds of a setting: "between 1 and 65535", "above 0, at most 60"; "" without any."""
+    low, above, high = rules.get("ge"), rules.get("gt"), rules.get("le")
+    if low is not None and high is not None:
+        return f"between {low} and {high}"
+    parts = []
+    if low is not None:
+        parts.append(f"of {low} or more")
+    if above is not None:
+        parts.append(f"above {above}")
+    if high is not None:
+        parts.append(f"of {high} at most" if not parts else f"and {high} at most")
+    if "min_length" in rules and "max_length" in rules:
+        parts.append(f"of {rules['min_length']} to {rules['max_length']} characters")
+    elif "min_length" in rules:
+        parts.append("that is not empty")
+    return " ".join(parts)

@@ -1,0 +1,238 @@
+"""The tree against the settings classes: types, bounds, required and unknown keys, all problems at once.
+
+The validation library finds what is wrong; where it stands and how it is said comes from the tree and from the shape
+of the language, so that nobody reads about branches of unions. What is wrong is then taken out of a copy of the
+tree, so that the checks of meaning can go on with the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from pydantic import TypeAdapter
+from pydantic_core import ErrorDetails, SchemaValidator, ValidationError
+
+from headgate.config.problems import Path, Problem, did_you_mean
+from headgate.config.schema import Config
+from headgate.config.shape import Field, Shape, expected, fields_of, root_shape
+from headgate.config.tree import find, path_text, plain, shape_below, tagged_shape
+from headgate.config.yaml_nodes import Map, Node, Scalar, Seq
+
+_ROUNDS = 8
+_SHOWN = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Validated:
+    """`config` is None when nothing could be saved; `root` is the tree without what was wrong."""
+
+    config: Config | None
+    root: Map
+    problems: list[Problem]
+
+
+def validate(root: Map) -> Validated:
+    """Make a Config of a tree, or of what is left of it when the wrong things are out."""
+    problems: list[Problem] = []
+    for _ in range(_ROUNDS):
+        try:
+            return Validated(_validator().validate_python(plain(root, root_shape(Config))), root, problems)
+        except ValidationError as error:
+            faults = _faults(error.errors(include_url=False, include_context=True), root)
+        if not problems:
+            problems = [_problem(fault, root) for fault in faults.values()]
+        root = _without(root, _trie([fault.removed for fault in faults.values()]))
+    return Validated(None, root, problems)
+
+
+@cache
+def _validator() -> SchemaValidator:
+    schema: Any = TypeAdapter(Config).core_schema
+    return SchemaValidator(_strict(schema))
+
+
+def _strict(schema: Any) -> Any:
+    """Switch off conversions between scalars: "on" is no boolean and "5" no number; YAML has typed them already."""
+    if isinstance(schema, dict):
+        made = {key: _strict(value) for key, value in schema.items()}
+        if made.get("type") in ("int", "float", "bool", "str"):
+            made["strict"] = True
+        return made
+    if isinstance(schema, list):
+        return [_strict(value) for value in schema]
+    return schema
+
+
+# -- from the library's errors to places in the tree -------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Fault:
+    """One error: `path` of the value or of the missing key, `removed` what has to go for the rest to be valid."""
+
+    kind: str
+    path: Path
+    removed: Path
+    shape: Shape | None
+    node: Node | None
+    field: Field | None
+    owner: type | None
+
+
+def _faults(errors: list[ErrorDetails], root: Map) -> dict[Path, _Fault]:
+    faults: dict[Path, _Fault] = {}
+    for error in errors:
+        fault = _fault(error["type"], error["loc"], root)
+        faults.setdefault(fault.path, fault)
+    return faults
+
+
+def _fault(kind: str, location: tuple[int | str, ...], root: Map) -> _Fault:
+    node: Node | None = root
+    shape: Shape | None = root_shape(Config)
+    field: Field | None = None
+    owner: type | None = None
+    path: Path = ()
+    for part in location:
+        if shape is not None and shape.kind == "tagged":
+            # The library names the branch it took; in the file there is no such step.
+            shape = tagged_shape(shape, node) if node is not None else None
+            continue
+        if part == "[key]":
+            return _Fault("unexpected_keyword_argument", path, path, None, node, None, owner)
+        owner = shape.cls if shape is not None else None
+        known = fields_of(owner).get(str(part)) if owner is not None else None
+        below = shape_below(shape, part)
+        if shape is None or (owner is not None and known is None and kind != "unexpected_keyword_argument"):
+            break
+        if known is not None:
+            field = known
+        elif shape.kind in ("text", "integer", "number", "boolean", "parsed", "any"):
+            # A branch of a union, such as `int` of `int | "auto"`.
+            break
+        shape = below
+        if isinstance(node, Map) and (part in node.items or kind in ("missing", "unexpected_keyword_argument")):
+            path = (*path, part)
+            node = node.items.get(str(part))
+        elif isinstance(node, Seq) and isinstance(part, int):
+            path = (*path, part)
+            node = node.items[part]
+    removed = path[:-1] if kind == "missing" else path
+    return _Fault(kind, path, removed, shape, node, field, owner)
+
+
+def _problem(fault: _Fault, root: Map) -> Problem:
+    _, at = find(root, fault.path)
+    at = at or root.at
+    path = path_text(root, fault.path)
+    if fault.kind == "missing":
+        help_ = fault.field.help if fault.field is not None else ""
+        return Problem(at, path, "is required and missing", _uncapitalised(help_))
+    if fault.kind == "unexpected_keyword_argument":
+        container, _ = find(root, fault.path[:-1])
+        at = container.keys[str(fault.path[-1])] if isinstance(container, Map) else at
+        return Problem(at, path, "unknown key", did_you_mean(str(fault.path[-1]), _known(fault, root)))
+    if fault.kind == "union_tag_invalid" and fault.shape is not None:
+        return Problem(at, path, "unknown type", did_you_mean(_tag(fault.node), fault.shape.options))
+    if fault.kind == "union_tag_not_found" and fault.shape is not None:
+        return Problem(at, path, "the key `type` is missing", f"one of {', '.join(fault.shape.options)}")
+    phrase = expected(fault.shape) if fault.shape is not None else "another value"
+    return Problem(at, path, f"expected {phrase}, got {_got(fault)}", _hint(fault))
+
+
+def _known(fault: _Fault, root: Map) -> list[str]:
+    if fault.owner is not None:
+        return list(fields_of(fault.owner))
+    shape: Shape | None = root_shape(Config)
+    for part in fault.path[:-1]:
+        shape = shape_below(shape, part)
+    return list(shape.words) if shape is not None else []
+
+
+def _tag(node: Node | None) -> str:
+    tag = node.items.get("type") if isinstance(node, Map) else node
+    return tag.text if isinstance(tag, Scalar) else ""
+
+
+def _got(fault: _Fault) -> str:
+    node = fault.node
+    if isinstance(node, Map):
+        return "a mapping"
+    if isinstance(node, Seq):
+        return "a list"
+    if node is None or (node.value is None and not node.env):
+        return "nothing"
+    if node.env:
+        return f"what {' and '.join(f'${{{name}}}' for name in node.env)} stands for"
+    secret = fault.field is not None and fault.field.secret
+    kinds = {bool: "", int: "the number ", float: "the number "}
+    kind = kinds.get(type(node.value), "the text ")
+    if secret:
+        return kind.strip() or "a boolean"
+    text = node.text if len(node.text) <= _SHOWN else node.text[:_SHOWN] + "..."
+    return f'{kind}"{text}"' if kind == "the text " else f"{kind}{text}"
+
+
+def _hint(fault: _Fault) -> str:
+    node, shape = fault.node, fault.shape
+    if not isinstance(node, Scalar) or shape is None:
+        return ""
+    if shape.words and not node.env:
+        hint = did_you_mean(node.text, shape.words)
+        return hint if hint.startswith("did") else ""
+    if shape.kind == "boolean" and node.text.lower() in ("on", "yes", "off", "no"):
+        return f"write {'true' if node.text.lower() in ('on', 'yes') else 'false'}"
+    if type(node.value) is str and shape.kind in ("integer", "number", "boolean") and not node.env:
+        return "write it without quotes" if plain(Scalar(node.text, node.text, node.at, ("",)), shape) != node.text else ""
+    return ""
+
+
+def _uncapitalised(sentence: str) -> str:
+    sentence = sentence.removesuffix(".")
+    return sentence if sentence[:2].isupper() else sentence[:1].lower() + sentence[1:]
+
+
+# -- taking out what is wrong -------------------------------------------------------------------------------------
+
+
+def _trie(paths: list[Path]) -> dict[Any, Any]:
+    trie: dict[Any, Any] = {}
+    for path in paths:
+        branch = trie
+        for part in path[:-1]:
+            branch = branch.setdefault(part, {})
+            if branch is _GONE:
+                break
+        else:
+            if path:
+                branch[path[-1]] = _GONE
+    return trie
+
+
+_GONE: dict[Any, Any] = {}
+
+
+def _without(node: Any, trie: Mapping[Any, Any]) -> Any:
+    items: Any
+    if isinstance(node, Map):
+        items = {
+            key: _without(item, trie[key]) if key in trie else item
+            for key, item in node.items.items()
+            if trie.get(key) is not _GONE
+        }
+        made: Map | Seq = Map(items, node.keys, node.at)
+        made.damaged = node.damaged or len(items) < len(node.items)
+        return made
+    if isinstance(node, Seq):
+        items = [
+            _without(item, trie[place]) if place in trie else item
+            for place, item in enumerate(node.items)
+            if trie.get(place) is not _GONE
+        ]
+        made = Seq(items, node.at)
+        made.damaged = node.damaged or len(items) < len(node.items)
+        return made
+    return node

@@ -1,0 +1,293 @@
+"""YAML to a tree of nodes that know where they were written.
+
+Law: whatever the bytes, the outcome is a tree or problems, never another exception, in time and memory bounded by
+MAX_BYTES, MAX_NODES (aliases counted as often as they are used) and MAX_DEPTH.
+
+Only `true` and `false` are booleans: `on`, `yes` and `no` stay text, `22:30` is no number and `010` is not eight.
+A scalar keeps its text beside its value, because only the setting it belongs to knows which of the two is meant.
+JSON is read as the subset of YAML that it is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import yaml
+
+from headgate.config.environment import BadVariable, expand, hide, show
+from headgate.config.problems import Origin, Problem
+
+MAX_BYTES = 16 * 1024 * 1024
+MAX_NODES = 1_000_000
+MAX_DEPTH = 64
+
+_UNPRINTABLE = re.compile("[^\t\n\r -~\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,30})", re.ASCII)
+_NUMBER = re.compile(r"[-+]?(?:(?:0|[1-9][0-9]{0,30})(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3})?", re.ASCII)
+_WORDS = {"": None, "~": None, "null": None, "true": True, "false": False}
+_SECRET_LINE = re.compile(r"token|secret|passw|key|credential|authorization", re.IGNORECASE)
+
+
+class Scalar:
+    """A leaf: its text, the value that YAML sees in it, and the variables that are part of it."""
+
+    __slots__ = ("at", "env", "text", "value")
+
+    def __init__(self, text: str, value: Any, at: Origin, env: tuple[str, ...] = ()) -> None:
+        self.text = text
+        self.value = value
+        self.at = at
+        self.env = env
+
+
+class Map:
+    """A mapping; `keys` says where each key stands. `damaged`: something wrong was taken out of it."""
+
+    __slots__ = ("at", "damaged", "items", "keys")
+
+    def __init__(self, items: dict[str, Node], keys: dict[str, Origin], at: Origin) -> None:
+        self.items = items
+        self.keys = keys
+        self.at = at
+        self.damaged = False
+
+
+class Seq:
+    """A list. `damaged`: something wrong was taken out of it."""
+
+    __slots__ = ("at", "damaged", "items")
+
+    def __init__(self, items: list[Node], at: Origin) -> None:
+        self.items = items
+        self.at = at
+        self.damaged = False
+
+
+Node = Scalar | Map | Seq
+
+
+def read_yaml(text: str, source: str, environ: Mapping[str, str]) -> tuple[Node | None, list[Problem]]:
+    """Read one YAML document; positions count from 1. None when it is empty or cannot be read at all."""
+    return _read(text, source, lambda mark: Origin(source, mark.line + 1, mark.column + 1), environ)
+
+
+def read_value(text: str, source: str, environ: Mapping[str, str]) -> tuple[Node | None, list[Problem]]:
+    """Read one YAML value of the command line; all of it has the origin `source`."""
+    origin = Origin(source)
+    return _read(text, source, lambda _mark: origin, environ)
+
+
+def _read(
+    text: str, source: str, origin: Callable[[Any], Origin], environ: Mapping[str, str]
+) -> tuple[Node | None, list[Problem]]:
+    if len(text) > MAX_BYTES:
+        return None, [Problem(Origin(source), "", f"the file is larger than {MAX_BYTES // 1024 // 1024} MiB")]
+    unprintable = _UNPRINTABLE.search(text)
+    if unprintable is not None:
+        at = Origin(source, *_line_and_column(text, unprintable.start()))
+        return None, [Problem(at, "", f"the control character U+{ord(unprintable[0]):04X} is not allowed in YAML")]
+    composer = _Composer(hide(text), origin, environ)
+    try:
+        return composer.document(), composer.problems
+    except _Refused as refused:
+        return None, [*composer.problems, refused.problem]
+    except yaml.MarkedYAMLError as error:
+        return None, [*composer.problems, _syntax_problem(error, text, origin)]
+
+
+class _Refused(Exception):
+    """The document goes beyond a bound or outside our YAML; nothing after it is read."""
+
+    def __init__(self, at: Origin, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.problem = Problem(at, "", message, hint)
+
+
+class _Composer:
+    """Compose the tree of one document from the parser's events."""
+
+    __slots__ = ("_anchors", "_count", "_deepest", "_environ", "_next", "_origin", "problems")
+
+    def __init__(self, text: str, origin: Callable[[Any], Origin], environ: Mapping[str, str]) -> None:
+        self._next = yaml.CSafeLoader(text).get_event
+        self._origin = origin
+        self._environ = environ
+        # Of every anchor its node, the values in it and its height: an alias costs as much as writing it out.
+        self._anchors: dict[str, tuple[Node, int, int]] = {}
+        self._count = 0
+        self._deepest = 0
+        self.problems: list[Problem] = []
+
+    def document(self) -> Node | None:
+        self._next()
+        event = self._next()
+        if type(event) is yaml.StreamEndEvent:
+            return None
+        event = self._next()
+        root = self._node(event, 0)
+        self._next()
+        event = self._next()
+        if type(event) is not yaml.StreamEndEvent:
+            raise _Refused(self._origin(event.start_mark), "a second document begins here", "write one file for each")
+        return root
+
+    def _node(self, event: Any, depth: int) -> Node:
+        kind = type(event)
+        if kind is yaml.AliasEvent:
+            return self._alias(event, depth)
+        if event.tag is not None and event.tag != "!":
+            at = self._origin(event.start_mark)
+            raise _Refused(at, f"the tag {event.tag} is not supported", "put text in quotes instead of tagging it")
+        before, deepest = self._count, self._deepest
+        self._deepest = depth
+        self._grow(1, depth, event)
+        node: Node
+        if kind is yaml.ScalarEvent:
+            node = self._scalar(event)
+        elif kind is yaml.MappingStartEvent:
+            node = self._mapping(event, depth + 1)
+        else:
+            node = self._sequence(event, depth + 1)
+        if event.anchor is not None:
+            self._anchors[event.anchor] = node, self._count - before, self._deepest - depth
+        self._deepest = max(self._deepest, deepest)
+        return node
+
+    def _grow(self, by: int, depth: int, event: Any) -> None:
+        if depth > MAX_DEPTH:
+            raise _Refused(self._origin(event.start_mark), f"nested deeper than {MAX_DEPTH} levels")
+        self._count += by
+        if self._count > MAX_NODES:
+            raise _Refused(self._origin(event.start_mark), f"more than {MAX_NODES:,} values, aliases included")
+
+    def _alias(self, event: Any, depth: int) -> Node:
+        known = self._anchors.get(event.anchor)
+        if known is None:
+            message = f"*{event.anchor} refers to an anchor that is not defined above"
+            raise _Refused(self._origin(event.start_mark), message, "put text that begins with * in quotes")
+        node, size, height = known
+        self._grow(size, depth + height, event)
+        self._deepest = max(self._deepest, depth + height)
+        return node
+
+    def _scalar(self, event: Any) -> Scalar:
+        text = show(event.value)
+        at = self._origin(event.start_mark)
+        env: tuple[str, ...] = ()
+        if "$" in text:
+            try:
+                text, env = expand(text, self._environ)
+            except BadVariable as error:
+                self.problems.append(Problem(at, "", str(error)))
+        return Scalar(text, typed(text) if event.implicit[0] else text, at, env)
+
+    def _sequence(self, event: Any, depth: int) -> Seq:
+        items = []
+        while type(item := self._next()) is not yaml.SequenceEndEvent:
+            items.append(self._node(item, depth))
+        return Seq(items, self._origin(event.start_mark))
+
+    def _mapping(self, event: Any, depth: int) -> Map:
+        items: dict[str, Node] = {}
+        keys: dict[str, Origin] = {}
+        merged: list[tuple[Origin, Node]] = []
+        while type(key_event := self._next()) is not yaml.MappingEndEvent:
+            at = self._origin(key_event.start_mark)
+            if type(key_event) is not yaml.ScalarEvent:
+                raise _Refused(at, "a key must be plain text", "did a value with { or [ miss its quotes?")
+            key = show(key_event.value)
+            value = self._node(self._next(), depth)
+            if key == "<<" and key_event.implicit[0]:
+                merged.append((at, value))
+            elif key in items:
+                self.problems.append(Problem(at, "", f'the key "{key}" stands here twice', f"first at {keys[key]}"))
+            else:
+                items[key] = value
+                keys[key] = at
+        node = Map(items, keys, self._origin(event.start_mark))
+        for at, value in merged:
+            self._merge_key(node, value, at)
+        return node
+
+    def _merge_key(self, node: Map, value: Node, at: Origin) -> None:
+        for source in value.items if isinstance(value, Seq) else [value]:
+            if not isinstance(source, Map):
+                raise _Refused(at, "<< takes a mapping or a list of mappings")
+            for key, item in source.items.items():
+                if key not in node.items:
+                    node.items[key] = item
+                    node.keys[key] = source.keys[key]
+
+
+def typed(text: str) -> Any:
+    """Return the value YAML sees in plain text: None, bool, int, float, or the text itself."""
+    if len(text) > 48:
+        return text
+    if text[:1] in "-+.0123456789" and text:
+        if _INTEGER.fullmatch(text):
+            return int(text)
+        return float(text) if _NUMBER.fullmatch(text) else text
+    return _WORDS.get(text.lower(), text)
+
+
+# -- what people read when the syntax is wrong ------------------------------------------------------------------
+
+_SENTENCES = {
+    "mapping values are not allowed in this context": (
+        "a ':' does not belong here",
+        "check the indentation, or put text that holds ': ' in quotes",
+    ),
+    "did not find expected key": ("expected a key here", "check the indentation of this line and the one above"),
+    "did not find expected '-' indicator": (
+        "expected another '- ' item of the list here",
+        "check the indentation of this line and the ones above",
+    ),
+    "could not find expected ':'": ("expected 'key: value' here", "is a ':' missing, or the indentation wrong?"),
+    "did not find expected node content": ("expected a value here", "is a bracket not closed?"),
+    "found unknown directive name": ("text cannot begin with %", "put it in quotes"),
+    "found unexpected end of stream": ("the file ends inside of quotes", ""),
+    "did not find expected <document start>": ("expected the end of the file here", "check the indentation"),
+    "did not find expected alphabetic or numeric character": (
+        "'*' and '&' mean aliases and anchors in YAML",
+        "put the text in quotes",
+    ),
+}
+
+
+def _syntax_problem(error: yaml.MarkedYAMLError, text: str, origin: Callable[[Any], Origin]) -> Problem:
+    mark = error.problem_mark or error.context_mark
+    problem = error.problem or "cannot be read"
+    lines = re.split("\r\n|[\r\n\x85\u2028\u2029]", text)
+    line = lines[mark.line] if mark is not None and mark.line < len(lines) else ""
+    character = line[mark.column : mark.column + 1] if mark is not None else ""
+    message, hint = _SENTENCES.get(problem, (problem, ""))
+    if problem == "found character that cannot start any token":
+        if character == "\t":
+            message, hint = "a tab stands where indentation is expected", "indent with spaces"
+        else:
+            message, hint = f"text cannot begin with {character}", "put it in quotes"
+    elif error.context_mark is not None and problem.startswith(("did not find expected ',' or", "found unexpected end")):
+        opened = f"opened at {error.context_mark.line + 1}:{error.context_mark.column + 1}"
+        if problem.startswith("found"):
+            hint = f"the quote is {opened}"
+        else:
+            message = f"expected ',' or '{problem[-2]}' here: a bracket {opened} is not closed"
+    at = origin(mark)
+    return Problem(at, "", f"not valid YAML: {message}", hint, excerpt=_excerpt(line, at) if at.line else "")
+
+
+def _excerpt(line: str, at: Origin) -> str:
+    # A line that may hold a secret is not repeated on a terminal or in a log.
+    if not line.strip() or _SECRET_LINE.search(line):
+        return ""
+    start = max(0, at.column - 80)
+    shown = line[start : start + 120].replace("\t", " ")
+    number = f"{at.line:>6} | "
+    return f"{number}{shown}\n{' ' * (len(number) + at.column - 1 - start)}^"
+
+
+def _line_and_column(text: str, index: int) -> tuple[int, int]:
+    before = text[:index]
+    return before.count("\n") + 1, index - (before.rfind("\n") + 1) + 1
