@@ -29,22 +29,41 @@ class ListenError(Exception):
 class Listener:
     """One address, as it is written in the configuration, and its sockets."""
 
-    __slots__ = ("_path", "_sockets", "address", "bound")
+    __slots__ = ("_names", "_path", "_sockets", "address", "bound")
 
     def __init__(self, address: str, sockets: list[list[socket.socket]], path: Path | None = None) -> None:
         self.address = address
         self._sockets = sockets
         self._path = path
+        self._names = [(each.family, each.getsockname()) for each in sockets[0]]
         self.bound = [_name(each) for each in sockets[0]]
 
     @property
     def ports(self) -> set[int]:
         """Return the TCP ports it listens on."""
-        return {each.getsockname()[1] for each in self._sockets[0]} if self._path is None else set()
+        return {name[1] for _, name in self._names} if self._path is None else set()
 
     def of_slot(self, slot: int) -> list[socket.socket]:
         """Return the sockets of one worker slot."""
         return self._sockets[slot % len(self._sockets)]
+
+    def close_slot(self, slot: int) -> None:
+        """Stop listening for one slot, whose worker will be away for a while.
+
+        The kernel deals connections to every open socket of a port, whether anybody accepts there or not: clients
+        would hang in the queue of an empty slot. What is queued already is reset. A shared Unix socket stays.
+        """
+        if self._path is None:
+            for each in self._sockets[slot]:
+                each.close()
+            self._sockets[slot] = []
+
+    def reopen_slot(self, slot: int) -> None:
+        """Listen again for a slot closed before. Raises ListenError."""
+        if self._path is None and not self._sockets[slot]:
+            self._sockets[slot] = [_bind(self.address, family, name, shared=True) for family, name in self._names]
+            for each in self._sockets[slot]:
+                each.listen(BACKLOG)
 
     def close(self, *, unlink: bool = True) -> None:
         """Close this process's copies; copies in workers live on. `unlink` also removes a Unix socket's file."""
@@ -55,14 +74,15 @@ class Listener:
                 each.close()
 
 
-def open_listener(address: str, slots: int, own_ports: Container[int] = ()) -> Listener:
+def open_listener(address: str, slots: int, own_ports: Container[int] = (), *, private: bool = False) -> Listener:
     """Listen on HOST:PORT, [IPv6]:PORT or unix:/path for `slots` workers. Raises ListenError.
 
-    `own_ports` are those this gateway listens on already under other addresses.
+    `own_ports` are those this gateway listens on already under other addresses. `private` lets only this user
+    connect to a Unix socket.
     """
     if address.startswith("unix:"):
         path = Path(address.removeprefix("unix:"))
-        return Listener(address, [[_open_unix(address, path)]], path)
+        return Listener(address, [[_open_unix(address, path, private)]], path)
     host, port = split_address(address)
     opened: list[list[socket.socket]] = [[] for _ in range(slots)]
     try:
@@ -124,11 +144,14 @@ def _bind(address: str, family: int, name: tuple[str, int], *, shared: bool) -> 
     return made
 
 
-def _open_unix(address: str, path: Path) -> socket.socket:
+def _open_unix(address: str, path: Path, private: bool) -> socket.socket:
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         _remove_stale(path)
         made.bind(str(path))
+        if private:
+            # Nobody can connect before listen, so nobody gets in between.
+            path.chmod(0o600)
         made.listen(BACKLOG)
     except OSError as error:
         made.close()

@@ -27,6 +27,11 @@ class Watch:
         self._candidate: dict[Path, Fingerprint] | None = None
         self.follow(paths)
 
+    @property
+    def paths(self) -> list[Path]:
+        """Return what is watched."""
+        return list(self._known)
+
     def follow(self, paths: Iterable[Path]) -> None:
         """Watch `paths` from now on. What was watched already keeps its state: no change in between is lost."""
         known = self._known

@@ -39,6 +39,24 @@ def test_an_address_in_use_is_refused_even_by_a_socket_that_shares_its_port(open
         open_listener(first.bound[0], 1)
 
 
+def test_a_closed_slot_gets_no_connections_until_it_is_opened_again(opened: list[Listener]) -> None:
+    listener = open_listener("127.0.0.1:0", 2)
+    opened.append(listener)
+    (port,) = listener.ports
+    listener.close_slot(0)
+    assert listener.of_slot(0) == []
+    (left,) = listener.of_slot(1)
+    left.settimeout(10)
+    for _ in range(20):
+        with socket.create_connection(("127.0.0.1", port)):
+            left.accept()[0].close()
+    listener.reopen_slot(0)
+    assert listener.of_slot(0)[0].getsockname() == left.getsockname()
+    listener.close_slot(1)
+    with socket.create_connection(("127.0.0.1", port)):
+        listener.of_slot(0)[0].accept()[0].close()
+
+
 def test_own_port_under_another_address_is_no_conflict(opened: list[Listener]) -> None:
     wide = open_listener("0.0.0.0:0", 2)
     opened.append(wide)

@@ -1,0 +1,153 @@
+"""The admin listener: what the gateway says of itself, and the few things an operator may tell it.
+
+Who may change something (POST): with `admin.token` set, whoever shows it as a bearer token; the comparison takes the
+same time for every wrong one. Without a token only a program on this machine, and no browser or proxy on its
+behalf: the peer must be loopback or the Unix socket, the Host a loopback name (a page of a stranger whose name was
+pointed at 127.0.0.1 has another), and neither Origin nor a forwarding header may be present.
+Reading is open to whoever reaches the address, which is loopback unless configured otherwise.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hmac
+import ipaddress
+import socket
+import time
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import uvicorn
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+
+from headgate.control.fleet import Outcome
+from headgate.telemetry import prometheus
+from headgate.telemetry.cells import Sample
+
+_SHUTDOWN_SECONDS = 1
+_MARKS_OF_OTHERS = ("origin", "forwarded", "x-forwarded-for", "via")
+
+
+class Subject(Protocol):
+    """What the admin application shows and steers."""
+
+    @property
+    def token(self) -> str:
+        """The admin token in force; empty when none is configured."""
+
+    @property
+    def draining(self) -> bool:
+        """Whether the gateway is stopping."""
+
+    def snapshot(self) -> dict[str, Any]:
+        """Plan, workers and drain now."""
+
+    def samples(self) -> list[Sample]:
+        """What all worker slots have counted."""
+
+    async def reload(self, reason: str) -> Outcome:
+        """Load the configuration anew and bring it into force."""
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own idea of signals: they belong to the master."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the handlers of this process alone."""
+        yield
+
+
+async def serve(subject: Subject, sockets: list[socket.socket]) -> None:
+    """Serve the admin application on listening `sockets` until cancelled."""
+    config = uvicorn.Config(
+        make_app(subject),
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        ws="none",
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+    )
+    await _Server(config).serve(sockets)
+
+
+def make_app(subject: Subject) -> FastAPI:
+    """Build the application: /metrics, /health, /ready and POST /reload."""
+    app = FastAPI(title="Headgate", docs_url=None, redoc_url=None, openapi_url=None)
+
+    @app.get("/metrics")
+    async def metrics(request: Request) -> Response:
+        if _prefers_json(request.headers.get("accept", "")):
+            return JSONResponse(prometheus.points(subject.samples(), time.time()))
+        return Response(prometheus.render(subject.samples()), media_type=prometheus.CONTENT_TYPE)
+
+    @app.get("/health")
+    async def health() -> dict[str, Any]:
+        shown = subject.snapshot()
+        well = shown["plan"] > 0 and all(worker["alive"] for worker in shown["workers"])
+        return {"status": "healthy" if well else "degraded", **shown}
+
+    @app.get("/ready")
+    async def ready() -> JSONResponse:
+        shown = subject.snapshot()
+        alive = sum(worker["alive"] for worker in shown["workers"])
+        is_ready = shown["plan"] > 0 and alive > 0 and not shown["draining"]
+        answer = {"ready": is_ready, "plan": shown["plan"], "workers": alive, "draining": shown["draining"]}
+        return JSONResponse(answer, status_code=200 if is_ready else 503)
+
+    @app.post("/reload")
+    async def reload(request: Request) -> JSONResponse:
+        denied = _denied(request, subject.token)
+        if denied is not None:
+            return denied
+        if subject.draining:
+            return JSONResponse({"ok": False, "problems": ["the gateway is stopping"]}, status_code=409)
+        outcome = await subject.reload("POST /reload")
+        answer = {"ok": outcome.ok, "plan": outcome.version, "workers": outcome.workers}
+        return JSONResponse({**answer, "problems": list(outcome.problems)}, status_code=200 if outcome.ok else 422)
+
+    return app
+
+
+def _prefers_json(accept: str) -> bool:
+    """Tell whether JSON is named before, or without, the text form; no Accept at all means text."""
+    kinds = [part.partition(";")[0].strip().lower() for part in accept.split(",")]
+    json_at = kinds.index("application/json") if "application/json" in kinds else len(kinds)
+    text = {"text/plain", "text/*", "*/*", "application/openmetrics-text"}
+    return json_at < next((place for place, kind in enumerate(kinds) if kind in text), len(kinds))
+
+
+def _denied(request: Request, token: str) -> JSONResponse | None:
+    """Return the refusal of a request that may not change anything, or None when it may."""
+    if token:
+        scheme, _, shown = request.headers.get("authorization", "").partition(" ")
+        right = hmac.compare_digest(shown.strip().encode(), token.encode())
+        if scheme.lower() == "bearer" and right:
+            return None
+        text = "this needs the header Authorization: Bearer TOKEN with the token of admin.token"
+        return JSONResponse({"error": text}, status_code=401, headers={"WWW-Authenticate": "Bearer"})
+    if _is_local(request):
+        return None
+    text = "without admin.token only a direct request from this machine may do this; set admin.token to allow others"
+    return JSONResponse({"error": text}, status_code=403)
+
+
+def _is_local(request: Request) -> bool:
+    if any(mark in request.headers for mark in _MARKS_OF_OTHERS):
+        return False
+    # A Unix socket has no peer address, and its own permissions.
+    if request.client is None or not request.client.host:
+        return True
+    return _is_loopback(request.client.host) and _is_loopback(request.url.hostname or "")
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

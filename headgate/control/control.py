@@ -1,0 +1,335 @@
+"""The control process: it knows the configuration, and the workers run what it says.
+
+One way for a configuration to come into force, at the start and at each reload: load and check -> have the master
+open new addresses -> publish to the workers -> tell the master it is settled, so that it closes what is no longer
+wanted -> keep it for a successor. Whatever fails on that way, the configuration before stays in force everywhere.
+
+Control may die at any time; workers serve on. Its successor finds the plan in force in the anonymous file of its
+seat, so even a broken configuration file at that moment harms nobody.
+
+States: *starting* until the first plan is in force, where every problem ends the gateway with status 1; *running*;
+*draining* when the master says so, which is shown and refuses reloads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sys
+import time
+import traceback
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from headgate.config.problems import Problem, render
+from headgate.config.resolve import ResolvedConfig
+from headgate.control.children import Seat
+from headgate.control.cpus import worker_count
+from headgate.control.fleet import Fleet, Outcome
+from headgate.control.listeners import Listener, ListenError, open_listener
+from headgate.control.log import Log
+from headgate.control.memory import keep, recall
+from headgate.control.messages import Plan
+from headgate.control.watch import Watch
+from headgate.telemetry.cells import Sample, read
+
+POLL = 1.0
+# A worker beats twice a second. One silent for so long is shown as not alive; the master kills it later.
+ALIVE = 3.0
+
+
+class Loaded(Protocol):
+    """What loading gave: a configuration or none, what is wrong with it, and the files it was read from."""
+
+    @property
+    def config(self) -> ResolvedConfig | None:
+        """The configuration; None when there are errors."""
+
+    @property
+    def problems(self) -> Sequence[Problem]:
+        """Errors and warnings."""
+
+    @property
+    def files(self) -> Sequence[Path]:
+        """Files and folders that were read, or should have been."""
+
+
+def run_control(seat: Seat, load: Callable[[], Loaded], *, watch: bool = True) -> int:
+    """Be the control process until the master says it is over; return the exit status."""
+
+    async def live() -> int:
+        return await Control(seat, load, watch=watch).run()
+
+    return asyncio.run(live())
+
+
+class Control:
+    """The life of one control process. Make it inside the running loop."""
+
+    def __init__(self, seat: Seat, load: Callable[[], Loaded], *, watch: bool) -> None:
+        self._log = Log("control")
+        self._seat = seat
+        self._load = load
+        self._watching = watch
+        self._watch = Watch()
+        self._workers = seat.workers
+        self._over: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._opened: asyncio.Future[str | None] | None = None
+        self._in_turn = asyncio.Lock()
+        self._admin: Listener | None = None
+        self._started = time.monotonic()
+        kept = recall(seat.memory)
+        self._config = kept.config if kept else None
+        self._fleet = Fleet(self._log, _for_workers(kept) if kept else None)
+        self._draining = False
+
+    async def run(self) -> int:
+        """Bring the configuration into force, then follow the master's word and the files until the end."""
+        asyncio.get_running_loop().add_reader(self._seat.link.fileno(), self._on_link)
+        self._seat.socket.unlink(missing_ok=True)
+        server = await self._fleet.listen(self._seat.socket)
+        self._spawn(self._start())
+        code = await self._over
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        server.close()
+        if self._admin is not None:
+            self._admin.close()
+        return code
+
+    # The master
+
+    def _on_link(self) -> None:
+        while True:
+            try:
+                received = self._seat.link.receive()
+            except BlockingIOError:
+                return
+            if received is None:
+                # The master was killed. Workers see it too; nobody but us is left to clean up behind it.
+                asyncio.get_running_loop().remove_reader(self._seat.link.fileno())
+                shutil.rmtree(self._seat.runtime, ignore_errors=True)
+                self._end(1)
+                return
+            match received[0]:
+                case {"type": "opened"}:
+                    self._on_opened(None)
+                case {"type": "refused", "error": error}:
+                    self._on_opened(error)
+                case {"type": "reload"}:
+                    self._spawn(self.reload("SIGHUP"))
+                case {"type": "drain"}:
+                    self._draining = True
+                case {"type": "stop"}:
+                    self._end(0)
+
+    def _on_opened(self, error: str | None) -> None:
+        if self._opened is not None and not self._opened.done():
+            self._opened.set_result(error)
+
+    async def _open(self, config: ResolvedConfig) -> str | None:
+        self._opened = asyncio.get_running_loop().create_future()
+        addresses = [listener.address for listener in config.listeners]
+        self._seat.link.send({"type": "open", "addresses": addresses, "workers": self._workers})
+        return await self._opened
+
+    def _settle(self, config: ResolvedConfig) -> None:
+        message = {
+            "type": "settled",
+            "addresses": [listener.address for listener in config.listeners],
+            "grace": config.shutdown.grace,
+            "timeout": config.shutdown.timeout,
+        }
+        self._seat.link.send(message)
+
+    def _end(self, code: int) -> None:
+        if not self._over.done():
+            self._over.set_result(code)
+
+    def _spawn(self, work: Coroutine[Any, Any, Any]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._on_done)
+
+    def _on_done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # A fault of ours: leave, and let the master start a fresh one. The workers do not notice.
+            self._log("error", "control failed", traceback="".join(traceback.format_exception(error)))
+            self._end(70)
+
+    # A configuration comes into force
+
+    async def _start(self) -> None:
+        # Nothing else is going on yet, so loading may as well block the loop and save a thread's start.
+        loaded = self._load()
+        self._watch.follow(_watched(loaded))
+        first = self._seat.workers == 0
+        if first and loaded.config is None:
+            self._give_up(render(loaded.problems, colour=sys.stderr.isatty()))
+            return
+        config = self._config or loaded.config
+        error = self._bind_admin(config.admin.address) if config else None
+        if first and error:
+            self._give_up(error)
+            return
+        if loaded.config is None:
+            self._report(loaded.problems)
+            self._refuse("restart of control", tuple(str(problem) for problem in loaded.problems))
+        else:
+            outcome = await self._bring(loaded.config, loaded.problems, "start" if first else "restart of control")
+            if first and not outcome.ok:
+                self._give_up("\n".join(outcome.problems))
+                return
+        self._spawn(self._serve_admin())
+        if self._watching:
+            self._spawn(self._poll_files())
+
+    def _give_up(self, text: str) -> None:
+        print(f"{text}\nheadgate did not start.", file=sys.stderr, flush=True)
+        self._end(1)
+
+    async def reload(self, reason: str) -> Outcome:
+        """Load anew and bring it into force, or change nothing and say why."""
+        async with self._in_turn:
+            self._watch.mark()
+            try:
+                loaded = await asyncio.to_thread(self._load)
+            except Exception as error:
+                self._log("error", "loading failed in an unforeseen way", traceback=traceback.format_exc())
+                return self._refuse(reason, (f"loading failed: {error!r}",))
+            if loaded.config is None:
+                # It may be a named file that is missing or broken: whatever mattered before, still does.
+                self._watch.follow([*self._watch.paths, *_watched(loaded)])
+                self._report(loaded.problems)
+                return self._refuse(reason, tuple(str(each) for each in loaded.problems))
+            self._watch.follow(_watched(loaded))
+            return await self._bring(loaded.config, loaded.problems, reason)
+
+    async def _bring(self, config: ResolvedConfig, warnings: Iterable[Problem], reason: str) -> Outcome:
+        self._report(warnings)
+        wanted = worker_count() if config.workers == "auto" else int(config.workers)
+        self._say_what_needs_a_restart(config, wanted)
+        self._workers = self._workers or wanted
+        error = await self._open(config)
+        if error is not None:
+            return self._refuse(reason, (error,))
+        plan = Plan(self._fleet.next_version, config)
+        outcome = await self._fleet.publish(_for_workers(plan))
+        if not outcome.ok:
+            if self._config is not None:
+                self._settle(self._config)
+            return self._refuse(reason, outcome.problems)
+        self._config = config
+        keep(self._seat.memory, plan)
+        self._settle(config)
+        self._log(
+            "info", f"plan {plan.version} is in force", reason=reason, workers=f"{outcome.workers} of {self._workers}"
+        )
+        return outcome
+
+    def _say_what_needs_a_restart(self, config: ResolvedConfig, wanted: int) -> None:
+        if self._workers not in (0, wanted):
+            text = "another number of workers needs a restart"
+            self._log("warning", text, running=self._workers, configured=wanted)
+        if self._config is not None and config.admin.address != self._config.admin.address:
+            text = "another admin.address needs a restart"
+            self._log("warning", text, running=self._config.admin.address, configured=config.admin.address)
+
+    def _refuse(self, reason: str, problems: tuple[str, ...]) -> Outcome:
+        current = self._fleet.current
+        version = current.version if current else 0
+        text = f"configuration refused, plan {version} stays in force"
+        self._log("error", text, reason=reason, problems=list(problems))
+        return Outcome(version, problems=problems)
+
+    def _report(self, problems: Iterable[Problem]) -> None:
+        for problem in problems:
+            self._log(problem.severity, str(problem))
+
+    async def _poll_files(self) -> None:
+        while True:
+            await asyncio.sleep(POLL)
+            changed = self._watch.poll()
+            if changed and not self._draining:
+                await self.reload(", ".join(str(path) for path in changed) + " changed")
+
+    # What the admin listener shows
+
+    def _bind_admin(self, address: str) -> str | None:
+        try:
+            self._admin = open_listener(address, 1, private=True)
+        except ListenError as error:
+            self._log("error", f"the admin listener is missing: {error}")
+            return f"admin.address: {error}"
+        return None
+
+    async def _serve_admin(self) -> None:
+        if self._admin is None:
+            return
+        # FastAPI takes a third of a second to import. The first plan is in force by now, and a thread leaves this
+        # loop free for the workers that are still coming up.
+        admin = await asyncio.to_thread(_import_admin)
+        await admin.serve(self, self._admin.of_slot(0))
+
+    @property
+    def token(self) -> str:
+        """Return the admin token in force; empty when none is configured."""
+        return self._config.admin.token if self._config else ""
+
+    @property
+    def draining(self) -> bool:
+        """Tell whether the gateway is stopping."""
+        return self._draining
+
+    def samples(self) -> list[Sample]:
+        """Sum what all worker slots have counted."""
+        return read(self._seat.regions[: self._workers])
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return what is known of the gateway now: plan, workers, drain, uptime in seconds."""
+        now = time.monotonic()
+        workers = [
+            {
+                "worker": number,
+                "pid": region.pid,
+                "uptime": round(now - region.started, 3) if region.pid else 0.0,
+                "alive": bool(region.pid) and now - region.heartbeat < ALIVE,
+            }
+            for number, region in enumerate(self._seat.regions[: self._workers], 1)
+        ]
+        return {
+            "plan": self._fleet.current.version if self._fleet.current else 0,
+            "draining": self._draining,
+            "workers": workers,
+            "control_uptime": round(now - self._started, 3),
+        }
+
+
+def _for_workers(plan: Plan) -> Plan:
+    """Leave out the admin token: no worker has a use for it, and workers are the processes that strangers talk to."""
+    return replace(plan, config=replace(plan.config, admin=replace(plan.config.admin, token="")))
+
+
+def _watched(loaded: Loaded) -> list[Path]:
+    """List the files the configuration was read from, and those it names: certificates, keys, authorities."""
+    named: list[str | None] = []
+    if loaded.config is not None:
+        for listener in loaded.config.listeners:
+            if listener.tls is not None:
+                named += [listener.tls.cert, listener.tls.key, listener.tls.client_ca]
+                for certificate in listener.tls.certificates:
+                    named += [certificate.cert, certificate.key]
+        for service in loaded.config.services:
+            named += [service.tls.ca, service.tls.cert, service.tls.key]
+    return list(dict.fromkeys([*loaded.files, *(Path(name) for name in named if name)]))
+
+
+def _import_admin() -> Any:
+    from headgate.control import admin
+
+    return admin

@@ -1,0 +1,171 @@
+"""The workers as control sees them: who is connected, which plan they run, and how all get a new one.
+
+A new plan goes to one worker first. If that one cannot build it, nothing has changed anywhere else, and nothing does.
+Then it becomes the current plan and goes to all others; a worker that connects gets the current plan at once. Should
+one of the others still refuse it, the previous plan is sent again to those that took it: all workers run the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from headgate.control.channel import read_frame, write_frame
+from headgate.control.log import Log
+from headgate.control.messages import Plan
+
+# A worker that hangs is killed by the master's watchdog long before; this ends the wait for one that lives.
+ANSWER_PATIENCE = 30.0
+JOIN_PATIENCE = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a plan: how many workers run it, or why none does."""
+
+    version: int
+    workers: int = 0
+    problems: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Tell whether the plan is in force."""
+        return not self.problems
+
+
+class _Member:
+    """One connected worker. An answer is None (took it) or what is wrong."""
+
+    __slots__ = ("_answer", "_writer", "name", "number", "version")
+
+    def __init__(self, hello: dict[str, Any], writer: asyncio.StreamWriter) -> None:
+        self.number: int = hello["worker"]
+        self.version: int = hello["version"]
+        self.name = f"worker-{self.number}"
+        self._writer = writer
+        self._answer: asyncio.Future[str | None] | None = None
+
+    def send(self, plan: Plan, body: bytes) -> asyncio.Future[str | None]:
+        self.version = plan.version
+        self._answer = asyncio.get_running_loop().create_future()
+        write_frame(self._writer, body)
+        return self._answer
+
+    def on_answer(self, message: dict[str, Any]) -> None:
+        # An answer to an older plan than the one sent last decides nothing any more.
+        if message["version"] == self.version and self._answer is not None and not self._answer.done():
+            self._answer.set_result(message.get("error"))
+
+    def lost(self) -> None:
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(ConnectionError(f"{self.name} died while taking the configuration"))
+            # Nobody may be waiting for it: the plan a worker gets as it connects is not waited for.
+            self._answer.exception()
+        self._writer.close()
+
+
+class Fleet:
+    """All connected workers and the plan in force."""
+
+    def __init__(self, log: Log, current: Plan | None = None) -> None:
+        self._log = log
+        self._members: dict[int, _Member] = {}
+        self._meetings: set[asyncio.Task[None]] = set()
+        self._joined = asyncio.Event()
+        self._attempts = current.version if current else 0
+        self.current = current
+
+    async def listen(self, path: Path) -> asyncio.Server:
+        """Meet the workers at a Unix socket of this path."""
+
+        def on_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            task = asyncio.get_running_loop().create_task(self._meet(reader, writer))
+            self._meetings.add(task)
+            task.add_done_callback(self._meetings.discard)
+
+        return await asyncio.start_unix_server(on_connection, str(path))
+
+    @property
+    def next_version(self) -> int:
+        """Return a number no plan has had."""
+        self._attempts += 1
+        return self._attempts
+
+    async def publish(self, plan: Plan) -> Outcome:
+        """Bring `plan` into force in every worker, or leave the previous one in force in every worker."""
+        body = pickle.dumps(plan, pickle.HIGHEST_PROTOCOL)
+        problem = await self._try_on_one(plan, body)
+        if problem is not None:
+            return Outcome(plan.version, problems=(problem,))
+        previous, self.current = self.current, plan
+        others = [member for member in self._members.values() if member.version != plan.version]
+        answers = await asyncio.gather(*(self._ask(member, plan, body) for member in others), return_exceptions=True)
+        # A worker lost on the way does not count against the plan; its successor is given it.
+        refusals = [answer for answer in answers if isinstance(answer, str)]
+        if refusals and previous is not None:
+            self.current = previous
+            body = pickle.dumps(previous, pickle.HIGHEST_PROTOCOL)
+            back = [self._ask(member, previous, body) for member in self._members.values()]
+            await asyncio.gather(*back, return_exceptions=True)
+        if refusals:
+            return Outcome(plan.version, problems=tuple(refusals))
+        return Outcome(plan.version, sum(member.version == plan.version for member in self._members.values()))
+
+    async def _try_on_one(self, plan: Plan, body: bytes) -> str | None:
+        """Have the first worker build the plan. One that dies meanwhile may have died of something else: try twice."""
+        problem: str | None = None
+        for _ in range(2):
+            try:
+                async with asyncio.timeout(JOIN_PATIENCE):
+                    while not self._members:
+                        self._joined.clear()
+                        await self._joined.wait()
+            except TimeoutError:
+                return f"no worker has come up within {JOIN_PATIENCE:.0f} s to take it"
+            first = self._members[min(self._members)]
+            try:
+                return await self._ask(first, plan, body)
+            except ConnectionError as error:
+                problem = str(error)
+        return problem
+
+    async def _ask(self, member: _Member, plan: Plan, body: bytes) -> str | None:
+        try:
+            return await asyncio.wait_for(member.send(plan, body), ANSWER_PATIENCE)
+        except TimeoutError:
+            return f"{member.name} has not answered within {ANSWER_PATIENCE:.0f} s"
+
+    async def _meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        member: _Member | None = None
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            member = self._join(json.loads(await read_frame(reader)), writer)
+            while True:
+                message = json.loads(await read_frame(reader))
+                if message["type"] == "rejected":
+                    self._log("error", f"{member.name} cannot run plan {message['version']}: {message['error']}")
+                member.on_answer(message)
+        writer.close()
+        if member is not None:
+            member.lost()
+            if self._members.get(member.number) is member:
+                del self._members[member.number]
+
+    def _join(self, hello: dict[str, Any], writer: asyncio.StreamWriter) -> _Member:
+        member = _Member(hello, writer)
+        predecessor = self._members.get(member.number)
+        if predecessor is not None:
+            predecessor.lost()
+        self._members[member.number] = member
+        if self.current is not None and member.version != self.current.version:
+            member.send(self.current, pickle.dumps(self.current, pickle.HIGHEST_PROTOCOL))
+        self._joined.set()
+        return member
+
+    def __repr__(self) -> str:
+        version = self.current.version if self.current else 0
+        return f"<Fleet plan {version}, {len(self._members)} workers>"

@@ -1,0 +1,388 @@
+"""The master: opens the listeners, starts control and the workers, replaces who dies, passes signals on.
+
+Laws: standard library, telemetry cells and this package's own leaves only, so that it is small and cannot fail with
+the parts it has to outlive; no event loop but this one; it never blocks on a child. Everything that decides on time
+takes `now`.
+
+States: *starting* until control says that the first plan is in force; then *serving*; *draining* from SIGTERM or
+SIGINT until the last worker has gone; *ending* while control goes. A child that dies in *starting* before there is
+anything to serve ends the gateway, if it is control; anybody else, at any time before *draining*, is replaced.
+
+Signals: SIGTERM and SIGINT drain, and end at once the second time; SIGHUP reloads; SIGUSR1 reopens log files.
+Exit status: 0 after a drain, even one cut by its deadline; 128 + signal after a second signal; what control said
+when the first configuration could not be used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import selectors
+import shutil
+import signal
+import socket
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from headgate.control.channel import Link
+from headgate.control.children import Child, Seat
+from headgate.control.listeners import Listener, ListenError, open_listener
+from headgate.control.log import Log
+from headgate.control.restart import Restarts
+from headgate.telemetry.cells import SlotRegion
+
+# The regions of all slots must exist before the first fork, when nobody knows the number of workers yet. One that
+# is never touched costs address space only.
+MOST_WORKERS = max(64, os.cpu_count() or 1)
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD)
+_ABORT_PATIENCE = 1.0
+_CONTROL_PATIENCE = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watchdog:
+    """When a worker counts as stuck: no heartbeat for `limit` seconds, looked at every `every` seconds."""
+
+    limit: float = 10.0
+    every: float = 1.0
+
+
+class Master:
+    """The process everything else descends from. `run` is its whole life."""
+
+    def __init__(
+        self, control: Callable[[Seat], int], worker: Callable[[Seat], int], *, watchdog: Watchdog | None = None
+    ) -> None:
+        self._log = Log("master")
+        self._watchdog = watchdog or Watchdog()
+        self._worker_main = worker
+        self._control = Child(0, control, Restarts(random.random))
+        self._workers: list[Child] = []
+        self._regions = [SlotRegion.create() for _ in range(MOST_WORKERS)]
+        self._listeners: dict[str, Listener] = {}
+        self._selector = selectors.DefaultSelector()
+        self._state: Literal["starting", "serving", "draining", "ending"] = "starting"
+        self._settled: dict[str, Any] = {"grace": 0.0, "timeout": 30.0}
+        self._count = 0
+        self._deadline: float | None = None
+        self._watched = 0.0
+        self._exit: int | None = None
+        self._forced = 0
+
+    def run(self) -> int:
+        """Run the gateway until it is told to stop; return the exit status."""
+        self._runtime = _make_runtime()
+        self._memory = os.memfd_create("headgate-plan")
+        self._wakeup, wakeup_end = socket.socketpair()
+        for end in (self._wakeup, wakeup_end):
+            end.setblocking(False)
+        self._wakeup_end = wakeup_end
+        for number in _SIGNALS:
+            signal.signal(number, _by_wakeup)
+        signal.set_wakeup_fd(wakeup_end.fileno(), warn_on_full_buffer=False)
+        self._selector.register(self._wakeup, selectors.EVENT_READ, None)
+        self._watched = now = time.monotonic()
+        try:
+            self._start(self._control, now)
+            # There is always a first worker. It reads its code while control reads the configuration.
+            self._add_worker(now)
+            while self._exit is None:
+                self._turn()
+            return self._exit
+        finally:
+            self._end()
+
+    def _turn(self) -> None:
+        for key, _ in self._selector.select(max(0.0, self._next_event() - time.monotonic())):
+            if key.data is None:
+                self._on_signals()
+            elif key.data.link is key.fileobj:
+                self._on_link(key.data)
+        now = time.monotonic()
+        self._reap(now)
+        self._watch_heartbeats(now)
+        for child in self._children():
+            if child.due is not None and child.due <= now:
+                self._start(child, now)
+        self._wind_down(now)
+
+    def _next_event(self) -> float:
+        times = [self._watched + self._watchdog.every]
+        times += [child.due for child in self._children() if child.due is not None]
+        if self._deadline is not None:
+            times.append(self._deadline)
+        return min(times)
+
+    def _children(self) -> Iterator[Child]:
+        yield self._control
+        yield from self._workers
+
+    # Starting, and burying
+
+    def _start(self, child: Child, now: float) -> None:
+        if child.number:
+            # The first beat is written before the worker exists, so one that never gets to its loop is noticed too.
+            self._regions[child.number - 1].mark(0, started=now, heartbeat=now)
+        try:
+            if child.number:
+                for listener in self._listeners.values():
+                    listener.reopen_slot(child.number - 1)
+            child.fork(lambda link: self._enter(child, link), now)
+        except (OSError, ListenError) as error:
+            child.due = now + max(1.0, child.restarts.delay(now, now))
+            self._log("error", f"cannot start {child.name}: {error}", retry_in=round(child.due - now, 1))
+            return
+        assert child.link is not None
+        self._selector.register(child.link, selectors.EVENT_READ, child)
+        if child.number:
+            for listener in self._listeners.values():
+                self._pass(listener, child)
+
+    def _add_worker(self, now: float) -> None:
+        self._workers.append(Child(len(self._workers) + 1, self._worker_main, Restarts(random.random)))
+        self._start(self._workers[-1], now)
+
+    def _enter(self, child: Child, link: Link) -> Seat:
+        """Be the child: close what is the master's, and keep what this child may have."""
+        self._selector.close()
+        self._wakeup.close()
+        self._wakeup_end.close()
+        for listener in self._listeners.values():
+            listener.close(unlink=False)
+        for other in self._children():
+            if other.link is not None:
+                other.link.close()
+        regions, memory = self._regions, self._memory
+        if child.number:
+            # Workers talk to strangers: none gets at another's counters, or at what control will unpickle.
+            os.close(memory)
+            regions, memory = [self._regions[child.number - 1]], -1
+            self._regions = regions
+        return Seat(
+            number=child.number,
+            link=link,
+            runtime=self._runtime,
+            regions=regions,
+            memory=memory,
+            workers=self._count,
+        )
+
+    def _reap(self, now: float) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            # As process 1 of a container the master inherits strangers; they are waited for and nothing else.
+            child = next((child for child in self._children() if child.pid == pid), None)
+            if child is not None:
+                self._on_death(child, os.waitstatus_to_exitcode(status), now)
+
+    def _on_death(self, child: Child, code: int, now: float) -> None:
+        pid, child.pid = child.pid, None
+        self._on_link(child)
+        if child.link is not None:
+            with contextlib.suppress(KeyError):
+                self._selector.unregister(child.link)
+        child.bury()
+        if child.number:
+            self._regions[child.number - 1].vacate()
+        if self._state in ("draining", "ending"):
+            return
+        if child is self._control and self._state == "starting":
+            self._exit = code if code > 0 else 1
+            if code < 0:
+                self._log("error", "control died before the gateway had started", status=_describe(code))
+            return
+        delay = child.restarts.delay(child.started, now)
+        if child.restarts.looping:
+            text = f"{child.name} keeps dying; it is started again later, the rest of the gateway goes on"
+            self._log("error", text, pid=pid, status=_describe(code), restart_in=round(delay, 1))
+        else:
+            self._log("warning", f"{child.name} died and is replaced", pid=pid, status=_describe(code))
+        child.due = now + delay
+        if delay:
+            self._leave_queues(child)
+
+    def _leave_queues(self, child: Child) -> None:
+        """Let the other workers have the connections of one that will be away for seconds."""
+        if child.number:
+            for listener in self._listeners.values():
+                listener.close_slot(child.number - 1)
+
+    def _watch_heartbeats(self, now: float) -> None:
+        late = now - self._watched - self._watchdog.every
+        if late < 0:
+            return
+        self._watched = now
+        if late > self._watchdog.limit / 2:
+            # The master itself stood still (a frozen container, a stopped process group): so did the workers.
+            return
+        for child in self._workers:
+            silent = now - self._regions[child.number - 1].heartbeat
+            if child.pid is not None and silent > self._watchdog.limit:
+                self._log(
+                    "error", f"{child.name} does not answer and is killed", pid=child.pid, silent=round(silent, 1)
+                )
+                child.kill(signal.SIGKILL)
+
+    # What the children say
+
+    def _on_link(self, child: Child) -> None:
+        while child.link is not None:
+            try:
+                received = child.link.receive()
+            except BlockingIOError:
+                return
+            if received is None:
+                with contextlib.suppress(KeyError):
+                    self._selector.unregister(child.link)
+                return
+            message, _ = received
+            if message["type"] == "open":
+                self._tell(child, self._open(message["addresses"], message["workers"]))
+            elif message["type"] == "settled":
+                self._settle(message)
+
+    def _open(self, addresses: list[str], workers: int) -> dict[str, Any]:
+        """Open what is not open yet, hand it to the workers, and start these if there are none so far."""
+        if self._state in ("draining", "ending"):
+            return {"type": "refused", "error": "the gateway is stopping"}
+        if workers > MOST_WORKERS:
+            return {"type": "refused", "error": f"workers: {workers} is too many, the most are {MOST_WORKERS}"}
+        slots = self._count or workers
+        opened: list[Listener] = []
+        try:
+            for address in addresses:
+                if address not in self._listeners:
+                    known = [*self._listeners.values(), *opened]
+                    opened.append(open_listener(address, slots, {port for each in known for port in each.ports}))
+        except ListenError as error:
+            for listener in opened:
+                listener.close()
+            return {"type": "refused", "error": str(error)}
+        for listener in opened:
+            self._listeners[listener.address] = listener
+            self._log("info", f"listening on {', '.join(listener.bound)}", address=listener.address)
+            for child in self._workers:
+                self._pass(listener, child)
+                if child.due is not None:
+                    self._leave_queues(child)
+        if not self._count:
+            self._count = workers
+            now = time.monotonic()
+            while len(self._workers) < workers:
+                self._add_worker(now)
+        return {"type": "opened"}
+
+    def _settle(self, message: dict[str, Any]) -> None:
+        """Take what the plan in force says: how to stop, and which addresses are no longer wanted."""
+        self._settled = message
+        if self._state == "starting":
+            self._state = "serving"
+        for address in set(self._listeners) - set(message["addresses"]):
+            listener = self._listeners.pop(address)
+            for child in self._workers:
+                self._tell(child, {"type": "forget", "address": address})
+            listener.close()
+            self._log("info", f"no longer listening on {', '.join(listener.bound)}", address=address)
+
+    def _pass(self, listener: Listener, child: Child) -> None:
+        sockets = listener.of_slot(child.number - 1)
+        self._tell(child, {"type": "listener", "address": listener.address}, sockets)
+
+    def _tell(self, child: Child, message: dict[str, Any], sockets: list[socket.socket] | None = None) -> None:
+        if child.link is not None and not child.link.send(message, sockets or ()):
+            # It has died, which the reaper will see, or it does not read and would miss this for ever.
+            child.kill(signal.SIGKILL)
+
+    # Signals, and the end
+
+    def _on_signals(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            for number in self._wakeup.recv(4096):
+                if number in (signal.SIGTERM, signal.SIGINT):
+                    self._stop(number)
+                elif number == signal.SIGHUP:
+                    self._tell(self._control, {"type": "reload"})
+                elif number == signal.SIGUSR1:
+                    for child in self._workers:
+                        self._tell(child, {"type": "reopen"})
+
+    def _stop(self, number: int) -> None:
+        now = time.monotonic()
+        name = signal.Signals(number).name
+        if self._state in ("draining", "ending"):
+            self._log("warning", f"second signal ({name}): ending at once")
+            self._forced = 128 + number
+            self._abort(now)
+            return
+        grace, timeout = self._settled["grace"], self._settled["timeout"]
+        self._log("info", f"{name}: draining", grace=grace, timeout=timeout)
+        self._state = "draining"
+        self._deadline = now + grace + timeout + _ABORT_PATIENCE
+        for child in self._children():
+            child.due = None
+            self._tell(child, {"type": "drain", "grace": grace, "timeout": timeout})
+        # A queue dies with its last holder. Workers accept what is queued before they close theirs; the copies here
+        # would keep the port open behind them, for connections that nobody accepts.
+        for listener in self._listeners.values():
+            listener.close(unlink=False)
+
+    def _abort(self, now: float) -> None:
+        for child in self._workers:
+            self._tell(child, {"type": "abort"})
+        self._deadline = min(self._deadline or now, now) + _ABORT_PATIENCE
+
+    def _wind_down(self, now: float) -> None:
+        if self._state == "draining" and all(child.pid is None for child in self._workers):
+            self._state = "ending"
+            self._deadline = now + _CONTROL_PATIENCE
+            self._tell(self._control, {"type": "stop"})
+        if self._state == "ending" and self._control.pid is None:
+            self._exit = self._forced
+        elif self._deadline is not None and now >= self._deadline:
+            for child in self._workers if self._state == "draining" else [self._control]:
+                if child.pid is not None:
+                    self._log("warning", f"{child.name} did not end in time and is killed", pid=child.pid)
+                child.kill(signal.SIGKILL)
+            self._deadline = None
+
+    def _end(self) -> None:
+        for child in self._children():
+            child.kill(signal.SIGKILL)
+        for child in self._children():
+            if child.pid is not None:
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(child.pid, 0)
+                child.bury()
+        for listener in self._listeners.values():
+            listener.close()
+        signal.set_wakeup_fd(-1)
+        self._wakeup.close()
+        self._wakeup_end.close()
+        self._selector.close()
+        os.close(self._memory)
+        shutil.rmtree(self._runtime, ignore_errors=True)
+        self._log("info", "ended", status=self._exit)
+
+
+def _make_runtime() -> Path:
+    folder = os.environ.get("XDG_RUNTIME_DIR")
+    usable = folder and Path(folder).is_dir() and os.access(folder, os.W_OK)
+    return Path(tempfile.mkdtemp(prefix="headgate-", dir=folder if usable else None))
+
+
+def _by_wakeup(_number: int, _frame: object) -> None:
+    """Do nothing: the signal's number waits in the wakeup pipe, and the loop reads it there."""
+
+
+def _describe(code: int) -> str:
+    return f"exit {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"

@@ -1,0 +1,222 @@
+"""One worker: an event loop, a gateway on it, and the three voices it listens to.
+
+The *master* (link) hands over listening sockets and says drain, abort, reopen. *Control* (Unix socket) sends plans
+and is told whether they were taken. The *clock* asks for a heartbeat. None of them is on the request path.
+
+States: *waiting* until a plan and all sockets it names are here; then *serving*, through any number of plans; then
+*draining*, once; then the end. Control may come and go meanwhile: the last plan serves on.
+
+Sockets: the worker keeps the descriptors it was handed and gives the gateway duplicates. What the gateway got it
+owns and closes; a plan that is taken back finds the worker's own still open.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import json
+import os
+import pickle
+import signal
+import socket
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import uvloop
+
+from headgate.config.resolve import ResolvedConfig
+from headgate.control.channel import read_frame, write_frame
+from headgate.control.children import Seat
+from headgate.control.log import Log
+from headgate.control.messages import Plan
+from headgate.telemetry.cells import SlotWriter
+
+HEARTBEAT = 0.5
+_SHORTEST_RETRY = 0.05
+_LONGEST_RETRY = 1.0
+_PR_SET_PDEATHSIG = 1
+
+
+class Gateway(Protocol):
+    """What a worker needs of the data plane."""
+
+    def apply(self, plan: ResolvedConfig, sockets: dict[str, list[socket.socket]]) -> None:
+        """Build all of the plan, then swap. Raises ValueError with a sentence; the old plan stays then."""
+
+    def set_ready(self, ready: bool) -> None:
+        """Let /ready say so."""
+
+    def begin_drain(self) -> None:
+        """Turn readiness off and close connections after their present response."""
+
+    async def stop_accepting(self) -> None:
+        """Accept what is queued, then close the listening sockets."""
+
+    async def wait_idle(self, timeout: float) -> bool:
+        """Wait until nothing is in flight, at most `timeout` seconds; True when that is so."""
+
+    def abort(self) -> None:
+        """Cut what is left."""
+
+    def reopen_logs(self) -> None:
+        """Open the log files anew under their names."""
+
+
+MakeGateway = Callable[[asyncio.AbstractEventLoop, SlotWriter, int], Gateway]
+
+
+def run_worker(seat: Seat, make_gateway: MakeGateway) -> int:
+    """Be a worker until the master says it is over; return the exit status."""
+    # The link's end tells a living loop that the master is gone; this tells one that hangs.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    loop = uvloop.new_event_loop()
+    asyncio.set_event_loop(loop)
+    return loop.run_until_complete(Worker(seat, make_gateway, loop).run())
+
+
+class Worker:
+    """The life of one worker process."""
+
+    def __init__(self, seat: Seat, make_gateway: MakeGateway, loop: asyncio.AbstractEventLoop) -> None:
+        self._log = Log(f"worker-{seat.number}")
+        self._seat = seat
+        self._loop = loop
+        self._slot = SlotWriter(seat.regions[0])
+        self._slot.begin(os.getpid(), time.monotonic())
+        self._gateway = make_gateway(loop, self._slot, seat.number)
+        self._over: asyncio.Future[int] = loop.create_future()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._draining = False
+        self._control: asyncio.StreamWriter | None = None
+        self._version = 0
+        self._pending: Plan | None = None
+        self._sockets: dict[str, list[socket.socket]] = {}
+        self._given: dict[str, list[socket.socket]] = {}
+
+    async def run(self) -> int:
+        """Serve until the end; return the exit status."""
+        self._beat()
+        self._loop.add_reader(self._seat.link.fileno(), self._on_link)
+        self._tasks.append(self._loop.create_task(self._follow_control()))
+        try:
+            return await self._over
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            self._gateway.abort()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _beat(self) -> None:
+        self._slot.beat(time.monotonic())
+        self._loop.call_later(HEARTBEAT, self._beat)
+
+    def _end(self, code: int) -> None:
+        if not self._over.done():
+            self._over.set_result(code)
+
+    # The master
+
+    def _on_link(self) -> None:
+        while True:
+            try:
+                received = self._seat.link.receive()
+            except BlockingIOError:
+                return
+            if received is None:
+                self._loop.remove_reader(self._seat.link.fileno())
+                self._end(1)
+                return
+            self._on_master(*received)
+
+    def _on_master(self, message: dict[str, Any], sockets: list[socket.socket]) -> None:
+        match message["type"]:
+            case "listener":
+                self._sockets[message["address"]] = sockets
+                self._maybe_apply()
+            case "forget":
+                _close(self._sockets.pop(message["address"], []))
+            case "drain" if not self._draining:
+                self._draining = True
+                self._tasks.append(self._loop.create_task(self._drain(message["grace"], message["timeout"])))
+            case "abort":
+                self._end(0)
+            case "reopen":
+                self._gateway.reopen_logs()
+
+    async def _drain(self, grace: float, timeout: float) -> None:
+        try:
+            self._gateway.begin_drain()
+            await asyncio.sleep(grace)
+            # Only the gateway's duplicates may be left now: closing the last copy is what makes the port refuse.
+            for sockets in self._sockets.values():
+                _close(sockets)
+            await self._gateway.stop_accepting()
+            if not await self._gateway.wait_idle(timeout):
+                self._log("warning", "requests were still in flight at the end of the drain and are cut")
+        except Exception:
+            self._log("error", "draining failed", traceback=traceback.format_exc())
+        self._end(0)
+
+    # Control
+
+    async def _follow_control(self) -> None:
+        retry = _SHORTEST_RETRY
+        while True:
+            try:
+                reader, writer = await asyncio.open_unix_connection(str(self._seat.socket))
+            except OSError:
+                await asyncio.sleep(retry)
+                retry = min(retry * 2, _LONGEST_RETRY)
+                continue
+            retry = _SHORTEST_RETRY
+            self._control = writer
+            self._say({"type": "hello", "worker": self._seat.number, "pid": os.getpid(), "version": self._version})
+            with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+                while True:
+                    self._on_control(pickle.loads(await read_frame(reader)))
+            self._control = None
+            writer.close()
+
+    def _on_control(self, message: object) -> None:
+        if isinstance(message, Plan):
+            self._pending = message
+            self._maybe_apply()
+
+    def _say(self, message: dict[str, Any]) -> None:
+        if self._control is not None:
+            write_frame(self._control, json.dumps(message).encode())
+
+    def _maybe_apply(self) -> None:
+        """Take the pending plan, if every socket it names has come: plan and sockets travel on two ways."""
+        plan = self._pending
+        if plan is None or self._draining:
+            return
+        addresses = [listener.address for listener in plan.config.listeners]
+        if any(address not in self._sockets for address in addresses):
+            return
+        self._pending = None
+        given = {
+            address: self._given.get(address) or [each.dup() for each in self._sockets[address]]
+            for address in addresses
+        }
+        try:
+            self._gateway.apply(plan.config, given)
+        except Exception as error:
+            for address in given.keys() - self._given.keys():
+                _close(given[address])
+            if not isinstance(error, ValueError):
+                self._log("error", "building the plan failed in an unforeseen way", traceback=traceback.format_exc())
+            self._say({"type": "rejected", "version": plan.version, "error": str(error) or repr(error)})
+            return
+        self._given = given
+        self._version = plan.version
+        self._gateway.set_ready(True)
+        self._say({"type": "took", "version": plan.version})
+
+
+def _close(sockets: list[socket.socket]) -> None:
+    for each in sockets:
+        each.close()

@@ -1,0 +1,232 @@
+"""A whole gateway of real processes around a data plane of a hundred lines, for the tests of the process model.
+
+Run as a program it is a master with control and workers; `main` below is what the command line would do. The
+configuration is a small JSON file. The data plane answers:
+
+    GET /            text of the plan, worker number and process id
+    GET /ready       200 or 503
+    GET /hold/NAME   like / once the file NAME exists in the folder of the rig
+    GET /orphan      like /, after leaving behind a process that nobody waits for
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import json
+import os
+import socket
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from headgate.config.problems import Origin, Problem
+from headgate.config.resolve import ResolvedConfig
+from headgate.config.schema import Admin, Errors, Listen, Shutdown, Telemetry
+from headgate.control.children import Seat
+from headgate.control.control import run_control
+from headgate.control.master import Master, Watchdog
+from headgate.control.worker import run_worker
+from headgate.telemetry.cells import SlotWriter
+from headgate.wire.settings import Forwarding, HttpLimits, RequestId
+
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+@dataclass(frozen=True, slots=True)
+class RigConfig(ResolvedConfig):
+    """A configuration with a text to answer and workers (or "all") that refuse it."""
+
+    text: str
+    refused_by: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class RigLoaded:
+    config: RigConfig | None
+    problems: list[Problem]
+    files: list[Path]
+
+
+def load(path: Path) -> RigLoaded:
+    try:
+        raw = json.loads(path.read_text())
+        config = RigConfig(
+            listeners=tuple(Listen(address=address) for address in raw["listen"]),
+            admin=Admin(address=f"unix:{path.parent}/admin.sock", token=raw.get("token", "")),
+            workers=raw["workers"],
+            shutdown=Shutdown(**raw.get("shutdown", {})),
+            http=HttpLimits(),
+            forwarding=Forwarding(),
+            request_id=RequestId(),
+            errors=Errors(),
+            telemetry=Telemetry(),
+            route_order="specific",
+            services=(),
+            routes=(),
+            text=raw["text"],
+            refused_by=raw.get("refused_by", []),
+        )
+    except (ValueError, KeyError, OSError) as error:
+        return RigLoaded(None, [Problem(Origin(str(path), 1, 1), "", f"bad file: {error}")], [path])
+    return RigLoaded(config, [], [path])
+
+
+class RigGateway:
+    """A data plane that fulfils the contract of a worker and nothing more."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, slot: SlotWriter, worker: int, folder: Path) -> None:
+        self._loop = loop
+        self._worker = worker
+        self._folder = folder
+        self._in_flight = slot.gauge("headgate_requests_in_flight")
+        self._requests = slot.counter("headgate_request_bytes_total", ("rig",))
+        self._cells = slot.cells
+        self._plan: RigConfig | None = None
+        self._listening: dict[str, list[socket.socket]] = {}
+        self._connections: set[asyncio.Task[None]] = set()
+        self._busy = 0
+        self._idle = asyncio.Event()
+        self._ready = False
+        self._draining = False
+
+    def apply(self, plan: ResolvedConfig, sockets: dict[str, list[socket.socket]]) -> None:
+        assert isinstance(plan, RigConfig)
+        if self._worker in plan.refused_by:
+            raise ValueError(f"worker {self._worker} cannot build {plan.text}")
+        self._plan = plan
+        for address in self._listening.keys() - sockets.keys():
+            self._close(self._listening.pop(address))
+        for address in sockets.keys() - self._listening.keys():
+            self._listening[address] = sockets[address]
+            for each in sockets[address]:
+                each.setblocking(False)
+                self._loop.add_reader(each.fileno(), self._accept, each)
+
+    def set_ready(self, ready: bool) -> None:
+        self._ready = ready
+
+    def begin_drain(self) -> None:
+        self._ready = False
+        self._draining = True
+
+    async def stop_accepting(self) -> None:
+        for sockets in self._listening.values():
+            self._close(sockets)
+
+    async def wait_idle(self, timeout: float) -> bool:
+        while self._busy:
+            self._idle.clear()
+            try:
+                await asyncio.wait_for(self._idle.wait(), timeout)
+            except TimeoutError:
+                return False
+        return True
+
+    def abort(self) -> None:
+        for task in self._connections:
+            task.cancel()
+
+    def reopen_logs(self) -> None:
+        (self._folder / f"reopened-{self._worker}").touch()
+
+    def _close(self, sockets: list[socket.socket]) -> None:
+        for each in sockets:
+            self._accept(each)
+            self._loop.remove_reader(each.fileno())
+            each.close()
+
+    def _accept(self, listening: socket.socket) -> None:
+        while True:
+            try:
+                connection, _ = listening.accept()
+            except BlockingIOError:
+                return
+            connection.setblocking(False)
+            # From here on the client may count on an answer, so the first request counts as in flight already.
+            self._busy += 1
+            task = self._loop.create_task(self._serve(connection))
+            self._connections.add(task)
+            task.add_done_callback(self._connections.discard)
+
+    async def _serve(self, connection: socket.socket) -> None:
+        busy = True
+        try:
+            while True:
+                head = b""
+                while not head.endswith(b"\r\n\r\n"):
+                    data = await self._loop.sock_recv(connection, 4096)
+                    if not data:
+                        return
+                    head += data
+                if not busy:
+                    self._busy += 1
+                    busy = True
+                self._cells[self._in_flight] += 1
+                await self._answer(connection, head.split()[1].decode())
+                self._cells[self._in_flight] -= 1
+                self._cells[self._requests] += len(head)
+                self._done()
+                busy = False
+                if self._draining:
+                    return
+        except OSError:
+            return
+        finally:
+            if busy:
+                self._done()
+            connection.close()
+
+    def _done(self) -> None:
+        self._busy -= 1
+        if not self._busy:
+            self._idle.set()
+
+    async def _answer(self, connection: socket.socket, path: str) -> None:
+        assert self._plan is not None
+        if path.startswith("/hold/"):
+            while not (self._folder / path.removeprefix("/hold/")).exists():  # noqa: ASYNC110 (a test's file)
+                await asyncio.sleep(0.01)
+        elif path == "/orphan":
+            _leave_orphan()
+        status = "503 No" if path == "/ready" and not self._ready else "200 OK"
+        body = f"{self._plan.text} {self._worker} {os.getpid()}".encode()
+        extra = "Connection: close\r\n" if self._draining else ""
+        head = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n{extra}\r\n"
+        await self._loop.sock_sendall(connection, head.encode() + body)
+
+
+def _leave_orphan() -> None:
+    """Leave a grandchild that ends a moment later; it falls to the nearest subreaper, the master."""
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+        return
+    if os.fork() == 0:
+        os.close(0)
+        time.sleep(0.05)
+    os._exit(0)
+
+
+def main(folder: Path, limit: float) -> int:
+    """Run a gateway with gateway.json of `folder`; files named crash-N make worker N die at once."""
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+    def control(seat: Seat) -> int:
+        (folder / "control.pid").write_text(str(os.getpid()))
+        return run_control(seat, lambda: load(folder / "gateway.json"))
+
+    def worker(seat: Seat) -> int:
+        if (folder / f"crash-{seat.number}").exists():
+            return 3
+        return run_worker(seat, lambda loop, slot, number: RigGateway(loop, slot, number, folder))
+
+    return Master(control, worker, watchdog=Watchdog(limit=limit, every=0.1)).run()
+
+
+if __name__ == "__main__":
+    # Pickles name the module, and that is not __main__ in a process that imports it.
+    from tests.control import rig
+
+    sys.exit(rig.main(Path(sys.argv[1]), float(sys.argv[2])))
