@@ -53,7 +53,7 @@ REASONS = {
 }
 
 
-class BadTarget(ValueError):  # noqa: N818 - named for what was bad, like the reasons
+class BadTarget(ValueError):
     """Say why a target, host or path is refused: `reason` is a word for machines, `str()` a sentence."""
 
     def __init__(self, reason: str) -> None:
