@@ -40,7 +40,7 @@ def parse_listen(text: str) -> ListenAddress:
         raise ValueError(f"the port {port} does not exist: ports go up to 65535")
     if ":" in host and not host.startswith("["):
         raise ValueError(f"write an IPv6 address in brackets: [{host}]:{port}")
-    if not host or host == "*":
+    if not host:
         return ListenAddress("", int(port))
     return ListenAddress(normalize_host(host).strip("[]"), int(port))
 

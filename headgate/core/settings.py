@@ -80,7 +80,6 @@ class OneOrMany:
         return _before(lambda value: value if isinstance(value, list) else [value], handler(source))
 
 
-
 class Tagged:
     """Choose a settings class by the key `type`; a bare string names the type alone."""
 
@@ -96,7 +95,6 @@ class Tagged:
             "choices": {name: handler.generate_schema(cls) for name, cls in self.choices.items()},
         }
         return _before(lambda value: {"type": value} if isinstance(value, str) else value, union)
-
 
 
 class Parsed:
@@ -155,7 +153,11 @@ _SIZE_TEXT = r"^\s*\d{1,15}\s*(B|kB|KB|KiB|MB|MiB|GB|GiB)?\s*$"
 
 Seconds = Annotated[
     float,
-    Parsed(parse_duration, {"anyOf": [{"type": "number"}, {"type": "string", "pattern": _DURATION_TEXT}]}, _DURATION_EXPECTED),
+    Parsed(
+        parse_duration,
+        {"anyOf": [{"type": "number"}, {"type": "string", "pattern": _DURATION_TEXT}]},
+        _DURATION_EXPECTED,
+    ),
 ]
 Bytes = Annotated[
     int,

@@ -30,9 +30,9 @@ Laws:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from json.encoder import encode_basestring_ascii as quoted
+from typing import Protocol
 
 MAX_PATH = 2048
 MAX_TEXT = 256
@@ -44,32 +44,31 @@ _INFO, _WARNING, _ERROR = (
 _MILLISECONDS = tuple(f".{number:03d}" for number in range(1000))
 
 
-@dataclass(slots=True)
-class AccessRecord:
-    """What the log tells of one request; filled while the request lives, written when it ends.
+class AccessRecord(Protocol):
+    """What the log asks of a finished request.
 
     Times are seconds: `wall` on the wall clock, the others durations. `route`, `service` and `endpoint` are the
     texts that `json_fragment` made; the other texts come as they are. Bytes from the wire are to be decoded as
     Latin-1, so that none is lost.
     """
 
-    wall: float = 0.0
-    method: str = ""
-    path: str = ""
-    host: str = ""
-    status: int = 0
-    duration: float = 0.0
-    correlation_id: str = ""
-    request_id: str = ""
-    route: str = ""
-    service: str = ""
-    endpoint: str = ""
-    upstream: float = 0.0
-    attempts: int = 0
-    bytes_in: int = 0
-    bytes_out: int = 0
-    client: str = ""
-    error: str = ""
+    wall: float
+    method: str
+    path: str
+    host: str
+    status: int
+    duration: float
+    correlation_id: str
+    request_id: str
+    route: str
+    service: str
+    endpoint: str
+    upstream: float
+    attempts: int
+    bytes_in: int
+    bytes_out: int
+    client: str
+    error: str
 
 
 def json_fragment(text: str) -> str:

@@ -88,6 +88,7 @@ class Timeouts:
     response: Seconds = setting(default=30.0, help="From the request's end to the response head.", gt=0, le=86400)
     idle: Seconds = setting(default=60.0, help="Between two pieces of a body or stream.", gt=0, le=86400)
     total: Seconds = setting(default=0.0, help="For the whole exchange; 0 = no bound.", ge=0, le=86400)
+    tunnel: Seconds = setting(default=3600.0, help="Silence on an upgraded connection (WebSocket).", gt=0, le=604800)
 
 
 @settings

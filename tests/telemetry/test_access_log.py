@@ -22,6 +22,30 @@ from headgate.telemetry.access_log import (
 
 WALL = 1764239400.123  # 2025-11-27T10:30:00.123Z
 
+
+@dataclasses.dataclass(slots=True)
+class AccessRecord:
+    """A finished request, as the log reads one."""
+
+    wall: float = 0.0
+    method: str = ""
+    path: str = ""
+    host: str = ""
+    status: int = 0
+    duration: float = 0.0
+    correlation_id: str = ""
+    request_id: str = ""
+    route: str = ""
+    service: str = ""
+    endpoint: str = ""
+    upstream: float = 0.0
+    attempts: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    client: str = ""
+    error: str = ""
+
+
 FULL = AccessRecord(
     wall=WALL,
     method="POST",

@@ -1,0 +1,77 @@
+"""A service at run time: its endpoints, the balancer that chooses among them, and a pool for each.
+
+Law: the balancer decides from plain endpoints; connections belong to pools, and pools outlive a reload whose settings
+for them are equal.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable
+
+from headgate.catalog import BALANCERS
+from headgate.config.resolve import ResolvedService
+from headgate.config.schema import UpstreamTls
+from headgate.core.endpoint import Endpoint
+from headgate.telemetry.access_log import json_fragment
+from headgate.telemetry.metrics import Metrics
+from headgate.wire.pool import Pool
+from headgate.wire.settings import PoolLimits
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+# What makes two pools the same: where, how secured, how bounded.
+PoolKey = tuple[str, str, int, str, PoolLimits, UpstreamTls]
+
+
+class Target:
+    """One endpoint as the exchange uses it."""
+
+    __slots__ = ("authority", "endpoint", "label", "pool", "prefix")
+
+    def __init__(self, endpoint: Endpoint, pool: Pool) -> None:
+        self.endpoint = endpoint
+        self.pool = pool
+        self.label = json_fragment(endpoint.name)
+        self.prefix = endpoint.prefix
+        port = "" if endpoint.port == _DEFAULT_PORTS[endpoint.scheme] else f":{endpoint.port}"
+        self.authority = (f"{endpoint.host}{port}" if endpoint.host else "localhost").encode()
+
+
+class Cluster:
+    """One service."""
+
+    __slots__ = ("_balancer", "_candidates", "_targets", "label", "name", "series")
+
+    def __init__(
+        self, service: ResolvedService, metrics: Metrics, pool_for: Callable[[ResolvedService, Endpoint], Pool]
+    ) -> None:
+        self.name = service.name
+        self.label = json_fragment(service.name)
+        self.series = metrics.upstream(service.name)
+        self._candidates = service.endpoints
+        self._targets = {endpoint: Target(endpoint, pool_for(service, endpoint)) for endpoint in service.endpoints}
+        # Workers start at different turns, so that they do not march in step.
+        build = BALANCERS[service.balancer.type].build
+        self._balancer = build(service.balancer, random.randrange(1 << 16))
+
+    def pick(self, now: float, tried: Iterable[Target] = ()) -> Target | None:
+        """Choose an endpoint, one that was not tried yet if there is any."""
+        endpoint = self._balancer.pick(self._candidates, now)
+        if endpoint is None:
+            return None
+        target = self._targets[endpoint]
+        if tried and target in tried:
+            for _ in range(len(self._candidates)):
+                other = self._balancer.pick(self._candidates, now)
+                if other is not None and self._targets[other] not in tried:
+                    return self._targets[other]
+        return target
+
+    def __repr__(self) -> str:
+        return f"<Cluster {self.name} endpoints={len(self._candidates)}>"
+
+
+def pool_key(service: ResolvedService, endpoint: Endpoint) -> PoolKey:
+    """Name the pool that serves `endpoint` of `service`."""
+    return endpoint.scheme, endpoint.host, endpoint.port, endpoint.unix, service.pool, service.tls

@@ -1,0 +1,108 @@
+"""The answers the gateway itself gives when something went wrong, in the configured shape.
+
+Law: one table gives reason -> status, title, message; one template gives the body; a key of it whose placeholder has
+no value vanishes. Nothing a client sent is echoed but its path, and that only where the template asks for it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from headgate.config.schema import ErrorAnswer, Errors
+from headgate.core.failure import REASONS
+
+# RFC 9457. about:blank: the status is all there is to say of the kind; `reason` says it more finely.
+DEFAULT_BODY: Mapping[str, Any] = {
+    "type": "about:blank",
+    "title": "{title}",
+    "status": "{status}",
+    "detail": "{message}",
+    "reason": "{reason}",
+    "request_id": "{request_id}",
+    "retry_after": "{retry_after}",
+}
+_PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
+_ABSENT = object()
+
+Values = Mapping[str, Any]
+
+
+class Shape(NamedTuple):
+    """How one reason is answered."""
+
+    status: int
+    constants: dict[str, Any]
+    body: Any
+
+
+class ErrorShapes:
+    """All reasons, with the overrides by origin and by reason worked in."""
+
+    __slots__ = ("_shapes", "content_type")
+
+    def __init__(self, settings: Errors) -> None:
+        self.content_type = settings.content_type.encode()
+        self._shapes = {name: _shape(name, settings) for name in REASONS}
+
+    def status(self, reason: str) -> int:
+        """Return the status that answers `reason`."""
+        return self._shapes[reason].status
+
+    def body(self, reason: str, values: Callable[[], Values]) -> bytes:
+        """Fill the template; `values` gives what this request knows, None for what it does not."""
+        shape = self._shapes[reason]
+        now = datetime.now(UTC)
+        known = {
+            **values(),
+            **shape.constants,
+            "timestamp": now.strftime("%Y-%m-%dT%H:%M:%S.") + f"{now.microsecond // 1000:03d}Z",
+            "timestamp_epoch": round(now.timestamp(), 3),
+        }
+        filled = fill(shape.body, known)
+        if isinstance(filled, str):
+            return filled.encode()
+        return json.dumps({} if filled is _ABSENT else filled).encode()
+
+
+def _shape(name: str, settings: Errors) -> Shape:
+    reason = REASONS[name]
+    layers = [layer for layer in (settings.reasons.get(name), settings.origins.get(reason.side)) if layer is not None]
+    status = _first(layers, "status") or reason.status
+    constants = {
+        "status": status,
+        "title": _first(layers, "title") or reason.title,
+        "message": _first(layers, "message") or reason.message,
+        "type": _first(layers, "type") or name,
+        "reason": name,
+    }
+    body = _first(layers, "body")
+    if body is None:
+        body = settings.body if settings.body is not None else DEFAULT_BODY
+    return Shape(status, constants, body)
+
+
+def _first(layers: list[ErrorAnswer], key: str) -> Any:
+    return next((value for layer in layers if (value := getattr(layer, key)) is not None), None)
+
+
+def fill(template: Any, values: Values) -> Any:
+    """Fill a template of mappings, lists and texts; a text that is one placeholder keeps the value's type."""
+    if isinstance(template, dict):
+        pairs = ((key, fill(value, values)) for key, value in template.items())
+        return {key: value for key, value in pairs if value is not _ABSENT} or _ABSENT
+    if isinstance(template, list):
+        return [value for item in template if (value := fill(item, values)) is not _ABSENT]
+    if not isinstance(template, str):
+        return template
+    whole = _PLACEHOLDER.fullmatch(template)
+    if whole:
+        value = values.get(whole[1])
+        return _ABSENT if value is None else value
+    names = _PLACEHOLDER.findall(template)
+    if any(values.get(name) is None for name in names):
+        return _ABSENT
+    return _PLACEHOLDER.sub(lambda match: str(values[match[1]]), template)

@@ -1,0 +1,190 @@
+"""The data plane of one worker: listeners, the current Plan, and what outlives a Plan.
+
+Laws: `apply` builds everything of a new Plan before it changes anything, then swaps one reference; requests in flight
+finish on the Plan they began with; pools live on where their settings are equal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import socket
+import sys
+from collections.abc import Callable
+
+from headgate.config.resolve import ResolvedConfig, ResolvedService
+from headgate.core.clock import monotonic
+from headgate.core.endpoint import Endpoint
+from headgate.core.failure import Failure
+from headgate.core.message import ResponseHead
+from headgate.proxy.access import AccessLogWriter
+from headgate.proxy.cluster import PoolKey, pool_key
+from headgate.proxy.exchange import Exchange
+from headgate.proxy.listening import Listening
+from headgate.proxy.own import OWN, Own
+from headgate.proxy.plan import Plan
+from headgate.telemetry.cells import SlotWriter
+from headgate.telemetry.metrics import Metrics
+from headgate.wire import http1
+from headgate.wire.downstream import ClientConnection
+from headgate.wire.forwarded import Hop
+from headgate.wire.pool import Pool
+from headgate.wire.resolver import Resolver
+from headgate.wire.stream import ClientStream
+from headgate.wire.timers import TimerWheel, WheelDriver
+
+from headgate.wire.tunnel import Tunnel
+from headgate.wire.upstream import UpstreamConnection
+
+
+class Gateway:
+    """One worker's data plane."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, slot: SlotWriter, worker: int) -> None:
+        self.loop = loop
+        self.metrics = Metrics(slot, str(worker))
+        self.wheel = TimerWheel()
+        self.ready = False
+        self.draining = False
+        self.started = monotonic()
+        self.plan: Plan | None = None
+        self.own: dict[str, Own] = {}
+        self.in_flight = 0
+        self._idle: asyncio.Future[None] | None = None
+        self._driver = WheelDriver(self.wheel, loop)
+        self._resolver = Resolver()
+        self._pools: dict[PoolKey, Pool] = {}
+        self._access = AccessLogWriter(loop, self.metrics)
+        self.log: Callable[[Exchange], None] = self._access.write
+        self._listening = Listening(self)
+        self._raise_file_limit()
+
+    # -- plans -----------------------------------------------------------------------------------------------------
+
+    def apply(self, plan: ResolvedConfig, sockets: dict[str, list[socket.socket]]) -> None:
+        """Build all of a new Plan, then swap.
+
+        Raises:
+            ValueError: with a sentence; everything stays as it was.
+        """
+        pools: dict[PoolKey, Pool] = {}
+
+        def pool_for(service: ResolvedService, endpoint: Endpoint) -> Pool:
+            key = pool_key(service, endpoint)
+            pool = pools.get(key) or self._pools.get(key) or self._make_pool(service, endpoint, plan)
+            pools[key] = pool
+            return pool
+
+        built = Plan(plan, self.metrics, pool_for)
+        swap_listeners = self._listening.prepare(plan, sockets)
+        access = self._access.prepare(plan.telemetry.access_log)
+        # From here on nothing can fail.
+        access()
+        retired = [pool for key, pool in self._pools.items() if key not in pools]
+        self._pools = pools
+        self.own = {path: OWN[path] for path in plan.admin.expose}
+        self.plan = built
+        swap_listeners()
+        for pool in retired:
+            pool.retire()
+
+    def _make_pool(self, service: ResolvedService, endpoint: Endpoint, plan: ResolvedConfig) -> Pool:
+        tls = None
+        if endpoint.scheme == "https":
+            from headgate.wire.tls import client_context
+
+            settings = service.tls
+            context = client_context(ca=settings.ca, cert=settings.cert, key=settings.key, verify=settings.verify)
+            tls = (context, settings.server_name or endpoint.host)
+        kinds = http1.response_kinds(plan.request_id.headers)
+        return Pool(endpoint, service.pool, self.wheel, kinds, self._resolver, tls)
+
+    # -- requests --------------------------------------------------------------------------------------------------
+
+    def handle(self, stream: ClientStream) -> None:
+        """Begin the exchange of one request."""
+        plan = self.plan
+        assert plan is not None
+        self.in_flight += 1
+        Exchange(self, plan, stream)
+
+    def finished(self) -> None:
+        """Learn that an exchange is over."""
+        self.in_flight -= 1
+        if self._idle is not None and not self.in_flight and not self._idle.done():
+            self._idle.set_result(None)
+
+    def hop(self, connection: ClientConnection) -> Hop:
+        """Return what is known of a client's side of the way, made once a connection."""
+        hop = connection.forwarding
+        if not isinstance(hop, Hop):
+            assert self.plan is not None
+            address = "" if connection.address == "unix:" else connection.address
+            hop = connection.forwarding = Hop(self.plan.forwarding, address, connection.rules.heads.scheme)
+        return hop
+
+    async def tunnel(self, stream: ClientStream, upstream: UpstreamConnection, head: ResponseHead, idle: float) -> None:
+        """Join client and upstream until either leaves or both are silent for `idle` seconds."""
+        stream.on_failed = None
+        stream.switch(head)
+        client, ahead = stream.connection.detach()
+        server, behind = upstream.detach()
+        if client is None or server is None:
+            upstream.close()
+            raise Failure("client_closed" if client is None else "upstream_reset", "before the tunnel began")
+        tunnel = Tunnel(self.wheel, idle, (stream.connection, client), (upstream, server))
+        cells, cell = self.metrics.cells, self.metrics.upgrades_open
+        cells[cell] += 1
+        try:
+            tunnel.start(ahead, behind)
+            await tunnel.ended
+        finally:
+            cells[cell] -= 1
+            tunnel.cut()
+            stream.bytes_in += tunnel.client.bytes
+            stream.bytes_out += tunnel.upstream.bytes
+
+    def report(self, request_id: str, trace: str) -> None:
+        """Tell the operator of a fault of our own, with the id the client was given."""
+        print(f"headgate: internal error, request {request_id}\n{trace}", file=sys.stderr, flush=True)
+
+    # -- the end ---------------------------------------------------------------------------------------------------
+
+    def set_ready(self, ready: bool) -> None:
+        """Let /ready say so."""
+        self.ready = ready
+
+    def begin_drain(self) -> None:
+        """Turn readiness off; every answer from now on closes its connection."""
+        self.ready = False
+        self.draining = True
+        self._listening.begin_drain()
+
+    async def stop_accepting(self) -> None:
+        """Accept what is queued, then close the listening sockets and idle connections."""
+        await self._listening.stop()
+
+    async def wait_idle(self, timeout: float) -> bool:
+        """Wait until nothing is in flight, at most `timeout` seconds; tell whether that is so."""
+        if self.in_flight:
+            self._idle = self.loop.create_future()
+            await asyncio.wait([self._idle], timeout=timeout)
+        self._access.close()
+        return not self.in_flight
+
+    def abort(self) -> None:
+        """Cut what is left."""
+        self._listening.abort()
+        for pool in self._pools.values():
+            pool.retire()
+        self._driver.close()
+        self._access.close()
+
+    def reopen_logs(self) -> None:
+        """Open the log file anew under its name."""
+        self._access.reopen()
+
+    def _raise_file_limit(self) -> None:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft != hard:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,0 +1,113 @@
+"""What a worker runs: the whole configuration, built and looked up, ready to be swapped in by one assignment.
+
+Law: built completely before anything of it is used; never changed afterwards but for its caches, which are bounded.
+A request keeps the Plan it began with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from headgate.config.resolve import ResolvedConfig, ResolvedRoute, ResolvedService
+from headgate.core.endpoint import Endpoint
+from headgate.core.failure import Failure
+from headgate.core.message import RequestHead
+from headgate.policy.retry import Retry
+from headgate.policy.route import Matched, MethodNotAllowed, NotFound, RouteRule, RouteTable
+from headgate.proxy.cluster import Cluster
+from headgate.proxy.errors import ErrorShapes
+from headgate.proxy.request_id import RequestIds
+from headgate.telemetry.access_log import json_fragment
+from headgate.telemetry.metrics import Metrics, RequestSeries
+from headgate.wire.compression import Compressor
+from headgate.wire.forwarded import ForwardedRules, TrustPolicy
+from headgate.wire.pool import Pool
+
+_CACHED = 8192
+_CACHED_LENGTH = 512
+
+
+class RouteRuntime:
+    """One route, compiled."""
+
+    __slots__ = (
+        "clusters",
+        "compressor",
+        "label",
+        "max_body",
+        "name",
+        "only",
+        "retry",
+        "series",
+        "settings",
+        "timeouts",
+        "upgrades",
+    )
+
+    def __init__(self, route: ResolvedRoute, clusters: Mapping[str, Cluster], metrics: Metrics) -> None:
+        self.name = route.name
+        self.label = json_fragment(route.name)
+        self.settings = route.settings
+        self.timeouts = route.timeout
+        self.max_body = route.max_body
+        self.retry = Retry(route.retry)
+        self.upgrades = frozenset(name.lower().encode() for name in route.settings.upgrade)
+        self.compressor = Compressor(route.compression) if route.compression is not None else None
+        self.clusters = {d.service_name: clusters[d.service_name] for d in route.destinations}
+        self.only = next(iter(self.clusters.values())) if len(self.clusters) == 1 else None
+        self.series: dict[str, RequestSeries] = {
+            name: metrics.requests(route.name, name) for name in [*self.clusters, ""]
+        }
+
+
+class Plan:
+    """A configuration at work."""
+
+    __slots__ = ("_cache", "_table", "clusters", "config", "errors", "forwarding", "ids", "unrouted")
+
+    def __init__(
+        self, config: ResolvedConfig, metrics: Metrics, pool_for: Callable[[ResolvedService, Endpoint], Pool]
+    ) -> None:
+        """Build all of it.
+
+        Raises:
+            ValueError: with a sentence, when something cannot be built.
+        """
+        self.config = config
+        self.errors = ErrorShapes(config.errors)
+        self.ids = RequestIds(config.request_id)
+        forwarding = config.forwarding
+        trust = TrustPolicy(forwarding.trust, forwarding.hops)
+        self.forwarding = ForwardedRules(trust, forwarding.forwarded, forwarding.via)
+        self.clusters = {service.name: Cluster(service, metrics, pool_for) for service in config.services}
+        self.unrouted = metrics.requests("", "")
+        self._table = RouteTable(
+            [
+                RouteRule(route.name, route.settings.match, RouteRuntime(route, self.clusters, metrics), route.order)
+                for route in config.routes
+            ],
+            "file" if config.route_order == "file" else "specific",
+        )
+        self._cache: dict[tuple[str, str, str], Matched[RouteRuntime]] = {}
+
+    def route(self, head: RequestHead) -> Matched[RouteRuntime]:
+        """Find the route of a request.
+
+        Raises:
+            Failure: route_not_found or method_not_allowed.
+        """
+        key = (head.host, head.path, head.method)
+        found = self._cache.get(key)
+        return found if found is not None else self._look_up(head, key)
+
+    def _look_up(self, head: RequestHead, key: tuple[str, str, str]) -> Matched[RouteRuntime]:
+        found = self._table.match(head.host, head.path, head.method, head.fields, head.query or b"")
+        if isinstance(found, NotFound):
+            raise Failure("route_not_found")
+        if isinstance(found, MethodNotAllowed):
+            raise Failure("method_not_allowed", ", ".join(found.allow))
+        if found.cacheable and len(head.path) <= _CACHED_LENGTH:
+            if len(self._cache) >= _CACHED:
+                self._cache.clear()
+            self._cache[key] = found
+        return found

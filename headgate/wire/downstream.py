@@ -1,0 +1,503 @@
+"""A client's HTTP/1 connection: bytes in, one `ClientStream` after the other to the handler.
+
+States of reading: between requests -> in a head -> in a body (parsed, or only counted when its length is known) -> ...
+Beside them: stopped (an error or our wish to close: what still comes is discarded), detached (a tunnel has the
+socket), closed.
+
+Laws:
+- Callbacks of the parser only record. The handler starts after `feed_data` returned without error, since llhttp may
+  still refuse a message whose head it has announced.
+- Requests are served in order and at most `max_pipelined` are read ahead; behind an error nothing is served.
+- Trailers never join the head's fields. An upgrade that is not taken is framed as if it had not been asked for.
+- A body that was not read to its end closes the connection, with a moment to read on, so that our answer is not lost
+  in a reset (RFC 9112 section 9.6).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import cast
+
+import httptools
+
+from headgate.core.clock import monotonic
+from headgate.core.failure import Failure
+from headgate.core.message import Fields, RequestHead
+from headgate.wire.head import HeadReader
+from headgate.wire.settings import HttpLimits
+from headgate.wire.stream import ClientStream
+from headgate.wire.timers import NEVER, TimerWheel
+
+# Bytes parsed at once while heads are read, so that one large read cannot become thousands of requests.
+_SLICE = 16 * 1024
+_LINGER_SECONDS = 2.0
+_LINGER_BYTES = 1 << 20
+# Seconds between two looks at how a body arrives; also the grace before its rate counts.
+_INSPECTION = 5.0
+_OVERLOADED = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
+
+class Rules:
+    """What the connections of one listener share; a reload replaces it whole and connections keep theirs."""
+
+    __slots__ = ("handler", "heads", "limits", "on_close", "on_open", "wheel")
+
+    def __init__(
+        self,
+        limits: HttpLimits,
+        heads: HeadReader,
+        wheel: TimerWheel,
+        handler: Callable[[ClientStream], None],
+        on_open: Callable[[ClientConnection], bool],
+        on_close: Callable[[ClientConnection], None],
+    ) -> None:
+        self.limits = limits
+        self.heads = heads
+        self.wheel = wheel
+        self.handler = handler
+        self.on_open = on_open
+        self.on_close = on_close
+
+
+class ClientConnection(asyncio.Protocol):
+    """One connection of one client."""
+
+    __slots__ = (
+        "_body_from",
+        "_fields",
+        "_head_bytes",
+        "_held",
+        "_in_head",
+        "_inspected_bytes",
+        "_last_byte",
+        "_parser",
+        "_parsing",
+        "_paused",
+        "_queue",
+        "_raw_left",
+        "_served",
+        "_started",
+        "_stopped",
+        "_unread",
+        "_unwritten",
+        "_url",
+        "address",
+        "deadline",
+        "forwarding",
+        "rules",
+        "stopping",
+        "stream",
+        "transport",
+        "wheel_at",
+    )
+
+    def __init__(self, rules: Rules) -> None:
+        # Of the connection.
+        self.rules = rules
+        self.transport: asyncio.Transport | None = None
+        self.address = ""
+        self.deadline = NEVER
+        self.wheel_at = NEVER
+        self.stopping = False
+        self.forwarding: object = None
+        self._served = 0
+        self._stopped = False
+        self._paused = False
+        self._unwritten = -1
+        self._unread = 0
+        self._held = b""
+        # Of the request that is being read.
+        self._parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
+        self._parsing: ClientStream | None = None
+        self._url = b""
+        self._fields: Fields = []
+        self._in_head = False
+        self._head_bytes = 0
+        self._raw_left = 0
+        self._started = 0.0
+        self._body_from = 0.0
+        self._last_byte = 0.0
+        self._inspected_bytes = 0
+        # Of the request that is being answered, and those behind it.
+        self.stream: ClientStream | None = None
+        self._queue: deque[ClientStream] = deque()
+
+    # -- the connection --------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin, unless the gateway is full."""
+        self.transport = cast(asyncio.Transport, transport)
+        peer = transport.get_extra_info("peername")
+        self.address = peer[0] if isinstance(peer, tuple) else "unix:"
+        limits = self.rules.limits
+        self.transport.set_write_buffer_limits(high=limits.buffer)
+        if not self.rules.on_open(self):
+            self.transport.write(_OVERLOADED)
+            self._linger()
+            return
+        self.rules.wheel.arm(self, monotonic() + limits.keepalive_timeout)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End; whoever works for this client is told."""
+        self.transport = None
+        self._stopped = True
+        self.rules.wheel.cancel(self)
+        self.rules.on_close(self)
+        # Breaks the cycle parser -> bound methods -> connection, so that memory goes at once and not by the collector.
+        self._parser = None
+        self._queue.clear()
+        stream, self.stream = self.stream, None
+        if stream is not None:
+            stream.fail(Failure("client_closed"))
+
+    def eof_received(self) -> bool:
+        """Take the end of a client's sending for its going away, as nginx does: abandoned work should cost nothing."""
+        return False
+
+    def write(self, data: bytes) -> None:
+        """Write, if the client is still there."""
+        if self.transport is not None:
+            self.transport.write(data)
+
+    def cut(self) -> None:
+        """Close at once and visibly: what was sent is not complete."""
+        self._stopped = True
+        if self.transport is not None:
+            self.transport.abort()
+
+    def drain(self) -> None:
+        """Close now when idle, else after the answer in progress."""
+        self.stopping = True
+        if self.stream is None and not self._in_head and self.transport is not None:
+            self._stopped = True
+            self.transport.close()
+
+    # -- reading ---------------------------------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes from the socket."""
+        if self._stopped:
+            self._unread += len(data)
+            if self._unread > _LINGER_BYTES:
+                self.cut()
+            return
+        self._started = monotonic()
+        if self._parsing is not None:
+            self._last_byte = self._started
+        if self._held or self._raw_left or len(data) > _SLICE:
+            self._feed_in_slices(data)
+        else:
+            self._feed(data)
+
+    def _feed_in_slices(self, data: bytes) -> None:
+        if self._held:
+            data, self._held = self._held + data, b""
+        view = memoryview(data)
+        at = 0
+        while at < len(data) and not self._stopped:
+            if self._raw_left:
+                at += self._count(data if at == 0 else bytes(view[at : at + self._raw_left]))
+            elif len(self._queue) >= self.rules.limits.max_pipelined or self._parser is None:
+                self._held = bytes(view[at:])
+                self.pause()
+                return
+            else:
+                self._feed(bytes(view[at : at + _SLICE]))
+                at += _SLICE
+
+    def _count(self, data: bytes) -> int:
+        """Pass bytes of a body of known length on unparsed; return how many of `data` belonged to it."""
+        stream = self._parsing
+        assert stream is not None
+        size = len(data)
+        if size < self._raw_left:
+            self._raw_left -= size
+            stream.feed(data)
+            return size
+        size = self._raw_left
+        self._raw_left = 0
+        self._parsing = None
+        self._parser = httptools.HttpRequestParser(self)
+        stream.feed(data if size == len(data) else data[:size])
+        stream.feed_end()
+        self._body_ended(stream)
+        return size
+
+    def _feed(self, data: bytes) -> None:
+        parser = self._parser
+        if parser is None:
+            # An upgrade was asked for: what follows belongs to whoever the answer makes of it.
+            self._held += data
+            self.pause()
+            return
+        try:
+            parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._upgrade_asked(data[upgrade.args[0] :])
+            return
+        except httptools.HttpParserError as error:
+            self._refuse(error, data)
+            return
+        stream = self._parsing
+        if stream is not None:
+            if stream.head.length > 0:
+                self._raw_left = stream.head.length - stream.bytes_in
+            if not self._body_from:
+                self._body_from = self._last_byte = self._started
+                self._inspected_bytes = 0
+                self.rules.wheel.arm(self, self._started + min(_INSPECTION, self.rules.limits.body_timeout))
+        elif self._in_head:
+            self._check_growing_head(len(data))
+        if self._queue and self.stream is None:
+            self._next()
+
+    def _check_growing_head(self, size: int) -> None:
+        limits = self.rules.limits
+        if not self._head_bytes:
+            self.rules.wheel.arm(self, self._started + limits.header_timeout)
+        self._head_bytes += size
+        if len(self._url) > limits.max_request_line:
+            self._stop_with(Failure("uri_too_long"))
+        elif self._head_bytes > limits.max_header_bytes + limits.max_request_line:
+            self._stop_with(Failure("headers_too_large"))
+
+    # -- callbacks of the parser: record, never act ----------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        """Note that a head began."""
+        self._in_head = True
+        self._head_bytes = 0
+        self._url = b""
+        self._fields = []
+
+    def on_url(self, url: bytes) -> None:
+        """Collect the request target."""
+        self._url = self._url + url if self._url else url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Collect a field; behind the head these are trailers, which land in a list of their own."""
+        self._fields.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        """Make the head; a Failure raised here stops the parser."""
+        parser = self._parser
+        assert parser is not None
+        persistent = parser.should_keep_alive()
+        fields = self._fields
+        head = self.rules.heads.request(parser, self._url, fields, persistent)
+        self._in_head = False
+        self._fields = []
+        self._body_from = 0.0
+        self._parsing = stream = ClientStream(self, head, persistent, self._started)
+        if head.upgrade or parser.should_upgrade():
+            stream.trailers = fields
+        self._queue.append(stream)
+
+    def on_body(self, data: bytes) -> None:
+        """Pass a piece of a body on."""
+        assert self._parsing is not None
+        self._parsing.feed(data)
+
+    def on_message_complete(self) -> None:
+        """Note the end of a request."""
+        stream, self._parsing = self._parsing, None
+        if stream is None:
+            return
+        if self._fields:
+            stream.trailers = self.rules.heads.trailers(self._fields)
+            self._fields = []
+        stream.feed_end()
+        if self._body_from:
+            self._body_ended(stream)
+
+    # -- what a message turned out to be ---------------------------------------------------------------------------
+
+    def _body_ended(self, stream: ClientStream) -> None:
+        self._body_from = 0.0
+        if stream is self.stream:
+            self.deadline = NEVER
+
+    def _upgrade_asked(self, rest: bytes) -> None:
+        """Hold what is behind an upgrade request until the upstream agreed, or frame it as an ordinary body.
+
+        llhttp stops at the head of any request with Upgrade, even with a body and for protocols that nobody knows;
+        a server may ignore the field (RFC 9110 section 7.8), but not what follows.
+        """
+        stream = self._queue[-1]
+        self._parsing = None
+        fields, stream.trailers = stream.trailers, []
+        if stream.head.upgrade and not stream.head.length:
+            stream.feed_end()
+            self._parser = None
+            self._held = rest
+            if self.stream is None:
+                self._next()
+            return
+        self._queue.pop()
+        self._parser = httptools.HttpRequestParser(self)
+        self._feed_in_slices(self.rules.heads.without_upgrade(stream.head, fields) + rest)
+
+    def upgrade_refused(self) -> None:
+        """Go on reading requests where an upgrade was asked for and not given."""
+        if self._parser is None and not self._stopped:
+            self._parser = httptools.HttpRequestParser(self)
+
+    def _refuse(self, error: Exception, data: bytes) -> None:
+        cause = error.__context__
+        failure = cause if isinstance(cause, Failure) else self.rules.heads.judge(error, self._fields, data)
+        stream, self._parsing = self._parsing, None
+        if stream is not None and stream is self.stream:
+            # Its head is being served already: the body is what broke.
+            self._stopped = True
+            stream.fail(failure)
+            return
+        if stream is not None and self._queue and self._queue[-1] is stream:
+            self._queue.pop()
+        self._stop_with(failure)
+
+    def _stop_with(self, failure: Failure) -> None:
+        """Answer `failure` after what was asked before it, and serve nothing more."""
+        self._stopped = True
+        self._in_head = False
+        head = RequestHead("-", self._url, self.rules.heads.scheme)
+        stream = ClientStream(self, head, False, self._started or monotonic())
+        stream.failure = failure
+        stream.ended = True
+        self._queue.append(stream)
+        if self.stream is None:
+            self._next()
+
+    def _next(self) -> None:
+        self.stream = stream = self._queue.popleft()
+        self._served += 1
+        if stream.ended:
+            self.deadline = NEVER
+        if self._served == self.rules.limits.keepalive_requests:
+            stream.keep_alive = False
+        self.rules.handler(stream)
+
+    # -- after an answer -------------------------------------------------------------------------------------------
+
+    def answered(self, stream: ClientStream) -> None:
+        """Go on with the next request, wait for one, or close."""
+        if stream is not self.stream:
+            return
+        self.stream = None
+        if not stream.keep_alive or self.stopping:
+            self._queue.clear()
+            if stream.ended and not self._stopped:
+                self._stopped = True
+                if self.transport is not None:
+                    self.transport.close()
+            else:
+                self._linger()
+            return
+        if self._queue:
+            self._next()
+        elif not self._in_head:
+            self.deadline = deadline = self._started_idle()
+            if deadline < self.wheel_at:
+                self.rules.wheel.arm(self, deadline)
+        if self._paused or self._held:
+            self.resume()
+
+    def _started_idle(self) -> float:
+        return monotonic() + self.rules.limits.keepalive_timeout
+
+    def _linger(self) -> None:
+        """Close our side, and read on for a moment so that a reset does not destroy the answer on its way."""
+        self._stopped = True
+        transport = self.transport
+        if transport is None:
+            return
+        if transport.can_write_eof():
+            transport.write_eof()
+            self.resume()
+            self.rules.wheel.arm(self, monotonic() + _LINGER_SECONDS)
+        else:
+            transport.close()
+
+    def detach(self) -> tuple[asyncio.Transport | None, bytes]:
+        """Leave the socket to a tunnel; returns it with what was read behind the request."""
+        held, self._held = self._held, b""
+        self.rules.wheel.cancel(self)
+        return self.transport, held
+
+    # -- flow and deadlines ----------------------------------------------------------------------------------------
+
+    def pause(self) -> None:
+        """Stop reading the socket."""
+        if not self._paused and self.transport is not None:
+            self._paused = True
+            self.transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read the socket again, what was held back first."""
+        if self._paused:
+            self._paused = False
+            self._last_byte = monotonic()
+            if self.transport is not None:
+                self.transport.resume_reading()
+        if self._held and self._parser is not None and not self._stopped:
+            self._feed_in_slices(b"")
+
+    def pause_writing(self) -> None:
+        """Learn that the client does not keep up: its source waits."""
+        self._unwritten = self.transport.get_write_buffer_size() if self.transport is not None else 0
+        self.rules.wheel.arm(self, monotonic() + self.rules.limits.write_timeout)
+        if self.stream is not None and self.stream.source is not None:
+            self.stream.source.pause()
+
+    def resume_writing(self) -> None:
+        """Learn that the client caught up."""
+        self._unwritten = -1
+        self.deadline = NEVER
+        if self.stream is not None and self.stream.source is not None:
+            self.stream.source.resume()
+
+    def on_deadline(self, now: float) -> None:
+        """Act on the wait that took too long."""
+        transport = self.transport
+        if transport is None:
+            return
+        if self._unwritten >= 0:
+            self._inspect_writing(transport, now)
+        elif self._stopped:
+            transport.abort()
+        elif self._in_head:
+            self._stop_with(Failure("request_timeout", "head"))
+        elif self._parsing is not None:
+            self._inspect_body(now)
+        elif self.stream is None:
+            self._stopped = True
+            transport.close()
+
+    def _inspect_writing(self, transport: asyncio.Transport, now: float) -> None:
+        left = transport.get_write_buffer_size()
+        if left >= self._unwritten:
+            transport.abort()
+            return
+        self._unwritten = left
+        self.rules.wheel.arm(self, now + self.rules.limits.write_timeout)
+
+    def _inspect_body(self, now: float) -> None:
+        """Judge how the body arrives; while we hold the client back, the time is ours and not its."""
+        stream = self._parsing
+        assert stream is not None
+        limits = self.rules.limits
+        if not self._paused:
+            idle = now - self._last_byte >= limits.body_timeout
+            arrived = stream.bytes_in - self._inspected_bytes
+            waited = now - self._body_from >= _INSPECTION
+            if idle or (waited and limits.min_body_rate and arrived < limits.min_body_rate * _INSPECTION):
+                self._stopped = True
+                if stream is self.stream:
+                    stream.fail(Failure("request_timeout", "body"))
+                    return
+                self._queue.clear()
+                self._stop_with(Failure("request_timeout", "body"))
+                return
+        self._inspected_bytes = stream.bytes_in
+        self.rules.wheel.arm(self, now + _INSPECTION)

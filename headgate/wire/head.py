@@ -1,0 +1,268 @@
+"""From what the parser collected to a RequestHead or ResponseHead: every rule that llhttp leaves to us.
+
+Laws: host and path are brought into their one normal form here and nowhere else; whatever is ambiguous is refused
+with the Failure that names it; results are cached by raw bytes, bounded, because hosts and paths repeat.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+import httptools
+
+from headgate.core.failure import Failure
+from headgate.core.message import UNKNOWN_LENGTH, Field, Fields, RequestHead, ResponseHead, tokens
+from headgate.core.uri import BadTarget, normalize_path, parse_authority, split_target
+from headgate.wire import http1
+from headgate.wire.settings import HttpLimits
+
+_CACHED = 4096
+_CACHED_LENGTH = 256
+_METHOD_LINE = re.compile(rb"[A-Z][A-Z_-]{0,31} [!-~]+ HTTP/1\.[01]\r?\n")
+_FORBIDDEN_TRAILERS = frozenset(
+    # RFC 9110 section 6.5.1: framing, routing, authentication; and what an upstream would take our word for.
+    (b"host", b"content-length", b"transfer-encoding", b"authorization", b"cookie", b"te", b"trailer", b"connection")
+)
+
+
+class HeadReader:
+    """Judge and build request heads for one listener."""
+
+    __slots__ = ("_default_port", "_hosts", "_kinds", "_limits", "_paths", "_trailers", "scheme")
+
+    def __init__(self, limits: HttpLimits, scheme: str, id_names: Iterable[str]) -> None:
+        self.scheme = scheme
+        self._limits = limits
+        self._kinds = http1.request_kinds(id_names, limits.underscores)
+        self._default_port = 443 if scheme == "https" else 80
+        self._hosts: dict[bytes, tuple[str, int, bytes]] = {}
+        self._paths: dict[bytes, str] = {}
+        self._trailers = frozenset(name.lower().encode() for name in limits.trailers) - _FORBIDDEN_TRAILERS
+
+    def request(
+        self, parser: httptools.HttpRequestParser, target: bytes, fields: Fields, persistent: bool
+    ) -> RequestHead:
+        """Build the head of a request; `persistent` is the parser's word on keep-alive.
+
+        Raises:
+            Failure: with a reason of the client's side.
+        """
+        limits = self._limits
+        if len(target) > limits.max_request_line:
+            raise Failure("uri_too_long")
+        if len(fields) > limits.max_headers:
+            raise Failure("headers_too_large", "too many fields")
+        head = RequestHead(parser.get_method().decode(), target, self.scheme)
+        host, framing = self._sort_fields(head, fields)
+        if not persistent or framing is not None:
+            # Persistent without any Connection field can only be HTTP/1.1, and asking costs a format.
+            self._check_version(head, parser.get_http_version(), framing)
+        if framing is not None:
+            self._frame(head, framing)
+        if target[:1] == b"/":
+            self._set_target(head, target)
+            self._set_host(head, host)
+        else:
+            self._other_form(head, target, host)
+        return head
+
+    def _sort_fields(self, head: RequestHead, fields: Fields) -> tuple[bytes | None, http1.Framing | None]:
+        """Keep the end-to-end fields, act on the others; return Host and what the hop-by-hop fields said."""
+        kinds = self._kinds
+        limit = self._limits.max_header_line
+        host: bytes | None = None
+        framing: http1.Framing | None = None
+        kept = head.fields
+        size = 0
+        typed = False
+        for field in fields:
+            name, value = field
+            length = len(name) + len(value)
+            size += length
+            if length > limit:
+                raise Failure("headers_too_large", "a field is too long")
+            kind = kinds[name]
+            if not kind:
+                kept.append(field)
+            elif kind == http1.HOST:
+                if host is not None:
+                    raise Failure("bad_host", "repeated")
+                host = value
+            elif kind == http1.CONTENT_TYPE:
+                if typed:
+                    raise Failure("bad_request", "repeated Content-Type")
+                typed = True
+                kept.append(field)
+            elif kind == http1.FORWARDING:
+                head.forwarding = [*(head.forwarding or ()), field]
+            elif kind == http1.REQUEST_ID:
+                head.ids = [*(head.ids or ()), field]
+            elif kind == http1.EXPECT:
+                if value.lower() != b"100-continue":
+                    raise Failure("expectation_failed")
+                head.expects_continue = True
+            elif kind == http1.REFUSE:
+                raise Failure("bad_request", "underscore in a field name")
+            elif kind != http1.DROP:
+                framing = framing or http1.Framing()
+                try:
+                    framing.note(kind, value)
+                except ValueError as error:
+                    raise Failure("bad_request", str(error)) from None
+        if size > self._limits.max_header_bytes:
+            raise Failure("headers_too_large", "too many bytes of fields")
+        return host, framing
+
+    def _check_version(self, head: RequestHead, version: str, framing: http1.Framing | None) -> None:
+        if version == "1.1":
+            return
+        if version != "1.0":
+            raise Failure("version_not_supported", version)
+        if framing is not None and framing.coding is not None:
+            # RFC 9112 section 6.1: a coding in HTTP/1.0 means the framing is faulty.
+            raise Failure("bad_request", "Transfer-Encoding in HTTP/1.0")
+        head.version = version
+        head.expects_continue = False
+
+    def _frame(self, head: RequestHead, framing: http1.Framing) -> None:
+        try:
+            head.length = framing.body_length() or 0
+        except ValueError as error:
+            unknown = framing.coding is not None and b"chunked" not in framing.coding.lower()
+            raise Failure("coding_not_implemented" if unknown else "bad_request", str(error)) from None
+        if framing.connection:
+            head.fields = http1.without_named(head.fields, framing.connection)
+            if framing.upgrade and b"upgrade" in tokens(framing.connection) and head.version == "1.1":
+                head.upgrade = framing.upgrade.strip().lower()
+
+    def _set_target(self, head: RequestHead, target: bytes) -> None:
+        raw, mark, query = target.partition(b"?")
+        if mark:
+            head.query = query
+        path = self._paths.get(raw)
+        if path is None:
+            path = self._new_path(raw)
+        if mark and (b"#" in query or not query.isascii()):
+            raise Failure("bad_path", "query")
+        head.path = path
+
+    def _new_path(self, raw: bytes) -> str:
+        limits = self._limits
+        try:
+            path = normalize_path(raw, limits.merge_slashes, limits.encoded_slashes == "keep")
+        except BadTarget as error:
+            raise Failure("bad_path", error.reason) from None
+        if len(raw) <= _CACHED_LENGTH:
+            if len(self._paths) >= _CACHED:
+                self._paths.clear()
+            self._paths[raw] = path
+        return path
+
+    def _set_host(self, head: RequestHead, raw: bytes | None) -> None:
+        if raw is None:
+            if head.version == "1.0":
+                return
+            raise Failure("bad_host", "missing")
+        known = self._hosts.get(raw)
+        if known is None:
+            known = self._new_host(raw)
+        head.host, head.port, head.authority = known
+
+    def _new_host(self, raw: bytes) -> tuple[str, int, bytes]:
+        try:
+            host, port = parse_authority(raw, self._default_port)
+        except BadTarget as error:
+            raise Failure("bad_host", error.reason) from None
+        authority = host if port == self._default_port else f"{host}:{port}"
+        known = (host, port, authority.encode())
+        if len(raw) <= _CACHED_LENGTH:
+            if len(self._hosts) >= _CACHED:
+                self._hosts.clear()
+            self._hosts[raw] = known
+        return known
+
+    def _other_form(self, head: RequestHead, target: bytes, host: bytes | None) -> None:
+        """Read absolute, authority and asterisk form (RFC 9112 section 3.2)."""
+        if head.method == "CONNECT":
+            raise Failure("method_not_allowed", "CONNECT")
+        try:
+            parts = split_target(target)
+        except BadTarget as error:
+            raise Failure("bad_path", error.reason) from None
+        if parts.form == "asterisk" and head.method == "OPTIONS":
+            head.path = "*"
+            self._set_host(head, host)
+            return
+        if parts.form != "absolute":
+            raise Failure("bad_path", "form")
+        # RFC 9112 section 3.2.2: the target's authority replaces Host. Two that differ are two readers in the making.
+        self._set_host(head, host)
+        named = head.host, head.port
+        self._set_host(head, parts.authority)
+        if host is not None and named != (head.host, head.port):
+            raise Failure("bad_host", "differs from the target")
+        self._set_target(head, parts.path + (b"?" + parts.query if parts.query is not None else b""))
+
+    def without_upgrade(self, head: RequestHead, fields: Iterable[Field]) -> bytes:
+        """Write a request head again without its Upgrade, for a parser that shall frame its body."""
+        kept = [f for f in fields if f[0].lower() not in (b"upgrade", b"connection", b"http2-settings", b"expect")]
+        if head.expects_continue:
+            kept.append((b"Expect", b"100-continue"))
+        lines = [b"%b %b HTTP/%b\r\n" % (head.method.encode(), head.target, head.version.encode())]
+        lines += [b"%b: %b\r\n" % field for field in kept]
+        return b"".join(lines) + b"\r\n"
+
+    def trailers(self, fields: Fields) -> Fields:
+        """Return the trailer fields that may pass.
+
+        Raises:
+            Failure: when there are too many.
+        """
+        size = sum(len(name) + len(value) for name, value in fields)
+        if len(fields) > self._limits.max_headers or size > self._limits.max_header_bytes:
+            raise Failure("headers_too_large", "trailers")
+        return [field for field in fields if field[0].lower() in self._trailers]
+
+    def judge(self, error: Exception, fields: Iterable[Field], data: bytes) -> Failure:
+        """Tell what a parser's error means to the client."""
+        if isinstance(error, httptools.HttpParserInvalidMethodError) and _METHOD_LINE.match(data):
+            return Failure("coding_not_implemented", "unknown method")
+        if "HTTP version" in str(error):
+            return Failure("version_not_supported")
+        if http1.refused_coding(fields):
+            return Failure("coding_not_implemented", "transfer coding")
+        return Failure("bad_request", str(error))
+
+
+def response_head(status: int, fields: Fields, kinds: http1.FieldKinds, method: str) -> tuple[ResponseHead, bool]:
+    """Build the head of an upstream's answer; the flag tells that its body ends where the connection does.
+
+    Raises:
+        Failure: upstream_protocol.
+    """
+    framing: http1.Framing | None = None
+    kept: Fields = []
+    try:
+        for field in fields:
+            kind = kinds[field[0]]
+            if not kind:
+                kept.append(field)
+            elif kind != http1.DROP:
+                framing = framing or http1.Framing()
+                framing.note(kind, field[1])
+        head = ResponseHead(status, kept)
+        length = framing.body_length() if framing is not None else None
+    except ValueError as error:
+        raise Failure("upstream_protocol", str(error)) from None
+    if not 100 <= status <= 999:
+        raise Failure("upstream_protocol", "status")
+    if framing is not None and framing.connection:
+        head.fields = http1.without_named(kept, framing.connection)
+        head.upgrade = framing.upgrade.strip().lower()
+    if not http1.has_body(method, status):
+        # HEAD and 304 tell the length that GET would have had; UNKNOWN_LENGTH then means "not told".
+        head.length = UNKNOWN_LENGTH if length is None or status == 204 or status < 200 else length
+        return head, False
+    head.length = UNKNOWN_LENGTH if length is None else length
+    return head, length is None

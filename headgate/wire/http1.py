@@ -1,0 +1,208 @@
+"""HTTP/1.x framing rules, apart from any socket: how heads are judged, cleaned and written.
+
+Laws: httptools (llhttp, strict) reads the bytes; everything it lets through and RFC 9112 does not is refused here.
+One well-framed message in, one well-framed message out: no byte of a client or an upstream chooses our framing.
+Fields are sorted by one table lookup on the raw spelling of the name (`FieldKinds`), since that is the hottest loop.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from http import HTTPStatus
+
+from headgate.core.message import UNKNOWN_LENGTH, Field, Fields, tokens
+
+# Kinds of request and response fields; PLAIN is 0 so that the common case is a falsy test.
+PLAIN, DROP, HOST, LENGTH, CODING, CONNECTION, UPGRADE, EXPECT, FORWARDING, REQUEST_ID, CONTENT_TYPE, REFUSE = range(12)
+
+_HOP_BY_HOP = {
+    # RFC 9110 section 7.6.1, and the two that were never registered but are sent.
+    b"connection": CONNECTION,
+    b"keep-alive": DROP,
+    b"proxy-connection": DROP,
+    b"te": DROP,
+    b"trailer": DROP,
+    b"transfer-encoding": CODING,
+    b"upgrade": UPGRADE,
+    b"http2-settings": DROP,
+    b"content-length": LENGTH,
+}
+_REQUEST_ONLY = {b"host": HOST, b"expect": EXPECT, b"content-type": CONTENT_TYPE, b"proxy-authorization": DROP}
+FORWARDING_NAMES = (
+    b"forwarded",
+    b"x-forwarded-for",
+    b"x-forwarded-host",
+    b"x-forwarded-port",
+    b"x-forwarded-prefix",
+    b"x-forwarded-proto",
+    b"x-forwarded-server",
+    b"x-forwarded-scheme",
+    b"x-forwarded-ssl",
+    b"x-real-ip",
+)
+_MAX_KINDS = 2048
+_NO_BODY = frozenset((204, 304))
+_BAD_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+
+
+class FieldKinds(dict[bytes, int]):
+    """What to do with a field, by the raw spelling of its name; learns spellings up to a cap, then computes."""
+
+    __slots__ = ("_known", "_underscores")
+
+    def __init__(self, known: dict[bytes, int], underscores: str = "allow") -> None:
+        super().__init__(known)
+        self._known = known
+        self._underscores = underscores
+
+    def __missing__(self, name: bytes) -> int:
+        kind = self._judge(name.lower())
+        if len(self) < _MAX_KINDS and len(name) <= 64:
+            self[name] = kind
+        return kind
+
+    def _judge(self, lower: bytes) -> int:
+        if b"_" in lower and self._underscores != "allow":
+            return DROP if self._underscores == "drop" else REFUSE
+        # X_Forwarded_For and its kin are the aliases of names we set: CGI-style upstreams read them as one field.
+        if b"_" in lower and lower.replace(b"_", b"-") in self._known:
+            return DROP
+        return self._known.get(lower, PLAIN)
+
+
+def request_kinds(id_names: Iterable[str], underscores: str) -> FieldKinds:
+    """Make the table for requests; `id_names` are the fields that may carry the request id."""
+    known = _HOP_BY_HOP | _REQUEST_ONLY | dict.fromkeys(FORWARDING_NAMES, FORWARDING)
+    known |= {name.lower().encode(): REQUEST_ID for name in id_names}
+    return FieldKinds(known, underscores)
+
+
+def response_kinds(owned: Iterable[str] = ()) -> FieldKinds:
+    """Make the table for responses; fields named in `owned` are ours to set, so an upstream's are dropped."""
+    return FieldKinds(_HOP_BY_HOP | {name.lower().encode(): DROP for name in owned})
+
+
+# -- reading -------------------------------------------------------------------------------------------------------
+
+
+class Framing:
+    """What the hop-by-hop fields of one head said. Made only when a head has any of them."""
+
+    __slots__ = ("coding", "connection", "length", "upgrade")
+
+    def __init__(self) -> None:
+        self.length: bytes | None = None
+        self.coding: bytes | None = None
+        self.connection: bytes = b""
+        self.upgrade: bytes = b""
+
+    def note(self, kind: int, value: bytes) -> None:
+        """Take one hop-by-hop field in.
+
+        Raises:
+            ValueError: for a repeated Content-Length or Transfer-Encoding (RFC 9112 section 6.3: ought to be an error).
+        """
+        if kind == LENGTH:
+            if self.length is not None:
+                raise ValueError("repeated Content-Length")
+            self.length = value
+        elif kind == CODING:
+            if self.coding is not None:
+                raise ValueError("repeated Transfer-Encoding")
+            self.coding = value
+        elif kind == CONNECTION:
+            self.connection = self.connection + b"," + value if self.connection else value
+        elif kind == UPGRADE:
+            self.upgrade = self.upgrade + b"," + value if self.upgrade else value
+
+    def body_length(self) -> int | None:
+        """Return the body's length, UNKNOWN_LENGTH when chunked, None when the head does not say.
+
+        Raises:
+            ValueError: for both framings at once, a malformed length, or a coding that is not exactly chunked.
+        """
+        if self.coding is not None:
+            if self.length is not None:
+                raise ValueError("Content-Length beside Transfer-Encoding")
+            if self.coding.lower() != b"chunked":
+                raise ValueError("Transfer-Encoding is not exactly chunked")
+            return UNKNOWN_LENGTH
+        if self.length is None:
+            return None
+        if not (self.length.isdigit() and len(self.length) <= 18):
+            raise ValueError("malformed Content-Length")
+        return int(self.length)
+
+
+def named_by(connection: bytes) -> frozenset[bytes]:
+    """Return the fields that a Connection field declares hop-by-hop (RFC 9110 section 7.6.1)."""
+    return frozenset(tokens(connection)) - {b"close", b"keep-alive", b"upgrade"}
+
+
+def without_named(fields: Fields, connection: bytes) -> Fields:
+    """Take the fields off that Connection names. What we add ourselves is added later, so it cannot be named away."""
+    named = named_by(connection)
+    return [field for field in fields if field[0].lower() not in named] if named else fields
+
+
+def refused_coding(fields: Iterable[Field]) -> bool:
+    """Tell whether a request names a transfer coding we do not know: 501 rather than 400 (RFC 9112 section 6.1)."""
+    for name, value in fields:
+        if name.lower() == b"transfer-encoding":
+            codings = tokens(value)
+            if codings and codings[-1] != b"chunked" and b"chunked" not in codings and _TOKEN.fullmatch(codings[-1]):
+                return True
+    return False
+
+
+# -- writing -------------------------------------------------------------------------------------------------------
+
+STATUS_LINES = {
+    code: f"HTTP/1.1 {code} {HTTPStatus(code).phrase if code in HTTPStatus._value2member_map_ else ''}\r\n".encode()
+    for code in range(100, 1000)
+}
+CONTINUE = STATUS_LINES[100] + b"\r\n"
+LAST_CHUNK = b"0\r\n\r\n"
+_METHODS = {name: name.encode() + b" " for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")}
+
+
+def safe_value(value: bytes) -> bool:
+    """Tell whether `value` may be written as a field value: no control but HTAB (RFC 9110 section 5.5)."""
+    return not _BAD_VALUE.search(value)
+
+
+def safe_name(name: bytes) -> bool:
+    """Tell whether `name` is a token (RFC 9110 section 5.1)."""
+    return _TOKEN.fullmatch(name) is not None
+
+
+def encode_fields(fields: Iterable[Field]) -> bytes:
+    """Write fields that we built ourselves, once, for reuse.
+
+    Raises:
+        ValueError: if one would split the message.
+    """
+    out: list[bytes] = []
+    for name, value in fields:
+        if not safe_name(name) or not safe_value(value):
+            raise ValueError(f"header field {name.decode('latin-1')!r} has characters that are not allowed")
+        out += (name, b": ", value, b"\r\n")
+    return b"".join(out)
+
+
+def chunk(data: bytes) -> bytes:
+    """Frame one piece of a chunked body."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def request_line(method: str, target: bytes) -> bytes:
+    """Write the request line in origin form."""
+    verb = _METHODS.get(method)
+    return b"%b%b HTTP/1.1\r\n" % (verb or method.encode() + b" ", target)
+
+
+def has_body(method: str, status: int) -> bool:
+    """Tell whether an answer with `status` to `method` can have a body (RFC 9112 section 6.3)."""
+    return status >= 200 and status not in _NO_BODY and method != "HEAD"

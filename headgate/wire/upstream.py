@@ -1,0 +1,476 @@
+"""A connection to an upstream endpoint: one request out, one answer in, then the next.
+
+States: idle (in the pool) -> sent -> head arrived -> ended -> idle; detached after a 101; closed from anywhere.
+
+Laws:
+- Whatever an upstream sends outside an answer (an idle connection that speaks, bytes behind the end, a second answer)
+  makes the connection unusable: they could only become somebody else's answer.
+- An answer that is cut never looks complete to its sink. A connection whose answer was not read to its end is closed.
+- A HEAD answer has no body whatever its Content-Length says; llhttp cannot be told, so its parser is not used again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, cast
+
+import httptools
+
+from headgate.core.clock import monotonic
+from headgate.core.failure import Failure
+from headgate.core.message import UNKNOWN_LENGTH, Fields, ResponseHead
+from headgate.wire import http1
+from headgate.wire.head import response_head
+from headgate.wire.pipe import Sink, Source
+from headgate.wire.settings import Timeouts
+from headgate.wire.timers import NEVER
+
+if TYPE_CHECKING:
+    from headgate.wire.pool import Pool
+
+_HIGH_WATER = 65536
+# Precedent: the same bounds as for requests (Envoy: 100 fields, 60 KiB), doubled for generous upstreams.
+_MAX_FIELDS = 200
+_MAX_HEAD = 131_072
+_MAX_INTERIM = 16
+# RFC 9110 section 8.6: methods that anticipate content say so when it is empty.
+_SAY_EMPTY = frozenset(("POST", "PUT", "PATCH"))
+
+
+class Outgoing:
+    """A request as the upstream shall see it. `length` as in RequestHead; `fields` are end-to-end fields."""
+
+    __slots__ = ("authority", "fields", "length", "method", "target", "upgrade")
+
+    def __init__(self, method: str, target: bytes, authority: bytes, fields: Fields, length: int) -> None:
+        self.method = method
+        self.target = target
+        self.authority = authority
+        self.fields = fields
+        self.length = length
+        self.upgrade = b""
+
+
+class UpstreamConnection(asyncio.Protocol):
+    """One connection to one endpoint."""
+
+    __slots__ = (
+        "_chunked_out",
+        "_fields",
+        "_head",
+        "_head_bytes",
+        "_interim",
+        "_interims",
+        "_left",
+        "_limit",
+        "_out_ended",
+        "_parser",
+        "_paused",
+        "_pieces",
+        "_raw",
+        "_relayed",
+        "_request",
+        "_reusable",
+        "_sent",
+        "_sink",
+        "_spoilt",
+        "_timeouts",
+        "_until_close",
+        "_waiter",
+        "bytes_in",
+        "deadline",
+        "ended",
+        "idle_since",
+        "informed",
+        "pool",
+        "served",
+        "source",
+        "transport",
+        "wheel_at",
+    )
+
+    def __init__(self, pool: Pool) -> None:
+        # Of the connection.
+        self.pool = pool
+        self.transport: asyncio.Transport | None = None
+        self.deadline = NEVER
+        self.wheel_at = NEVER
+        self.served = 0
+        self.idle_since = 0.0
+        self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
+        self._spoilt = False
+        # Of the request out.
+        self.source: Source | None = None
+        self._request: Outgoing | None = None
+        self._timeouts: Timeouts | None = None
+        self._limit = NEVER
+        self._sent = False
+        self._out_ended = True
+        self._chunked_out = False
+        # Of the answer in.
+        self.ended = True
+        self.bytes_in = 0
+        self.informed: Callable[[ResponseHead], None] | None = None
+        self._waiter: asyncio.Future[ResponseHead] | None = None
+        self._fields: Fields = []
+        self._head: ResponseHead | None = None
+        self._head_bytes = 0
+        self._interim = 0
+        self._interims: list[ResponseHead] | None = None
+        self._left = 0
+        self._raw = False
+        self._until_close = False
+        self._reusable = False
+        self._pieces: list[bytes] | None = None
+        self._sink: Sink | None = None
+        self._relayed: asyncio.Future[None] | None = None
+        self._paused = False
+
+    # -- the connection --------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
+        self.transport = cast(asyncio.Transport, transport)
+        self.transport.set_write_buffer_limits(high=_HIGH_WATER)
+
+    def eof_received(self) -> bool:
+        """Close; `connection_lost` judges whether that was in order."""
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End; whoever waits is told."""
+        self.transport = None
+        self._parser = None
+        self.pool.wheel.cancel(self)
+        self.pool.lost(self)
+        if not self.ended:
+            if self._until_close and self._head is not None and exc is None and not self._spoilt:
+                self._answer_ended()
+            else:
+                self._fail("upstream_reset", str(exc or "connection closed"))
+
+    def close(self) -> None:
+        """Close at once; what is still on its way is of no interest."""
+        self.ended = True
+        self._spoilt = True
+        self._waiter = self._sink = self._relayed = self.source = None
+        if self.transport is not None:
+            self.transport.abort()
+
+    def release(self) -> None:
+        """Give the connection back after an exchange, to be used again if nothing speaks against it."""
+        self.source = None
+        self.informed = None
+        self._sink = None
+        self._request = None
+        if self.ended and self._out_ended and self._reusable and not self._spoilt and self.transport is not None:
+            self.pool.put(self)
+        else:
+            self.close()
+
+    @property
+    def closed(self) -> bool:
+        """Tell whether the connection is of no more use."""
+        return self._spoilt or self.transport is None or self.transport.is_closing()
+
+    def _fail(self, reason: str, detail: str = "") -> None:
+        """Tell whoever waits, once, and close."""
+        failure = Failure(reason, detail, sent=self._sent, reused=self.served > 1)
+        waiter, sink, relayed = self._waiter, self._sink, self._relayed
+        self.close()
+        if sink is not None:
+            sink.source_failed(failure)
+        if waiter is not None and not waiter.done():
+            waiter.set_exception(failure)
+        if relayed is not None and not relayed.done():
+            relayed.set_exception(failure)
+
+    # -- the request out, as a sink --------------------------------------------------------------------------------
+
+    def send(self, request: Outgoing, body: bytes, complete: bool, timeouts: Timeouts) -> asyncio.Future[ResponseHead]:
+        """Send a request with the `body` that is there; `complete`: nothing follows. Returns its answer's head to come.
+
+        The future ends in a Failure that knows whether anything was sent, and whether on a reused connection.
+        """
+        now = monotonic()
+        self.served += 1
+        self.bytes_in = 0
+        self._request = request
+        self._timeouts = timeouts
+        self._limit = now + timeouts.total if timeouts.total else NEVER
+        self._out_ended = complete
+        self._head = None
+        self._head_bytes = 0
+        self._interim = 0
+        self._until_close = False
+        self.ended = False
+        self._pieces = None
+        self._waiter = waiter = self.pool.loop.create_future()
+        if self.transport is None:
+            self._fail("upstream_reset", "closed before sending")
+            return waiter
+        self._sent = True
+        self.transport.write(self._encode(request, body, complete))
+        self._wait_until(now + timeouts.response if complete else NEVER)
+        return waiter
+
+    def _encode(self, request: Outgoing, body: bytes, complete: bool) -> bytes:
+        out = [http1.request_line(request.method, request.target), b"Host: ", request.authority, b"\r\n"]
+        for name, value in request.fields:
+            out += (name, b": ", value, b"\r\n")
+        length = request.length
+        self._chunked_out = False
+        if length == UNKNOWN_LENGTH:
+            if complete:
+                length = len(body)
+            else:
+                self._chunked_out = True
+                out.append(b"Transfer-Encoding: chunked\r\n")
+        if length > 0 or (length == 0 and request.method in _SAY_EMPTY):
+            out.append(b"Content-Length: %d\r\n" % length)
+        if request.upgrade:
+            out += (b"Connection: Upgrade\r\nUpgrade: ", request.upgrade, b"\r\n")
+        out.append(b"\r\n")
+        if body:
+            out.append(http1.chunk(body) if self._chunked_out else body)
+        return b"".join(out)
+
+    def write(self, data: bytes) -> None:
+        """Send one piece of the request's body."""
+        if self.transport is not None:
+            self.transport.write(http1.chunk(data) if self._chunked_out else data)
+
+    def finish(self) -> None:
+        """End the request's body; from now on the answer is awaited."""
+        if not self._out_ended:
+            self._out_ended = True
+            if self._chunked_out and self.transport is not None:
+                self.transport.write(http1.LAST_CHUNK)
+            if self._waiter is not None and self._timeouts is not None:
+                self._wait_until(monotonic() + self._timeouts.response)
+
+    def source_failed(self, failure: Failure) -> None:
+        """Give the request up: what the upstream has of its body must not look complete."""
+        self.close()
+
+    def pause_writing(self) -> None:
+        """Learn that the upstream does not keep up: the client waits."""
+        if self.source is not None:
+            self.source.pause()
+        if self._timeouts is not None and not self._out_ended:
+            self._wait_until(monotonic() + self._timeouts.idle)
+
+    def resume_writing(self) -> None:
+        """Learn that the upstream caught up."""
+        if not self._out_ended:
+            self._wait_until(NEVER)
+        if self.source is not None:
+            self.source.resume()
+
+    # -- the answer in, as a source --------------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes from the socket."""
+        if self._raw:
+            self._count(data)
+        elif self.ended or self._parser is None:
+            # Unsolicited: RFC 9112 section 9.2 lets us only close.
+            self.close()
+        else:
+            self._feed(data)
+
+    def _feed(self, data: bytes) -> None:
+        assert self._parser is not None
+        self.bytes_in += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._switched(data[upgrade.args[0] :])
+            return
+        except httptools.HttpParserError as error:
+            cause = error.__context__
+            self._fail("upstream_protocol", cause.detail if isinstance(cause, Failure) else str(error))
+            return
+        if self._interims is not None:
+            self._pass_interims()
+        head = self._head
+        if head is None:
+            self._head_bytes += len(data)
+            if self._head_bytes > _MAX_HEAD:
+                self._fail("upstream_protocol", "head too large")
+            return
+        if self.ended:
+            self.deadline = NEVER
+            if self._sink is not None:
+                self._answer_ended()
+        else:
+            if head.length > 0 and not self._until_close:
+                # From here on the length is all there is to know: the rest is counted and not parsed.
+                self._raw = True
+                self._parser = None
+            self._expect_more()
+        waiter = self._waiter
+        if waiter is not None:
+            self._waiter = None
+            if not waiter.done():
+                waiter.set_result(head)
+
+    def _count(self, data: bytes) -> None:
+        size = len(data)
+        self.bytes_in += size
+        if size < self._left:
+            self._left -= size
+            self._push(data)
+            self._expect_more()
+            return
+        if size > self._left:
+            self._spoilt = True
+            data = data[: self._left]
+        self._raw = False
+        self._parser = httptools.HttpResponseParser(self)
+        self._push(data)
+        self._answer_ended()
+
+    def _expect_more(self) -> None:
+        if self._timeouts is not None and not self._paused:
+            self._wait_until(monotonic() + self._timeouts.idle)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Collect a field; behind the head these are trailers, which are dropped."""
+        self._fields.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        """Make the head; a Failure raised here stops the parser."""
+        parser, request = self._parser, self._request
+        fields, self._fields = self._fields, []
+        if self._head is not None or self.ended or parser is None or request is None:
+            self._spoilt = True
+            return
+        status = parser.get_status_code()
+        if len(fields) > _MAX_FIELDS:
+            raise Failure("upstream_protocol", "too many fields")
+        head, until_close = response_head(status, fields, self.pool.kinds, request.method)
+        if status < 200 and status != 101:
+            self._interim += 1
+            if self._interim > _MAX_INTERIM:
+                raise Failure("upstream_protocol", "too many interim answers")
+            if status != 100:
+                self._interims = [*(self._interims or ()), head]
+            return
+        self._head = head
+        self._until_close = until_close
+        self._left = head.length
+        self._reusable = not until_close and parser.should_keep_alive()
+        if request.method == "HEAD" and status != 101:
+            self.ended = True
+
+    def on_body(self, data: bytes) -> None:
+        """Take a piece of the body."""
+        if self.ended:
+            self._spoilt = True
+            return
+        self._left -= len(data)
+        self._push(data)
+
+    def on_message_complete(self) -> None:
+        """Note the end of an answer; interim ones have none of their own."""
+        if self._head is not None:
+            self._fields = []
+            self.ended = True
+
+    def _push(self, data: bytes) -> None:
+        if self._sink is not None:
+            self._sink.write(data)
+        elif self._pieces is None:
+            self._pieces = [data]
+        else:
+            self._pieces.append(data)
+
+    def _pass_interims(self) -> None:
+        interims, self._interims = self._interims or [], None
+        for head in interims:
+            if self.informed is not None:
+                self.informed(head)
+
+    def _answer_ended(self) -> None:
+        self.ended = True
+        self.deadline = NEVER
+        sink, self._sink = self._sink, None
+        relayed, self._relayed = self._relayed, None
+        if sink is not None:
+            sink.finish()
+        if relayed is not None and not relayed.done():
+            relayed.set_result(None)
+
+    def take(self) -> bytes:
+        """Return what has arrived of the body and was not taken yet."""
+        pieces, self._pieces = self._pieces, None
+        if pieces is None:
+            return b""
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def relay(self, sink: Sink) -> asyncio.Future[None]:
+        """Send the rest of the answer to `sink` as it arrives. The future ends with the answer, or in its Failure."""
+        self._relayed = relayed = self.pool.loop.create_future()
+        self._sink = sink
+        rest = self.take()
+        if rest:
+            sink.write(rest)
+        if self.ended:
+            self._answer_ended()
+        return relayed
+
+    def pause(self) -> None:
+        """Stop reading the upstream; the wait is now the client's, not the upstream's."""
+        if not self._paused and self.transport is not None and not self.ended:
+            self._paused = True
+            self.deadline = NEVER
+            self.transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read the upstream again."""
+        if self._paused:
+            self._paused = False
+            if self.transport is not None:
+                self.transport.resume_reading()
+                if not self.ended:
+                    self._expect_more()
+
+    # -- tunnel ----------------------------------------------------------------------------------------------------
+
+    def _switched(self, rest: bytes) -> None:
+        """Take a 101, if it is what was asked for (RFC 9110 section 7.8)."""
+        head, request = self._head, self._request
+        if head is None or request is None or not request.upgrade or head.upgrade != request.upgrade:
+            self._fail("upstream_protocol", "switched to a protocol that was not asked for")
+            return
+        self._pieces = [rest] if rest else None
+        self._parser = None
+        self.deadline = NEVER
+        self.ended = True
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(head)
+
+    def detach(self) -> tuple[asyncio.Transport | None, bytes]:
+        """Leave the socket to a tunnel; returns it with what came behind the 101."""
+        return self.transport, self.take()
+
+    # -- deadlines -------------------------------------------------------------------------------------------------
+
+    def _wait_until(self, deadline: float) -> None:
+        self.deadline = deadline = min(deadline, self._limit)
+        if deadline < self.wheel_at:
+            self.pool.wheel.arm(self, deadline)
+
+    def on_deadline(self, now: float) -> None:
+        """Act on the wait that took too long."""
+        if self.ended:
+            self.close()
+        elif now >= self._limit:
+            self._fail("total_timeout")
+        elif self._waiter is not None and self._out_ended:
+            self._fail("response_timeout")
+        else:
+            self._fail("idle_timeout")
