@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from headgate.config.problems import Origin, Path, Problem, did_you_mean
 from headgate.config.shape import Shape, fields_of, spellings_of
@@ -77,12 +77,14 @@ def read_override(text: str) -> Override | Problem:
     return Override(key.strip(), value, origin)
 
 
-def apply_override(root: Node, override: Override, shape: Shape, environ: Mapping[str, str]) -> tuple[Node, list[Problem]]:
+def apply_override(
+    root: Node, override: Override, shape: Shape, environ: Mapping[str, str]
+) -> tuple[Node, list[Problem]]:
     """Return the tree with one value set; items of lists are addressed by name or by index."""
     at = Origin(override.origin)
-    value, problems = read_value(override.value, override.origin, environ)
-    if problems:
-        return root, problems
+    value, wrong = read_value(override.value, override.origin, environ)
+    if wrong:
+        return root, [replace(each.problem, path=override.key) for each in wrong]
     segments = [bracketed or plain for bracketed, plain in _SEGMENT.findall(override.key)]
     if not segments or _SEGMENT.sub("", override.key).strip("."):
         message = "not a key: write names with dots between them, or items in brackets"
@@ -139,5 +141,7 @@ class _Setter:
             known = [name for name in names if name]
             hint = did_you_mean(key, known) or f"items here: {len(items)}, counted from 0"
             raise _Unaddressed(Problem(self._at, path_text(None, (*done, key)), f'there is no item "{key}"', hint))
-        below = self.put(items[place] if place < len(items) else None, shape_below(shape, place), segments[1:], (*done, key))
+        below = self.put(
+            items[place] if place < len(items) else None, shape_below(shape, place), segments[1:], (*done, key)
+        )
         return Seq([*items[:place], below, *items[place + 1 :]], at)

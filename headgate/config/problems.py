@@ -94,3 +94,9 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     if not names:
         return ""
     return f"known here: {', '.join(names)}" if len(names) <= 40 else ""
+
+
+def printable(text: str) -> str:
+    """Cut text and mask what a terminal would obey."""
+    shown = "".join(char if char.isprintable() else "?" for char in text[:60])
+    return shown if len(text) <= 60 else f"{shown}..."

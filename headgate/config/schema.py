@@ -60,7 +60,7 @@ class Admin:
     """The admin listener: metrics, health, reload."""
 
     address: str = setting(default="127.0.0.1:8081", help="HOST:PORT or unix:/path; loopback by default.")
-    token: str = setting(default="", help="Bearer token for everything that changes something.")
+    token: str = setting(default="", help="Bearer token for everything that changes something.", secret=True)
     expose: list[Literal["/health", "/ready"]] = setting(
         default=lambda: ["/health", "/ready"], help="Own endpoints that the public listeners answer too."
     )

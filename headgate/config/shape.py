@@ -61,7 +61,7 @@ class Field:
 def fields_of(cls: type) -> dict[str, Field]:
     """Read the settings of a class, in the order they stand there."""
     hints = get_type_hints(cls, include_extras=True)
-    return {each.name: _field(each, hints[each.name]) for each in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    return {each.name: _field(each, hints[each.name]) for each in dataclasses.fields(cls)}
 
 
 @cache
@@ -82,11 +82,13 @@ def _field(each: dataclasses.Field[Any], hint: Any) -> Field:
     help_ = metadata.pop("description")
     metadata.pop("union_mode", None)
     required = each.default is dataclasses.MISSING and each.default_factory is dataclasses.MISSING
-    default = None
-    if not required:
-        default = each.default if each.default is not dataclasses.MISSING else each.default_factory()  # type: ignore[misc]
+    default = each.default if each.default is not dataclasses.MISSING else None
+    if each.default_factory is not dataclasses.MISSING:
+        default = each.default_factory()
     shape = dataclasses.replace(_shape(hint), rules=metadata)
-    return Field(each.name, shape, help_, required, default, tuple(extra.get("aliases", ())), extra.get("secret", False))
+    return Field(
+        each.name, shape, help_, required, default, tuple(extra.get("aliases", ())), extra.get("secret", False)
+    )
 
 
 def _shape(hint: Any) -> Shape:
@@ -104,7 +106,7 @@ def _shape(hint: Any) -> Shape:
         return Shape("list", item=_shape(arguments[0]))
     if origin is dict:
         return Shape("table", item=_shape(arguments[1]), words=_shape(arguments[0]).words)
-    if dataclasses.is_dataclass(hint):
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return Shape("settings", cls=hint)
     return Shape(_SCALARS[hint])
 
@@ -155,13 +157,12 @@ def _phrase(shape: Shape) -> str:
 
 def _mapping_phrase(shape: Shape) -> str:
     if shape.kind == "tagged":
-        names = ", ".join(shape.options)
-        return f"one of {names}, or a mapping with it as `type`"
+        return f"one of {', '.join(shape.options)}, or a mapping with it as `type`"
     if shape.cls is None:
         values = _phrase(shape.item) if shape.item is not None and shape.item.kind == "text" else "mappings"
         return f"a mapping of names to {values}"
-    names = list(fields_of(shape.cls))
-    return f"a mapping with {', '.join(names)}" if len(names) <= 6 else f"a mapping with {', '.join(names[:6])}, ..."
+    keys = list(fields_of(shape.cls))
+    return f"a mapping with {', '.join(keys)}" if len(keys) <= 6 else f"a mapping with {', '.join(keys[:6])}, ..."
 
 
 def limits(rules: Mapping[str, Any]) -> str:

@@ -130,7 +130,7 @@ def path_text(root: Node | None, path: Path) -> str:
         if isinstance(part, int):
             item = node.items[part] if isinstance(node, Seq) and part < len(node.items) else None
             name = item.items.get("name") if isinstance(item, Map) else None
-            label = name.text if isinstance(name, Scalar) and name.text else str(part)
+            label = name.text if isinstance(name, Scalar) and name.text and not name.env else str(part)
             text += f"[{label}]"
             node = item
         else:

@@ -15,14 +15,13 @@ from typing import Any
 from pydantic import TypeAdapter
 from pydantic_core import ErrorDetails, SchemaValidator, ValidationError
 
-from headgate.config.problems import Path, Problem, did_you_mean
+from headgate.config.problems import Path, Problem, did_you_mean, printable
 from headgate.config.schema import Config
 from headgate.config.shape import Field, Shape, expected, fields_of, root_shape
 from headgate.config.tree import find, path_text, plain, shape_below, tagged_shape
 from headgate.config.yaml_nodes import Map, Node, Scalar, Seq
 
 _ROUNDS = 8
-_SHOWN = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +42,8 @@ def validate(root: Map) -> Validated:
         except ValidationError as error:
             faults = _faults(error.errors(include_url=False, include_context=True), root)
         if not problems:
-            problems = [_problem(fault, root) for fault in faults.values()]
-        root = _without(root, _trie([fault.removed for fault in faults.values()]))
+            problems = [_problem(fault, root) for fault in faults.values() if not _follows(fault, root)]
+        root = without(root, [fault.removed for fault in faults.values()])
     return Validated(None, root, problems)
 
 
@@ -136,7 +135,8 @@ def _problem(fault: _Fault, root: Map) -> Problem:
         at = container.keys[str(fault.path[-1])] if isinstance(container, Map) else at
         return Problem(at, path, "unknown key", did_you_mean(str(fault.path[-1]), _known(fault, root)))
     if fault.kind == "union_tag_invalid" and fault.shape is not None:
-        return Problem(at, path, "unknown type", did_you_mean(_tag(fault.node), fault.shape.options))
+        tag = _tag(fault.node)
+        return Problem(at, path, f'there is no type "{printable(tag)}"', did_you_mean(tag, fault.shape.options))
     if fault.kind == "union_tag_not_found" and fault.shape is not None:
         return Problem(at, path, "the key `type` is missing", f"one of {', '.join(fault.shape.options)}")
     phrase = expected(fault.shape) if fault.shape is not None else "another value"
@@ -172,7 +172,7 @@ def _got(fault: _Fault) -> str:
     kind = kinds.get(type(node.value), "the text ")
     if secret:
         return kind.strip() or "a boolean"
-    text = node.text if len(node.text) <= _SHOWN else node.text[:_SHOWN] + "..."
+    text = printable(node.text)
     return f'{kind}"{text}"' if kind == "the text " else f"{kind}{text}"
 
 
@@ -180,14 +180,24 @@ def _hint(fault: _Fault) -> str:
     node, shape = fault.node, fault.shape
     if not isinstance(node, Scalar) or shape is None:
         return ""
+    if type(node.value) is bool and shape.cls is not None and "enabled" in fields_of(shape.cls):
+        return f"write {{enabled: {node.text.lower()}}}"
     if shape.words and not node.env:
         hint = did_you_mean(node.text, shape.words)
         return hint if hint.startswith("did") else ""
     if shape.kind == "boolean" and node.text.lower() in ("on", "yes", "off", "no"):
         return f"write {'true' if node.text.lower() in ('on', 'yes') else 'false'}"
     if type(node.value) is str and shape.kind in ("integer", "number", "boolean") and not node.env:
-        return "write it without quotes" if plain(Scalar(node.text, node.text, node.at, ("",)), shape) != node.text else ""
+        return (
+            "write it without quotes" if plain(Scalar(node.text, node.text, node.at, ("",)), shape) != node.text else ""
+        )
     return ""
+
+
+def _follows(fault: _Fault, root: Map) -> bool:
+    """Tell whether a key is missing because it was taken out for a mistake that has been reported."""
+    container, _ = find(root, fault.path[:-1])
+    return fault.kind == "missing" and isinstance(container, Map) and container.damaged
 
 
 def _uncapitalised(sentence: str) -> str:
@@ -198,7 +208,11 @@ def _uncapitalised(sentence: str) -> str:
 # -- taking out what is wrong -------------------------------------------------------------------------------------
 
 
-def _trie(paths: list[Path]) -> dict[Any, Any]:
+_GONE: dict[Any, Any] = {}
+
+
+def without(root: Map, paths: list[Path]) -> Map:
+    """Return a copy of the tree without what stands at some paths; what held it is marked as damaged."""
     trie: dict[Any, Any] = {}
     for path in paths:
         branch = trie
@@ -209,30 +223,27 @@ def _trie(paths: list[Path]) -> dict[Any, Any]:
         else:
             if path:
                 branch[path[-1]] = _GONE
-    return trie
+    made = _pruned(root, trie)
+    return made if isinstance(made, Map) else root
 
 
-_GONE: dict[Any, Any] = {}
-
-
-def _without(node: Any, trie: Mapping[Any, Any]) -> Any:
-    items: Any
+def _pruned(node: Node, trie: Mapping[Any, Any]) -> Node:
     if isinstance(node, Map):
         items = {
-            key: _without(item, trie[key]) if key in trie else item
+            key: _pruned(item, trie[key]) if key in trie else item
             for key, item in node.items.items()
             if trie.get(key) is not _GONE
         }
-        made: Map | Seq = Map(items, node.keys, node.at)
-        made.damaged = node.damaged or len(items) < len(node.items)
-        return made
+        mapping = Map(items, node.keys, node.at)
+        mapping.damaged = node.damaged or len(items) < len(node.items)
+        return mapping
     if isinstance(node, Seq):
-        items = [
-            _without(item, trie[place]) if place in trie else item
+        kept = [
+            _pruned(item, trie[place]) if place in trie else item
             for place, item in enumerate(node.items)
             if trie.get(place) is not _GONE
         ]
-        made = Seq(items, node.at)
-        made.damaged = node.damaged or len(items) < len(node.items)
-        return made
+        sequence = Seq(kept, node.at)
+        sequence.damaged = node.damaged or len(kept) < len(node.items)
+        return sequence
     return node

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -28,6 +28,10 @@ _INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,30})", re.ASCII)
 _NUMBER = re.compile(r"[-+]?(?:(?:0|[1-9][0-9]{0,30})(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3})?", re.ASCII)
 _WORDS = {"": None, "~": None, "null": None, "true": True, "false": False}
 _SECRET_LINE = re.compile(r"token|secret|passw|key|credential|authorization", re.IGNORECASE)
+
+
+# The value of a scalar with a variable that is not set.
+UNSET: Any = object()
 
 
 class Scalar:
@@ -68,12 +72,19 @@ class Seq:
 Node = Scalar | Map | Seq
 
 
-def read_yaml(text: str, source: str, environ: Mapping[str, str]) -> tuple[Node | None, list[Problem]]:
+class Wrong(NamedTuple):
+    """A problem, and the position of the key or value whose path it has; None when the document is unreadable."""
+
+    problem: Problem
+    near: Origin | None = None
+
+
+def read_yaml(text: str, source: str, environ: Mapping[str, str]) -> tuple[Node | None, list[Wrong]]:
     """Read one YAML document; positions count from 1. None when it is empty or cannot be read at all."""
     return _read(text, source, lambda mark: Origin(source, mark.line + 1, mark.column + 1), environ)
 
 
-def read_value(text: str, source: str, environ: Mapping[str, str]) -> tuple[Node | None, list[Problem]]:
+def read_value(text: str, source: str, environ: Mapping[str, str]) -> tuple[Node | None, list[Wrong]]:
     """Read one YAML value of the command line; all of it has the origin `source`."""
     origin = Origin(source)
     return _read(text, source, lambda _mark: origin, environ)
@@ -81,20 +92,21 @@ def read_value(text: str, source: str, environ: Mapping[str, str]) -> tuple[Node
 
 def _read(
     text: str, source: str, origin: Callable[[Any], Origin], environ: Mapping[str, str]
-) -> tuple[Node | None, list[Problem]]:
+) -> tuple[Node | None, list[Wrong]]:
     if len(text) > MAX_BYTES:
-        return None, [Problem(Origin(source), "", f"the file is larger than {MAX_BYTES // 1024 // 1024} MiB")]
+        return None, [Wrong(Problem(Origin(source), "", f"the text is larger than {MAX_BYTES // 1024 // 1024} MiB"))]
     unprintable = _UNPRINTABLE.search(text)
     if unprintable is not None:
         at = Origin(source, *_line_and_column(text, unprintable.start()))
-        return None, [Problem(at, "", f"the control character U+{ord(unprintable[0]):04X} is not allowed in YAML")]
+        message = f"the control character U+{ord(unprintable[0]):04X} is not allowed in YAML"
+        return None, [Wrong(Problem(at, "", message))]
     composer = _Composer(hide(text), origin, environ)
     try:
-        return composer.document(), composer.problems
+        return composer.document(), composer.wrong
     except _Refused as refused:
-        return None, [*composer.problems, refused.problem]
+        return None, [*composer.wrong, Wrong(refused.problem)]
     except yaml.MarkedYAMLError as error:
-        return None, [*composer.problems, _syntax_problem(error, text, origin)]
+        return None, [*composer.wrong, Wrong(_syntax_problem(error, text, origin))]
 
 
 class _Refused(Exception):
@@ -108,17 +120,17 @@ class _Refused(Exception):
 class _Composer:
     """Compose the tree of one document from the parser's events."""
 
-    __slots__ = ("_anchors", "_count", "_deepest", "_environ", "_next", "_origin", "problems")
+    __slots__ = ("_anchors", "_count", "_deepest", "_environ", "_next", "_origin", "wrong")
 
     def __init__(self, text: str, origin: Callable[[Any], Origin], environ: Mapping[str, str]) -> None:
-        self._next = yaml.CSafeLoader(text).get_event
+        self._next: Callable[[], Any] = yaml.CSafeLoader(text).get_event
         self._origin = origin
         self._environ = environ
         # Of every anchor its node, the values in it and its height: an alias costs as much as writing it out.
         self._anchors: dict[str, tuple[Node, int, int]] = {}
         self._count = 0
         self._deepest = 0
-        self.problems: list[Problem] = []
+        self.wrong: list[Wrong] = []
 
     def document(self) -> Node | None:
         self._next()
@@ -180,7 +192,8 @@ class _Composer:
             try:
                 text, env = expand(text, self._environ)
             except BadVariable as error:
-                self.problems.append(Problem(at, "", str(error)))
+                self.wrong.append(Wrong(Problem(at, "", str(error)), at))
+                return Scalar(text, UNSET, at)
         return Scalar(text, typed(text) if event.implicit[0] else text, at, env)
 
     def _sequence(self, event: Any, depth: int) -> Seq:
@@ -202,7 +215,8 @@ class _Composer:
             if key == "<<" and key_event.implicit[0]:
                 merged.append((at, value))
             elif key in items:
-                self.problems.append(Problem(at, "", f'the key "{key}" stands here twice', f"first at {keys[key]}"))
+                problem = Problem(at, "", "the key stands here twice", f"first at {keys[key]}")
+                self.wrong.append(Wrong(problem, keys[key]))
             else:
                 items[key] = value
                 keys[key] = at
@@ -268,7 +282,9 @@ def _syntax_problem(error: yaml.MarkedYAMLError, text: str, origin: Callable[[An
             message, hint = "a tab stands where indentation is expected", "indent with spaces"
         else:
             message, hint = f"text cannot begin with {character}", "put it in quotes"
-    elif error.context_mark is not None and problem.startswith(("did not find expected ',' or", "found unexpected end")):
+    elif error.context_mark is not None and problem.startswith(
+        ("did not find expected ',' or", "found unexpected end")
+    ):
         opened = f"opened at {error.context_mark.line + 1}:{error.context_mark.column + 1}"
         if problem.startswith("found"):
             hint = f"the quote is {opened}"

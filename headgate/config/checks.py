@@ -1,0 +1,146 @@
+"""What types cannot say: names that must exist, forms that exclude each other, addresses and files that must be good.
+
+Law: a check never stops at the first thing wrong, and says what to write instead. Problems of one setting alone
+stand with the part that owns it where it has a check of its own (`policy.pattern.check_match`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple, TypeVar
+
+from headgate.config.check_routes import check_routes
+from headgate.config.check_values import Finding, field_problem, is_token
+from headgate.config.check_wire import check_endpoints, check_listeners, check_networks, check_upstream_tls
+from headgate.config.problems import Path, did_you_mean
+from headgate.config.resolve import endpoints_of
+from headgate.config.schema import Config, Service
+from headgate.core.failure import REASONS
+
+T = TypeVar("T")
+
+MAX_WORKERS = 1024
+
+_PLACEHOLDERS = (
+    "status",
+    "title",
+    "message",
+    "type",
+    "reason",
+    "request_id",
+    "correlation_id",
+    "timestamp",
+    "timestamp_epoch",
+    "retry_after",
+    "path",
+    "method",
+    "service",
+    "route",
+)
+
+
+def check(config: Config, names: Iterable[str]) -> list[Finding]:
+    """List everything wrong with, or worth knowing of, a configuration of the right types.
+
+    `names` are all services that were written, those too that were left out of `config` for a mistake of their own.
+    """
+    known = frozenset(names)
+    found = [
+        *_gateway(config),
+        *check_listeners(config),
+        *_errors(config),
+        *(repeated(config.services, ("services",), lambda service: service.name, "the service")),
+    ]
+    for place, service in enumerate(config.services):
+        found += _service(service, ("services", place))
+    found += check_routes(config, known)
+    return found
+
+
+def repeated(items: Iterable[T], path: Path, name_of: Callable[[T], str], what: str) -> Iterator[Finding]:
+    """Find names that stand twice in one list."""
+    first: dict[str, int] = {}
+    for place, item in enumerate(items):
+        name = name_of(item)
+        if first.setdefault(name, place) != place:
+            yield Finding((*path, place, "name"), f'{what} "{name}" stands here twice', "give each its own name")
+
+
+def _gateway(config: Config) -> Iterator[Finding]:
+    if isinstance(config.workers, int) and not 1 <= config.workers <= MAX_WORKERS:
+        yield Finding(("workers",), f"expected a whole number between 1 and {MAX_WORKERS}, or auto")
+    yield from check_networks(config.forwarding.trust, ("forwarding", "trust"))
+    if config.forwarding.via and not is_token(config.forwarding.via):
+        yield Finding(("forwarding", "via"), "expected one word without spaces, such as headgate")
+    if not config.request_id.headers:
+        yield Finding(("request_id", "headers"), "expected at least one header name", "such as X-Request-ID")
+    for place, name in enumerate(config.request_id.headers):
+        yield from field_problem(("request_id", "headers", place), name, "")
+    if not re.fullmatch(r"[A-Za-z0-9._~+/=:-]{0,64}", config.request_id.prefix):
+        yield Finding(("request_id", "prefix"), "expected at most 64 of A-Z a-z 0-9 . _ ~ + / = : -")
+    for place, name in enumerate(config.http.trailers):
+        yield from field_problem(("http", "trailers", place), name, "")
+
+
+def _errors(config: Config) -> Iterator[Finding]:
+    errors = config.errors
+    yield from field_problem(("errors", "content_type"), "Content-Type", errors.content_type)
+    yield from _template(errors.body, ("errors", "body"))
+    for reason, answer in errors.reasons.items():
+        path: Path = ("errors", "reasons", reason)
+        if reason not in REASONS:
+            yield Finding(path, "no such reason", did_you_mean(reason, REASONS))
+        yield from _template(answer.body, (*path, "body"))
+    for side, answer in errors.origins.items():
+        yield from _template(answer.body, ("errors", "origins", side, "body"))
+
+
+def _template(body: object, path: Path) -> Iterator[Finding]:
+    if isinstance(body, dict):
+        for key, value in body.items():
+            yield from _template(value, (*path, key))
+    elif isinstance(body, list):
+        for place, value in enumerate(body):
+            yield from _template(value, (*path, place))
+    elif isinstance(body, str):
+        for name in re.findall(r"\{([A-Za-z_]+)\}", body):
+            if name not in _PLACEHOLDERS:
+                yield Finding(path, f"unknown placeholder {{{name}}}", did_you_mean(name, _PLACEHOLDERS))
+
+
+# -- services -----------------------------------------------------------------------------------------------------
+
+
+class _Later(NamedTuple):
+    key: str
+    what: str
+
+
+_LATER = (
+    _Later("health", "endpoints are not probed"),
+    _Later("circuit_breaker", "calls are never refused"),
+    _Later("rate_limit", "requests are not counted"),
+)
+
+
+def _service(service: Service, path: Path) -> Iterator[Finding]:
+    if service.url is not None and service.endpoints:
+        yield Finding((*path, "url"), "url is the short form of endpoints, and both stand here", "write one of them")
+    if service.health_path is not None and service.health is not None:
+        message = "health_path is the short form of health, and both stand here"
+        yield Finding((*path, "health_path"), message, "write one of them")
+    if not endpoints_of(service):
+        message = f'the service "{service.name}" has no endpoints and answers 503'
+        yield Finding((*path, "name"), message, "give it a url or endpoints", "warning")
+    yield from check_endpoints(service, path)
+    yield from check_upstream_tls(service, path)
+    for later in _LATER:
+        key = "health_path" if later.key == "health" and service.health_path is not None else later.key
+        if getattr(service, key) is not None:
+            message = f"read and checked, but this version does not act on it yet: {later.what}"
+            yield Finding((*path, key), message, "", "warning")
+    health = service.health.path if service.health is not None else service.health_path
+    if health is not None and not health.startswith("/"):
+        key = "health" if service.health is not None else "health_path"
+        yield Finding((*path, key), 'the path must begin with "/"', f"write /{health}")

@@ -1,0 +1,266 @@
+"""Files, environment and command line into one checked configuration, or into everything that is wrong with it.
+
+In order: read every file with positions and variables -> merge, lowest layer first -> set what the command line sets
+-> types and bounds -> meaning -> resolve. Law: `load` raises for nothing that a file may hold or that the file
+system may answer; a problem is a value. Later sources win: layers, files in their order, overrides in theirs.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
+from pathlib import Path as FilePath
+from typing import NamedTuple
+
+from headgate.config.checks import check
+from headgate.config.merge import Override, apply_override, merge, name_of, read_override
+from headgate.config.problems import Origin, Path, Problem, in_order, printable
+from headgate.config.resolve import ResolvedConfig, resolve
+from headgate.config.schema import Config
+from headgate.config.shape import Shape, fields_of, root_shape
+from headgate.config.tree import damaged_below, find, path_text, shape_below, tagged_shape, with_names
+from headgate.config.validate import validate, without
+from headgate.config.yaml_nodes import MAX_BYTES, UNSET, Map, Node, Scalar, Seq, read_yaml
+
+_SUFFIXES = (".yaml", ".yml", ".json")
+_ROOT = root_shape(Config)
+
+
+class Layer(NamedTuple):
+    """A document that lies below the user's files, such as a preset: `source` is its name in problems."""
+
+    source: str
+    text: str
+
+
+class Written(NamedTuple):
+    """One value of the merged configuration as `check --explain` shows it; secrets are masked."""
+
+    path: str
+    value: str
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class Origins:
+    """Where each value of the merged configuration was written."""
+
+    root: Map
+
+    def at(self, path: Path) -> Origin | None:
+        """Return where the value at a path, or the nearest thing above it, was written; None for defaults."""
+        node, at = find(self.root, path)
+        return at if node is not None else None
+
+    def written(self) -> Iterator[Written]:
+        """List every scalar that was written, in order."""
+        return _written(self.root, _ROOT, (), False, self.root)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadResult:
+    """What loading gave. `config` and `source` are None when there are `problems`; `notices` are warnings."""
+
+    config: ResolvedConfig | None
+    source: Config | None
+    origins: Origins
+    problems: list[Problem] = field(default_factory=list)
+    notices: list[Problem] = field(default_factory=list)
+    files: list[FilePath] = field(default_factory=list)
+
+
+def load(
+    paths: Sequence[FilePath],
+    *,
+    overrides: Sequence[str | Override] = (),
+    environ: Mapping[str, str],
+    layers: Sequence[Layer] = (),
+) -> LoadResult:
+    """Load files, and the .yaml, .yml and .json files of folders by name, into one configuration.
+
+    Args:
+        paths: files and folders; later ones win.
+        overrides: `key=value` texts of --set, or Override objects of other options; later ones win over all files.
+        environ: the variables for `${NAME}`.
+        layers: documents below the files, lowest first.
+    """
+    # A large file makes a million small objects and no garbage; the collector would take longer than the reading.
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        return _load(paths, overrides, environ, layers)
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _load(
+    paths: Sequence[FilePath], overrides: Sequence[str | Override], environ: Mapping[str, str], layers: Sequence[Layer]
+) -> LoadResult:
+    problems: list[Problem] = []
+    files = [file for path in paths for file in _files(path, problems)]
+    read = [*layers, *(Layer(str(file), text) for file in files if (text := _text(file, problems)) is not None)]
+    whole = not problems
+    root = Map({}, {}, Origin(read[0].source, 1, 1) if read else Origin("configuration"))
+    for layer in read:
+        document = _document(layer, environ, problems)
+        whole = whole and document is not None
+        merged = merge(root, document) if document is not None else root
+        root = merged if isinstance(merged, Map) else root
+    for override in overrides:
+        root = _override(root, override, environ, problems)
+    validated = validate(root)
+    problems += validated.problems
+    notices: list[Problem] = []
+    # With a file missing, every name that it may hold would be reported as unknown.
+    if whole and validated.config is not None:
+        for problem in _meaning(validated.config, validated.root, root):
+            (problems if problem.severity == "error" else notices).append(problem)
+    if problems or validated.config is None:
+        return LoadResult(None, None, Origins(root), in_order(problems), in_order(notices), files)
+    return LoadResult(resolve(validated.config), validated.config, Origins(root), [], in_order(notices), files)
+
+
+def _files(path: FilePath, problems: list[Problem]) -> list[FilePath]:
+    if not path.is_dir():
+        return [path]
+    try:
+        found = sorted(file for file in path.iterdir() if file.suffix in _SUFFIXES and not file.is_dir())
+    except OSError as error:
+        problems.append(Problem(Origin(str(path)), "", f"the folder cannot be read: {error.strerror}"))
+        return []
+    if not found:
+        hint = f"files end in {', '.join(_SUFFIXES)}"
+        problems.append(Problem(Origin(str(path)), "", "the folder holds no configuration", hint))
+    return found
+
+
+def _text(file: FilePath, problems: list[Problem]) -> str | None:
+    message, at = "", Origin(str(file))
+    try:
+        with file.open("rb") as opened:
+            raw = opened.read(MAX_BYTES + 1)
+        if len(raw) <= MAX_BYTES:
+            return raw.decode("utf-8-sig")
+        message = f"the file is larger than {MAX_BYTES // 1024 // 1024} MiB"
+    except FileNotFoundError:
+        message = "there is no such file"
+    except UnicodeDecodeError as error:
+        before = error.object[: error.start]
+        at = Origin(str(file), before.count(b"\n") + 1, error.start - before.rfind(b"\n"))
+        message = "the file is not UTF-8 text"
+    except (OSError, ValueError) as error:
+        message = f"the file cannot be read: {getattr(error, 'strerror', None) or 'not a file name'}"
+    problems.append(Problem(at, "", message))
+    return None
+
+
+def _document(layer: Layer, environ: Mapping[str, str], problems: list[Problem]) -> Map | None:
+    """Read one document under the names of settings, without what already has a problem of its own."""
+    root, wrong = read_yaml(layer.text, layer.source, environ)
+    if root is None and not wrong:
+        return Map({}, {}, Origin(layer.source, 1, 1))
+    if isinstance(root, Scalar | Seq):
+        problems.append(
+            Problem(root.at, "", "expected keys such as services: at the top of the file", "see the examples")
+        )
+        return None
+    if root is None:
+        problems += [each.problem for each in wrong]
+        return None
+    if wrong:
+        places = _places(root, {each.near for each in wrong if each.near is not None})
+        for problem, near in wrong:
+            problems.append(replace(problem, path=path_text(root, places[near])) if near in places else problem)
+        root = without(root, [path for path in places.values() if _is_unset(root, path)])
+    # Keys of one's own at the top hold anchors for the rest of the file, as in Compose files.
+    root = Map({key: node for key, node in root.items.items() if not key.startswith("x-")}, root.keys, root.at)
+    named = with_names(root, _ROOT, (), problems)
+    return named if isinstance(named, Map) else root
+
+
+def _override(root: Map, override: str | Override, environ: Mapping[str, str], problems: list[Problem]) -> Map:
+    made = read_override(override) if isinstance(override, str) else override
+    if isinstance(made, Problem):
+        problems.append(made)
+        return root
+    changed, wrong = apply_override(root, made, _ROOT, environ)
+    problems += wrong
+    named = with_names(changed, _ROOT, (), problems)
+    return named if isinstance(named, Map) else root
+
+
+def _meaning(config: Config, pruned: Map, root: Map) -> Iterator[Problem]:
+    """Yield what the checks find, except where something wrong was taken out, which has been reported already."""
+    services = root.items.get("services")
+    names = [name for item in services.items if (name := name_of(item))] if isinstance(services, Seq) else []
+    for finding in check(config, names):
+        node, at = find(pruned, finding.path)
+        if not damaged_below(node):
+            message, hint = _unspoken(finding.message, finding.hint, node)
+            yield Problem(at or pruned.at, path_text(pruned, finding.path), message, hint, finding.severity)
+
+
+def _unspoken(message: str, hint: str, node: Node | None) -> tuple[str, str]:
+    """Take the values of variables out of a message: they may be secret, and the names of the variables say enough."""
+    for scalar in _from_environment(node):
+        names = " and ".join(f"${{{name}}}" for name in scalar.env)
+        for text in (scalar.text, printable(scalar.text)):
+            message = message.replace(text, names) if text else message
+        hint = ""
+        # A part of the value may be left in another form; nothing shorter than this is a secret.
+        if any(scalar.text[at : at + 6] in message for at in range(len(scalar.text) - 5)):
+            message = f"what {names} stands for cannot be used here"
+    return message, hint
+
+
+def _from_environment(node: Node | None) -> Iterator[Scalar]:
+    if isinstance(node, Scalar):
+        if node.env:
+            yield node
+    elif node is not None:
+        for item in node.items.values() if isinstance(node, Map) else node.items:
+            yield from _from_environment(item)
+
+
+# -- places -------------------------------------------------------------------------------------------------------
+
+
+def _places(root: Node, origins: Set[Origin]) -> dict[Origin, Path]:
+    """Find the paths of keys and values that stand at some positions."""
+    found: dict[Origin, Path] = {}
+
+    def walk(node: Node, path: Path) -> None:
+        if node.at in origins:
+            found.setdefault(node.at, path)
+        if isinstance(node, Map):
+            for key, item in node.items.items():
+                if node.keys[key] in origins:
+                    found.setdefault(node.keys[key], (*path, key))
+                walk(item, (*path, key))
+        elif isinstance(node, Seq):
+            for place, item in enumerate(node.items):
+                walk(item, (*path, place))
+
+    walk(root, ())
+    return found
+
+
+def _is_unset(root: Node, path: Path) -> bool:
+    node, _ = find(root, path)
+    return isinstance(node, Scalar) and node.value is UNSET
+
+
+def _written(node: Node, shape: Shape | None, path: Path, secret: bool, root: Node) -> Iterator[Written]:
+    if isinstance(node, Scalar):
+        shown = " and ".join(f"${{{name}}}" for name in node.env) or ("***" if secret else node.text)
+        yield Written(path_text(root, path), shown, node.at)
+        return
+    if shape is not None and shape.kind == "tagged":
+        shape = tagged_shape(shape, node)
+    fields = fields_of(shape.cls) if shape is not None and shape.cls is not None else {}
+    items = node.items.items() if isinstance(node, Map) else enumerate(node.items)
+    for key, item in items:
+        hidden = secret or (str(key) in fields and fields[str(key)].secret)
+        yield from _written(item, shape_below(shape, key), (*path, key), hidden, root)
