@@ -21,9 +21,9 @@ from collections.abc import Iterator, Sequence
 from enum import IntEnum
 from itertools import takewhile
 from typing import Any, NamedTuple, cast
-from urllib.parse import unquote_to_bytes
+from urllib.parse import quote, unquote_to_bytes
 
-from headgate.core.problem import Problem
+from headgate.core.objection import Objection
 from headgate.core.uri import BadTarget, normalize_host, normalize_path
 from headgate.policy.match import Match, PathMatch, ValueMatch
 
@@ -32,7 +32,7 @@ MAX_REGEX = 1000
 Fields = Sequence[tuple[bytes, bytes]]
 
 _NAME = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 class Kind(IntEnum):
@@ -85,7 +85,7 @@ class PathPattern:
         elif form == "template":
             self._read_template(text)
         else:
-            normal = _normal(text)
+            normal = normal_pattern(text)
             if form == "exact":
                 self.steps = (*_literals(normal[1:].split("/")), END)
                 return
@@ -122,7 +122,7 @@ class PathPattern:
                         f"{part!r} mixes a name with other text; a name takes a whole segment, such as /files/{{name}}"
                         " (use regex for parts of a segment)"
                     )
-                steps.extend(_literals([_normal("/" + part)[1:]]))
+                steps.extend(_literals([normal_pattern("/" + part)[1:]]))
                 continue
             if name[1] in names:
                 raise ValueError(f"the name {{{name[1]}}} stands twice; give each part its own name")
@@ -149,13 +149,21 @@ def _literals(segments: Sequence[str]) -> list[tuple[Kind, str]]:
     return [(Kind.LITERAL, segment) for segment in segments]
 
 
-def _normal(text: str) -> str:
-    """Bring a configured path to the normal form of requests; text beyond ASCII is escaped as UTF-8."""
-    raw = b"".join(b"%%%02X" % byte if byte > 0x7F or byte == 0x20 else b"%c" % byte for byte in text.encode())
+def normal_pattern(text: str) -> str:
+    """Bring a configured path to the normal form of requests; spaces and all beyond ASCII may be written plainly.
+
+    Raises:
+        ValueError: if no request could have that path.
+    """
     try:
-        return normalize_path(raw, encoded_slashes=True)
+        return normalize_path(escaped(text).encode(), encoded_slashes=True)
     except BadTarget as error:
-        raise ValueError(f"{text!r} cannot match any request: {error}") from None
+        raise ValueError(f"{text!r} cannot be a path: {error}") from None
+
+
+def escaped(text: str) -> str:
+    """Escape spaces, and everything beyond ASCII as UTF-8; all else stays."""
+    return "".join(char if char.isascii() and char != " " else quote(char) for char in text)
 
 
 def compile_regex(text: str) -> Any:
@@ -223,7 +231,7 @@ def methods_of(match: Match) -> frozenset[str] | None:
         ValueError: if one is not a token.
     """
     for method in match.method:
-        if not _TOKEN.fullmatch(method):
+        if not TOKEN.fullmatch(method):
             raise ValueError(f"{method!r} is not a method; write a word such as GET")
     return frozenset(method.upper() for method in match.method) or None
 
@@ -241,7 +249,7 @@ class Condition(NamedTuple):
     present: bool
     text: str
 
-    def holds(self, fields: Fields, query: bytes) -> bool:
+    def holds(self, fields: Fields, query: bytes | None) -> bool:
         """Tell whether the request meets it."""
         value = field_value(fields, self.name) if self.source == "header" else query_value(query, self.name)
         if value is None:
@@ -261,7 +269,7 @@ def field_value(fields: Fields, name: bytes) -> bytes | None:
     return (b"; " if name == b"cookie" else b", ").join(values)
 
 
-def query_value(query: bytes, name: bytes) -> bytes | None:
+def query_value(query: bytes | None, name: bytes) -> bytes | None:
     """Return the decoded value of the first parameter of that (decoded) name, None when it is absent."""
     if not query:
         return None
@@ -291,7 +299,7 @@ def conditions_of(match: Match) -> tuple[Condition, ...]:
 
 def _condition(source: str, name: str, value: ValueMatch) -> Condition:
     if source == "header":
-        if not _TOKEN.fullmatch(name):
+        if not TOKEN.fullmatch(name):
             raise ValueError(f"{name!r} is not the name of a header field")
         if name.lower() == "host":
             raise ValueError("match the host with `host`, which reads it in its one normal form")
@@ -313,29 +321,29 @@ def _condition(source: str, name: str, value: ValueMatch) -> Condition:
 # -- the check -----------------------------------------------------------------------------------------------
 
 
-def check_match(match: Match) -> list[Problem]:
+def check_match(match: Match) -> list[Objection]:
     """List everything that is wrong with the patterns of `match`."""
-    return list(_problems(match))
+    return list(_objections(match))
 
 
-def _problems(match: Match) -> Iterator[Problem]:
+def _objections(match: Match) -> Iterator[Objection]:
     if match.path is not None:
         try:
             PathPattern(match.path)
         except ValueError as error:
-            yield Problem(("path",), str(error))
+            yield Objection(("path",), str(error))
     for host in match.host:
         try:
             host_pattern(host)
         except ValueError as error:
-            yield Problem(("host",), str(error))
+            yield Objection(("host",), str(error))
     try:
         methods_of(match)
     except ValueError as error:
-        yield Problem(("method",), str(error))
+        yield Objection(("method",), str(error))
     for key, source, values in (("headers", "header", match.headers), ("query", "query", match.query)):
         for name, value in values.items():
             try:
                 _condition(source, name, value)
             except ValueError as error:
-                yield Problem((key, name), str(error))
+                yield Objection((key, name), str(error))

@@ -137,7 +137,7 @@ class Rule(Generic[T]):
         # Without named parts every answer is the same one.
         self.constant = None if self.path.names else Matched(rule.name, rule.payload, {}, True)
 
-    def takes(self, path: str, fields: Fields, query: bytes) -> bool:
+    def takes(self, path: str, fields: Fields, query: bytes | None) -> bool:
         """Tell whether expression and conditions hold for a path that led to this rule."""
         if self.regex is not None and self.regex.fullmatch(path) is None:
             return False
@@ -223,7 +223,7 @@ class RouteTable(Generic[T]):
         }
 
     def match(
-        self, host: str, path: str, method: str, fields: Fields, query: bytes
+        self, host: str, path: str, method: str, fields: Fields, query: bytes | None
     ) -> Matched[T] | NotFound | MethodNotAllowed:
         """Find the route of a request.
 
@@ -232,7 +232,7 @@ class RouteTable(Generic[T]):
             path: in its normal form.
             method: to the letter.
             fields: the header fields, names in any case.
-            query: raw, without the question mark.
+            query: raw, without the question mark; None is an empty one.
         """
         segments = path.split("/")
         missed: list[Rule[T]] = []
@@ -252,7 +252,7 @@ class RouteTable(Generic[T]):
             return NotFound(cacheable)
         return self._without_method(missed, path, fields, query, cacheable)
 
-    def explain(self, host: str, path: str, method: str, fields: Fields, query: bytes) -> Explanation[T]:
+    def explain(self, host: str, path: str, method: str, fields: Fields, query: bytes | None) -> Explanation[T]:
         """Say what `match` answers, and of every route why it was taken or not."""
         result = self.match(host, path, method, fields, query)
         segments = path.split("/")
@@ -296,7 +296,7 @@ class RouteTable(Generic[T]):
         return (*found, *self._any)
 
     def _without_method(
-        self, missed: list[Rule[T]], path: str, fields: Fields, query: bytes, cacheable: bool
+        self, missed: list[Rule[T]], path: str, fields: Fields, query: bytes | None, cacheable: bool
     ) -> NotFound | MethodNotAllowed:
         allow: set[str] = set()
         for rule in missed:
@@ -347,7 +347,7 @@ def _walk(roots: Sequence[_Node[T]], segments: list[str]) -> Iterator[Sequence[R
                 yield rules
 
 
-def _refusal(rule: Rule[T], path: str, method: str, fields: Fields, query: bytes) -> str | None:
+def _refusal(rule: Rule[T], path: str, method: str, fields: Fields, query: bytes | None) -> str | None:
     """Say why a rule whose place was reached does not take the request, None if it does."""
     if rule.regex is not None and rule.regex.fullmatch(path) is None:
         return f"the path does not match {rule.path.text}"

@@ -1,0 +1,261 @@
+"""What changes on a request or an answer that passes: its path, its header fields, its query.
+
+Laws: everything that can be computed when the plan is built is computed then; a value that would carry a control
+character into a header field is dropped with its field, never cut or passed on; framing and hop-by-hop fields belong
+to the wire and cannot be edited; what no edit names keeps its bytes and its place.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterator
+from typing import Literal
+from urllib.parse import quote
+
+from headgate.core.message import Fields
+from headgate.core.objection import Objection
+from headgate.core.uri import BadTarget, is_under, parse_authority, rewritten
+from headgate.policy.match import Match, PathMatch
+from headgate.policy.pattern import TOKEN, Kind, PathPattern, decoded, escaped, normal_pattern
+from headgate.policy.rewrite import FieldEdits, QueryEdits, Rewrite
+from headgate.policy.template import Template, Values, unknown_names
+
+# -- the path ------------------------------------------------------------------------------------------------
+
+
+class PathRewriter:
+    """Make the upstream's path from the client's, both in their normal form.
+
+    strip_prefix and add_prefix replace whole segments and leave the end as it is, as ReplacePrefixMatch of the
+    Kubernetes Gateway API does: with /foo stripped and /xyz added, /foo is /xyz, /foo/ is /xyz/, /foo/bar is /xyz/bar.
+    A path that does not begin with strip_prefix keeps it. In `path`, a last name that is empty takes its slash with
+    it, unless the client's path ended in one.
+    """
+
+    __slots__ = ("_add", "_strip", "_template", "_under", "rewrite")
+
+    rewrite: Callable[[str, dict[str, str]], str]
+
+    def __init__(self, rewrite: Rewrite, match: Match) -> None:
+        """Compile.
+
+        Raises:
+            ValueError: if check_rewrite objects.
+        """
+        for objection in check_rewrite(rewrite, match):
+            raise ValueError(f"{'.'.join(objection.at)}: {objection.message}")
+        self._strip = _prefix(rewrite.strip_prefix)
+        self._add = _prefix(rewrite.add_prefix)
+        self._template = Template(escaped(rewrite.path), ()) if rewrite.path is not None else None
+        self._under = "/"
+        if self._template is not None:
+            self._under = self._template.head.rpartition("/")[0] or "/"
+            self.rewrite = self._fill
+        elif self._strip or self._add:
+            self.rewrite = self._replace_prefix
+        else:
+            self.rewrite = _unchanged
+
+    def _replace_prefix(self, path: str, params: dict[str, str]) -> str:
+        if is_under(path, self._strip):
+            path = path[len(self._strip) :]
+            # "//" can only be there where slashes are not merged; in front it would read as an authority.
+            if path[:2] == "//":
+                path = "/" + path.lstrip("/")
+        return self._add + path or "/"
+
+    def _fill(self, path: str, params: dict[str, str]) -> str:
+        """Fill the template.
+
+        Raises:
+            BadTarget: if the parts make a path that climbs, or leaves the template's own beginning.
+        """
+        template = self._template
+        if template is None:
+            return path
+        text = template.fill(lambda name: params.get(name, "")) or "/"
+        if template.ends_in_name and not params.get(template.names[-1]) and path[-1] != "/":
+            text = text[:-1] or "/"
+        return rewritten(text, self._under, encoded_slashes=True)
+
+
+def _unchanged(path: str, params: dict[str, str]) -> str:
+    return path
+
+
+def _prefix(text: str | None) -> str:
+    return normal_pattern(text).rstrip("/") if text is not None else ""
+
+
+def check_rewrite(rewrite: Rewrite, match: Match) -> Iterator[Objection]:
+    """Yield what is wrong with a rewrite behind that match (whose own faults are not repeated)."""
+    for key, prefix in (("strip_prefix", rewrite.strip_prefix), ("add_prefix", rewrite.add_prefix)):
+        try:
+            _prefix(prefix)
+        except ValueError as error:
+            yield Objection((key,), str(error))
+            return
+    try:
+        pattern = PathPattern(match.path)
+    except ValueError:
+        pattern = PathPattern(None)
+    if rewrite.strip_prefix is not None and _never_begins(pattern, _prefix(rewrite.strip_prefix)):
+        yield Objection(
+            ("strip_prefix",), f"no path of this route begins with {rewrite.strip_prefix!r}; it takes {pattern.text}"
+        )
+    if rewrite.path is not None:
+        if rewrite.strip_prefix is not None or rewrite.add_prefix is not None:
+            yield Objection(("path",), "write either path alone, or strip_prefix and add_prefix")
+        said = unknown_names(rewrite.path, pattern.names, ()) or _bad_path(rewrite.path)
+        if said:
+            yield Objection(("path",), said)
+    if rewrite.host is not None and rewrite.host != "preserve":
+        try:
+            parse_authority(rewrite.host.encode(), 80)
+        except BadTarget as error:
+            yield Objection(("host",), f"write a host name, host:port, or preserve: {error}")
+
+
+def _never_begins(pattern: PathPattern, prefix: str) -> bool:
+    steps = zip(prefix.split("/")[1:], pattern.steps, strict=False)
+    return any(kind is Kind.END or (kind is Kind.LITERAL and text != segment) for segment, (kind, text) in steps)
+
+
+def _bad_path(template: str) -> str | None:
+    sample = Template(template, ()).fill(lambda name: "x") or ""
+    try:
+        PathPattern(PathMatch(exact=sample))
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+# -- header fields -------------------------------------------------------------------------------------------
+
+# RFC 9110 section 7.6.1, and what RFC 9112 section 6 frames with.
+_OF_THE_WIRE = frozenset(
+    (
+        "connection",
+        "content-length",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    )
+)
+# RFC 9110 section 5.5, with the tab allowed.
+_CONTROLS = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+class HeaderEditor:
+    """Edit the fields of one direction: remove, set, add. False when it has nothing to do.
+
+    A field that is set is taken off first, also when its new value is missing or unsafe: a client must not keep a
+    field in place that we meant to write.
+    """
+
+    __slots__ = ("_constants", "_gone", "_written")
+
+    def __init__(self, edits: FieldEdits) -> None:
+        self._gone = frozenset(name.lower().encode() for name in (*edits.remove, *edits.set))
+        written = [(name.encode(), Template(text)) for name, text in (*edits.set.items(), *edits.add.items())]
+        self._written = written
+        self._constants: Fields | None = None
+        if all(template.constant is not None for _, template in written):
+            self._constants = _filled(written, lambda name: None)
+
+    def __bool__(self) -> bool:
+        return bool(self._gone or self._written)
+
+    def apply(self, fields: Fields, values: Values) -> Fields:
+        """Return the edited fields; `values` gives the text of a placeholder (see Template), or None."""
+        gone = self._gone
+        kept = [field for field in fields if field[0].lower() not in gone] if gone else list(fields)
+        kept += self._constants if self._constants is not None else _filled(self._written, values)
+        return kept
+
+
+def _filled(written: list[tuple[bytes, Template]], values: Values) -> Fields:
+    made: Fields = []
+    for name, template in written:
+        text = template.fill(values)
+        if text is None:
+            continue
+        value = text.encode("utf-8", "replace").strip(b" \t")
+        if _CONTROLS.search(value) is None:
+            made.append((name, value))
+    return made
+
+
+def check_edits(
+    edits: FieldEdits, direction: Literal["request", "response"], parts: Collection[str] | None = None
+) -> Iterator[Objection]:
+    """Yield what is wrong with header edits.
+
+    Args:
+        edits: what is checked.
+        direction: whose fields they edit.
+        parts: the named parts of the route's path, None where several routes share the edits.
+    """
+    for name in edits.remove:
+        said = field_name_objection(name, direction)
+        if said:
+            yield Objection(("remove",), said)
+    for key, pairs in (("set", edits.set), ("add", edits.add)):
+        for name, text in pairs.items():
+            said = field_name_objection(name, direction) or unknown_names(text, parts)
+            if said is None and _CONTROLS.search(text.encode()):
+                said = "a value cannot hold line breaks or other control characters"
+            if said:
+                yield Objection((key, name), said)
+
+
+def field_name_objection(name: str, direction: Literal["request", "response"]) -> str | None:
+    """Say why a field of that name cannot be edited, None if it can."""
+    if not TOKEN.fullmatch(name):
+        return f"{name!r} is not the name of a header field"
+    if name.lower() in _OF_THE_WIRE:
+        return f"{name} frames the message or belongs to one connection; the gateway writes it itself"
+    if direction == "request" and name.lower() == "host":
+        return "the upstream's Host is set by rewrite.host (a name, or preserve)"
+    return None
+
+
+# -- the query -----------------------------------------------------------------------------------------------
+
+
+class QueryEditor:
+    """Edit the query: remove, set, add. What is set takes the place of the first of its name, or the end.
+
+    Names are compared decoded; all other parameters keep their order and their bytes.
+    """
+
+    __slots__ = ("_added", "_removed", "_set")
+
+    def __init__(self, edits: QueryEdits) -> None:
+        self._removed = frozenset(name.encode() for name in edits.remove)
+        self._set = {name.encode(): _pair(name, value) for name, value in edits.set.items()}
+        self._added = [_pair(name, value) for name, value in edits.add.items()]
+
+    def apply(self, query: bytes | None) -> bytes | None:
+        """Return the edited query; None (there is no question mark) when nothing is left."""
+        if not self._removed and not self._set:
+            return b"&".join([*([query] if query else ()), *self._added]) if self._added else query
+        kept = []
+        waiting = dict(self._set)
+        for raw in query.split(b"&") if query else ():
+            name = decoded(raw.partition(b"=")[0]) if raw else None
+            if name in self._set:
+                raw = waiting.pop(name, b"")
+                if not raw:
+                    continue
+            elif name in self._removed:
+                continue
+            kept.append(raw)
+        return b"&".join([*kept, *waiting.values(), *self._added]) or None
+
+
+def _pair(name: str, value: str) -> bytes:
+    return f"{quote(name, safe='')}={quote(value, safe='')}".encode()
