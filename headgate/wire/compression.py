@@ -2,14 +2,11 @@
 
 Laws:
 - A response is compressed only if nobody could mind: the type is listed, the body is worth it, the upstream
-did not
-  encode it, did not forbid it (`no-transform`), and it is no range.
+  did not encode it, did not forbid it (`no-transform`), and it is no range.
 - What depends on the coding changes with it: length, ETag, digests, ranges; and `Vary` says so to caches
-even when
-  this client gets the body as it is.
+  even when this client gets the body as it is.
 - Nothing is held back: an encoder whose `flush_each` is set is flushed after every piece, so events and
-tokens
-  arrive when they were sent.
+  tokens arrive when they were sent.
 
 Doubt: compressing a page that mirrors request data beside a secret leaks the secret's letters by length
 (BREACH, 2013). Routes that do both should switch compression off.

@@ -1,17 +1,13 @@
 """Who the client is, and what upstreams are told about it: Forwarded, X-Forwarded-*, X-Real-IP and Via.
 
 Laws:
-- By default nobody is believed: every field of `NAMES` that came in is dropped and written anew from the
-socket.
+- By default nobody is believed: every field of `http1.FORWARDING_NAMES` that came in is dropped and written
+  anew from the socket.
 - Of a trusted proxy only X-Forwarded-* is believed: a proxy that writes one family of fields passes a
-client's own
-  fields of the other on untouched (RFC 7239 section 8.1). Forwarded and X-Real-IP are therefore always
-  written anew.
+  client's own fields of the other on untouched (RFC 7239 section 8.1). Forwarded and X-Real-IP are therefore
+  always written anew.
 - A chain is read from the right, the end our trusted proxies wrote. Garbage ends the reading; what stands
-left of the
-  first untrusted address is a stranger's claim, passed on at most.
-- Spellings with underscores (`ALIASES`) are always dropped: CGI-like upstreams cannot tell them from the
-real ones.
+  left of the first untrusted address is a stranger's claim, passed on at most.
 
 For a client that is not a trusted proxy the block is constant per host, so a connection computes it once.
 """
@@ -22,37 +18,13 @@ import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
-from itertools import product
 from typing import NamedTuple
 
 from headgate.core.uri import BadTarget, normalize_path, parse_authority
 
-__all__ = ["ALIASES", "NAMES", "Client", "ForwardedRules", "Hop", "TrustPolicy", "parse_address"]
+__all__ = ["Client", "ForwardedRules", "Hop", "TrustPolicy", "parse_address"]
 
 Pair = tuple[bytes, bytes]
-
-NAMES = frozenset(
-    {
-        b"forwarded",
-        b"via",
-        b"x-forwarded-for",
-        b"x-forwarded-host",
-        b"x-forwarded-port",
-        b"x-forwarded-prefix",
-        b"x-forwarded-proto",
-        b"x-forwarded-server",
-        b"x-real-ip",
-    }
-)
-"""Fields the head's reader takes out of a request and hands to `Hop.client`; in lower case."""
-
-ALIASES = frozenset(
-    b"".join(part for pair in zip(words, (*glue, b""), strict=True) for part in pair)
-    for words in (name.split(b"-") for name in NAMES)
-    for glue in product((b"-", b"_"), repeat=len(words) - 1)
-    if b"_" in glue
-)
-"""All spellings of `NAMES` with an underscore for a hyphen: dropped, whoever sends them; in lower case."""
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 

@@ -2,13 +2,11 @@
 
 Laws:
 - Moving a deadline later is an attribute write. A connection does that on every read; only a deadline
-earlier than
-  the bucket its object is filed under costs an insertion. A bucket that fires files anew what moved
-  meanwhile.
+  earlier than the bucket its object is filed under costs an insertion. A bucket that fires files anew what
+  moved meanwhile.
 - A deadline never fires early, and at most one tick late.
 - An object is in one bucket or in none. `deadline = inf` cancels lazily and holds the object for `horizon`
-seconds
-  at most; `cancel` lets go of it at once.
+  seconds at most; `cancel` lets go of it at once.
 
 The wheel reads no clock: `advance(now)` is told the time. `WheelDriver` turns it in an event loop, and
 sleeps while nothing is filed.

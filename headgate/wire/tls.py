@@ -1,11 +1,9 @@
-"""TLS on both sides: certificates of a listener, chosen by SNI and replaced while it runs; contexts for
-upstreams.
+"""TLS on both sides: a listener's certificates, chosen by SNI and replaced while it runs; upstream contexts.
 
 Laws:
 - A listener keeps one `context` for life, which the event loop holds. It only chooses: each handshake is
-given a
-  context of the current table. A reload builds the whole new table first and then replaces one reference, so
-  handshakes see the old set or the new one, and open connections keep theirs.
+  given a context of the current table. A reload builds the whole new table first and then replaces one
+  reference, so handshakes see the old set or the new one, and open connections keep theirs.
 - Nothing that cannot be loaded replaces what works. Errors name the file.
 - Upstreams are verified unless the operator said otherwise in so many words.
 
@@ -20,6 +18,7 @@ import re
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
@@ -28,8 +27,7 @@ __all__ = [
     "CertificateFiles",
     "CertificateStore",
     "ListenerTls",
-    "UpstreamTls",
-    "upstream_context",
+    "client_context",
 ]
 
 _VERSIONS: Final = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
@@ -57,22 +55,6 @@ class ListenerTls:
     min_version: Literal["1.2", "1.3"] = "1.2"
     strict_sni: bool = False
     alpn: tuple[str, ...] = ("http/1.1",)
-
-
-@dataclass(frozen=True, slots=True)
-class UpstreamTls:
-    """How an upstream is spoken to; hashable, so that equal settings can share one context."""
-
-    verify: bool = True
-    ca: str | None = None
-    cert: str | None = None
-    key: str | None = None
-    server_name: str | None = None
-    alpn: tuple[str, ...] = ("http/1.1",)
-
-    def name_for(self, host: str) -> str:
-        """Return the name to ask for (SNI) and to check, for an endpoint at `host`."""
-        return self.server_name or host.strip("[]")
 
 
 # -- listeners -----------------------------------------------------------------------------------------------
@@ -176,27 +158,51 @@ def _harden(context: ssl.SSLContext, tls: ListenerTls) -> None:
 # -- upstreams -----------------------------------------------------------------------------------------------
 
 
-def upstream_context(tls: UpstreamTls) -> ssl.SSLContext:
-    """Return a client's context. Loading the system's authorities takes milliseconds: make one for equal
-    settings.
+# Loading the system's authorities takes milliseconds, and endpoints and reloads ask again and again for the
+# same.
+_CACHED_CONTEXTS: Final = 64
+
+
+def client_context(
+    *, verify: bool = True, ca: str | None = None, cert: str | None = None, key: str | None = None
+) -> ssl.SSLContext:
+    """Return the context for upstreams of these settings, the same one as long as its files are the same.
+
+    `ca` stands in place of the system's authorities; `cert` and `key` are ours to show. Which name to ask
+    for and to check is the connection's argument.
 
     Raises:
         BadTls: if a file cannot be used.
     """
+    stamps = tuple(_stamp(path) for path in (ca, cert, key) if path is not None)
+    return _client_context(verify, ca, cert, key, stamps)
+
+
+@lru_cache(maxsize=_CACHED_CONTEXTS)
+def _client_context(
+    verify: bool, ca: str | None, cert: str | None, key: str | None, _stamps: tuple[object, ...]
+) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if tls.verify:
-        if tls.ca is None:
-            context.load_default_certs(ssl.Purpose.SERVER_AUTH)
-        else:
-            _load_authorities(context, tls.ca)
-    else:
+    if not verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-    if tls.cert is not None:
-        _load_chain(context, CertificateFiles(tls.cert, tls.key or tls.cert))
-    context.set_alpn_protocols(list(tls.alpn))
+    elif ca is None:
+        context.load_default_certs(ssl.Purpose.SERVER_AUTH)
+    else:
+        _load_authorities(context, ca)
+    if cert is not None:
+        _load_chain(context, CertificateFiles(cert, key or cert))
+    context.set_alpn_protocols(["http/1.1"])
     return context
+
+
+def _stamp(path: str) -> tuple[int, int, int] | None:
+    try:
+        seen = Path(path).stat()
+    except OSError:
+        return None
+    return seen.st_ino, seen.st_size, seen.st_mtime_ns
 
 
 # -- files ---------------------------------------------------------------------------------------------------

@@ -16,8 +16,7 @@ from headgate.wire.tls import (
     CertificateFiles,
     CertificateStore,
     ListenerTls,
-    UpstreamTls,
-    upstream_context,
+    client_context,
 )
 from tests.wire.certificates import Authority
 
@@ -246,42 +245,45 @@ def test_upstreams_are_verified(authority: Authority, tmp_path: Path) -> None:
     stranger = Authority(tmp_path, "Stranger")
 
     async def scene(server: Server) -> None:
-        trusting = UpstreamTls(ca=authority.path)
-        context = upstream_context(trusting)
-        names, _, tls = await server.ask(context, trusting.name_for("up.test"))
+        trusting = client_context(ca=authority.path)
+        names, _, tls = await server.ask(trusting, "up.test")
         assert names == ["up.test", "127.0.0.1"]
         assert tls.selected_alpn_protocol() == "http/1.1"
-        assert (await server.ask(context, trusting.name_for("127.0.0.1")))[0] == names
-        for settings, name in [
-            (UpstreamTls(), "up.test"),
-            (UpstreamTls(ca=stranger.path), "up.test"),
+        assert (await server.ask(trusting, "127.0.0.1"))[0] == names
+        for context, name in [
+            (client_context(), "up.test"),
+            (client_context(ca=stranger.path), "up.test"),
             (trusting, "other.test"),
             (trusting, "127.0.0.2"),
         ]:
             with pytest.raises(ssl.SSLCertVerificationError):
-                await server.ask(upstream_context(settings), settings.name_for(name))
-        assert (await server.ask(upstream_context(UpstreamTls(verify=False)), "other.test"))[1] == "|hi\n"
+                await server.ask(context, name)
+        assert (await server.ask(client_context(verify=False), "other.test"))[1] == "|hi\n"
 
     play(ListenerTls((files(authority, "up.test", "127.0.0.1"),)), scene)
 
 
-def test_upstream_is_shown_our_certificate_under_another_name(authority: Authority) -> None:
+def test_upstream_is_shown_our_certificate(authority: Authority) -> None:
     cert, key = authority.issue("gateway.test")
-    settings = UpstreamTls(ca=authority.path, cert=cert, key=key, server_name="up.test")
-    tls = ListenerTls((files(authority, "first.test"), files(authority, "up.test")), client_ca=authority.path)
+    tls = ListenerTls((files(authority, "up.test"),), client_ca=authority.path)
 
     async def scene(server: Server) -> None:
-        names, answer, _ = await server.ask(upstream_context(settings), settings.name_for("10.0.0.1"))
-        assert names == ["up.test"]
-        assert answer == "gateway.test|hi\n"
+        assert await server.refuses(client_context(ca=authority.path), "up.test")
+        shown = client_context(ca=authority.path, cert=cert, key=key)
+        assert (await server.ask(shown, "up.test"))[1] == "gateway.test|hi\n"
 
     play(tls, scene)
 
 
-def test_name_for_an_endpoint() -> None:
-    assert UpstreamTls().name_for("up.test") == "up.test"
-    assert UpstreamTls().name_for("[::1]") == "::1"
-    assert UpstreamTls(server_name="x.test").name_for("up.test") == "x.test"
+def test_equal_settings_share_a_context_until_a_file_changes(authority: Authority) -> None:
+    cert, key = authority.issue("gateway.test")
+    first = client_context(cert=cert, key=key)
+    assert client_context(cert=cert, key=key) is first
+    assert client_context(cert=cert, key=key, verify=False) is not first
+    renewed_cert, renewed_key = authority.issue("gateway.test")
+    Path(renewed_cert).replace(cert)
+    Path(renewed_key).replace(key)
+    assert client_context(cert=cert, key=key) is not first
 
 
 def test_certificate_and_key_may_share_a_file(authority: Authority, tmp_path: Path) -> None:
@@ -289,7 +291,7 @@ def test_certificate_and_key_may_share_a_file(authority: Authority, tmp_path: Pa
     both = tmp_path / "both.pem"
     both.write_text("A comment\n" + Path(key).read_text() + Path(cert).read_text())
     assert CertificateStore(ListenerTls((CertificateFiles(str(both), str(both)),))).names == ["up.test"]
-    assert upstream_context(UpstreamTls(ca=authority.path, cert=str(both))).verify_mode == ssl.CERT_REQUIRED
+    assert client_context(ca=authority.path, cert=str(both)).verify_mode == ssl.CERT_REQUIRED
 
 
 def test_errors_name_the_file(authority: Authority, tmp_path: Path) -> None:
@@ -304,7 +306,7 @@ def test_errors_name_the_file(authority: Authority, tmp_path: Path) -> None:
         with pytest.raises(BadTls, match=words):
             CertificateStore(ListenerTls((certificate,)))
     with pytest.raises(BadTls, match=r"gone\.pem: No such file"):
-        upstream_context(UpstreamTls(ca=gone))
+        client_context(ca=gone)
     with pytest.raises(BadTls, match="needs a certificate"):
         CertificateStore(ListenerTls(()))
 
