@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from headgate.control.channel import Link
+from headgate.control.link import Link
 from headgate.control.restart import Restarts
 from headgate.telemetry.cells import SlotRegion
 
@@ -50,7 +50,7 @@ class Seat:
 class Child:
     """One seat of the master and whoever lives in it."""
 
-    __slots__ = ("due", "link", "main", "name", "number", "pid", "restarts", "started")
+    __slots__ = ("due", "heard", "link", "main", "name", "number", "pid", "restarts", "started")
 
     def __init__(self, number: int, main: Callable[[Seat], int], restarts: Restarts) -> None:
         self.number = number
@@ -59,7 +59,7 @@ class Child:
         self.restarts = restarts
         self.pid: int | None = None
         self.link: Link | None = None
-        self.started = 0.0
+        self.started = self.heard = 0.0
         self.due: float | None = None
 
     def fork(self, enter: Callable[[Link], Seat], now: float) -> None:
@@ -80,7 +80,8 @@ class Child:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, previous)
         theirs.close()
-        self.pid, self.link, self.started, self.due = pid, ours, now, None
+        self.pid, self.link, self.due = pid, ours, None
+        self.started = self.heard = now
 
     def kill(self, number: signal.Signals) -> None:
         """Send a signal to whoever lives here."""

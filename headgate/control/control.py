@@ -18,10 +18,10 @@ import shutil
 import sys
 import time
 import traceback
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from headgate.config.problems import Problem, render
 from headgate.config.resolve import ResolvedConfig
@@ -35,32 +35,23 @@ from headgate.control.messages import Plan
 from headgate.control.watch import Watch
 from headgate.telemetry.cells import Sample, read
 
-POLL = 1.0
+if TYPE_CHECKING:
+    # The loader brings the validation library; whoever hands `load` in has imported it.
+    from headgate.config.loader import LoadResult
+
+BEAT = 0.5
 # A worker beats twice a second. One silent for so long is shown as not alive; the master kills it later.
 ALIVE = 3.0
 
 
-class Loaded(Protocol):
-    """What loading gave: a configuration or none, what is wrong with it, and the files it was read from."""
+def run_control(seat: Seat, load: Callable[[], LoadResult], *, poll: float | None = 1.0) -> int:
+    """Be the control process until the master says it is over; return the exit status.
 
-    @property
-    def config(self) -> ResolvedConfig | None:
-        """The configuration; None when there are errors."""
-
-    @property
-    def problems(self) -> Sequence[Problem]:
-        """Errors and warnings."""
-
-    @property
-    def files(self) -> Sequence[Path]:
-        """Files and folders that were read, or should have been."""
-
-
-def run_control(seat: Seat, load: Callable[[], Loaded], *, watch: bool = True) -> int:
-    """Be the control process until the master says it is over; return the exit status."""
+    Changed files are looked for every `poll` seconds; None looks for none.
+    """
 
     async def live() -> int:
-        return await Control(seat, load, watch=watch).run()
+        return await Control(seat, load, poll).run()
 
     return asyncio.run(live())
 
@@ -68,11 +59,11 @@ def run_control(seat: Seat, load: Callable[[], Loaded], *, watch: bool = True) -
 class Control:
     """The life of one control process. Make it inside the running loop."""
 
-    def __init__(self, seat: Seat, load: Callable[[], Loaded], *, watch: bool) -> None:
+    def __init__(self, seat: Seat, load: Callable[[], LoadResult], poll: float | None) -> None:
         self._log = Log("control")
         self._seat = seat
         self._load = load
-        self._watching = watch
+        self._poll = poll
         self._watch = Watch()
         self._workers = seat.workers
         self._over: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -91,6 +82,7 @@ class Control:
         asyncio.get_running_loop().add_reader(self._seat.link.fileno(), self._on_link)
         self._seat.socket.unlink(missing_ok=True)
         server = await self._fleet.listen(self._seat.socket)
+        self._beat()
         self._spawn(self._start())
         code = await self._over
         for task in self._tasks:
@@ -102,6 +94,10 @@ class Control:
         return code
 
     # The master
+
+    def _beat(self) -> None:
+        self._seat.link.send({"type": "alive"})
+        asyncio.get_running_loop().call_later(BEAT, self._beat)
 
     def _on_link(self) -> None:
         while True:
@@ -165,12 +161,12 @@ class Control:
     # A configuration comes into force
 
     async def _start(self) -> None:
-        # Nothing else is going on yet, so loading may as well block the loop and save a thread's start.
-        loaded = self._load()
+        # In a thread, as always: a configuration that takes long to load must not look like a stuck process.
+        loaded = await asyncio.to_thread(self._load)
         self._watch.follow(_watched(loaded))
         first = self._seat.workers == 0
         if first and loaded.config is None:
-            self._give_up(render(loaded.problems, colour=sys.stderr.isatty()))
+            self._give_up(render([*loaded.problems, *loaded.notices], colour=sys.stderr.isatty()))
             return
         config = self._config or loaded.config
         error = self._bind_admin(config.admin.address) if config else None
@@ -181,13 +177,13 @@ class Control:
             self._report(loaded.problems)
             self._refuse("restart of control", tuple(str(problem) for problem in loaded.problems))
         else:
-            outcome = await self._bring(loaded.config, loaded.problems, "start" if first else "restart of control")
+            outcome = await self._bring(loaded.config, loaded.notices, "start" if first else "restart of control")
             if first and not outcome.ok:
                 self._give_up("\n".join(outcome.problems))
                 return
         self._spawn(self._serve_admin())
-        if self._watching:
-            self._spawn(self._poll_files())
+        if self._poll is not None:
+            self._spawn(self._poll_files(self._poll))
 
     def _give_up(self, text: str) -> None:
         print(f"{text}\nheadgate did not start.", file=sys.stderr, flush=True)
@@ -208,10 +204,10 @@ class Control:
                 self._report(loaded.problems)
                 return self._refuse(reason, tuple(str(each) for each in loaded.problems))
             self._watch.follow(_watched(loaded))
-            return await self._bring(loaded.config, loaded.problems, reason)
+            return await self._bring(loaded.config, loaded.notices, reason)
 
-    async def _bring(self, config: ResolvedConfig, warnings: Iterable[Problem], reason: str) -> Outcome:
-        self._report(warnings)
+    async def _bring(self, config: ResolvedConfig, notices: Iterable[Problem], reason: str) -> Outcome:
+        self._report(notices)
         wanted = worker_count() if config.workers == "auto" else int(config.workers)
         self._say_what_needs_a_restart(config, wanted)
         self._workers = self._workers or wanted
@@ -251,9 +247,9 @@ class Control:
         for problem in problems:
             self._log(problem.severity, str(problem))
 
-    async def _poll_files(self) -> None:
+    async def _poll_files(self, every: float) -> None:
         while True:
-            await asyncio.sleep(POLL)
+            await asyncio.sleep(every)
             changed = self._watch.poll()
             if changed and not self._draining:
                 await self.reload(", ".join(str(path) for path in changed) + " changed")
@@ -315,7 +311,7 @@ def _for_workers(plan: Plan) -> Plan:
     return replace(plan, config=replace(plan.config, admin=replace(plan.config.admin, token="")))
 
 
-def _watched(loaded: Loaded) -> list[Path]:
+def _watched(loaded: LoadResult) -> list[Path]:
     """List the files the configuration was read from, and those it names: certificates, keys, authorities."""
     named: list[str | None] = []
     if loaded.config is not None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from headgate.control.channel import read_frame, write_frame
+from headgate.control.frames import read_frame, write_frame
 from headgate.control.log import Log
 from headgate.control.messages import Plan
 

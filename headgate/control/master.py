@@ -29,8 +29,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from headgate.control.channel import Link
 from headgate.control.children import Child, Seat
+from headgate.control.link import Link
 from headgate.control.listeners import Listener, ListenError, open_listener
 from headgate.control.log import Log
 from headgate.control.restart import Restarts
@@ -41,12 +41,12 @@ from headgate.telemetry.cells import SlotRegion
 MOST_WORKERS = max(64, os.cpu_count() or 1)
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD)
 _ABORT_PATIENCE = 1.0
-_CONTROL_PATIENCE = 2.0
+_CONTROL_PATIENCE = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watchdog:
-    """When a worker counts as stuck: no heartbeat for `limit` seconds, looked at every `every` seconds."""
+    """When a child counts as stuck: no heartbeat for `limit` seconds, looked at every `every` seconds."""
 
     limit: float = 10.0
     every: float = 1.0
@@ -225,8 +225,9 @@ class Master:
         if late > self._watchdog.limit / 2:
             # The master itself stood still (a frozen container, a stopped process group): so did the workers.
             return
-        for child in self._workers:
-            silent = now - self._regions[child.number - 1].heartbeat
+        for child in self._children():
+            # Workers beat in their region, where it costs no wakeup of the master; control has none and sends word.
+            silent = now - (self._regions[child.number - 1].heartbeat if child.number else child.heard)
             if child.pid is not None and silent > self._watchdog.limit:
                 self._log(
                     "error", f"{child.name} does not answer and is killed", pid=child.pid, silent=round(silent, 1)
@@ -246,6 +247,7 @@ class Master:
                     self._selector.unregister(child.link)
                 return
             message, _ = received
+            child.heard = time.monotonic()
             if message["type"] == "open":
                 self._tell(child, self._open(message["addresses"], message["workers"]))
             elif message["type"] == "settled":
@@ -255,8 +257,8 @@ class Master:
         """Open what is not open yet, hand it to the workers, and start these if there are none so far."""
         if self._state in ("draining", "ending"):
             return {"type": "refused", "error": "the gateway is stopping"}
-        if workers > MOST_WORKERS:
-            return {"type": "refused", "error": f"workers: {workers} is too many, the most are {MOST_WORKERS}"}
+        if not 1 <= workers <= MOST_WORKERS:
+            return {"type": "refused", "error": f"workers: {workers} is not between 1 and {MOST_WORKERS}"}
         slots = self._count or workers
         opened: list[Listener] = []
         try:

@@ -1,4 +1,4 @@
-"""What control sends to workers. Pickled; see channel.py for why only in this direction."""
+"""What control sends to workers. Pickled; see frames.py for why only in this direction."""
 
 from __future__ import annotations
 

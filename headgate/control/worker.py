@@ -28,8 +28,8 @@ from typing import Any, Protocol
 import uvloop
 
 from headgate.config.resolve import ResolvedConfig
-from headgate.control.channel import read_frame, write_frame
 from headgate.control.children import Seat
+from headgate.control.frames import read_frame, write_frame
 from headgate.control.log import Log
 from headgate.control.messages import Plan
 from headgate.telemetry.cells import SlotWriter
@@ -37,6 +37,7 @@ from headgate.telemetry.cells import SlotWriter
 HEARTBEAT = 0.5
 _SHORTEST_RETRY = 0.05
 _LONGEST_RETRY = 1.0
+_FIRST_PLAN_PATIENCE = 5.0
 _PR_SET_PDEATHSIG = 1
 
 
@@ -92,6 +93,7 @@ class Worker:
         self._draining = False
         self._control: asyncio.StreamWriter | None = None
         self._version = 0
+        self._first_plan = asyncio.Event()
         self._pending: Plan | None = None
         self._sockets: dict[str, list[socket.socket]] = {}
         self._given: dict[str, list[socket.socket]] = {}
@@ -150,6 +152,10 @@ class Worker:
         try:
             self._gateway.begin_drain()
             await asyncio.sleep(grace)
+            if self._sockets and not self._version:
+                # Hardly up, and clients are in the queue already: the plan they need is on its way.
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._first_plan.wait(), min(timeout, _FIRST_PLAN_PATIENCE))
             # Only the gateway's duplicates may be left now: closing the last copy is what makes the port refuse.
             for sockets in self._sockets.values():
                 _close(sockets)
@@ -192,7 +198,7 @@ class Worker:
     def _maybe_apply(self) -> None:
         """Take the pending plan, if every socket it names has come: plan and sockets travel on two ways."""
         plan = self._pending
-        if plan is None or self._draining:
+        if plan is None or (self._draining and self._version):
             return
         addresses = [listener.address for listener in plan.config.listeners]
         if any(address not in self._sockets for address in addresses):
@@ -213,7 +219,8 @@ class Worker:
             return
         self._given = given
         self._version = plan.version
-        self._gateway.set_ready(True)
+        self._first_plan.set()
+        self._gateway.set_ready(not self._draining)
         self._say({"type": "took", "version": plan.version})
 
 

@@ -124,20 +124,20 @@ class Rig:
         fresh.write_text(text)
         fresh.replace(self.folder / "gateway.json")
 
-    def start(self, *, limit: float = 60.0, **settings: Any) -> Rig:
+    def start(self, *, limit: float = 60.0, poll: float = 0.0, **settings: Any) -> Rig:
         """Start the gateway and wait until its first plan is in force."""
-        self.launch(limit=limit, **settings)
+        self.launch(limit=limit, poll=poll, **settings)
         self.wait_log("plan 1 is in force")
         return self
 
-    def launch(self, *, limit: float = 60.0, **settings: Any) -> None:
-        """Start the gateway."""
+    def launch(self, *, limit: float = 60.0, poll: float = 0.0, **settings: Any) -> None:
+        """Start the gateway. Files are watched every `poll` seconds, by default not at all."""
         self.write(**settings)
         runtime = self.folder / "runtime"
         runtime.mkdir(exist_ok=True)
         with (self.folder / "stderr").open("wb") as stderr:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "tests.control.rig", str(self.folder), str(limit)],
+                [sys.executable, "-m", "tests.control.rig", str(self.folder), str(limit), str(poll)],
                 cwd=_ROOT,
                 env={**os.environ, "XDG_RUNTIME_DIR": str(runtime)},
                 stderr=stderr,

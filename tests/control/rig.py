@@ -18,8 +18,9 @@ import os
 import socket
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from headgate.config.problems import Origin, Problem
 from headgate.config.resolve import ResolvedConfig
@@ -30,6 +31,9 @@ from headgate.control.master import Master, Watchdog
 from headgate.control.worker import run_worker
 from headgate.telemetry.cells import SlotWriter
 from headgate.wire.settings import Forwarding, HttpLimits, RequestId
+
+if TYPE_CHECKING:
+    from headgate.config.loader import LoadResult
 
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -44,12 +48,15 @@ class RigConfig(ResolvedConfig):
 
 @dataclass(frozen=True, slots=True)
 class RigLoaded:
+    """What control reads of a LoadResult; the true one brings the validation library into every test's start."""
+
     config: RigConfig | None
-    problems: list[Problem]
     files: list[Path]
+    problems: list[Problem] = field(default_factory=list)
+    notices: list[Problem] = field(default_factory=list)
 
 
-def load(path: Path) -> RigLoaded:
+def load(path: Path) -> LoadResult:
     try:
         raw = json.loads(path.read_text())
         config = RigConfig(
@@ -69,8 +76,9 @@ def load(path: Path) -> RigLoaded:
             refused_by=raw.get("refused_by", []),
         )
     except (ValueError, KeyError, OSError) as error:
-        return RigLoaded(None, [Problem(Origin(str(path), 1, 1), "", f"bad file: {error}")], [path])
-    return RigLoaded(config, [], [path])
+        problem = Problem(Origin(str(path), 1, 1), "", f"bad file: {error}")
+        return cast("LoadResult", RigLoaded(None, [path], [problem]))
+    return cast("LoadResult", RigLoaded(config, [path]))
 
 
 class RigGateway:
@@ -209,13 +217,13 @@ def _leave_orphan() -> None:
     os._exit(0)
 
 
-def main(folder: Path, limit: float) -> int:
-    """Run a gateway with gateway.json of `folder`; files named crash-N make worker N die at once."""
+def main(folder: Path, limit: float, poll: float) -> int:
+    """Run a gateway with gateway.json of `folder`; a file crash-N makes worker N die at once."""
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
     def control(seat: Seat) -> int:
         (folder / "control.pid").write_text(str(os.getpid()))
-        return run_control(seat, lambda: load(folder / "gateway.json"))
+        return run_control(seat, lambda: load(folder / "gateway.json"), poll=poll or None)
 
     def worker(seat: Seat) -> int:
         if (folder / f"crash-{seat.number}").exists():
@@ -229,4 +237,4 @@ if __name__ == "__main__":
     # Pickles name the module, and that is not __main__ in a process that imports it.
     from tests.control import rig
 
-    sys.exit(rig.main(Path(sys.argv[1]), float(sys.argv[2])))
+    sys.exit(rig.main(Path(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3])))

@@ -1,26 +1,18 @@
-"""How the processes talk.
+"""The link between the master and a child: a pair of SOCK_SEQPACKET sockets made before the fork.
 
-*Link*: master <-> child, a pair of SOCK_SEQPACKET sockets made before the fork. One packet is one JSON object,
-and file descriptors may ride on it (SCM_RIGHTS), so a message is never split and never loses its sockets.
-
-*Frames*: control <-> worker over a Unix stream socket, a 4-byte length and a body. Control sends pickles, workers
-send JSON. Law: nobody unpickles what a worker said; workers are the processes that strangers talk to.
+One packet is one JSON object, and file descriptors may ride on it (SCM_RIGHTS), so a message is never split and never
+loses its sockets. Nobody blocks on a link.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
 import socket
-import struct
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 _PACKET = 128 * 1024
 _DESCRIPTORS = 64
-_LENGTH = struct.Struct("!I")
-# A plan of 10,000 routes is a few megabytes; the cap only stops a broken peer from asking for all memory.
-_LONGEST_FRAME = 512 * 1024 * 1024
 
 
 class Link:
@@ -65,17 +57,3 @@ class Link:
     def close(self) -> None:
         """Close this end; the other side reads the end of the link."""
         self._socket.close()
-
-
-async def read_frame(reader: asyncio.StreamReader) -> bytes:
-    """Return the body of the next frame. Raises asyncio.IncompleteReadError at the end of the stream."""
-    (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
-    if length > _LONGEST_FRAME:
-        raise ConnectionError(f"a frame of {length} bytes is too long")
-    return await reader.readexactly(length)
-
-
-def write_frame(writer: asyncio.StreamWriter, body: bytes) -> None:
-    """Queue one frame."""
-    writer.write(_LENGTH.pack(len(body)))
-    writer.write(body)

@@ -1,0 +1,84 @@
+"""`headgate run`: put the processes together.
+
+Law: this module is imported by the process that becomes the master, so at its top it imports nothing that the master
+does not need. Each child imports its own world after the fork, inside the function that is its life.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from headgate.control.children import Seat
+from headgate.control.master import Master
+
+_DEFAULT_HOST = "0.0.0.0"
+_DEFAULT_PORT = 8080
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """What the command line says.
+
+    `overrides` are KEY=VALUE texts of --set; `layers` are (name, YAML text) of documents below the files, such as a
+    preset. `host` and `port` replace the address of the first listener, `workers` and `admin` the setting of that
+    name. `watch` reloads when a file changes.
+    """
+
+    paths: tuple[Path, ...]
+    overrides: tuple[str, ...] = ()
+    layers: tuple[tuple[str, str], ...] = ()
+    host: str | None = None
+    port: int | None = None
+    workers: str | None = None
+    admin: str | None = None
+    watch: bool = True
+
+    def settings(self) -> list[tuple[str, str, str]]:
+        """Return (key, YAML value, option) for each setting that has an option of its own."""
+        found: list[tuple[str, str, str]] = []
+        if self.host is not None or self.port is not None:
+            host = _DEFAULT_HOST if self.host is None else self.host
+            host = f"[{host}]" if ":" in host and not host.startswith("[") else host
+            port = _DEFAULT_PORT if self.port is None else self.port
+            option = "--port" if self.host is None else "--host"
+            found.append(("listen[0].address", json.dumps(f"{host}:{port}"), option))
+        if self.workers is not None:
+            found.append(("workers", self.workers, "--workers"))
+        if self.admin is not None:
+            found.append(("admin.address", json.dumps(self.admin), "--admin"))
+        return found
+
+
+def run(options: RunOptions) -> int:
+    """Run the gateway in the foreground until it is stopped; return the exit status."""
+
+    def control(seat: Seat) -> int:
+        return _control(seat, options)
+
+    return Master(control, _worker).run()
+
+
+def _control(seat: Seat, options: RunOptions) -> int:
+    from headgate.config.loader import Layer, LoadResult, load
+    from headgate.config.merge import Override
+    from headgate.control.control import run_control
+
+    overrides: list[str | Override] = [*options.overrides, *(Override(*setting) for setting in options.settings())]
+    layers = [Layer(*layer) for layer in options.layers]
+
+    def load_all() -> LoadResult:
+        result = load(options.paths, overrides=overrides, environ=os.environ, layers=layers)
+        # A folder is watched as such too, so that a file added to it counts.
+        return replace(result, files=[*options.paths, *result.files])
+
+    return run_control(seat, load_all, poll=1.0 if options.watch else None)
+
+
+def _worker(seat: Seat) -> int:
+    from headgate.control.worker import run_worker
+    from headgate.proxy.gateway import Gateway
+
+    return run_worker(seat, lambda loop, slot, number: Gateway(loop, slot, worker=number))
