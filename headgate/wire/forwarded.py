@@ -187,11 +187,13 @@ class Hop:
         scheme = _SCHEMES.get(_said(came, b"x-forwarded-proto", hops).lower(), self.scheme)
         if port == _DEFAULT_PORTS[self.scheme]:
             port = _DEFAULT_PORTS[scheme]
-        try:
-            host, port = parse_authority(_said(came, b"x-forwarded-host", hops), _DEFAULT_PORTS[scheme])
-        except BadTarget:
-            # None was sent, or none that could be a host: the Host field stands.
-            pass
+        said_host = _said(came, b"x-forwarded-host", hops)
+        if said_host:
+            try:
+                host, port = parse_authority(said_host, _DEFAULT_PORTS[scheme])
+            except BadTarget:
+                # Nothing that could be a host: the Host field stands.
+                pass
         said_port = _said(came, b"x-forwarded-port", hops)
         if said_port.isdigit() and len(said_port) <= 5 and 1 <= int(said_port) <= 65535:
             port = int(said_port)
@@ -238,12 +240,16 @@ class Hop:
 
 
 def _values(came: Sequence[Pair], name: bytes) -> list[bytes]:
-    return [value for found, value in came if found.lower() == name]
+    length = len(name)
+    return [value for found, value in came if len(found) == length and found.lower() == name]
 
 
 def _items(came: Sequence[Pair], name: bytes) -> list[bytes]:
     """Return the items of a list field, which may stand on several lines (RFC 9110 section 5.3)."""
-    items = [item.strip(b" \t") for value in _values(came, name) for item in value.split(b",")]
+    values = _values(came, name)
+    if not values:
+        return values
+    items = [item.strip(b" \t") for value in values for item in value.split(b",")]
     return [item for item in items if item]
 
 
@@ -259,8 +265,11 @@ def _said(came: Sequence[Pair], name: bytes, hops: int) -> bytes:
 
 def _prefix(came: Sequence[Pair]) -> list[Pair]:
     """Return X-Forwarded-Prefix if a trusted proxy sent one that is a path."""
+    sent = _values(came, b"x-forwarded-prefix")
+    if not sent:
+        return []
     try:
-        prefix = normalize_path(b"".join(_values(came, b"x-forwarded-prefix")))
+        prefix = normalize_path(b"".join(sent))
     except BadTarget:
         return []
     return [(b"X-Forwarded-Prefix", prefix.encode("ascii"))]
