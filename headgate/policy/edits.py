@@ -36,14 +36,12 @@ class PathRewriter:
 
     rewrite: Callable[[str, dict[str, str]], str]
 
-    def __init__(self, rewrite: Rewrite, match: Match) -> None:
-        """Compile.
+    def __init__(self, rewrite: Rewrite) -> None:
+        """Compile; names that the match does not give are empty.
 
         Raises:
-            ValueError: if check_rewrite objects.
+            ValueError: if a prefix cannot be a path.
         """
-        for objection in check_rewrite(rewrite, match):
-            raise ValueError(f"{'.'.join(objection.at)}: {objection.message}")
         self._strip = _prefix(rewrite.strip_prefix)
         self._add = _prefix(rewrite.add_prefix)
         self._template = Template(escaped(rewrite.path), ()) if rewrite.path is not None else None
@@ -88,7 +86,10 @@ def _prefix(text: str | None) -> str:
 
 
 def check_rewrite(rewrite: Rewrite, match: Match) -> Iterator[Objection]:
-    """Yield what is wrong with a rewrite behind that match (whose own faults are not repeated)."""
+    """Yield what is wrong with a rewrite behind that match (whose own faults are not repeated).
+
+    A strip_prefix that never applies is among it, although a PathRewriter can live with one.
+    """
     for key, prefix in (("strip_prefix", rewrite.strip_prefix), ("add_prefix", rewrite.add_prefix)):
         try:
             _prefix(prefix)

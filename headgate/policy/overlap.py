@@ -7,6 +7,7 @@ not found. The cost grows with the number of routes, not with its square.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import combinations
 from typing import Any, Literal, NamedTuple
 
 from headgate.policy.pattern import NAME, REST, Kind, Steps
@@ -29,43 +30,72 @@ def lint(rules: Sequence[RouteRule[Any]], order: Literal["specific", "file"] = "
         ValueError: if a pattern is malformed.
     """
     table = RouteTable(rules, order)
-    places: dict[tuple[str, Steps], list[Rule[Any]]] = {}
-    begun: set[tuple[str, Steps]] = set()
-    for rule in table.rules:
-        steps = rule.path.steps
-        for host in rule.hosts:
-            places.setdefault((host, steps), []).append(rule)
-            begun.update((host, steps[:length]) for length in range(len(steps)))
+    index = _Index(table.rules, order)
     found: dict[tuple[str, str], Overlap] = {}
     for rule in table.rules:
-        for overlap in _overlaps(rule, places, begun, order):
+        for overlap in _overlaps(rule, index):
             found.setdefault((overlap.route, overlap.by), overlap)
     return list(found.values())
 
 
-def _overlaps(
-    rule: Rule[Any], places: dict[tuple[str, Steps], list[Rule[Any]]], begun: set[tuple[str, Steps]], order: str
-) -> Iterator[Overlap]:
+class _Index:
+    """Rules by host, path and conditions, so that those which may take everything from another are looked up."""
+
+    __slots__ = ("_begun", "_order", "_places")
+
+    def __init__(self, rules: Sequence[Rule[Any]], order: str) -> None:
+        self._order = order
+        self._places: dict[tuple[str, Steps, frozenset[str]], list[Rule[Any]]] = {}
+        self._begun: set[tuple[str, Steps]] = set()
+        for rule in rules:
+            steps = rule.path.steps
+            for host in rule.hosts:
+                self._places.setdefault((host, steps, _asked(rule)), []).append(rule)
+                self._begun.update((host, steps[:length]) for length in range(len(steps)))
+
+    def before(self, rule: Rule[Any], host: str) -> list[Rule[Any]]:
+        """List what wins over `rule` whenever both match a request to `host`, and needs no more to match than it."""
+        asked = _asked(rule)
+        if self._order == "specific":
+            # Elsewhere, or with other criteria, the more specific one wins and neither is ever hidden.
+            found = self._places.get((host, rule.path.steps, asked), [])
+            return [one for one in found if one.order < rule.order and (one.methods is None) == (rule.methods is None)]
+        sets = _subsets(asked)
+        places = _covering(host, rule.path.steps, self._begun)
+        keys = ((wider, steps, some) for wider, steps in places for some in sets)
+        found = [one for key in keys for one in self._places.get(key, ()) if one.order < rule.order]
+        found = [one for one in found if one.methods is None or rule.methods is not None]
+        return sorted(found, key=lambda one: one.order)
+
+
+def _asked(rule: Rule[Any]) -> frozenset[str]:
+    return frozenset(condition.text for condition in rule.conditions)
+
+
+def _subsets(asked: frozenset[str]) -> list[frozenset[str]]:
+    # Many conditions have too many subsets; then only the likely ones are looked at.
+    lengths = range(len(asked) + 1) if len(asked) <= 6 else (0, 1, len(asked))
+    return [frozenset(some) for length in lengths for some in combinations(sorted(asked), length)]
+
+
+def _overlaps(rule: Rule[Any], index: _Index) -> Iterator[Overlap]:
     """Yield the routes that, together or alone, take everything from `rule`; else the ties."""
     takers: list[Rule[Any]] = []
     ties: list[tuple[Rule[Any], frozenset[str]]] = []
     unreached = True
     for host in rule.hosts:
-        where = [(host, rule.path.steps)] if order == "specific" else list(_covering(host, rule.path.steps, begun))
         left = rule.methods
-        whole = False
-        for other in sorted((other for place in where for other in places.get(place, ())), key=lambda one: one.order):
-            if other.order >= rule.order or not _asks_no_more(other, rule, order):
-                continue
-            shared = _shared(other, rule)
+        for other in index.before(rule, host):
+            shared = left & other.methods if left is not None and other.methods is not None else None
             if shared is not None and not shared:
                 continue
+            takers.append(other)
             if host in other.hosts and _is_twin(other, rule):
                 ties.append((other, shared or frozenset()))
-            takers.append(other)
-            whole = whole or other.methods is None
-            left = left - other.methods if left is not None and other.methods is not None else left
-            if whole or (left is not None and not left):
+            if other.methods is None or left is None:
+                break
+            left -= other.methods
+            if not left:
                 break
         else:
             unreached = False
@@ -106,24 +136,10 @@ def _shadows(rule: Rule[Any], takers: Sequence[Rule[Any]]) -> Iterator[Overlap]:
         )
 
 
-def _asks_no_more(other: Rule[Any], rule: Rule[Any], order: str) -> bool:
-    """Tell whether conditions that hold for `rule` hold for `other`, and do not make `rule` the more specific."""
-    theirs = {condition.text for condition in other.conditions}
-    ours = {condition.text for condition in rule.conditions}
-    if order == "file":
-        return theirs <= ours and (other.methods is None or rule.methods is not None)
-    return theirs == ours and (other.methods is None) == (rule.methods is None)
-
-
-def _shared(other: Rule[Any], rule: Rule[Any]) -> frozenset[str] | None:
-    """Return the methods of `rule` that `other` takes too, None for all of them."""
-    if other.methods is None or rule.methods is None:
-        return None
-    return other.methods & rule.methods
-
-
 def _is_twin(other: Rule[Any], rule: Rule[Any]) -> bool:
-    return other.path.steps == rule.path.steps and _asks_no_more(other, rule, "specific")
+    """Tell whether they ask the same, but for the names of methods (and maybe hosts)."""
+    same_kind = (other.methods is None) == (rule.methods is None)
+    return same_kind and other.path.steps == rule.path.steps and _asked(other) == _asked(rule)
 
 
 def _covering(host: str, steps: Steps, begun: set[tuple[str, Steps]]) -> Iterator[tuple[str, Steps]]:

@@ -20,7 +20,7 @@ import re
 from collections.abc import Iterator, Sequence
 from enum import IntEnum
 from itertools import takewhile
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
 from headgate.core.objection import Objection
@@ -80,7 +80,8 @@ class PathPattern:
         self.text = f"{form} {text}"
         if form == "regex":
             self.regex = compile_regex(text)
-            self.names = tuple(self.regex.groupindex)
+            self._places = tuple(self.regex.groupindex.items())
+            self.names = tuple(name for name, _ in self._places)
             self.steps: Steps = (*_literals(_literal_head(self.regex)), (Kind.REGEX, text))
         elif form == "template":
             self._read_template(text)
@@ -94,13 +95,18 @@ class PathPattern:
             self.names = ("path",)
             self.cut = len(normal) + 1
 
+    def find(self, path: str) -> dict[str, str] | None:
+        """Match the expression; return its named groups (empty where one took no part), None if it does not match."""
+        # Bytes spare the library the way from byte offsets back to characters; a normal path is ASCII.
+        found = self.regex.fullmatch(path.encode())
+        if found is None:
+            return None
+        return {name: path[slice(*found.span(group))] for name, group in self._places}
+
     def params(self, path: str, segments: Sequence[str]) -> dict[str, str]:
-        """Return the named parts of a path that matched; `segments` is the path split at "/"."""
+        """Return the named parts of a path that led here; `segments` is the path split at "/"."""
         if self.cut:
             return {"path": path[self.cut :]}
-        if self.regex is not None:
-            found = self.regex.fullmatch(path)
-            return cast("dict[str, str]", found.groupdict("")) if found else {}
         params = {name: segments[place] for name, place in self._places}
         if self._rest is not None:
             name, place = self._rest

@@ -41,6 +41,8 @@ from headgate.policy.pattern import (
 
 T = TypeVar("T")
 
+_NO_PARAMS: dict[str, str] = {}
+
 
 class RouteRule(NamedTuple, Generic[T]):
     """One route: `order` is its place in the file, `payload` whatever the caller wants back."""
@@ -135,19 +137,28 @@ class Rule(Generic[T]):
         # Nothing but host and place decides: the most common kind, and worth a short cut.
         self.plain = self.methods is None and not self.conditions and self.regex is None
         # Without named parts every answer is the same one.
-        self.constant = None if self.path.names else Matched(rule.name, rule.payload, {}, True)
+        self.constant = None if self.path.names else Matched(rule.name, rule.payload, _NO_PARAMS, True)
 
-    def takes(self, path: str, fields: Fields, query: bytes | None) -> bool:
-        """Tell whether expression and conditions hold for a path that led to this rule."""
-        if self.regex is not None and self.regex.fullmatch(path) is None:
-            return False
-        return all(condition.holds(fields, query) for condition in self.conditions)
+    def takes(self, path: str, segments: Sequence[str], fields: Fields, query: bytes | None) -> dict[str, str] | None:
+        """Return the named parts if expression and conditions hold for a path that led here, else None."""
+        params = self.path.find(path) if self.regex is not None else _NO_PARAMS
+        if params is None:
+            return None
+        for condition in self.conditions:
+            if not condition.holds(fields, query):
+                return None
+        return params if self.regex is not None else self.params(path, segments)
 
-    def matched(self, path: str, segments: Sequence[str], cacheable: bool) -> Matched[T]:
+    def params(self, path: str, segments: Sequence[str]) -> dict[str, str]:
+        """Return the named parts of a path that led here, of any form but an expression."""
+        if self.constant is not None:
+            return _NO_PARAMS
+        return {"path": path[self.cut :]} if self.cut else self.path.params(path, segments)
+
+    def matched(self, params: dict[str, str], cacheable: bool) -> Matched[T]:
         """Make the answer."""
         if cacheable and self.constant is not None:
             return self.constant
-        params = {"path": path[self.cut :]} if self.cut else self.path.params(path, segments)
         return Matched(self.name, self.payload, params, cacheable)
 
 
@@ -240,17 +251,24 @@ class RouteTable(Generic[T]):
         for rules in self._places(host, segments):
             for rule in rules:
                 if rule.plain:
-                    return rule.matched(path, segments, cacheable)
+                    return rule.matched(rule.params(path, segments), cacheable)
                 if rule.methods is not None and method not in rule.methods:
                     missed.append(rule)
                     continue
                 if rule.conditions:
                     cacheable = False
-                if rule.takes(path, fields, query):
-                    return rule.matched(path, segments, cacheable)
+                params = rule.takes(path, segments, fields, query)
+                if params is not None:
+                    return rule.matched(params, cacheable)
         if not missed:
             return NotFound(cacheable)
-        return self._without_method(missed, path, fields, query, cacheable)
+        allow: set[str] = set()
+        for rule in missed:
+            if rule.conditions:
+                cacheable = False
+            if rule.methods is not None and rule.takes(path, segments, fields, query) is not None:
+                allow |= rule.methods
+        return MethodNotAllowed(tuple(sorted(allow)), cacheable) if allow else NotFound(cacheable)
 
     def explain(self, host: str, path: str, method: str, fields: Fields, query: bytes | None) -> Explanation[T]:
         """Say what `match` answers, and of every route why it was taken or not."""
@@ -295,17 +313,6 @@ class RouteTable(Generic[T]):
             dot = host.find(".", dot + 1)
         return (*found, *self._any)
 
-    def _without_method(
-        self, missed: list[Rule[T]], path: str, fields: Fields, query: bytes | None, cacheable: bool
-    ) -> NotFound | MethodNotAllowed:
-        allow: set[str] = set()
-        for rule in missed:
-            if rule.conditions:
-                cacheable = False
-            if rule.methods is not None and rule.takes(path, fields, query):
-                allow |= rule.methods
-        return MethodNotAllowed(tuple(sorted(allow)), cacheable) if allow else NotFound(cacheable)
-
     def _behind(self, rule: Rule[T], taken: Rule[T]) -> str:
         if self._file_order:
             return f"matches too, but {taken.name} stands earlier in the file"
@@ -349,7 +356,7 @@ def _walk(roots: Sequence[_Node[T]], segments: list[str]) -> Iterator[Sequence[R
 
 def _refusal(rule: Rule[T], path: str, method: str, fields: Fields, query: bytes | None) -> str | None:
     """Say why a rule whose place was reached does not take the request, None if it does."""
-    if rule.regex is not None and rule.regex.fullmatch(path) is None:
+    if rule.regex is not None and rule.path.find(path) is None:
         return f"the path does not match {rule.path.text}"
     if rule.methods is not None and method not in rule.methods:
         return f"the method is not {' or '.join(sorted(rule.methods))}"

@@ -49,7 +49,7 @@ PREFIXES = [
 
 @pytest.mark.parametrize(("rewrite", "path", "expected"), PREFIXES)
 def test_prefixes_are_replaced_by_whole_segments(rewrite: dict[str, Any], path: str, expected: str) -> None:
-    assert PathRewriter(Rewrite(**rewrite), ANY).rewrite(path, {}) == expected
+    assert PathRewriter(Rewrite(**rewrite)).rewrite(path, {}) == expected
 
 
 TEMPLATES = [
@@ -67,17 +67,17 @@ TEMPLATES = [
 
 @pytest.mark.parametrize(("template", "path", "params", "expected"), TEMPLATES)
 def test_a_template_makes_the_whole_path(template: str, path: str, params: dict[str, str], expected: str) -> None:
-    assert PathRewriter(Rewrite(path=template), NAMED).rewrite(path, params) == expected
+    assert PathRewriter(Rewrite(path=template)).rewrite(path, params) == expected
 
 
 def test_parts_of_an_expression_cannot_leave_the_template() -> None:
-    match = Match(path=PathMatch(regex="/f/(?P<n>.*)x"))
-    rewriter = PathRewriter(Rewrite(path="/files/{n}"), match)
+    # What a match with regex: /f/(?P<n>.*)x would give.
+    rewriter = PathRewriter(Rewrite(path="/files/{n}"))
     assert rewriter.rewrite("/f/ax", {"n": "a"}) == "/files/a"
     with pytest.raises(BadTarget, match="leaves the prefix"):
         rewriter.rewrite("/f/..x", {"n": ".."})
     with pytest.raises(BadTarget, match="climbs"):
-        PathRewriter(Rewrite(path="/{n}"), match).rewrite("/f/..x", {"n": ".."})
+        PathRewriter(Rewrite(path="/{n}")).rewrite("/f/..x", {"n": ".."})
 
 
 SEGMENTS = st.lists(st.sampled_from(["a", "b", "%2F", "..a", "", "~"]), max_size=4)
@@ -91,7 +91,7 @@ SEGMENTS = st.lists(st.sampled_from(["a", "b", "%2F", "..a", "", "~"]), max_size
 )
 def test_a_rewritten_path_is_in_normal_form(parts: list[str], strip: str | None, add: str | None, merge: bool) -> None:
     path = normalize_path(("/" + "/".join(parts)).encode(), merge, encoded_slashes=True)
-    made = PathRewriter(Rewrite(strip_prefix=strip, add_prefix=add), ANY).rewrite(path, {})
+    made = PathRewriter(Rewrite(strip_prefix=strip, add_prefix=add)).rewrite(path, {})
     assert normalize_path(made.encode(), merge, encoded_slashes=True) == made
     if (strip or "").strip("/"):
         assert not made.startswith("//") or path.startswith("//")
@@ -121,8 +121,11 @@ def test_a_wrong_rewrite_is_objected_to(rewrite: Rewrite, match: Match, key: str
     (objection,) = check_rewrite(rewrite, match)
     assert objection.at == (key,)
     assert words in objection.message
-    with pytest.raises(ValueError, match=key):
-        PathRewriter(rewrite, match)
+
+
+def test_a_prefix_that_cannot_be_a_path_cannot_be_built() -> None:
+    with pytest.raises(ValueError, match="must begin with a slash"):
+        PathRewriter(Rewrite(add_prefix="v1"))
 
 
 @pytest.mark.parametrize(
