@@ -1,0 +1,24 @@
+"""Headgate, an API gateway for AI microservices.
+
+The nouns, from a byte to the machine:
+
+    RequestHead   what a client asked, in one normal form that everybody reads (core.message, core.uri)
+    Listener      an address that clients connect to; the master opens it, the workers accept there
+    Downstream    a client's connection, and Upstream one to an endpoint: bytes, framing, backpressure (wire)
+    Route         which requests are meant, and what is done to them (policy.route, policy.rewrite)
+    Service       what an operator configures; at run time a Cluster: its endpoints, their pools, its balancer
+    Endpoint      one address of a service
+    Exchange      the life of one request, one coroutine, from its head to its line in the log (proxy.exchange)
+    Failure       what went wrong, on whose side, and whether a byte had left; one table makes it a status (core.failure)
+    Plan          all that a worker runs, built whole from a configuration and swapped in at once (proxy.plan)
+    Worker        a process with one event loop and one Plan; master and control are the two that look after it (control)
+
+Reading order: core.message, core.failure, wire.downstream, proxy.exchange, then whatever the exchange calls;
+config.schema for what can be configured; control.master for the processes. docs/architecture.md walks through a
+request file by file. A package imports only packages of lower floors: core < policy, auth, telemetry, wire <
+discovery, stores < config < proxy < control < cli.
+"""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"

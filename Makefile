@@ -1,0 +1,34 @@
+# Every target works from nothing: scripts/setup makes .venv when it is missing or no longer what the lock says.
+.PHONY: help run test check format docs bench soak setup
+.DEFAULT_GOAL := help
+
+PORT ?= 8080
+ADMIN_PORT ?= 8081
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+run: setup ## start the gateway with sample upstreams and print what to try; PORT=8080 ADMIN_PORT=8081
+	@.venv/bin/headgate demo --port $(PORT) --admin-port $(ADMIN_PORT)
+
+test: setup ## format, lint, types, floors, generated documents and every test
+	@scripts/test
+
+check: setup ## the fast part: format, lint, types, floors, generated documents
+	@scripts/check
+
+format: setup ## format the code and mend what the linter can mend
+	@.venv/bin/ruff format --quiet .
+	@.venv/bin/ruff check --fix --quiet .
+
+docs: setup ## write the generated documents anew: JSON Schema and docs/configuration.md
+	@.venv/bin/python scripts/generate_docs.py
+
+bench: setup ## CPU per request beside nginx, HAProxy, Envoy and the usual Python way
+	@.venv/bin/python -m bench
+
+soak: setup ## long runs: memory, reload, kill, faults
+	@.venv/bin/python -m bench.soak
+
+setup:
+	@scripts/setup
