@@ -128,6 +128,8 @@ class PathPattern:
                         f"{part!r} mixes a name with other text; a name takes a whole segment, such as /files/{{name}}"
                         " (use regex for parts of a segment)"
                     )
+                if part in (".", "..") or (not part and place < len(parts)):
+                    raise ValueError(f"{text!r} has an empty or a dot segment, which no request's path keeps")
                 steps.extend(_literals([normal_pattern("/" + part)[1:]]))
                 continue
             if name[1] in names:
