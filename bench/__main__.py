@@ -8,14 +8,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from bench import chart, peers, report, setup
 from bench.peers import PEERS
 from bench.rows import ROWS
 from bench.runner import FULL, QUICK, RowResult, describe_machine, run_row
-from bench.stage import CannotRunError, choose_cores, end_on_sigterm, raise_file_limit, say
+from bench.stage import CannotRunError, choose_cores, end_on_sigterm, names_of, raise_file_limit, say
 
 
 def main() -> int:
@@ -37,25 +37,12 @@ def main() -> int:
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description="CPU per request, Headgate beside its peers.")
     parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds: for a look, not for a record")
-    parser.add_argument("--only", type=_names(PEERS), help=f"peers to run, of {','.join(PEERS)}")
-    parser.add_argument("--rows", type=_names(ROWS), help=f"rows to run, of {','.join(ROWS)}")
+    parser.add_argument("--only", type=names_of(PEERS), metavar="NAME,...", help=f"peers to run, of {','.join(PEERS)}")
+    parser.add_argument("--rows", type=names_of(ROWS), metavar="ROW,...", help=f"rows to run, of {','.join(ROWS)}")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample as JSON")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables as Markdown")
     parser.add_argument("--chart", type=Path, metavar="FILE", help="draw the row `bare`, as .svg or .png")
     return parser.parse_args(argv)
-
-
-def _names(known: Iterable[str]) -> Callable[[str], list[str]]:
-    choices = list(known)
-
-    def split(text: str) -> list[str]:
-        names = text.split(",")
-        unknown = [name for name in names if name not in choices]
-        if unknown:
-            raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}; choose of {', '.join(choices)}")
-        return names
-
-    return split
 
 
 def _run(arguments: argparse.Namespace) -> list[RowResult]:

@@ -34,6 +34,8 @@ def draw(result: RowResult, path: Path, footnote: str) -> None:
             cut = value > limit
             colour = _OURS if label.startswith("headgate") else _THEIRS
             axes.barh(place, min(value, limit * 0.86), height=0.62, color=colour)
+            if cut:
+                axes.text(limit * 0.8, place, "//", va="center", ha="center", color="white", fontsize=24)
             axes.text(
                 min(value, limit * 0.86) + limit * 0.012,
                 place,

@@ -6,6 +6,7 @@ started here, and their children, are ever signalled.
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
 import signal
@@ -14,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +71,7 @@ def end_on_sigterm() -> None:
     """Let SIGTERM end the run as Ctrl-C does, so that every Stage is left."""
 
     def interrupt(_signal: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)
 
     signal.signal(signal.SIGTERM, interrupt)
 
@@ -186,3 +187,17 @@ def wait_until(running: Running, ready: Callable[[], bool], seconds: float = _ST
 def say(text: str) -> None:
     """Print a line of progress at once, also into a pipe."""
     print(text, file=sys.stderr, flush=True)
+
+
+def names_of(known: Iterable[str]) -> Callable[[str], list[str]]:
+    """Return a type for argparse: names of a table, with commas between them."""
+    choices = list(known)
+
+    def split(text: str) -> list[str]:
+        names = text.split(",")
+        unknown = [name for name in names if name not in choices]
+        if unknown:
+            raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}; choose of {', '.join(choices)}")
+        return names
+
+    return split

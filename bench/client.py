@@ -1,0 +1,290 @@
+"""The clients of the soak: closed loops over raw connections that check every answer to its last byte.
+
+How one request ends (Outcome):
+
+- good        a complete answer, and the one that was asked for
+- refused     no connection: nothing was sent
+- unanswered  the connection ended before a byte of an answer: a client may send the request elsewhere
+- broken      an answer that began and did not end, or was not the one asked for
+
+Whether `unanswered` is a failure depends on whether the upstream saw the request, and is the judgement of a check.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import random
+import zlib
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import cast
+
+from bench.answer import Answer, AnswerReader, BrokenAnswerError
+
+_PATIENCE_SECONDS = 30.0
+
+
+class Outcome(StrEnum):
+    """How a request ended."""
+
+    GOOD = "good"
+    REFUSED = "refused"
+    UNANSWERED = "unanswered"
+    BROKEN = "broken"
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One request: its id, its bytes, and what its answer must be; `abort` leaves in the middle of it instead."""
+
+    id: str
+    data: bytes
+    status: int = 200
+    received: int | None = 0
+    crc: int = 0
+    abort: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What became of one request: over which connection (its local port), when it was opened, and how long it took."""
+
+    ask: Ask
+    outcome: Outcome
+    words: str
+    local_port: int
+    opened: float
+    began: float
+    ended: float
+    server: str = ""
+
+
+def check(ask: Ask, answer: Answer) -> str:
+    """Return what is wrong with the answer, nothing when it is the one asked for."""
+    if answer.status != ask.status:
+        return f"status {answer.status} instead of {ask.status}: {answer.body[:120]!r}"
+    if answer.headers.get("x-request-id") != ask.id:
+        return f"X-Request-ID {answer.headers.get('x-request-id')!r} instead of {ask.id!r}"
+    if ask.received is None:
+        return ""
+    if answer.headers.get("x-soak-id") != ask.id:
+        return f"the answer to {answer.headers.get('x-soak-id')!r} instead of {ask.id!r}"
+    try:
+        said = json.loads(answer.body)
+    except ValueError:
+        return f"a body that is no JSON: {answer.body[:120]!r}"
+    if (said["id"], said["received"], said["crc"]) != (ask.id, ask.received, ask.crc):
+        return f"the upstream got {said['received']} bytes with CRC {said['crc']} instead of {ask.received}, {ask.crc}"
+    return ""
+
+
+_numbers = itertools.count(1)
+
+
+def _head(method: str, target: str, more: str = "") -> tuple[str, bytes]:
+    number = f"soak-{next(_numbers)}"
+    head = f"{method} {target} HTTP/1.1\r\nHost: soak\r\nX-Soak-Id: {number}\r\nX-Request-ID: {number}\r\n{more}\r\n"
+    return number, head.encode()
+
+
+def small() -> Ask:
+    """Return a request for the small answer."""
+    number, data = _head("GET", "/api/things?page=2")
+    return Ask(number, data)
+
+
+def missing() -> Ask:
+    """Return a request that no route matches: the gateway itself answers 404."""
+    number, data = _head("GET", "/nowhere/at/all")
+    return Ask(number, data, status=404, received=None)
+
+
+def failing(target: str, status: int) -> Ask:
+    """Return a request that goes wrong upstream, and which the gateway then answers itself."""
+    number, data = _head("GET", target)
+    return Ask(number, data, status=status, received=None)
+
+
+def streamed() -> Ask:
+    """Return a request for an answer in chunks, which lasts about 50 ms."""
+    number, data = _head("GET", "/api/stream?pieces=10&size=5000")
+    return Ask(number, data)
+
+
+def slow() -> Ask:
+    """Return a request that is in flight for 100 ms."""
+    number, data = _head("GET", "/api/slow?delay=0.1")
+    return Ask(number, data)
+
+
+def upload() -> Ask:
+    """Return an upload of about 10 KB in three chunks."""
+    number, data = _head("POST", "/api/upload", "Transfer-Encoding: chunked\r\n")
+    body = random.randbytes(random.randint(3, 20_000))
+    third = -(-len(body) // 3)
+    for first in range(0, len(body), third):
+        piece = body[first : first + third]
+        data += f"{len(piece):x}\r\n".encode() + piece + b"\r\n"
+    return Ask(number, data + b"0\r\n\r\n", received=len(body), crc=zlib.crc32(body))
+
+
+def aborted() -> Ask:
+    """Return a request whose client leaves: in the head, before the answer, or in the middle of it."""
+    whole = random.choice((small, streamed, slow, upload))()
+    data = whole.data[: random.choice((20, len(whole.data) - 4, len(whole.data)))]
+    return Ask(whole.id, data, abort=True)
+
+
+class Connection(asyncio.Protocol):
+    """One connection, one request at a time."""
+
+    __slots__ = ("_ended", "_reader", "_transport", "_waiter", "local_port", "opened", "usable")
+
+    def __init__(self) -> None:
+        self._reader: AnswerReader | None = None
+        self._waiter: asyncio.Future[Answer | None] | None = None
+        self.local_port = 0
+        self.opened = asyncio.get_running_loop().time()
+        self.usable = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # A cast and no check: the transports of uvloop are no subclasses of asyncio's.
+        self._transport = cast(asyncio.Transport, transport)
+        self.local_port = transport.get_extra_info("sockname")[1]
+        self.usable = True
+
+    def data_received(self, data: bytes) -> None:
+        if self._reader is None:
+            # Bytes nobody asked for: the next request finds the connection unusable and says so.
+            self.close()
+            return
+        try:
+            answer = self._reader.feed(data)
+        except BrokenAnswerError as error:
+            self._finish(error)
+            return
+        if answer is not None:
+            self.usable = not answer.last
+            self._finish(answer)
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        self.usable = False
+        self._finish(self._reader.end() if self._reader else None)
+
+    def _finish(self, result: Answer | BrokenAnswerError | None) -> None:
+        waiter, self._waiter = self._waiter, None
+        if waiter is None or waiter.done():
+            return
+        if isinstance(result, BrokenAnswerError):
+            waiter.set_exception(result)
+        else:
+            waiter.set_result(result)
+
+    def close(self) -> None:
+        """Leave at once."""
+        self.usable = False
+        self._transport.abort()
+
+    async def ask(self, ask: Ask) -> tuple[Outcome, str, Answer | None]:
+        """Send the request and return how it ended, and what was wrong."""
+        if not self.usable:
+            return Outcome.UNANSWERED, "the connection had ended", None
+        self._reader = reader = AnswerReader()
+        self._waiter = waiter = asyncio.get_running_loop().create_future()
+        self._transport.write(ask.data)
+        try:
+            # Not wait_for: in Python 3.11 it loses a cancellation that comes with the result (bpo-37658).
+            async with asyncio.timeout(random.random() * 0.06 if ask.abort else _PATIENCE_SECONDS):
+                answer = await waiter
+        except BrokenAnswerError as error:
+            self.close()
+            return Outcome.BROKEN, str(error), None
+        except TimeoutError:
+            self.close()
+            if ask.abort:
+                return Outcome.GOOD, "", None
+            return Outcome.BROKEN, f"no whole answer in {_PATIENCE_SECONDS:g} s", None
+        finally:
+            self._reader = None
+        if answer is None:
+            if reader.begun:
+                return Outcome.BROKEN, "the connection ended in the middle of the answer", None
+            return Outcome.UNANSWERED, "the connection ended before an answer", None
+        wrong = "" if ask.abort else check(ask, answer)
+        return (Outcome.BROKEN if wrong else Outcome.GOOD), wrong, answer
+
+
+async def connect(port: int) -> Connection:
+    """Open a connection to 127.0.0.1:`port`; raises OSError."""
+    _, connection = await asyncio.get_running_loop().create_connection(Connection, "127.0.0.1", port)
+    return connection
+
+
+class Crowd:
+    """Closed loops of clients on one port. Every ending goes to `judge`, which returns what is wrong with it."""
+
+    def __init__(self, port: int, kinds: dict[Callable[[], Ask], int], judge: Callable[[Ending], str]) -> None:
+        self._port = port
+        self._kinds = list(kinds)
+        self._weights = list(itertools.accumulate(kinds.values()))
+        self._judge = judge
+        self._tasks: list[asyncio.Task[None]] = []
+        self._stopping = False
+        self.in_flight = 0
+        self.done: Counter[Outcome] = Counter()
+        self.failures: list[str] = []
+
+    @property
+    def total(self) -> int:
+        """Return the requests that ended."""
+        return self.done.total()
+
+    def start(self, clients: int) -> None:
+        """Let so many clients begin."""
+        loop = asyncio.get_running_loop()
+        self._tasks += [loop.create_task(self._client()) for _ in range(clients)]
+
+    async def stop(self) -> None:
+        """Let every client end its present request, then end."""
+        self._stopping = True
+        await asyncio.gather(*self._tasks)
+
+    async def _client(self) -> None:
+        loop = asyncio.get_running_loop()
+        connection: Connection | None = None
+        while not self._stopping:
+            ask = random.choices(self._kinds, cum_weights=self._weights)[0]()
+            began = loop.time()
+            if connection is None or not connection.usable:
+                try:
+                    connection = await connect(self._port)
+                except OSError as error:
+                    self._end(Ending(ask, Outcome.REFUSED, str(error), 0, began, began, loop.time()))
+                    await asyncio.sleep(0.01)
+                    continue
+            self.in_flight += 1
+            outcome, words, answer = await connection.ask(ask)
+            self.in_flight -= 1
+            server = _server(answer)
+            opened, port = connection.opened, connection.local_port
+            self._end(Ending(ask, outcome, words, port, opened, began, loop.time(), server))
+            if outcome is not Outcome.GOOD or ask.abort:
+                connection.close()
+        if connection:
+            connection.close()
+
+    def _end(self, ending: Ending) -> None:
+        self.done[ending.outcome] += 1
+        wrong = self._judge(ending)
+        if wrong:
+            self.failures.append(f"{ending.ask.id} ({ending.outcome}): {wrong}")
+
+
+def _server(answer: Answer | None) -> str:
+    if answer is None or answer.status != 200:
+        return ""
+    return answer.body.partition(b'"server":"')[2].partition(b'"')[0].decode()

@@ -1,0 +1,152 @@
+"""The upstream of the soak: answers with what it got, and misbehaves on request.
+
+What it does is asked for in the query, so that one port serves every check: `delay=S` waits before the answer,
+`stall=S` stops reading the body for a while, `size=N` makes the answer longer, `pieces=N` streams it in N chunks 5 ms
+apart, `close=before` and `close=middle` drop the connection. The answer is JSON: the id the client sent in X-Soak-Id,
+the bytes and the CRC-32 of the body received, and the name of this server.
+
+Run as a process by the bench: `python -m bench.upstream PORT`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import zlib
+from typing import cast
+from urllib.parse import parse_qsl
+
+import httptools
+import uvloop
+
+_PIECE_SECONDS = 0.005
+
+
+class Upstream:
+    """A server in this process; `seen` holds the ids of all requests whose head has come."""
+
+    def __init__(self, name: str = "one") -> None:
+        self.name = name
+        self.seen: set[str] = set()
+        self.port = 0
+        self._server: asyncio.Server | None = None
+        self._open: set[_Connection] = set()
+
+    async def start(self, port: int = 0) -> None:
+        """Listen on 127.0.0.1; on the port it had before, when it was closed in between."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(
+            lambda: _Connection(self._open, self.seen, self.name), "127.0.0.1", port or self.port, backlog=4096
+        )
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def close(self) -> None:
+        """Stop listening and drop every connection."""
+        if self._server:
+            self._server.close()
+        for connection in list(self._open):
+            connection.drop()
+        if self._server:
+            await self._server.wait_closed()
+            self._server = None
+
+
+class _Connection(asyncio.Protocol):
+    __slots__ = ("_crc", "_id", "_name", "_open", "_parser", "_query", "_received", "_seen", "_task", "_transport")
+
+    def __init__(self, open_now: set[_Connection], seen: set[str], name: str) -> None:
+        self._open = open_now
+        self._seen = seen
+        self._name = name
+        self._parser = httptools.HttpRequestParser(self)
+        self._task: asyncio.Task[None] | None = None
+        self._query: dict[str, str] = {}
+        self._id = ""
+        self._received = 0
+        self._crc = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # A cast and no check: the transports of uvloop are no subclasses of asyncio's.
+        self._transport = cast(asyncio.Transport, transport)
+        self._open.add(self)
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        self._open.discard(self)
+        if self._task:
+            self._task.cancel()
+
+    def drop(self) -> None:
+        self._transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError:
+            self._transport.abort()
+
+    # The parser calls these, in this order for each request.
+
+    def on_url(self, url: bytes) -> None:
+        self._query = dict(parse_qsl(url.decode("latin-1").partition("?")[2])) if b"?" in url else {}
+        self._id = ""
+        self._received = self._crc = 0
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if name.lower() == b"x-soak-id":
+            self._id = value.decode()
+            self._seen.add(self._id)
+
+    def on_headers_complete(self) -> None:
+        if stall := self._query.get("stall"):
+            self._transport.pause_reading()
+            asyncio.get_running_loop().call_later(float(stall), self._transport.resume_reading)
+
+    def on_body(self, body: bytes) -> None:
+        self._received += len(body)
+        self._crc = zlib.crc32(body, self._crc)
+
+    def on_message_complete(self) -> None:
+        slow = self._query.keys() & {"delay", "pieces", "close"}
+        if slow:
+            self._task = asyncio.get_running_loop().create_task(self._answer_slowly(dict(self._query), self._body()))
+        else:
+            body = self._body()
+            self._transport.write(self._head(f"Content-Length: {len(body)}") + body)
+
+    def _body(self) -> bytes:
+        said = f'{{"id":"{self._id}","received":{self._received},"crc":{self._crc},"server":"{self._name}","pad":"'
+        return said.encode() + b"x" * int(self._query.get("size", 50)) + b'"}'
+
+    def _head(self, framing: str) -> bytes:
+        head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-Soak-Id: {self._id}\r\n{framing}\r\n\r\n"
+        return head.encode()
+
+    async def _answer_slowly(self, query: dict[str, str], body: bytes) -> None:
+        await asyncio.sleep(float(query.get("delay", 0)))
+        if query.get("close") == "before":
+            self._transport.abort()
+        elif query.get("close") == "middle":
+            self._transport.write(self._head(f"Content-Length: {len(body)}") + body[: len(body) // 2])
+            self._transport.close()
+        elif "pieces" in query:
+            await self._stream(body, int(query["pieces"]))
+        else:
+            self._transport.write(self._head(f"Content-Length: {len(body)}") + body)
+
+    async def _stream(self, body: bytes, pieces: int) -> None:
+        self._transport.write(self._head("Transfer-Encoding: chunked"))
+        step = -(-len(body) // pieces)
+        for first in range(0, len(body), step):
+            piece = body[first : first + step]
+            self._transport.write(f"{len(piece):x}\r\n".encode() + piece + b"\r\n")
+            await asyncio.sleep(_PIECE_SECONDS)
+        self._transport.write(b"0\r\n\r\n")
+
+
+async def _serve(port: int) -> None:
+    await Upstream().start(port)
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    uvloop.run(_serve(int(sys.argv[1])))
