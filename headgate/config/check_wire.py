@@ -13,7 +13,6 @@ from headgate.config.problems import Path, printable
 from headgate.config.resolve import endpoints_of
 from headgate.config.schema import Config, ListenTls, Service
 from headgate.core.address import ListenAddress, parse_endpoint, parse_listen
-from headgate.core.uri import BadTarget, normalize_host
 
 _EVERYWHERE = ("", "0.0.0.0", "::")
 
@@ -70,17 +69,8 @@ def _check_listen_tls(tls: ListenTls, path: Path) -> Iterator[Finding]:
     for place, each in enumerate(tls.certificates):
         at = (*path, "certificates", place)
         yield from _check_pair(each.cert, each.key, at)
-        yield from _check_hosts(each.hosts, (*at, "hosts"))
     if tls.client_ca is not None:
         yield from _check_authorities(tls.client_ca, (*path, "client_ca"))
-
-
-def _check_hosts(hosts: list[str], path: Path) -> Iterator[Finding]:
-    for place, host in enumerate(hosts):
-        try:
-            normalize_host(host.removeprefix("*."))
-        except BadTarget as error:
-            yield Finding((*path, place), f'"{printable(host)}": {error}', "such as example.com or *.example.com")
 
 
 def _check_pair(cert: str | None, key: str | None, path: Path) -> Iterator[Finding]:

@@ -19,7 +19,6 @@ from headgate.config.schema import (
     Service,
     Shutdown,
     Telemetry,
-    UpstreamTls,
 )
 from headgate.core.address import parse_endpoint
 from headgate.core.endpoint import Endpoint
@@ -27,7 +26,7 @@ from headgate.policy.balance.round_robin import RoundRobinSettings
 from headgate.policy.retry import RetrySettings
 from headgate.policy.rewrite import HeaderEdits
 from headgate.policy.split import Destination
-from headgate.wire.settings import Compression, Forwarding, HttpLimits, PoolLimits, RequestId, Timeouts
+from headgate.wire.settings import Compression, Forwarding, HttpLimits, PoolLimits, RequestId, Timeouts, UpstreamTls
 
 T = TypeVar("T")
 

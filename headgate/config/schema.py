@@ -14,7 +14,7 @@ from headgate.policy.match import Match
 from headgate.policy.retry import RetrySettings
 from headgate.policy.rewrite import HeaderEdits, Mirror, QueryEdits, RedirectSetting, Respond, Rewrite
 from headgate.policy.split import Destination, Sticky
-from headgate.wire.settings import Compression, Forwarding, HttpLimits, PoolLimits, RequestId, Timeouts
+from headgate.wire.settings import Compression, Forwarding, HttpLimits, PoolLimits, RequestId, Timeouts, UpstreamTls
 
 BalancerSetting = Annotated[Any, Tagged({name: entry.settings for name, entry in BALANCERS.items()})]
 
@@ -25,9 +25,6 @@ class Certificate:
 
     cert: str = setting(help="PEM file with the certificate and its chain.")
     key: str = setting(help="PEM file with the private key.")
-    hosts: Annotated[list[str], OneOrMany()] = setting(
-        default=list, help="Names it is shown for; by default the names inside the certificate."
-    )
 
 
 @settings
@@ -127,19 +124,6 @@ class EndpointSetting:
 
     url: str = setting(help="http://HOST:PORT, https://HOST:PORT or unix:/path; a path in it is put before requests'.")
     weight: int = setting(default=1, help="Share relative to the service's other endpoints.", ge=0, le=1_000_000)
-
-
-@settings
-class UpstreamTls:
-    """TLS towards a service's https endpoints."""
-
-    verify: bool = setting(default=True, help="Check the certificate and its name.")
-    ca: str | None = setting(default=None, help="PEM file of authorities in place of the system's.")
-    cert: str | None = setting(default=None, help="PEM file of our client certificate.")
-    key: str | None = setting(default=None, help="PEM file of its key.")
-    server_name: str | None = setting(
-        default=None, help="Name to ask for (SNI) and to check; by default the endpoint's host."
-    )
 
 
 @settings

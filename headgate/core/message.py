@@ -10,6 +10,7 @@ Field = tuple[bytes, bytes]
 Fields = list[Field]
 
 UNKNOWN_LENGTH = -1
+_NO_BODY = frozenset((204, 304))
 
 
 class RequestHead:
@@ -93,3 +94,8 @@ def first(fields: Fields, name: bytes) -> bytes | None:
 def tokens(value: bytes) -> list[bytes]:
     """Split a comma-separated field value into lower-case tokens, empty ones left out (RFC 9110 section 5.6.1)."""
     return [token for part in value.lower().split(b",") if (token := part.strip(b" \t"))]
+
+
+def may_have_body(method: str, status: int) -> bool:
+    """Tell whether an answer with `status` to `method` can have a body (RFC 9110 section 6.4.1)."""
+    return status >= 200 and status not in _NO_BODY and method != "HEAD"

@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterable
 
 from headgate.catalog import BALANCERS
 from headgate.config.resolve import ResolvedService
-from headgate.config.schema import UpstreamTls
 from headgate.core.endpoint import Endpoint
 from headgate.telemetry.access_log import json_fragment
 from headgate.telemetry.metrics import Metrics
 from headgate.wire.pool import Pool
-from headgate.wire.settings import PoolLimits
+from headgate.wire.settings import PoolLimits, UpstreamTls
+from headgate.wire.upstream import Outgoing
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -33,9 +33,16 @@ class Target:
         self.endpoint = endpoint
         self.pool = pool
         self.label = json_fragment(endpoint.name)
-        self.prefix = endpoint.prefix
+        self.prefix = endpoint.prefix.encode()
         port = "" if endpoint.port == _DEFAULT_PORTS[endpoint.scheme] else f":{endpoint.port}"
         self.authority = (f"{endpoint.host}{port}" if endpoint.host else "localhost").encode()
+
+    def adapt(self, request: Outgoing) -> Outgoing:
+        """Return the request as this endpoint wants it: its own name where none was asked for, its path in front."""
+        adapted = Outgoing(request.method, self.prefix + request.target, request.fields, request.length)
+        adapted.authority = request.authority or self.authority
+        adapted.upgrade = request.upgrade
+        return adapted
 
 
 class Cluster:

@@ -12,15 +12,18 @@ from __future__ import annotations
 
 import asyncio
 import traceback
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from headgate.core.clock import monotonic, wall
 from headgate.core.failure import Failure
-from headgate.core.message import Fields, RequestHead, ResponseHead
+from headgate.core.message import Field, Fields, RequestHead, ResponseHead, may_have_body
+from headgate.core.uri import BadTarget
 from headgate.policy.retry import IDEMPOTENT
 from headgate.proxy.cluster import Cluster, Target
-from headgate.proxy.dates import http_date
 from headgate.proxy.plan import Plan, RouteRuntime
+from headgate.wire.compression import EncodingSink
+from headgate.wire.dates import http_date
 from headgate.wire.stream import ClientStream
 from headgate.wire.upstream import Outgoing, UpstreamConnection
 
@@ -119,33 +122,67 @@ class Exchange:
         self._params = found.params
         self._route = route = found.payload
         self.route = route.label
+        hop = self._gateway.hop(stream.connection)
+        client = hop.client(head.host, head.port, head.forwarding, head.version)
+        self.client = client.address
+        if route.fixed is not None or route.redirect is not None:
+            self._answer_here(route)
+            return
         stream.limit_body(route.max_body)
-        self._cluster = cluster = self._choose(route, head)
+        self._cluster = cluster = route.choose(head.fields)
         self.service = cluster.label
-        request = self._outgoing(route, head)
-        if head.upgrade in route.upgrades:
-            request.upgrade = head.upgrade
+        request = self._outgoing(route, head, client.pairs)
+        if route.mirror is not None and stream.ended and not request.upgrade and route.mirror.chosen():
+            assert route.mirror_cluster is not None
+            self._gateway.mirrors.send(route.mirror_cluster, request, stream.peek(), route.timeouts)
         response = await self._ask(route, cluster, request)
         await self._answer(route, response)
 
-    def _choose(self, route: RouteRuntime, head: RequestHead) -> Cluster:
-        cluster = route.only
-        if cluster is None:
-            raise Failure("no_endpoint")
-        return cluster
+    def _answer_here(self, route: RouteRuntime) -> None:
+        """Answer a route that needs no upstream."""
+        answer = route.fixed if route.redirect is None else route.redirect.answer(self.value)
+        assert answer is not None
+        fields = [(b"Date", http_date()), *answer.fields]
+        self._send(ResponseHead(answer.status, self.dressed(fields), len(answer.body)), answer.body)
 
-    def _outgoing(self, route: RouteRuntime, head: RequestHead) -> Outgoing:
+    def _outgoing(self, route: RouteRuntime, head: RequestHead, forwarded: Iterable[Field]) -> Outgoing:
         """Make the request that the upstream sees."""
-        client = self._gateway.hop(self._stream.connection).client(head.host, head.port, head.forwarding, head.version)
-        self.client = client.address
         fields = head.fields
-        fields += client.pairs
+        fields += forwarded
         request_id = self.request_id.encode()
         for name in self._plan.ids.names:
             fields.append((name, request_id))
-        path = head.path.encode()
-        target = path if head.query is None else b"%b?%b" % (path, head.query)
-        return Outgoing(head.method, target, b"", fields, head.length)
+        if route.edit_request is not None:
+            fields = route.edit_request.apply(fields, self.value)
+        path, query = head.path, head.query
+        if route.rewrite is not None:
+            try:
+                path = route.rewrite(path, self._params)
+            except BadTarget as error:
+                raise Failure("bad_path", f"rewritten: {error.reason}") from None
+        if route.edit_query is not None:
+            query = route.edit_query.apply(query)
+        target = path.encode() if query is None else b"%b?%b" % (path.encode(), query)
+        request = Outgoing(head.method, target, fields, head.length)
+        if route.host is not None:
+            request.authority = head.authority if route.host == "preserve" else route.host.encode()
+        if head.upgrade in route.upgrades:
+            request.upgrade = head.upgrade
+        return request
+
+    def value(self, name: str) -> str | None:
+        """Return the text of a placeholder (policy.template)."""
+        head = self._stream.head
+        match name:
+            case "client" | "host" | "method" | "path" | "request_id":
+                return str(getattr(self, name))
+            case "query":
+                return (head.query or b"").decode("latin-1")
+            case "route":
+                return self._route.name if self._route is not None else None
+            case "service":
+                return self._cluster.name if self._cluster is not None else None
+        return self._params.get(name.removeprefix("params."))
 
     async def _ask(self, route: RouteRuntime, cluster: Cluster, request: Outgoing) -> ResponseHead:
         """Send the request, again where that is safe, until the head of an answer is here."""
@@ -160,7 +197,6 @@ class Exchange:
                 raise Failure("no_endpoint", cluster.name)
             self._target = target
             self.endpoint = target.label
-            request.authority = target.authority
             try:
                 upstream = target.pool.take(request.method in IDEMPOTENT)
                 if upstream is None:
@@ -168,7 +204,10 @@ class Exchange:
                 self._upstream = upstream
                 body += stream.take()
                 complete = stream.ended
-                answer = upstream.send(request, body, complete, route.timeouts)
+                if target.prefix or not request.authority:
+                    answer = upstream.send(target.adapt(request), body, complete, route.timeouts)
+                else:
+                    answer = upstream.send(request, body, complete, route.timeouts)
                 if not complete and not answer.done():
                     upstream.source = stream
                     stream.pipe_to(upstream)
@@ -193,22 +232,24 @@ class Exchange:
         if response.status == 101:
             self.status = 101
             self._upstream = None
-            self.dress(response.fields)
+            response.fields = self.dressed(response.fields)
             await self._gateway.tunnel(stream, upstream, response, route.timeouts.tunnel)
             return
         if stream.head.upgrade:
             stream.connection.upgrade_refused()
-        self.dress(response.fields)
+        encoder = route.compressor.begin(stream.head, response) if route.compressor is not None else None
+        response.fields = self.dressed(response.fields)
+        self.status = response.status
         if upstream.ended:
             body = upstream.take()
-            self.status = response.status
             self._release()
+            if encoder is not None:
+                body = encoder.encode(body) + encoder.finish()
             stream.respond(response, body, True)
             return
         stream.source = upstream
-        stream.respond(response, upstream.take(), False)
-        self.status = response.status
-        await upstream.relay(stream)
+        stream.respond(response, b"" if encoder is not None else upstream.take(), False)
+        await upstream.relay(stream if encoder is None else EncodingSink(encoder, stream))
         self._release()
 
     def _release(self) -> None:
@@ -217,22 +258,28 @@ class Exchange:
             self._stream.sink = None
             upstream.release()
 
-    def dress(self, fields: Fields) -> None:
-        """Put on what belongs on every answer."""
+    def dressed(self, fields: Fields) -> Fields:
+        """Return the fields with what belongs on every answer."""
+        plan, route = self._plan, self._route
         request_id = self.request_id.encode()
-        for name in self._plan.ids.names:
+        for name in plan.ids.names:
             fields.append((name, request_id))
+        if plan.via is not None:
+            fields.append(plan.via)
+        if route is not None and route.edit_response is not None:
+            return route.edit_response.apply(fields, self.value)
+        return fields
 
     def respond(self, status: int, content_type: bytes, body: bytes, extra: Fields | None = None) -> None:
         """Answer by ourselves."""
         fields: Fields = [(b"Date", http_date()), *(extra or ())]
         if body or status not in (204, 304):
             fields.append((b"Content-Type", content_type))
-        self.dress(fields)
-        self.status = status
-        stream = self._stream
-        payload = body if stream.head.method != "HEAD" else b""
-        stream.respond(ResponseHead(status, fields, len(body)), payload, True)
+        self._send(ResponseHead(status, self.dressed(fields), len(body)), body)
+
+    def _send(self, head: ResponseHead, body: bytes) -> None:
+        self.status = head.status
+        self._stream.respond(head, body if may_have_body(self.method, head.status) else b"", True)
 
     def _fail(self, failure: Failure) -> None:
         """Turn a Failure into an answer, or into a visible cut where one is under way."""

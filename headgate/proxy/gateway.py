@@ -21,6 +21,7 @@ from headgate.proxy.access import AccessLogWriter
 from headgate.proxy.cluster import PoolKey, pool_key
 from headgate.proxy.exchange import Exchange
 from headgate.proxy.listening import Listening
+from headgate.proxy.mirror import Mirrors
 from headgate.proxy.own import OWN, Own
 from headgate.proxy.plan import Plan
 from headgate.telemetry.cells import SlotWriter
@@ -32,7 +33,6 @@ from headgate.wire.pool import Pool
 from headgate.wire.resolver import Resolver
 from headgate.wire.stream import ClientStream
 from headgate.wire.timers import TimerWheel, WheelDriver
-
 from headgate.wire.tunnel import Tunnel
 from headgate.wire.upstream import UpstreamConnection
 
@@ -55,6 +55,7 @@ class Gateway:
         self._resolver = Resolver()
         self._pools: dict[PoolKey, Pool] = {}
         self._access = AccessLogWriter(loop, self.metrics)
+        self.mirrors = Mirrors(loop)
         self.log: Callable[[Exchange], None] = self._access.write
         self._listening = Listening(self)
         self._raise_file_limit()
@@ -175,6 +176,7 @@ class Gateway:
     def abort(self) -> None:
         """Cut what is left."""
         self._listening.abort()
+        self.mirrors.close()
         for pool in self._pools.values():
             pool.retire()
         self._driver.close()

@@ -7,35 +7,57 @@ rules of the Plan of that moment, old ones keep theirs.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import resource
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from headgate.config.resolve import ResolvedConfig
-from headgate.config.schema import Listen
+from headgate.config.schema import Listen, ListenTls
+from headgate.telemetry.metrics import Metrics
 from headgate.wire.downstream import ClientConnection, Rules
+from headgate.wire.forwarded import TrustPolicy
 from headgate.wire.head import HeadReader
+from headgate.wire.proxy_acceptor import ProxyAcceptor, ProxyRules
 from headgate.wire.settings import HttpLimits
+from headgate.wire.tls import CertificateFiles, CertificateStore, ListenerTls
 
 if TYPE_CHECKING:
     from headgate.proxy.gateway import Gateway
 
 _FREE_SHARE = 5
+_BACKLOG = 4096
 
 
 class _Listener:
-    """One address: its sockets' servers, and the rules for new connections."""
+    """One address: what accepts on it, and the rules for new connections."""
 
-    __slots__ = ("address", "open_cell", "rules", "servers", "settings", "total_cell")
+    __slots__ = ("acceptors", "open_cell", "rules", "servers", "settings", "sockets", "store", "total_cell")
 
-    def __init__(self, settings: Listen, rules: Rules) -> None:
-        self.address = settings.address
+    def __init__(self, settings: Listen, store: CertificateStore | None, metrics: Metrics) -> None:
         self.settings = settings
-        self.rules = rules
-        self.servers: list[Any] = []
-        self.open_cell = 0
-        self.total_cell = 0
+        self.store = store
+        self.rules: Rules | None = None
+        self.sockets: list[socket.socket] = []
+        self.servers: list[asyncio.Server] = []
+        self.acceptors: list[ProxyAcceptor] = []
+        self.open_cell = metrics.gauge("headgate_connections_open", settings.address)
+        self.total_cell = metrics.counter("headgate_connections_total", settings.address)
+
+    def connect(self, client: tuple[str, int] = ("", 0)) -> ClientConnection:
+        """Make the protocol of a new connection."""
+        assert self.rules is not None
+        return ClientConnection(self.rules, client[0])
+
+    def close(self) -> None:
+        """Stop accepting."""
+        for acceptor in self.acceptors:
+            acceptor.close()
+        for server in self.servers:
+            server.close()
+        for each in self.sockets:
+            each.close()
 
 
 class Listening:
@@ -57,51 +79,73 @@ class Listening:
         Raises:
             ValueError: with a sentence.
         """
-        fresh: dict[str, _Listener] = {}
-        for settings in plan.listeners:
-            fresh[settings.address] = self._make(settings, plan)
+        fresh = {settings.address: self._make(settings, plan) for settings in plan.listeners}
         return lambda: self._swap(fresh, sockets)
 
     def _make(self, settings: Listen, plan: ResolvedConfig) -> _Listener:
-        scheme = "https" if settings.tls is not None else "http"
-        heads = HeadReader(plan.http, scheme, plan.request_id.headers)
-        listener = _Listener(settings, None)  # type: ignore[arg-type]
-        metrics = self._gateway.metrics
-        listener.open_cell = metrics.gauge("headgate_connections_open", settings.address)
-        listener.total_cell = metrics.counter("headgate_connections_total", settings.address)
+        scheme = "http" if settings.tls is None else "https"
+        store = CertificateStore(_tls(settings.tls)) if settings.tls is not None else None
+        listener = _Listener(settings, store, self._gateway.metrics)
+        gateway = self._gateway
         listener.rules = Rules(
             plan.http,
-            heads,
-            self._gateway.wheel,
-            self._gateway.handle,
+            HeadReader(plan.http, scheme, plan.request_id.headers),
+            gateway.wheel,
+            gateway.handle,
             self._opener(listener, plan.http),
             self._closer(listener),
         )
         return listener
 
     def _swap(self, fresh: dict[str, _Listener], sockets: dict[str, list[socket.socket]]) -> None:
-        for address, listener in list(self._listeners.items()):
-            if address not in fresh:
-                del self._listeners[address]
-                self._start(self._stop(listener))
+        for address in [address for address in self._listeners if address not in fresh]:
+            self._start(self._stop(self._listeners.pop(address)))
         for address, listener in fresh.items():
             kept = self._listeners.get(address)
             if kept is not None and kept.settings == listener.settings:
                 kept.rules = listener.rules
+                if kept.store is not None and kept.settings.tls is not None:
+                    # Loaded once already a moment ago, so this cannot fail for any other reason than a race.
+                    with contextlib.suppress(ValueError):
+                        kept.store.replace(_tls(kept.settings.tls))
                 continue
             self._listeners[address] = listener
-            self._start(self._listen(listener, sockets[address], kept))
+            listener.sockets = sockets[address]
+            self._start(self._listen(listener, kept))
 
-    def _start(self, work: Any) -> None:
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._gateway.loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _listen(self, listener: _Listener, sockets: list[socket.socket], kept: _Listener | None) -> None:
-        loop = self._gateway.loop
-        for each in sockets:
-            server = await loop.create_server(lambda: ClientConnection(listener.rules), sock=each, backlog=4096)
-            listener.servers.append(server)
+    async def _listen(self, listener: _Listener, kept: _Listener | None) -> None:
+        if kept is not None:
+            kept.sockets = []
+            kept.close()
+        for each in listener.sockets:
+            if listener.settings.proxy_protocol:
+                listener.acceptors.append(self._accept(listener, each))
+            else:
+                listener.servers.append(await self._serve(listener, each))
+
+    async def _serve(self, listener: _Listener, each: socket.socket) -> asyncio.Server:
+        tls = listener.settings.tls
+        return await self._gateway.loop.create_server(
+            listener.connect,
+            sock=each.dup(),
+            backlog=_BACKLOG,
+            ssl=listener.store.context if listener.store is not None else None,
+            ssl_handshake_timeout=tls.handshake_timeout if tls is not None else None,
+        )
+
+    def _accept(self, listener: _Listener, each: socket.socket) -> ProxyAcceptor:
+        settings, store = listener.settings, listener.store
+        rules = ProxyRules(
+            TrustPolicy(settings.proxy_protocol),
+            (lambda: store.context) if store is not None else None,
+            handshake_timeout=settings.tls.handshake_timeout if settings.tls is not None else 10.0,
+        )
+        return ProxyAcceptor(self._gateway.loop, each.dup(), listener.connect, rules, self._gateway.wheel)
 
     # -- connections -----------------------------------------------------------------------------------------------
 
@@ -161,16 +205,24 @@ class Listening:
         # The loop takes all that is queued in one round of a ready listening socket; two rounds for the last ones.
         for _ in range(2):
             await asyncio.sleep(0)
-        for server in listener.servers:
-            server.close()
+        listener.close()
 
     def abort(self) -> None:
         """Cut every connection."""
         for listener in self._listeners.values():
-            for server in listener.servers:
-                server.close()
+            listener.close()
         for connection in list(self._connections):
             connection.cut()
+
+
+def _tls(settings: ListenTls) -> ListenerTls:
+    """Return the wire's view of a listener's TLS settings; cert and key are the short form of a first certificate."""
+    files = [CertificateFiles(each.cert, each.key) for each in settings.certificates]
+    if settings.cert is not None and settings.key is not None:
+        files.insert(0, CertificateFiles(settings.cert, settings.key))
+    return ListenerTls(
+        tuple(files), settings.client_ca, min_version=settings.min_version, strict_sni=settings.strict_sni
+    )
 
 
 def _share_of_files() -> int:

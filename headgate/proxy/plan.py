@@ -6,14 +6,19 @@ A request keeps the Plan it began with.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Mapping
 
 from headgate.config.resolve import ResolvedConfig, ResolvedRoute, ResolvedService
 from headgate.core.endpoint import Endpoint
 from headgate.core.failure import Failure
-from headgate.core.message import RequestHead
+from headgate.core.message import Fields, RequestHead
+from headgate.policy.answer import Redirection, fixed_answer
+from headgate.policy.edits import HeaderEditor, PathRewriter, QueryEditor
+from headgate.policy.mirror import MirrorSampler
 from headgate.policy.retry import Retry
 from headgate.policy.route import Matched, MethodNotAllowed, NotFound, RouteRule, RouteTable
+from headgate.policy.split import Split
 from headgate.proxy.cluster import Cluster
 from headgate.proxy.errors import ErrorShapes
 from headgate.proxy.request_id import RequestIds
@@ -31,15 +36,24 @@ class RouteRuntime:
     """One route, compiled."""
 
     __slots__ = (
+        "_split",
         "clusters",
         "compressor",
+        "edit_query",
+        "edit_request",
+        "edit_response",
+        "fixed",
+        "host",
         "label",
         "max_body",
+        "mirror",
+        "mirror_cluster",
         "name",
         "only",
+        "redirect",
         "retry",
+        "rewrite",
         "series",
-        "settings",
         "timeouts",
         "upgrades",
     )
@@ -47,23 +61,49 @@ class RouteRuntime:
     def __init__(self, route: ResolvedRoute, clusters: Mapping[str, Cluster], metrics: Metrics) -> None:
         self.name = route.name
         self.label = json_fragment(route.name)
-        self.settings = route.settings
+        settings = route.settings
         self.timeouts = route.timeout
         self.max_body = route.max_body
         self.retry = Retry(route.retry)
-        self.upgrades = frozenset(name.lower().encode() for name in route.settings.upgrade)
+        self.upgrades = frozenset(name.lower().encode() for name in settings.upgrade)
         self.compressor = Compressor(route.compression) if route.compression is not None else None
-        self.clusters = {d.service_name: clusters[d.service_name] for d in route.destinations}
-        self.only = next(iter(self.clusters.values())) if len(self.clusters) == 1 else None
+        self.fixed = fixed_answer(settings.respond) if settings.respond is not None else None
+        self.redirect = Redirection(settings.redirect) if settings.redirect is not None else None
+        rewrite = settings.rewrite
+        self.rewrite = PathRewriter(rewrite).rewrite if rewrite is not None else None
+        self.host = rewrite.host if rewrite is not None else None
+        headers = route.headers
+        self.edit_request = HeaderEditor(headers.request) if headers is not None else None
+        self.edit_response = HeaderEditor(headers.response) if headers is not None else None
+        self.edit_query = QueryEditor(settings.query) if settings.query is not None else None
+        self.mirror = MirrorSampler(settings.mirror, random.random) if settings.mirror is not None else None
+        self.mirror_cluster = clusters[self.mirror.service_name] if self.mirror is not None else None
+        live = [each for each in route.destinations if each.weight > 0]
+        self.clusters = {each.service_name: clusters[each.service_name] for each in live}
+        self.only = clusters[live[0].service_name] if len(live) == 1 else None
+        self._split = Split(route.destinations, settings.sticky, random.random)
         self.series: dict[str, RequestSeries] = {
             name: metrics.requests(route.name, name) for name in [*self.clusters, ""]
         }
+
+    def choose(self, fields: Fields) -> Cluster:
+        """Choose the service for a request with these fields.
+
+        Raises:
+            Failure: no_endpoint, when no destination has weight.
+        """
+        if self.only is not None:
+            return self.only
+        name = self._split.pick(fields)
+        if name is None:
+            raise Failure("no_endpoint", f"{self.name}: no destination has weight")
+        return self.clusters[name]
 
 
 class Plan:
     """A configuration at work."""
 
-    __slots__ = ("_cache", "_table", "clusters", "config", "errors", "forwarding", "ids", "unrouted")
+    __slots__ = ("_cache", "_table", "clusters", "config", "errors", "forwarding", "ids", "unrouted", "via")
 
     def __init__(
         self, config: ResolvedConfig, metrics: Metrics, pool_for: Callable[[ResolvedService, Endpoint], Pool]
@@ -79,6 +119,7 @@ class Plan:
         forwarding = config.forwarding
         trust = TrustPolicy(forwarding.trust, forwarding.hops)
         self.forwarding = ForwardedRules(trust, forwarding.forwarded, forwarding.via)
+        self.via = self.forwarding.via_pair(())
         self.clusters = {service.name: Cluster(service, metrics, pool_for) for service in config.services}
         self.unrouted = metrics.requests("", "")
         self._table = RouteTable(

@@ -20,13 +20,15 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
+from headgate.core.failure import Failure
 from headgate.core.message import UNKNOWN_LENGTH, Fields, RequestHead, ResponseHead, tokens
+from headgate.wire.pipe import Sink
 from headgate.wire.settings import Compression
 
 if TYPE_CHECKING:
     import zstandard
 
-__all__ = ["Compressor", "Encoder", "negotiate"]
+__all__ = ["Compressor", "Encoder", "EncodingSink", "negotiate"]
 
 # Between nginx's defaults (gzip 1, brotli 6): on JSON each step more costs twice the time for under 2 % of
 # the size.
@@ -214,3 +216,33 @@ def _varied(fields: Fields) -> Fields:
     name, value = merged[varies[0]]
     merged[varies[0]] = (name, b", ".join(part for part in (value.strip(b" \t,"), b"Accept-Encoding") if part))
     return merged
+
+
+class EncodingSink:
+    """Stands before a sink and encodes what passes; nothing is held back that the encoder should flush."""
+
+    __slots__ = ("_encoder", "_sink")
+
+    def __init__(self, encoder: Encoder, sink: Sink) -> None:
+        self._encoder = encoder
+        self._sink = sink
+
+    def write(self, data: bytes) -> None:
+        """Encode one piece."""
+        encoder = self._encoder
+        encoded = encoder.encode(data)
+        if encoder.flush_each:
+            encoded += encoder.flush()
+        if encoded:
+            self._sink.write(encoded)
+
+    def finish(self) -> None:
+        """Encode the end."""
+        last = self._encoder.finish()
+        if last:
+            self._sink.write(last)
+        self._sink.finish()
+
+    def source_failed(self, failure: Failure) -> None:
+        """Pass the failure on; the encoding stays unfinished too."""
+        self._sink.source_failed(failure)

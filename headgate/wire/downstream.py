@@ -93,11 +93,12 @@ class ClientConnection(asyncio.Protocol):
         "wheel_at",
     )
 
-    def __init__(self, rules: Rules) -> None:
+    def __init__(self, rules: Rules, address: str = "") -> None:
+        """`address` is the client's where a load balancer told it; by default the socket's peer."""
         # Of the connection.
         self.rules = rules
         self.transport: asyncio.Transport | None = None
-        self.address = ""
+        self.address = address
         self.deadline = NEVER
         self.wheel_at = NEVER
         self.stopping = False
@@ -129,8 +130,9 @@ class ClientConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin, unless the gateway is full."""
         self.transport = cast(asyncio.Transport, transport)
-        peer = transport.get_extra_info("peername")
-        self.address = peer[0] if isinstance(peer, tuple) else "unix:"
+        if not self.address:
+            peer = transport.get_extra_info("peername")
+            self.address = peer[0] if isinstance(peer, tuple) else "unix:"
         limits = self.rules.limits
         self.transport.set_write_buffer_limits(high=limits.buffer)
         if not self.rules.on_open(self):

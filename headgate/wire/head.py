@@ -12,9 +12,10 @@ from collections.abc import Iterable
 import httptools
 
 from headgate.core.failure import Failure
-from headgate.core.message import UNKNOWN_LENGTH, Field, Fields, RequestHead, ResponseHead, tokens
+from headgate.core.message import UNKNOWN_LENGTH, Field, Fields, RequestHead, ResponseHead, may_have_body, tokens
 from headgate.core.uri import BadTarget, normalize_path, parse_authority, split_target
 from headgate.wire import http1
+from headgate.wire.dates import http_date
 from headgate.wire.settings import HttpLimits
 
 _CACHED = 4096
@@ -243,10 +244,14 @@ def response_head(status: int, fields: Fields, kinds: http1.FieldKinds, method: 
     """
     framing: http1.Framing | None = None
     kept: Fields = []
+    dated = False
     try:
         for field in fields:
             kind = kinds[field[0]]
             if not kind:
+                kept.append(field)
+            elif kind == http1.DATE:
+                dated = True
                 kept.append(field)
             elif kind != http1.DROP:
                 framing = framing or http1.Framing()
@@ -260,7 +265,10 @@ def response_head(status: int, fields: Fields, kinds: http1.FieldKinds, method: 
     if framing is not None and framing.connection:
         head.fields = http1.without_named(kept, framing.connection)
         head.upgrade = framing.upgrade.strip().lower()
-    if not http1.has_body(method, status):
+    if not dated and status >= 200:
+        # RFC 9110 section 6.6.1: whoever forwards an answer without a date gives it the one of its arrival.
+        kept.append((b"Date", http_date()))
+    if not may_have_body(method, status):
         # HEAD and 304 tell the length that GET would have had; UNKNOWN_LENGTH then means "not told".
         head.length = UNKNOWN_LENGTH if length is None or status == 204 or status < 200 else length
         return head, False

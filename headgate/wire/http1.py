@@ -14,7 +14,9 @@ from http import HTTPStatus
 from headgate.core.message import UNKNOWN_LENGTH, Field, Fields, tokens
 
 # Kinds of request and response fields; PLAIN is 0 so that the common case is a falsy test.
-PLAIN, DROP, HOST, LENGTH, CODING, CONNECTION, UPGRADE, EXPECT, FORWARDING, REQUEST_ID, CONTENT_TYPE, REFUSE = range(12)
+PLAIN, DROP, HOST, LENGTH, CODING, CONNECTION, UPGRADE, EXPECT, FORWARDING, REQUEST_ID, CONTENT_TYPE, REFUSE, DATE = (
+    range(13)
+)
 
 _HOP_BY_HOP = {
     # RFC 9110 section 7.6.1, and the two that were never registered but are sent.
@@ -42,7 +44,6 @@ FORWARDING_NAMES = (
     b"x-real-ip",
 )
 _MAX_KINDS = 2048
-_NO_BODY = frozenset((204, 304))
 _BAD_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
@@ -81,7 +82,7 @@ def request_kinds(id_names: Iterable[str], underscores: str) -> FieldKinds:
 
 def response_kinds(owned: Iterable[str] = ()) -> FieldKinds:
     """Make the table for responses; fields named in `owned` are ours to set, so an upstream's are dropped."""
-    return FieldKinds(_HOP_BY_HOP | {name.lower().encode(): DROP for name in owned})
+    return FieldKinds(_HOP_BY_HOP | {b"date": DATE} | {name.lower().encode(): DROP for name in owned})
 
 
 # -- reading -------------------------------------------------------------------------------------------------------
@@ -201,8 +202,3 @@ def request_line(method: str, target: bytes) -> bytes:
     """Write the request line in origin form."""
     verb = _METHODS.get(method)
     return b"%b%b HTTP/1.1\r\n" % (verb or method.encode() + b" ", target)
-
-
-def has_body(method: str, status: int) -> bool:
-    """Tell whether an answer with `status` to `method` can have a body (RFC 9112 section 6.3)."""
-    return status >= 200 and status not in _NO_BODY and method != "HEAD"

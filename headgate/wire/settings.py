@@ -92,6 +92,19 @@ class Timeouts:
 
 
 @settings
+class UpstreamTls:
+    """TLS towards a service's https endpoints."""
+
+    verify: bool = setting(default=True, help="Check the certificate and its name.")
+    ca: str | None = setting(default=None, help="PEM file of authorities in place of the system's.")
+    cert: str | None = setting(default=None, help="PEM file of our client certificate.")
+    key: str | None = setting(default=None, help="PEM file of its key.")
+    server_name: str | None = setting(
+        default=None, help="Name to ask for (SNI) and to check; by default the endpoint's host."
+    )
+
+
+@settings
 class Compression:
     """Compression of responses for clients that ask for it."""
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from headgate.core.failure import Failure
-from headgate.core.message import UNKNOWN_LENGTH, Fields, RequestHead, ResponseHead
+from headgate.core.message import UNKNOWN_LENGTH, Fields, RequestHead, ResponseHead, may_have_body
 from headgate.wire import http1
 from headgate.wire.pipe import Sink, Source
 
@@ -120,6 +120,10 @@ class ClientStream:
         self._buffered = 0
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
+    def peek(self) -> bytes:
+        """Return what `take` would, and leave it."""
+        return b"".join(self._pieces) if self._pieces is not None else b""
+
     def pipe_to(self, sink: Sink) -> None:
         """Send the rest of the body to `sink` as it arrives; ask for it if the client waits for 100-continue."""
         rest = self.take()
@@ -157,11 +161,11 @@ class ClientStream:
         for name, value in head.fields:
             out += (name, b": ", value, b"\r\n")
         length = head.length
-        if complete and length == UNKNOWN_LENGTH and http1.has_body(self.head.method, head.status):
+        if complete and length == UNKNOWN_LENGTH and may_have_body(self.head.method, head.status):
             length = len(body)
         if length != UNKNOWN_LENGTH:
             out.append(b"Content-Length: %d\r\n" % length)
-        elif http1.has_body(self.head.method, head.status):
+        elif may_have_body(self.head.method, head.status):
             if self.head.version == "1.0":
                 self.keep_alive = False
             else:

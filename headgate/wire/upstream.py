@@ -43,10 +43,10 @@ class Outgoing:
 
     __slots__ = ("authority", "fields", "length", "method", "target", "upgrade")
 
-    def __init__(self, method: str, target: bytes, authority: bytes, fields: Fields, length: int) -> None:
+    def __init__(self, method: str, target: bytes, fields: Fields, length: int) -> None:
         self.method = method
         self.target = target
-        self.authority = authority
+        self.authority = b""
         self.fields = fields
         self.length = length
         self.upgrade = b""
