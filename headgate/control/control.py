@@ -70,6 +70,7 @@ class Control:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._opened: asyncio.Future[str | None] | None = None
         self._in_turn = asyncio.Lock()
+        self._reload_waits = False
         self._admin: Listener | None = None
         self._started = time.monotonic()
         kept = recall(seat.memory)
@@ -117,7 +118,10 @@ class Control:
                 case {"type": "refused", "error": error}:
                     self._on_opened(error)
                 case {"type": "reload"}:
-                    self._spawn(self.reload("SIGHUP"))
+                    # Of a storm of signals those that come before the next reload has begun are one.
+                    if not self._reload_waits:
+                        self._reload_waits = True
+                        self._spawn(self.reload("SIGHUP"))
                 case {"type": "drain"}:
                     self._draining = True
                 case {"type": "stop"}:
@@ -161,37 +165,40 @@ class Control:
     # A configuration comes into force
 
     async def _start(self) -> None:
+        async with self._in_turn:
+            problem = await self._bring_first()
+        if problem is not None and self._seat.workers == 0:
+            print(f"{problem}\nheadgate did not start.", file=sys.stderr, flush=True)
+            self._end(1)
+            return
+        self._spawn(self._serve_admin())
+        if self._poll is not None:
+            self._spawn(self._poll_files(self._poll))
+
+    async def _bring_first(self) -> str | None:
+        """Load and bring into force what a start, or the restart of control, finds; return what is wrong."""
         # In a thread, as always: a configuration that takes long to load must not look like a stuck process.
         loaded = await asyncio.to_thread(self._load)
         self._watch.follow(_watched(loaded))
         first = self._seat.workers == 0
         if first and loaded.config is None:
-            self._give_up(render([*loaded.problems, *loaded.notices], colour=sys.stderr.isatty()))
-            return
+            return render([*loaded.problems, *loaded.notices], colour=sys.stderr.isatty())
         config = self._config or loaded.config
         error = self._bind_admin(config.admin.address) if config else None
         if first and error:
-            self._give_up(error)
-            return
+            return error
+        reason = "start" if first else "restart of control"
         if loaded.config is None:
             self._report(loaded.problems)
-            self._refuse("restart of control", tuple(str(problem) for problem in loaded.problems))
+            outcome = self._refuse(reason, tuple(str(problem) for problem in loaded.problems))
         else:
-            outcome = await self._bring(loaded.config, loaded.notices, "start" if first else "restart of control")
-            if first and not outcome.ok:
-                self._give_up("\n".join(outcome.problems))
-                return
-        self._spawn(self._serve_admin())
-        if self._poll is not None:
-            self._spawn(self._poll_files(self._poll))
-
-    def _give_up(self, text: str) -> None:
-        print(f"{text}\nheadgate did not start.", file=sys.stderr, flush=True)
-        self._end(1)
+            outcome = await self._bring(loaded.config, loaded.notices, reason)
+        return "\n".join(outcome.problems) or None
 
     async def reload(self, reason: str) -> Outcome:
         """Load anew and bring it into force, or change nothing and say why."""
         async with self._in_turn:
+            self._reload_waits = False
             self._watch.mark()
             try:
                 loaded = await asyncio.to_thread(self._load)
@@ -239,8 +246,9 @@ class Control:
     def _refuse(self, reason: str, problems: tuple[str, ...]) -> Outcome:
         current = self._fleet.current
         version = current.version if current else 0
-        text = f"configuration refused, plan {version} stays in force"
-        self._log("error", text, reason=reason, problems=list(problems))
+        if current is not None:
+            text = f"configuration refused, plan {version} stays in force"
+            self._log("error", text, reason=reason, problems=list(problems))
         return Outcome(version, problems=problems)
 
     def _report(self, problems: Iterable[Problem]) -> None:

@@ -30,7 +30,7 @@ class Log:
             self._console = False
 
     def __call__(self, level: Level, message: str, **fields: object) -> None:
-        """Write one line: time, level, process, message, and `fields` behind it."""
+        """Write one line: timestamp, level, message, process, named as in the access log, and `fields` behind it."""
         line = self._console_line if self._console else _json_line
         try:
             os.write(self._fd, line(level, self.process, message, fields).encode(errors="backslashreplace"))
@@ -47,8 +47,8 @@ class Log:
 def _json_line(level: str, process: str, message: str, fields: dict[str, object]) -> str:
     now = time.time()
     stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
-    record = {"time": f"{stamp}.{int(now % 1 * 1000):03d}Z", "level": level, "process": process}
-    return json.dumps({**record, "message": message, **fields}, default=str) + "\n"
+    record = {"timestamp": f"{stamp}.{int(now % 1 * 1000):03d}Z", "level": level.upper(), "message": message}
+    return json.dumps({**record, "process": process, **fields}, default=str) + "\n"
 
 
 def _printable(text: str) -> str:

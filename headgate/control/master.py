@@ -25,7 +25,6 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,6 +33,7 @@ from headgate.control.link import Link
 from headgate.control.listeners import Listener, ListenError, open_listener
 from headgate.control.log import Log
 from headgate.control.restart import Restarts
+from headgate.control.watchdog import Watchdog
 from headgate.telemetry.cells import SlotRegion
 
 # The regions of all slots must exist before the first fork, when nobody knows the number of workers yet. One that
@@ -42,14 +42,6 @@ MOST_WORKERS = max(64, os.cpu_count() or 1)
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD)
 _ABORT_PATIENCE = 1.0
 _CONTROL_PATIENCE = 1.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Watchdog:
-    """When a child counts as stuck: no heartbeat for `limit` seconds, looked at every `every` seconds."""
-
-    limit: float = 10.0
-    every: float = 1.0
 
 
 class Master:
@@ -70,7 +62,6 @@ class Master:
         self._settled: dict[str, Any] = {"grace": 0.0, "timeout": 30.0}
         self._count = 0
         self._deadline: float | None = None
-        self._watched = 0.0
         self._exit: int | None = None
         self._forced = 0
 
@@ -86,7 +77,7 @@ class Master:
             signal.signal(number, _by_wakeup)
         signal.set_wakeup_fd(wakeup_end.fileno(), warn_on_full_buffer=False)
         self._selector.register(self._wakeup, selectors.EVENT_READ, None)
-        self._watched = now = time.monotonic()
+        now = time.monotonic()
         try:
             self._start(self._control, now)
             # There is always a first worker. It reads its code while control reads the configuration.
@@ -112,7 +103,7 @@ class Master:
         self._wind_down(now)
 
     def _next_event(self) -> float:
-        times = [self._watched + self._watchdog.every]
+        times = [self._watchdog.next_look]
         times += [child.due for child in self._children() if child.due is not None]
         if self._deadline is not None:
             times.append(self._deadline)
@@ -218,20 +209,14 @@ class Master:
                 listener.close_slot(child.number - 1)
 
     def _watch_heartbeats(self, now: float) -> None:
-        late = now - self._watched - self._watchdog.every
-        if late < 0:
-            return
-        self._watched = now
-        if late > self._watchdog.limit / 2:
-            # The master itself stood still (a frozen container, a stopped process group): so did the workers.
+        if not self._watchdog.looks(now):
             return
         for child in self._children():
             # Workers beat in their region, where it costs no wakeup of the master; control has none and sends word.
-            silent = now - (self._regions[child.number - 1].heartbeat if child.number else child.heard)
-            if child.pid is not None and silent > self._watchdog.limit:
-                self._log(
-                    "error", f"{child.name} does not answer and is killed", pid=child.pid, silent=round(silent, 1)
-                )
+            heartbeat = self._regions[child.number - 1].heartbeat if child.number else child.heard
+            if child.pid is not None and self._watchdog.is_stuck(heartbeat, now):
+                silent = round(now - heartbeat, 1)
+                self._log("error", f"{child.name} does not answer and is killed", pid=child.pid, silent=silent)
                 child.kill(signal.SIGKILL)
 
     # What the children say
@@ -373,7 +358,8 @@ class Master:
         self._selector.close()
         os.close(self._memory)
         shutil.rmtree(self._runtime, ignore_errors=True)
-        self._log("info", "ended", status=self._exit)
+        if self._state != "starting":
+            self._log("info", "ended", status=self._exit)
 
 
 def _make_runtime() -> Path:

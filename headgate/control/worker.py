@@ -109,7 +109,13 @@ class Worker:
             for task in self._tasks:
                 task.cancel()
             self._gateway.abort()
+            control = self._control
             await asyncio.gather(*self._tasks, return_exceptions=True)
+            if control is not None:
+                # What was said last must get out before the process ends.
+                control.close()
+                with contextlib.suppress(OSError):
+                    await control.wait_closed()
 
     def _beat(self) -> None:
         self._slot.beat(time.monotonic())
@@ -216,6 +222,10 @@ class Worker:
             if not isinstance(error, ValueError):
                 self._log("error", "building the plan failed in an unforeseen way", traceback=traceback.format_exc())
             self._say({"type": "rejected", "version": plan.version, "error": str(error) or repr(error)})
+            if not self._version:
+                # With nothing to serve it must not sit on its share of the clients: as a worker that keeps dying it
+                # gives its sockets up, and the others, which built the plan when they could, serve all.
+                self._end(1)
             return
         self._given = given
         self._version = plan.version

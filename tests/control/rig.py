@@ -27,7 +27,8 @@ from headgate.config.resolve import ResolvedConfig
 from headgate.config.schema import Admin, Errors, Listen, Shutdown, Telemetry
 from headgate.control.children import Seat
 from headgate.control.control import run_control
-from headgate.control.master import Master, Watchdog
+from headgate.control.master import Master
+from headgate.control.watchdog import Watchdog
 from headgate.control.worker import run_worker
 from headgate.telemetry.cells import SlotWriter
 from headgate.wire.settings import Forwarding, HttpLimits, RequestId
@@ -103,6 +104,8 @@ class RigGateway:
         assert isinstance(plan, RigConfig)
         if self._worker in plan.refused_by:
             raise ValueError(f"worker {self._worker} cannot build {plan.text}")
+        if (self._folder / f"refuse-{self._worker}").exists():
+            raise ValueError("a file is gone")
         self._plan = plan
         for address in self._listening.keys() - sockets.keys():
             self._close(self._listening.pop(address))

@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from tests.control.driver import Client, Rig, free_port, until
 
@@ -54,6 +55,35 @@ def test_sighup_brings_a_good_configuration_to_every_worker_without_a_failed_req
             assert line["workers"] == "2 of 2"
             assert rig.texts() == {text}
     assert list(dict.fromkeys(texts)) == ["one", "two", "three", "four"]
+
+
+def test_reloads_leave_no_descriptor_behind(rig: Rig) -> None:
+    rig.start()
+    rig.texts()
+    other = free_port()
+    one, both = [f"127.0.0.1:{rig.port}"], [f"127.0.0.1:{rig.port}", f"127.0.0.1:{other}"]
+
+    def cycle(number: int) -> None:
+        """Open an address and close it again, then have it opened by a plan that is taken back."""
+        version = 3 * number - 1
+        for listen, refused_by, message, count in (
+            (both, [], f"plan {version} is in force", 1),
+            (one, [], f"plan {version + 1} is in force", 1),
+            (both, [2], "configuration refused", number),
+        ):
+            rig.write(listen=listen, refused_by=refused_by)
+            rig.signal(signal.SIGHUP)
+            rig.wait_log(message, count)
+        until(lambda: rig.refuses(other), "the address of the refused plan is closed")
+
+    def descriptors() -> dict[int, int]:
+        return {pid: len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in (rig.pid, *rig.children())}
+
+    cycle(1)
+    settled = descriptors()
+    for number in range(2, 6):
+        cycle(number)
+    until(lambda: descriptors() == settled, "as many descriptors as before")
 
 
 def test_a_bad_configuration_changes_nothing_and_says_why(rig: Rig) -> None:

@@ -93,10 +93,23 @@ def test_a_crash_loop_backs_off_and_leaves_the_others_alone(rig: Rig) -> None:
     (rig.folder / "crash-1").touch()
     os.kill(victim.pid, signal.SIGKILL)
     line = rig.wait_log("worker-1 keeps dying")
-    assert line["level"] == "error"
+    assert line["level"] == "ERROR"
     assert 1.0 <= line["restart_in"] <= 30.0
     assert rig.texts([2]) == {"one"}
     (rig.folder / "crash-1").unlink()
+    assert rig.texts([1]) == {"one"}
+
+
+def test_a_successor_that_cannot_build_the_plan_does_not_keep_a_share_of_the_clients(rig: Rig) -> None:
+    rig.start()
+    _, victim = rig.connect_to(1)
+    rig.texts()
+    (rig.folder / "refuse-1").touch()
+    os.kill(victim.pid, signal.SIGKILL)
+    rig.wait_log("worker-1 keeps dying")
+    assert "worker-1 cannot run plan 1: a file is gone" in rig.stderr()
+    assert {rig.get().worker for _ in range(20)} == {2}
+    (rig.folder / "refuse-1").unlink()
     assert rig.texts([1]) == {"one"}
 
 
