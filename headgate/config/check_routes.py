@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
-from headgate.config.check_values import Finding, field_problem, is_token, path_problem
-from headgate.config.problems import Path, did_you_mean
+from headgate.config.check_values import Finding, found_by, normal_form
+from headgate.config.problems import Path, did_you_mean, printable
 from headgate.config.schema import Config, Route
-from headgate.core.uri import BadTarget, is_under, normalize_host
+from headgate.policy.answer import check_redirect, check_respond
+from headgate.policy.edits import check_edits, check_rewrite
 from headgate.policy.overlap import lint
-from headgate.policy.pattern import PathPattern, check_match
-from headgate.policy.rewrite import FieldEdits, HeaderEdits, Redirect, Respond, Rewrite
+from headgate.policy.pattern import TOKEN, PathPattern, check_match
+from headgate.policy.rewrite import HeaderEdits
 from headgate.policy.route import RouteRule
-
-_REDIRECTS = (301, 302, 303, 307, 308)
-_NO_BODY = (204, 205, 304)
-_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+from headgate.policy.split import check_split
 
 
 def check_routes(config: Config, known: frozenset[str]) -> Iterator[Finding]:
@@ -59,133 +56,49 @@ def _overlaps(config: Config) -> Iterator[Finding]:
 
 
 def _route(route: Route, path: Path, known: frozenset[str]) -> Iterator[Finding]:
+    try:
+        parts = PathPattern(route.match.path).names
+    except ValueError:
+        # Said by check_match; which placeholders there are is not known then.
+        parts = None
     yield from _match(route, (*path, "match"))
-    yield from _destinations(route, path, known)
-    if route.sticky is not None:
-        yield from _sticky(route, (*path, "sticky"))
+    yield from found_by(check_split(route.destinations, route.sticky), path)
+    for place, destination in enumerate(route.destinations):
+        yield from _reference(destination.service_name, (*path, "destinations", place, "service_name"), known)
+    if route.mirror is not None:
+        yield from _reference(route.mirror.service_name, (*path, "mirror", "service_name"), known)
     if route.rewrite is not None:
-        yield from _rewrite(route.rewrite, route, (*path, "rewrite"))
-    yield from _header_edits(route.headers, (*path, "headers"))
+        yield from found_by(check_rewrite(route.rewrite, route.match), (*path, "rewrite"))
+    yield from _header_edits(route.headers, (*path, "headers"), parts)
     if route.redirect is not None and route.respond is not None:
         message = "redirect and respond both answer the request"
         yield Finding((*path, "redirect"), message, "write one of them")
-    if route.redirect is not None:
-        yield from _redirect(route.redirect, route, (*path, "redirect"))
+    if route.redirect is not None and parts is not None:
+        yield from found_by(check_redirect(route.redirect, parts), (*path, "redirect"))
     if route.respond is not None:
-        yield from _respond(route.respond, (*path, "respond"))
+        yield from found_by(check_respond(route.respond), (*path, "respond"))
     for place, protocol in enumerate(route.upgrade):
-        if not all(is_token(part) for part in protocol.split("/")):
+        if not all(TOKEN.fullmatch(part) for part in protocol.split("/")):
             yield Finding((*path, "upgrade", place), "expected the name of a protocol", "such as websocket")
 
 
 def _match(route: Route, path: Path) -> Iterator[Finding]:
-    match = route.match
-    wrong = check_match(match)
-    for problem in wrong:
-        yield Finding((*path, *problem.at), problem.message)
-    if match.path is not None and not any(problem.at[:1] == ("path",) for problem in wrong):
-        for form in ("prefix", "exact"):
-            text = getattr(match.path, form)
+    objections = check_match(route.match)
+    yield from found_by(objections, path)
+    if route.match.path is not None and not any(objection.at[:1] == ("path",) for objection in objections):
+        for form, text in (("prefix", route.match.path.prefix), ("exact", route.match.path.exact)):
             if text is not None:
-                yield from path_problem((*path, "path", form), text)
-
-
-def _destinations(route: Route, path: Path, known: frozenset[str]) -> Iterator[Finding]:
-    seen: set[str] = set()
-    for place, destination in enumerate(route.destinations):
-        at = (*path, "destinations", place, "service_name")
-        yield from _reference(destination.service_name, at, known)
-        if destination.service_name in seen:
-            message = f'the service "{destination.service_name}" stands here twice'
-            yield Finding(at, message, "give one of them the weight of both")
-        seen.add(destination.service_name)
-    if route.destinations and all(each.weight == 0 for each in route.destinations):
-        message = "all destinations have weight 0, so none would ever be chosen"
-        yield Finding((*path, "destinations"), message, "give at least one a weight of 1 or more")
-    if route.mirror is not None:
-        yield from _reference(route.mirror.service_name, (*path, "mirror", "service_name"), known)
+                yield from normal_form(text, (*path, "path", form))
 
 
 def _reference(name: str, path: Path, known: Iterable[str]) -> Iterator[Finding]:
     if name not in known:
-        yield Finding(path, f'there is no service "{name}"', did_you_mean(name, known) or "no services are configured")
+        yield Finding(
+            path, f'there is no service "{printable(name)}"', did_you_mean(name, known) or "no services are configured"
+        )
 
 
-def _sticky(route: Route, path: Path) -> Iterator[Finding]:
-    sticky = route.sticky
-    if sticky is None:
-        return
-    if (sticky.header is None) == (sticky.cookie is None):
-        count = "none" if sticky.header is None else "both"
-        yield Finding(path, f"write exactly one of header, cookie; here are {count}")
-    for key, name in (("header", sticky.header), ("cookie", sticky.cookie)):
-        if name is not None and not is_token(name):
-            yield Finding((*path, key), f"expected the name of a {key}: letters, digits and hyphens")
-
-
-def _rewrite(rewrite: Rewrite, route: Route, path: Path) -> Iterator[Finding]:
-    if rewrite.path is not None and (rewrite.strip_prefix is not None or rewrite.add_prefix is not None):
-        message = "path makes the whole path, so strip_prefix and add_prefix cannot stand beside it"
-        yield Finding((*path, "path"), message, "write one or the other")
-    for key in ("strip_prefix", "add_prefix"):
-        text = getattr(rewrite, key)
-        if text is not None:
-            yield from path_problem((*path, key), text)
-    if rewrite.path is not None:
-        if not rewrite.path.startswith("/"):
-            yield Finding((*path, "path"), 'the path must begin with "/"', f"write /{rewrite.path}")
-        yield from _placeholders(rewrite.path, route, (*path, "path"), ())
-    prefix = route.match.path.prefix if route.match.path is not None else None
-    strip = rewrite.strip_prefix
-    if prefix and strip and prefix[0] == strip[0] == "/" and not (is_under(prefix, strip) or is_under(strip, prefix)):
-        message = f"no path under {prefix} begins with {strip}, so nothing is ever stripped"
-        yield Finding((*path, "strip_prefix"), message, f"write {prefix} or a part of it", "warning")
-    if rewrite.host is not None and rewrite.host != "preserve":
-        try:
-            normalize_host(rewrite.host.rpartition(":")[0] if re.search(":[0-9]{1,5}$", rewrite.host) else rewrite.host)
-        except BadTarget as error:
-            yield Finding((*path, "host"), f"expected a host name, or preserve: {error}")
-
-
-def _placeholders(text: str, route: Route, path: Path, own: tuple[str, ...]) -> Iterator[Finding]:
-    try:
-        known = (*own, *PathPattern(route.match.path).names)
-    except ValueError:
-        return
-    for name in _PLACEHOLDER.findall(text):
-        if name not in known:
-            hint = did_you_mean(name, known) or "the match has no named parts: use a template such as /v1/{name}"
-            yield Finding(path, f"unknown placeholder {{{name}}}", hint)
-
-
-def _redirect(redirect: Redirect, route: Route, path: Path) -> Iterator[Finding]:
-    if redirect.status not in _REDIRECTS:
-        yield Finding((*path, "status"), "expected one of 301, 302, 303, 307, 308")
-    yield from field_problem((*path, "url"), "Location", redirect.url)
-    if not redirect.url:
-        yield Finding((*path, "url"), "the URL is empty", "such as https://example.com{path}")
-    yield from _placeholders(redirect.url, route, (*path, "url"), ("path", "query", "host"))
-
-
-def _respond(respond: Respond, path: Path) -> Iterator[Finding]:
-    if respond.body and respond.status in _NO_BODY:
-        yield Finding((*path, "body"), f"an answer with status {respond.status} has no body", "leave the body out")
-    yield from field_problem((*path, "content_type"), "Content-Type", respond.content_type)
-    for name, value in respond.headers.items():
-        yield from field_problem((*path, "headers", name), name, value)
-
-
-def _header_edits(edits: HeaderEdits | None, path: Path) -> Iterator[Finding]:
-    if edits is None:
-        return
-    for direction in ("request", "response"):
-        fields: FieldEdits = getattr(edits, direction)
-        at = (*path, direction)
-        for place, name in enumerate(fields.remove):
-            yield from field_problem((*at, "remove", place), name, "")
-        for key, values in (("set", fields.set), ("add", fields.add)):
-            for name, value in values.items():
-                yield from field_problem((*at, key, name), name, value)
-                if name.lower() == "host":
-                    message = "the host sent upstream is set with rewrite.host"
-                    yield Finding((*at, key, name), message, "write rewrite: {host: ...}")
+def _header_edits(edits: HeaderEdits | None, path: Path, parts: Collection[str] | None = None) -> Iterator[Finding]:
+    if edits is not None:
+        yield from found_by(check_edits(edits.request, "request", parts), (*path, "request"))
+        yield from found_by(check_edits(edits.response, "response", parts), (*path, "response"))

@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, TypeVar
 
 from headgate.config.check_routes import check_routes
-from headgate.config.check_values import Finding, field_problem, is_token
+from headgate.config.check_values import Finding, field_names, field_value
 from headgate.config.check_wire import check_endpoints, check_listeners, check_networks, check_upstream_tls
 from headgate.config.problems import Path, did_you_mean
 from headgate.config.resolve import endpoints_of
 from headgate.config.schema import Config, Service
 from headgate.core.failure import REASONS
+from headgate.policy.pattern import TOKEN
 
 T = TypeVar("T")
 
@@ -71,21 +72,19 @@ def _gateway(config: Config) -> Iterator[Finding]:
     if isinstance(config.workers, int) and not 1 <= config.workers <= MAX_WORKERS:
         yield Finding(("workers",), f"expected a whole number between 1 and {MAX_WORKERS}, or auto")
     yield from check_networks(config.forwarding.trust, ("forwarding", "trust"))
-    if config.forwarding.via and not is_token(config.forwarding.via):
+    if config.forwarding.via and not TOKEN.fullmatch(config.forwarding.via):
         yield Finding(("forwarding", "via"), "expected one word without spaces, such as headgate")
     if not config.request_id.headers:
         yield Finding(("request_id", "headers"), "expected at least one header name", "such as X-Request-ID")
-    for place, name in enumerate(config.request_id.headers):
-        yield from field_problem(("request_id", "headers", place), name, "")
+    yield from field_names(config.request_id.headers, ("request_id", "headers"))
     if not re.fullmatch(r"[A-Za-z0-9._~+/=:-]{0,64}", config.request_id.prefix):
         yield Finding(("request_id", "prefix"), "expected at most 64 of A-Z a-z 0-9 . _ ~ + / = : -")
-    for place, name in enumerate(config.http.trailers):
-        yield from field_problem(("http", "trailers", place), name, "")
+    yield from field_names(config.http.trailers, ("http", "trailers"))
 
 
 def _errors(config: Config) -> Iterator[Finding]:
     errors = config.errors
-    yield from field_problem(("errors", "content_type"), "Content-Type", errors.content_type)
+    yield from field_value(errors.content_type, ("errors", "content_type"))
     yield from _template(errors.body, ("errors", "body"))
     for reason, answer in errors.reasons.items():
         path: Path = ("errors", "reasons", reason)
@@ -132,7 +131,7 @@ def _service(service: Service, path: Path) -> Iterator[Finding]:
         yield Finding((*path, "health_path"), message, "write one of them")
     if not endpoints_of(service):
         message = f'the service "{service.name}" has no endpoints and answers 503'
-        yield Finding((*path, "name"), message, "give it a url or endpoints", "warning")
+        yield Finding(path, message, "give it a url or endpoints", "warning")
     yield from check_endpoints(service, path)
     yield from check_upstream_tls(service, path)
     for later in _LATER:

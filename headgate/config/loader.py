@@ -8,6 +8,7 @@ system may answer; a problem is a value. Later sources win: layers, files in the
 from __future__ import annotations
 
 import gc
+import re
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
@@ -176,7 +177,7 @@ def _document(layer: Layer, environ: Mapping[str, str], problems: list[Problem])
         root = without(root, [path for path in places.values() if _is_unset(root, path)])
     # Keys of one's own at the top hold anchors for the rest of the file, as in Compose files.
     root = Map({key: node for key, node in root.items.items() if not key.startswith("x-")}, root.keys, root.at)
-    named = with_names(root, _ROOT, (), problems)
+    named = with_names(root, _ROOT, (), root, problems)
     return named if isinstance(named, Map) else root
 
 
@@ -187,7 +188,7 @@ def _override(root: Map, override: str | Override, environ: Mapping[str, str], p
         return root
     changed, wrong = apply_override(root, made, _ROOT, environ)
     problems += wrong
-    named = with_names(changed, _ROOT, (), problems)
+    named = with_names(changed, _ROOT, (), changed, problems)
     return named if isinstance(named, Map) else root
 
 
@@ -206,11 +207,13 @@ def _unspoken(message: str, hint: str, node: Node | None) -> tuple[str, str]:
     """Take the values of variables out of a message: they may be secret, and the names of the variables say enough."""
     for scalar in _from_environment(node):
         names = " and ".join(f"${{{name}}}" for name in scalar.env)
-        for text in (scalar.text, printable(scalar.text)):
-            message = message.replace(text, names) if text else message
+        for text in filter(None, (scalar.text, printable(scalar.text))):
+            # Whole words only: a value of 8080 must not tear an example such as 0.0.0.0:8080 apart.
+            message = names.join(re.split(rf"(?<![\w.:/]){re.escape(text)}(?![\w:/])", message))
         hint = ""
         # A part of the value may be left in another form; nothing shorter than this is a secret.
-        if any(scalar.text[at : at + 6] in message for at in range(len(scalar.text) - 5)):
+        start = scalar.text[:1000]
+        if any(start[at : at + 6] in message for at in range(len(start) - 5)):
             message = f"what {names} stands for cannot be used here"
     return message, hint
 
@@ -232,7 +235,7 @@ def _places(root: Node, origins: Set[Origin]) -> dict[Origin, Path]:
     found: dict[Origin, Path] = {}
 
     def walk(node: Node, path: Path) -> None:
-        if node.at in origins:
+        if isinstance(node, Scalar) and node.at in origins:
             found.setdefault(node.at, path)
         if isinstance(node, Map):
             for key, item in node.items.items():

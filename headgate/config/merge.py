@@ -71,7 +71,7 @@ class Override:
 def read_override(text: str) -> Override | Problem:
     """Read `key=value` as `--set` takes it."""
     key, equals, value = text.partition("=")
-    origin = f"--set {key}"
+    origin = f"--set {key}".strip()
     if not equals or not key.strip():
         return Problem(Origin(origin), "", "expected KEY=VALUE", "such as services.chat.timeout.connect=5")
     return Override(key.strip(), value, origin)

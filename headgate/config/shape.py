@@ -166,7 +166,7 @@ def _mapping_phrase(shape: Shape) -> str:
 
 
 def limits(rules: Mapping[str, Any]) -> str:
-    """Say the bounds of a setting: "between 1 and 65535", "above 0, at most 60"; "" without any."""
+    """Say the bounds of a setting: "between 1 and 65535", "above 0 and at most 60"; "" without any."""
     low, above, high = rules.get("ge"), rules.get("gt"), rules.get("le")
     if low is not None and high is not None:
         return f"between {low} and {high}"
@@ -176,7 +176,7 @@ def limits(rules: Mapping[str, Any]) -> str:
     if above is not None:
         parts.append(f"above {above}")
     if high is not None:
-        parts.append(f"of {high} at most" if not parts else f"and {high} at most")
+        parts.append(f"of at most {high}" if not parts else f"and at most {high}")
     if "min_length" in rules and "max_length" in rules:
         parts.append(f"of {rules['min_length']} to {rules['max_length']} characters")
     elif "min_length" in rules:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from headgate.config.problems import Origin, Path, Problem
+from headgate.config.problems import Origin, Path, Problem, printable
 from headgate.config.shape import Shape, fields_of, spellings_of
 from headgate.config.yaml_nodes import Map, Node, Scalar, Seq, typed
 
@@ -35,14 +35,14 @@ def tagged_shape(shape: Shape, node: Node) -> Shape | None:
 # -- aliases ------------------------------------------------------------------------------------------------------
 
 
-def with_names(node: Node, shape: Shape | None, path: Path, problems: list[Problem]) -> Node:
-    """Return the tree with every alias of a key replaced by the setting's name."""
+def with_names(node: Node, shape: Shape | None, path: Path, root: Node, problems: list[Problem]) -> Node:
+    """Return what stands at `path` below `root` with every alias of a key replaced by the setting's name."""
     if shape is None or isinstance(node, Scalar):
         return node
     if shape.kind == "tagged":
-        return with_names(node, tagged_shape(shape, node), path, problems)
+        return with_names(node, tagged_shape(shape, node), path, root, problems)
     if isinstance(node, Seq):
-        items = [with_names(item, shape.item, (*path, place), problems) for place, item in enumerate(node.items)]
+        items = [with_names(item, shape.item, (*path, place), root, problems) for place, item in enumerate(node.items)]
         return node if all(map(_same, items, node.items)) else Seq(items, node.at)
     spellings = spellings_of(shape.cls) if shape.cls is not None else {}
     changed: dict[str, Node] = {}
@@ -53,9 +53,9 @@ def with_names(node: Node, shape: Shape | None, path: Path, problems: list[Probl
             renamed = True
             if name in node.items or name in changed:
                 message = f'"{key}" is another spelling of "{name}", and both stand here'
-                problems.append(Problem(node.keys[key], path_text(None, (*path, key)), message, "write one of them"))
+                problems.append(Problem(node.keys[key], path_text(root, (*path, key)), message, "write one of them"))
                 continue
-        changed[name] = with_names(value, shape_below(shape, name), (*path, name), problems)
+        changed[name] = with_names(value, shape_below(shape, name), (*path, name), root, problems)
     if not renamed and all(map(_same, changed.values(), node.items.values())):
         return node
     return Map(changed, {spellings.get(key, key): at for key, at in node.keys.items()}, node.at)
@@ -131,10 +131,11 @@ def path_text(root: Node | None, path: Path) -> str:
             item = node.items[part] if isinstance(node, Seq) and part < len(node.items) else None
             name = item.items.get("name") if isinstance(item, Map) else None
             label = name.text if isinstance(name, Scalar) and name.text and not name.env else str(part)
-            text += f"[{label}]"
+            text += f"[{printable(label)}]"
             node = item
         else:
-            text += f".{part}" if text and part.isidentifier() else part if not text else f"[{part}]"
+            plain_key = part.isidentifier() or not text
+            text += f"{'.' if text else ''}{printable(part)}" if plain_key else f"[{printable(part)}]"
             node = node.items.get(part) if isinstance(node, Map) else None
     return text
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from headgate.config.environment import BadVariable, expand, hide, show
-from headgate.config.problems import Origin, Problem
+from headgate.config.problems import Origin, Problem, printable
 
 MAX_BYTES = 16 * 1024 * 1024
 MAX_NODES = 1_000_000
@@ -151,7 +151,8 @@ class _Composer:
             return self._alias(event, depth)
         if event.tag is not None and event.tag != "!":
             at = self._origin(event.start_mark)
-            raise _Refused(at, f"the tag {event.tag} is not supported", "put text in quotes instead of tagging it")
+            tag = event.tag.replace("tag:yaml.org,2002:", "!!")
+            raise _Refused(at, f"the tag {printable(tag)} is not supported", "put text in quotes instead of tagging it")
         before, deepest = self._count, self._deepest
         self._deepest = depth
         self._grow(1, depth, event)

@@ -1,0 +1,142 @@
+"""An example for each block of the reference page; each is a whole configuration, and a test loads it."""
+
+from __future__ import annotations
+
+EXAMPLES: dict[str, str] = {
+    "Config": """
+listen: [0.0.0.0:8080]
+admin:
+  address: 127.0.0.1:8081
+  token: ${HEADGATE_ADMIN_TOKEN:-}
+timeout: {connect: 2, response: 30s}
+services:
+  - name: chat
+    url: http://10.0.0.1:8001
+    routes:
+      - name: chat
+        match: {path: /api/v1/chat}
+""",
+    "Listen": """
+listen:
+  - 0.0.0.0:8080
+  - address: "[::]:8081"
+    proxy_protocol: [10.0.0.0/8]
+  - unix:/run/headgate/http.sock
+""",
+    "Admin": """
+admin:
+  address: unix:/run/headgate/admin.sock
+  token: ${HEADGATE_ADMIN_TOKEN:-}
+  expose: [/health, /ready]
+""",
+    "Shutdown": """
+shutdown:
+  grace: 5s        # the load balancer needs this long to notice
+  timeout: 30s
+""",
+    "HttpLimits": """
+http:
+  max_header_bytes: 32KiB
+  header_timeout: 5s
+  max_connections_per_address: 100
+""",
+    "Forwarding": """
+forwarding:
+  trust: [10.0.0.0/8, fd00::/8]
+  forwarded: true
+""",
+    "RequestId": """
+request_id:
+  headers: [X-Request-ID, X-Correlation-ID]
+  format: hex
+  prefix: req_
+""",
+    "Errors": """
+errors:
+  content_type: application/json
+  body: {error: {code: "{reason}", message: "{message}", request_id: "{request_id}"}}
+  reasons:
+    route_not_found: {message: "There is nothing at this address."}
+  origins:
+    upstream: {status: 503}
+""",
+    "Telemetry": """
+telemetry:
+  access_log: {path: /var/log/headgate/access.log, format: json}
+""",
+    "Service": """
+services:
+  - name: chat
+    endpoints:
+      - http://10.0.0.1:8001
+      - {url: http://10.0.0.2:8001, weight: 3}
+    balancer: round_robin
+    retry: {attempts: 1}
+    timeout: {connect: 1s, response: 2m}
+    routes:
+      - {name: chat, match: {path: /api/v1/chat, method: POST}}
+""",
+    "UpstreamTls": """
+services:
+  - name: billing
+    url: https://10.0.0.7:8443
+    tls: {server_name: billing.internal}
+""",
+    "Route": """
+services:
+  - name: chat
+    url: http://10.0.0.1:8001
+    routes:
+      - name: chat
+        match: {path: /api/v1/chat, method: [GET, POST]}
+        destinations:                     # a canary
+          - {service_name: chat, weight: 90}
+          - {service_name: chat-canary, weight: 10}
+        sticky: {cookie: session}
+        rewrite: {strip_prefix: /api/v1/chat}
+        mirror: {service_name: chat-canary, percent: 1}
+        max_body: 1MiB
+  - name: chat-canary
+    url: http://10.0.0.2:8001
+""",
+    "Match": """
+services:
+  - name: models
+    url: http://10.0.0.1:8001
+    routes:
+      - name: one-model
+        match:
+          path: {template: "/v1/models/{model}/{path}"}
+          host: [api.example.com, "*.example.org"]
+          method: GET
+          headers: {X-Tenant: acme, X-Debug: {present: false}}
+          query: {version: {regex: "[0-9]+"}}
+        rewrite: {path: "/{model}/{path}"}
+""",
+    "HeaderEdits": """
+headers:
+  request: {remove: [X-Internal], set: {X-Gateway: headgate}}
+  response: {remove: [Server], set: {Strict-Transport-Security: max-age=31536000}}
+""",
+    "Redirect": """
+services:
+  - name: site
+    url: http://10.0.0.1:8001
+    routes:
+      - {name: old, match: {path: /old}, redirect: "https://example.com/new/{path}"}
+""",
+    "Respond": """
+services:
+  - name: site
+    url: http://10.0.0.1:8001
+    routes:
+      - name: robots
+        match: {path: {exact: /robots.txt}}
+        respond: {body: "User-agent: *\\nDisallow: /\\n", headers: {Cache-Control: max-age=3600}}
+""",
+    "Compression": """
+compression:
+  algorithms: [br, gzip]
+  min_size: 2KiB
+""",
+}

@@ -1,0 +1,44 @@
+"""Certificates and keys that configurations of these tests name, good ones and bad ones."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make good.pem with good.key, other.key, encrypted.key and text.pem."""
+    folder = tmp_path_factory.mktemp("files")
+    make_files(folder)
+    return folder
+
+
+def make_files(folder: Path) -> None:
+    """Write the files into a folder."""
+    key, other = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    pem, plain = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    (folder / "good.pem").write_bytes(certificate.public_bytes(pem))
+    (folder / "good.key").write_bytes(key.private_bytes(pem, plain, serialization.NoEncryption()))
+    (folder / "other.key").write_bytes(other.private_bytes(pem, plain, serialization.NoEncryption()))
+    locked = serialization.BestAvailableEncryption(b"pass phrase")
+    (folder / "encrypted.key").write_bytes(key.private_bytes(pem, plain, locked))
+    (folder / "text.pem").write_text("no certificate\n")
