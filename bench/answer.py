@@ -24,9 +24,12 @@ class Answer:
 
 
 class AnswerReader:
-    """Feed it bytes; it returns the Answer when its last byte has come. One reader reads one answer."""
+    """Feed it bytes; it returns the Answer when its last byte has come. One reader reads one answer.
 
-    __slots__ = ("_body", "_buffer", "_headers", "_left", "_state", "_status")
+    `begun` tells whether a byte of it has come.
+    """
+
+    __slots__ = ("_body", "_buffer", "_headers", "_left", "_state", "_status", "begun")
 
     def __init__(self) -> None:
         self._buffer = b""
@@ -35,11 +38,7 @@ class AnswerReader:
         self._headers: dict[str, str] = {}
         self._body: list[bytes] = []
         self._left = 0
-
-    @property
-    def begun(self) -> bool:
-        """Tell whether a byte of the answer has come."""
-        return bool(self._buffer) or self._state != "head"
+        self.begun = False
 
     def feed(self, data: bytes) -> Answer | None:
         """Take more bytes.
@@ -47,6 +46,7 @@ class AnswerReader:
         Raises BrokenAnswerError when they cannot be part of this answer.
         """
         self._buffer += data
+        self.begun = self.begun or bool(data)
         while True:
             before = (self._state, len(self._buffer))
             getattr(self, "_read_" + self._state)()

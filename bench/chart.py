@@ -24,7 +24,7 @@ def draw(result: RowResult, path: Path, footnote: str) -> None:
 
     figures = {label: middle(samples) for label, samples in result.samples.items()}
     order = sorted(figures, key=lambda label: figures[label])
-    limit = _axis_limit([figures[label] for label in order])
+    limit = axis_limit([figures[label] for label in order])
     # Text stays text and nothing depends on the day: a picture made twice differs only where figures do.
     style: Any = {"svg.fonttype": "none", "svg.hashsalt": "headgate", "font.family": "sans-serif", "font.size": 12}
     with mpl.rc_context(style):
@@ -59,7 +59,7 @@ def draw(result: RowResult, path: Path, footnote: str) -> None:
         pyplot.close(figure)
 
 
-def _axis_limit(ascending: list[float]) -> float:
+def axis_limit(ascending: list[float]) -> float:
     """Return the end of the axis: a bar three times as long as the one before it, and all after it, are cut."""
     kept = ascending[:1]
     for value in ascending[1:]:

@@ -1,0 +1,63 @@
+"""The load: what wrk prints, and the script that spreads requests."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from bench.load import parse_wrk, spread_script
+
+SUMMARY = """Running 3s test @ http://127.0.0.1:40000/
+  1 threads and 64 connections
+  Thread Stats   Avg      Stdev     Max   +/- Stdev
+    Latency     2.31ms    1.54ms  10.60ms   79.14%
+    Req/Sec    27.56k   606.44    29.05k    90.00%
+  Latency Distribution
+     50%    2.32ms
+     75%  950.00us
+     90%    1.20s
+     99%    3.08ms
+  82266 requests in 3.01s, 29.50MB read
+Requests/sec:  27422.00
+Transfer/sec:      9.80MB
+"""
+
+
+def test_a_good_run_is_read() -> None:
+    result = parse_wrk(SUMMARY)
+    assert (result.requests, result.seconds, result.failed) == (82266, 3.01, 0)
+    assert result.read == 29.5 * 2**20
+    assert result.latency == pytest.approx({50: 0.00232, 75: 0.00095, 90: 1.2, 99: 0.00308})
+
+
+def test_everything_but_a_good_answer_counts_as_failed() -> None:
+    text = SUMMARY.replace(
+        "Requests/sec",
+        "  Socket errors: connect 1, read 2, write 3, timeout 4\n  Non-2xx or 3xx responses: 100\nRequests/sec",
+    )
+    assert parse_wrk(text).failed == 110
+
+
+@pytest.mark.parametrize(
+    ("printed", "seconds", "read"),
+    [("2265 requests in 1.05m, 342B read", 63.0, 342), ("9 requests in 500.00ms, 1.50GB read", 0.5, 3 * 2**29)],
+)
+def test_units(printed: str, seconds: float, read: int) -> None:
+    result = parse_wrk(printed)
+    assert result.seconds == pytest.approx(seconds)
+    assert result.read == read
+
+
+def test_no_summary_is_an_error_that_shows_what_was_printed() -> None:
+    with pytest.raises(ValueError, match="unable to connect"):
+        parse_wrk("unable to connect to 127.0.0.1:1 Connection refused")
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 10, 7919, 10_000])
+def test_every_path_is_asked_for_equally_often(count: int) -> None:
+    script = spread_script([f"/p{number}" for number in range(count)])
+    stride = re.search(r"at \+ (\d+)\)", script)
+    assert stride is not None
+    assert {place * int(stride[1]) % count for place in range(count)} == set(range(count))
+    assert script.count('"/p') == count
