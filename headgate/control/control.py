@@ -30,8 +30,8 @@ from headgate.control.cpus import worker_count
 from headgate.control.fleet import Fleet, Outcome
 from headgate.control.listeners import Listener, ListenError, open_listener
 from headgate.control.log import Log
-from headgate.control.memory import keep, recall
-from headgate.control.messages import Plan
+from headgate.control.memory import Kept, keep, recall
+from headgate.control.messages import Plan, pack, unpack
 from headgate.control.watch import Watch
 from headgate.telemetry.cells import Sample, read
 
@@ -74,8 +74,8 @@ class Control:
         self._admin: Listener | None = None
         self._started = time.monotonic()
         kept = recall(seat.memory)
-        self._config = kept.config if kept else None
-        self._fleet = Fleet(self._log, _for_workers(kept) if kept else None)
+        self._config = _config_of(kept) if kept else None
+        self._fleet = Fleet(self._log, kept.plan if kept else None)
         self._draining = False
 
     async def run(self) -> int:
@@ -221,14 +221,16 @@ class Control:
         error = await self._open(config)
         if error is not None:
             return self._refuse(reason, (error,))
-        plan = Plan(self._fleet.next_version, config)
-        outcome = await self._fleet.publish(_for_workers(plan))
+        # No worker has a use for the admin token, and workers are the processes that strangers talk to.
+        for_workers = replace(config, admin=replace(config.admin, token=""))
+        plan = await asyncio.to_thread(pack, Plan(self._fleet.next_version, for_workers))
+        outcome = await self._fleet.publish(plan)
         if not outcome.ok:
             if self._config is not None:
                 self._settle(self._config)
             return self._refuse(reason, outcome.problems)
         self._config = config
-        keep(self._seat.memory, plan)
+        keep(self._seat.memory, Kept(plan, config.admin.token))
         self._settle(config)
         self._log(
             "info", f"plan {plan.version} is in force", reason=reason, workers=f"{outcome.workers} of {self._workers}"
@@ -314,9 +316,11 @@ class Control:
         }
 
 
-def _for_workers(plan: Plan) -> Plan:
-    """Leave out the admin token: no worker has a use for it, and workers are the processes that strangers talk to."""
-    return replace(plan, config=replace(plan.config, admin=replace(plan.config.admin, token="")))
+def _config_of(kept: Kept) -> ResolvedConfig | None:
+    plan = unpack(kept.plan.body)
+    if not isinstance(plan, Plan):
+        return None
+    return replace(plan.config, admin=replace(plan.config.admin, token=kept.token))
 
 
 def _watched(loaded: LoadResult) -> list[Path]:

@@ -10,14 +10,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from headgate.control.frames import read_frame, write_frame
 from headgate.control.log import Log
-from headgate.control.messages import Plan
+from headgate.control.messages import PackedPlan
 
 # A worker that hangs is killed by the master's watchdog long before; this ends the wait for one that lives.
 ANSWER_PATIENCE = 30.0
@@ -50,10 +49,10 @@ class _Member:
         self._writer = writer
         self._answer: asyncio.Future[str | None] | None = None
 
-    def send(self, plan: Plan, body: bytes) -> asyncio.Future[str | None]:
+    def send(self, plan: PackedPlan) -> asyncio.Future[str | None]:
         self.version = plan.version
         self._answer = asyncio.get_running_loop().create_future()
-        write_frame(self._writer, body)
+        write_frame(self._writer, plan.body)
         return self._answer
 
     def on_answer(self, message: dict[str, Any]) -> None:
@@ -72,7 +71,7 @@ class _Member:
 class Fleet:
     """All connected workers and the plan in force."""
 
-    def __init__(self, log: Log, current: Plan | None = None) -> None:
+    def __init__(self, log: Log, current: PackedPlan | None = None) -> None:
         self._log = log
         self._members: dict[int, _Member] = {}
         self._meetings: set[asyncio.Task[None]] = set()
@@ -96,27 +95,25 @@ class Fleet:
         self._attempts += 1
         return self._attempts
 
-    async def publish(self, plan: Plan) -> Outcome:
+    async def publish(self, plan: PackedPlan) -> Outcome:
         """Bring `plan` into force in every worker, or leave the previous one in force in every worker."""
-        body = pickle.dumps(plan, pickle.HIGHEST_PROTOCOL)
-        problem = await self._try_on_one(plan, body)
+        problem = await self._try_on_one(plan)
         if problem is not None:
             return Outcome(plan.version, problems=(problem,))
         previous, self.current = self.current, plan
         others = [member for member in self._members.values() if member.version != plan.version]
-        answers = await asyncio.gather(*(self._ask(member, plan, body) for member in others), return_exceptions=True)
+        answers = await asyncio.gather(*(self._ask(member, plan) for member in others), return_exceptions=True)
         # A worker lost on the way does not count against the plan; its successor is given it.
         refusals = [answer for answer in answers if isinstance(answer, str)]
         if refusals and previous is not None:
             self.current = previous
-            body = pickle.dumps(previous, pickle.HIGHEST_PROTOCOL)
-            back = [self._ask(member, previous, body) for member in self._members.values()]
+            back = [self._ask(member, previous) for member in self._members.values()]
             await asyncio.gather(*back, return_exceptions=True)
         if refusals:
             return Outcome(plan.version, problems=tuple(refusals))
         return Outcome(plan.version, sum(member.version == plan.version for member in self._members.values()))
 
-    async def _try_on_one(self, plan: Plan, body: bytes) -> str | None:
+    async def _try_on_one(self, plan: PackedPlan) -> str | None:
         """Have the first worker build the plan. One that dies meanwhile may have died of something else: try twice."""
         problem: str | None = None
         for _ in range(2):
@@ -129,14 +126,14 @@ class Fleet:
                 return f"no worker has come up within {JOIN_PATIENCE:.0f} s to take it"
             first = self._members[min(self._members)]
             try:
-                return await self._ask(first, plan, body)
+                return await self._ask(first, plan)
             except ConnectionError as error:
                 problem = str(error)
         return problem
 
-    async def _ask(self, member: _Member, plan: Plan, body: bytes) -> str | None:
+    async def _ask(self, member: _Member, plan: PackedPlan) -> str | None:
         try:
-            return await asyncio.wait_for(member.send(plan, body), ANSWER_PATIENCE)
+            return await asyncio.wait_for(member.send(plan), ANSWER_PATIENCE)
         except TimeoutError:
             return f"{member.name} has not answered within {ANSWER_PATIENCE:.0f} s"
 
@@ -162,7 +159,7 @@ class Fleet:
             predecessor.lost()
         self._members[member.number] = member
         if self.current is not None and member.version != self.current.version:
-            member.send(self.current, pickle.dumps(self.current, pickle.HIGHEST_PROTOCOL))
+            member.send(self.current)
         self._joined.set()
         return member
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from headgate.config.resolve import ResolvedConfig
 
@@ -13,3 +18,37 @@ class Plan:
 
     version: int
     config: ResolvedConfig
+
+
+class PackedPlan(NamedTuple):
+    """A plan as it travels: packed once, sent to every worker, kept for a successor."""
+
+    version: int
+    body: bytes
+
+
+def pack(plan: Plan) -> PackedPlan:
+    """Turn a plan into bytes."""
+    with paused_collector():
+        return PackedPlan(plan.version, pickle.dumps(plan, pickle.HIGHEST_PROTOCOL))
+
+
+def unpack(body: bytes) -> object:
+    """Turn the bytes of a message from control into the message; a Plan, or something newer than this worker."""
+    with paused_collector():
+        return pickle.loads(body)
+
+
+@contextmanager
+def paused_collector() -> Iterator[None]:
+    """Keep the cyclic collector away from work that makes a hundred thousand objects and no garbage.
+
+    With 10,000 routes it doubles the time of packing and unpacking, and triples that of building.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

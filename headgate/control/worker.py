@@ -15,9 +15,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import gc
 import json
 import os
-import pickle
 import signal
 import socket
 import time
@@ -31,7 +31,7 @@ from headgate.config.resolve import ResolvedConfig
 from headgate.control.children import Seat
 from headgate.control.frames import read_frame, write_frame
 from headgate.control.log import Log
-from headgate.control.messages import Plan
+from headgate.control.messages import Plan, paused_collector, unpack
 from headgate.telemetry.cells import SlotWriter
 
 HEARTBEAT = 0.5
@@ -188,7 +188,7 @@ class Worker:
             self._say({"type": "hello", "worker": self._seat.number, "pid": os.getpid(), "version": self._version})
             with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
                 while True:
-                    self._on_control(pickle.loads(await read_frame(reader)))
+                    self._on_control(unpack(await read_frame(reader)))
             self._control = None
             writer.close()
 
@@ -215,7 +215,7 @@ class Worker:
             for address in addresses
         }
         try:
-            self._gateway.apply(plan.config, given)
+            self._build(plan, given)
         except Exception as error:
             for address in given.keys() - self._given.keys():
                 _close(given[address])
@@ -232,6 +232,22 @@ class Worker:
         self._first_plan.set()
         self._gateway.set_ready(not self._draining)
         self._say({"type": "took", "version": plan.version})
+
+    def _build(self, plan: Plan, given: dict[str, list[socket.socket]]) -> None:
+        """Have the gateway build and swap; then take all that lives long out of the cyclic collector's sight.
+
+        Otherwise each full collection walks every route of the plan, on the request path. What was frozen for the
+        plan before is given back first, so that its cycles are found: a frozen one would stay for ever.
+        """
+        again = self._version > 0
+        gc.unfreeze()
+        try:
+            with paused_collector():
+                self._gateway.apply(plan.config, given)
+        finally:
+            if again:
+                gc.collect()
+            gc.freeze()
 
 
 def _close(sockets: list[socket.socket]) -> None:

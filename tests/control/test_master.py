@@ -53,6 +53,15 @@ def test_a_plan_no_worker_can_build_ends_the_start(rig: Rig) -> None:
     assert "cannot build one" in rig.stderr()
 
 
+def test_sigterm_in_the_middle_of_the_start_is_a_clean_end(rig: Rig) -> None:
+    rig.launch()
+    until((rig.folder / "control.pid").exists, "control is forked")
+    rig.signal(signal.SIGTERM)
+    assert rig.wait() == 0
+    assert "Traceback" not in rig.stderr()
+    assert rig.runtime_is_clean()
+
+
 def test_a_killed_worker_is_replaced_and_the_other_does_not_notice(rig: Rig) -> None:
     rig.start()
     stays, before = rig.connect_to(2)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from headgate.control.memory import keep, recall
-from headgate.control.messages import Plan
-from tests.control.rig import load
+from headgate.control.memory import Kept, keep, recall
+from headgate.control.messages import PackedPlan
 
 
 @pytest.fixture
@@ -21,23 +18,17 @@ def memory() -> Iterator[int]:
     os.close(descriptor)
 
 
-def plan(folder: Path, version: int, text: str) -> Plan:
-    path = folder / "gateway.json"
-    path.write_text(json.dumps({"listen": ["127.0.0.1:0"], "workers": 1, "text": text}))
-    config = load(path).config
-    assert config is not None
-    return Plan(version, config)
-
-
-def test_the_last_plan_is_recalled_however_long_the_one_before_was(memory: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("sizes", [(40_000, 5), (5, 40_000)])
+def test_the_last_plan_is_recalled_however_long_the_one_before_was(memory: int, sizes: tuple[int, int]) -> None:
     assert recall(memory) is None
-    for kept in (plan(tmp_path, 1, "long" * 10_000), plan(tmp_path, 2, "short")):
+    for version, size in enumerate(sizes, 1):
+        kept = Kept(PackedPlan(version, b"x" * size), "token")
         keep(memory, kept)
         assert recall(memory) == kept
 
 
-def test_a_writer_that_died_half_way_leaves_none(memory: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    keep(memory, plan(tmp_path, 1, "one"))
+def test_a_writer_that_died_half_way_leaves_none(memory: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    keep(memory, Kept(PackedPlan(1, b"one"), ""))
 
     def die(*_: object) -> int:
         raise KeyboardInterrupt
@@ -45,5 +36,5 @@ def test_a_writer_that_died_half_way_leaves_none(memory: int, tmp_path: Path, mo
     with monkeypatch.context() as patched:
         patched.setattr(os, "pwrite", die)
         with pytest.raises(KeyboardInterrupt):
-            keep(memory, plan(tmp_path, 2, "two"))
+            keep(memory, Kept(PackedPlan(2, b"two"), ""))
     assert recall(memory) is None
