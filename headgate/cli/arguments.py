@@ -1,0 +1,126 @@
+"""Command lines in words: a parser whose errors are sentences, and the options that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+DEFAULT_FILE = "headgate.yaml"
+USAGE_ERROR = 2
+
+_NO_FILE = f"""\
+No configuration was named, and there is no {DEFAULT_FILE} in this folder.
+Write one; the smallest that does something is:
+
+    services:
+      - name: hello
+        url: http://127.0.0.1:9000
+        routes:
+          - name: everything
+
+`headgate demo` shows a larger one at work."""
+
+
+class Namespace(argparse.Namespace):
+    """The options of a command, typed where they are read."""
+
+    config: list[Path]
+    set: list[str]
+    json: bool
+    explain: bool
+    method: str
+    path: str
+    header: list[tuple[str, str]]
+    host: str | None
+    port: int | None
+    workers: str | None
+    admin: str | None
+    admin_port: int
+    token: str | None
+    no_watch: bool
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse without abbreviations, whose errors are one sentence and a hint."""
+
+    def __init__(self, *, prog: str, description: str, usage: str | None = None) -> None:
+        super().__init__(
+            prog=prog,
+            usage=usage,
+            description=description,
+            allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Namespace | None = None) -> Namespace:  # type: ignore[override]
+        """Parse, or leave with exit status 2 and a sentence."""
+        parsed, unknown = self.parse_known_args(args, namespace or Namespace())
+        if unknown:
+            known = [option for action in self._actions for option in action.option_strings]
+            word = unknown[0].partition("=")[0]
+            what = "option" if word.startswith("-") else "argument"
+            self.error(f'there is no {what} "{word}" here{closest(word, known)}')
+        return parsed
+
+    def error(self, message: str) -> NoReturn:
+        """Leave with exit status 2 and a sentence."""
+        self.exit(self.fail(message))
+
+    def fail(self, message: str) -> int:
+        """Write a sentence and where to read more; return the exit status of a wrong command line."""
+        print(f"{self.prog}: {message}\nSee `{self.prog} --help`.", file=sys.stderr)
+        return USAGE_ERROR
+
+
+def closest(word: str, known: Iterable[str]) -> str:
+    """Return `; did you mean "x"?` for the nearest known word, or nothing."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f'; did you mean "{near[0]}"?' if near else ""
+
+
+def add_configuration(parser: Parser, *flags: str) -> None:
+    """Add CONFIG..., as arguments or behind `flags`, and --set."""
+    help_ = f"files, or folders of files, merged in this order; {DEFAULT_FILE} if none is named"
+    if flags:
+        parser.add_argument(
+            *flags, dest="config", metavar="CONFIG", type=Path, action="append", default=[], help=f"{help_}; repeatable"
+        )
+    else:
+        parser.add_argument("config", metavar="CONFIG", type=Path, nargs="*", help=help_)
+    parser.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="set one value over the files, such as services[chat].timeout.connect=5; repeatable",
+    )
+
+
+def paths_of(arguments: Namespace) -> list[Path]:
+    """Return the files that were named, else the default file; none when there is neither, which is said."""
+    if arguments.config:
+        return arguments.config
+    if Path(DEFAULT_FILE).exists():
+        return [Path(DEFAULT_FILE)]
+    print(_NO_FILE, file=sys.stderr)
+    return []
+
+
+def add_json(parser: Parser) -> None:
+    """Add --json."""
+    parser.add_argument("--json", action="store_true", help="write JSON, for programs")
+
+
+def port(text: str) -> int:
+    """Read a TCP port.
+
+    Raises:
+        argparse.ArgumentTypeError: if it is none.
+    """
+    if text.isascii() and text.isdigit() and 0 <= int(text) <= 65535:
+        return int(text)
+    raise argparse.ArgumentTypeError(f'expected a port from 0 to 65535, got "{text}"')

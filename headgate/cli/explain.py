@@ -1,0 +1,94 @@
+"""`headgate explain METHOD PATH`: what would happen to a request, and why. Nothing is sent anywhere."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from headgate.cli.arguments import Namespace, Parser, add_configuration, add_json
+from headgate.cli.configuration import load_valid
+from headgate.cli.explanation import Question, explain
+from headgate.cli.terminal import bold, dim, pairs
+
+_MOST_SHOWN = 20
+
+
+def add_arguments(parser: Parser) -> None:
+    """Add the options."""
+    parser.add_argument("method", metavar="METHOD", help="such as GET")
+    parser.add_argument("path", metavar="PATH", help="path with or without a query, or a whole URL")
+    parser.add_argument(
+        "-H",
+        "--header",
+        metavar="'NAME: VALUE'",
+        action="append",
+        default=[],
+        type=_field,
+        help="a header field of the request; repeatable",
+    )
+    parser.add_argument("--host", metavar="HOST", help="the host asked for (localhost by default)")
+    add_configuration(parser, "-c", "--config")
+    add_json(parser)
+
+
+def _field(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon or not name.strip():
+        raise argparse.ArgumentTypeError(f"expected 'Name: value', got \"{text}\"")
+    return name.strip(), value.strip()
+
+
+def run(arguments: Namespace) -> int:
+    """Print the explanation; return 1 when the configuration has errors, whatever happens to the request 0."""
+    config = load_valid(arguments)
+    if config is None:
+        return 1
+    question = Question(arguments.method, arguments.path, arguments.host, arguments.header)
+    explained = explain(config, question)
+    print(json.dumps(explained, indent=2) if arguments.json else text(explained))
+    return 0
+
+
+def text(explained: dict[str, Any]) -> str:
+    """Write an explanation for people."""
+    parts = [f"{bold(explained['verdict'])}"]
+    if "request" in explained:
+        parts += ["", bold("The request, in its normal form"), pairs(_rows(explained["request"]))]
+    if explained.get("considered"):
+        parts += ["", bold("Routes, in the order considered"), _considered(explained["considered"])]
+    if "route" in explained:
+        parts += ["", bold(f"Route {explained['route']['name']}"), pairs(_rows(explained["route"]))]
+    for service in explained.get("services", ()):
+        parts += ["", bold(f"Service {service['name']}"), pairs(_rows(service))]
+    return "\n".join(parts)
+
+
+def _considered(steps: list[dict[str, Any]]) -> str:
+    """Write one line a route; of a long list what matters, which comes first."""
+    taken = next((place for place, step in enumerate(steps) if step["taken"]), 0)
+    shown = steps[: max(_MOST_SHOWN, taken + 1)]
+    width = max(len(step["route"]) for step in shown)
+    lines = []
+    for step in shown:
+        line = f"  {'->' if step['taken'] else '  '} {step['route']:<{width}}  {step['why']}"
+        lines.append(bold(line) if step["taken"] else dim(line))
+    if len(steps) > len(shown):
+        lines.append(dim(f"     and {len(steps) - len(shown)} more (--json lists all)"))
+    return "\n".join(lines)
+
+
+def _rows(values: dict[str, Any]) -> list[tuple[str, str]]:
+    return [
+        (key.replace("_", " "), _shown(value))
+        for key, value in values.items()
+        if key != "name" and value not in (None, [], {})
+    ]
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_shown(each)}" for key, each in value.items())
+    if isinstance(value, list):
+        return "\n".join(_shown(each) for each in value)
+    return str(value)

@@ -1,0 +1,213 @@
+"""What would happen to a request, as plain data: decided by the same parts that decide in a worker.
+
+Law: nothing is decided here. Path, host, route, rewrite and query come from core.uri and the policies; this module
+asks them in the exchange's order and writes down what they said.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any, NamedTuple
+
+from headgate.cli.routes import conditions, share
+from headgate.config.resolve import ResolvedConfig, ResolvedRoute, ResolvedService
+from headgate.core.uri import BadTarget, normalize_path, parse_authority, split_target
+from headgate.policy.answer import Redirection
+from headgate.policy.edits import PathRewriter, QueryEditor
+from headgate.policy.match import Match
+from headgate.policy.pattern import PathPattern
+from headgate.policy.rewrite import FieldEdits, Rewrite
+from headgate.policy.route import Explanation, Matched, MethodNotAllowed, NotFound, RouteRule, RouteTable
+from headgate.proxy.errors import ErrorShapes
+
+_PORTS = {"http": 80, "https": 443}
+
+
+class Question(NamedTuple):
+    """The request to explain; `target` is a path with or without query, or a URL, and `fields` are (name, value)."""
+
+    method: str
+    target: str
+    host: str | None
+    fields: list[tuple[str, str]]
+
+
+class _Asked(NamedTuple):
+    """The request in its normal form."""
+
+    method: str
+    host: str
+    port: int
+    path: str
+    query: bytes | None
+    fields: list[tuple[bytes, bytes]]
+
+
+def explain(config: ResolvedConfig, question: Question) -> dict[str, Any]:
+    """Say what a worker with this configuration would do, from the target to the endpoints."""
+    shapes = ErrorShapes(config.errors)
+    try:
+        asked = _normal(config, question)
+    except BadTarget as error:
+        reason = "bad_host" if "host" in error.reason or "auth" in error.reason else "bad_path"
+        return {"verdict": f"refused with {shapes.status(reason)} ({reason}): {error}", "reason": reason}
+    explained: dict[str, Any] = {
+        "request": {
+            "method": asked.method,
+            "host": asked.host,
+            "path": asked.path,
+            "query": asked.query.decode() if asked.query is not None else None,
+        }
+    }
+    if asked.path in config.admin.expose:
+        return {"verdict": f"answered by the gateway itself: {asked.path} is in admin.expose", **explained}
+    found = _table(config).explain(asked.host, asked.path, asked.method, asked.fields, asked.query or b"")
+    considered = [{"route": step.route, "taken": step.taken, "why": step.why} for step in found.steps]
+    explained["considered"] = considered
+    if isinstance(found.result, NotFound):
+        return {"verdict": f"refused with {shapes.status('route_not_found')}: no route matches", **explained}
+    if isinstance(found.result, MethodNotAllowed):
+        status, allow = shapes.status("method_not_allowed"), ", ".join(found.result.allow)
+        return {"verdict": f"refused with {status}: this path answers {allow} only", **explained}
+    return _routed(config, found, asked, explained)
+
+
+def _normal(config: ResolvedConfig, question: Question) -> _Asked:
+    http = config.http
+    target = split_target(question.target.encode())
+    if target.form == "authority":
+        raise BadTarget("no_leading_slash")
+    path = (
+        "*"
+        if target.form == "asterisk"
+        else normalize_path(target.path, http.merge_slashes, http.encoded_slashes == "keep")
+    )
+    named = next((value for name, value in question.fields if name.lower() == "host"), None)
+    authority = target.authority or (question.host or named or "localhost").encode()
+    host, port = parse_authority(authority, _PORTS[target.scheme or "http"])
+    fields = [
+        (name.encode(), value.encode())
+        for name, value in question.fields
+        if name.lower() != "host" and (http.underscores == "allow" or "_" not in name)
+    ]
+    return _Asked(question.method, host, port, path, target.query, fields)
+
+
+def _table(config: ResolvedConfig) -> RouteTable[ResolvedRoute]:
+    rules = [RouteRule(route.name, route.settings.match, route, route.order) for route in config.routes]
+    return RouteTable(rules, "file" if config.route_order == "file" else "specific")
+
+
+def _routed(
+    config: ResolvedConfig, found: Explanation[ResolvedRoute], asked: _Asked, explained: dict[str, Any]
+) -> dict[str, Any]:
+    assert isinstance(found.result, Matched)
+    route, params = found.result.payload, found.result.params
+    settings = route.settings
+    if settings.redirect is not None:
+        values = _values(asked, route, params)
+        answer = Redirection(settings.redirect).answer(values.get)
+        location = dict(answer.fields)[b"location"].decode()
+        return {"verdict": f"redirected with {answer.status} to {location}", **explained}
+    if settings.respond is not None:
+        return {"verdict": f"answered with {settings.respond.status}, as route {route.name} says", **explained}
+    try:
+        upstream = _upstream_target(route, params, asked)
+    except BadTarget as error:
+        return {"verdict": f"refused with 400: the rewritten path cannot be used: {error}", **explained}
+    total = sum(destination.weight for destination in route.destinations)
+    by_name = {service.name: service for service in config.services}
+    services = [
+        _service(by_name[each.service_name], share(each.weight, total), upstream, settings.rewrite)
+        for each in route.destinations
+    ]
+    reachable = any(service["endpoints"] for service in services)
+    verdict = f"sent to {' or '.join(service['name'] for service in services)} by route {route.name}"
+    if not reachable:
+        verdict = f"refused with 503 by route {route.name}: no service it leads to has an endpoint"
+    return {"verdict": verdict, **explained, "route": _route(route, params, upstream), "services": services}
+
+
+def _values(asked: _Asked, route: ResolvedRoute, params: dict[str, str]) -> dict[str, str | None]:
+    return {
+        "host": asked.host,
+        "path": asked.path,
+        "query": asked.query.decode() if asked.query is not None else None,
+        "method": asked.method,
+        "route": route.name,
+        "service": route.service,
+        **{f"params.{name}": value for name, value in params.items()},
+    }
+
+
+def _upstream_target(route: ResolvedRoute, params: dict[str, str], asked: _Asked) -> str:
+    settings = route.settings
+    path = PathRewriter(settings.rewrite).rewrite(asked.path, params) if settings.rewrite is not None else asked.path
+    query = QueryEditor(settings.query).apply(asked.query) if settings.query is not None else asked.query
+    return path if query is None else f"{path}?{query.decode()}"
+
+
+def _route(route: ResolvedRoute, params: dict[str, str], upstream: str) -> dict[str, Any]:
+    settings = route.settings
+    return {
+        "name": route.name,
+        "matches": _criteria(settings.match),
+        "named_parts": params,
+        "sent_upstream": upstream,
+        "sticky_by": _sticky(route),
+        "request_headers": _edits(route.headers.request) if route.headers is not None else [],
+        "response_headers": _edits(route.headers.response) if route.headers is not None else [],
+        "timeouts": {name: f"{value:g} s" for name, value in asdict(route.timeout).items() if value},
+        "retries": f"{route.retry.attempts} besides the first try",
+        "body_at_most": f"{route.max_body} bytes",
+        "mirrored_to": f"{settings.mirror.service_name}, {settings.mirror.percent:g}%" if settings.mirror else None,
+        "compression": ", ".join(route.compression.algorithms)
+        if route.compression and route.compression.enabled
+        else "none",
+        "may_switch_to": ", ".join(settings.upgrade) or "nothing",
+    }
+
+
+def _criteria(match: Match) -> str:
+    words = [f"host {' or '.join(match.host)}"] if match.host else []
+    words.append(PathPattern(match.path).text)
+    words += [f"method {' or '.join(match.method)}"] if match.method else []
+    return ", ".join([*words, *conditions(match)])
+
+
+def _sticky(route: ResolvedRoute) -> str | None:
+    sticky = route.settings.sticky
+    if sticky is None:
+        return None
+    return f"header {sticky.header}" if sticky.header is not None else f"cookie {sticky.cookie}"
+
+
+def _edits(edits: FieldEdits) -> list[str]:
+    lines = [f"remove {name}" for name in edits.remove]
+    lines += [f"set {name}: {value}" for name, value in edits.set.items()]
+    return lines + [f"add {name}: {value}" for name, value in edits.add.items()]
+
+
+def _service(service: ResolvedService, part: str, upstream: str, rewrite: Rewrite | None) -> dict[str, Any]:
+    total = sum(endpoint.weight for endpoint in service.endpoints)
+    return {
+        "name": service.name,
+        "share": part,
+        "balancer": service.balancer.type,
+        "endpoints": [
+            f"{_url(endpoint.scheme, endpoint.name)}{endpoint.prefix}{upstream} ({share(endpoint.weight, total)})"
+            for endpoint in service.endpoints
+        ],
+        "host_sent": _host_sent(rewrite),
+        "connections": f"{service.pool.max_connections} to each endpoint, in each worker",
+    }
+
+
+def _url(scheme: str, name: str) -> str:
+    return name if name.startswith("unix:") else f"{scheme}://{name}"
+
+
+def _host_sent(rewrite: Rewrite | None) -> str:
+    if rewrite is None or rewrite.host is None:
+        return "the endpoint's own"
+    return "the client's" if rewrite.host == "preserve" else rewrite.host

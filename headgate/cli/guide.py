@@ -1,0 +1,62 @@
+"""What `headgate demo` says to try."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+from headgate.cli.terminal import bold, dim
+
+_TRY = (
+    ("a JSON service, two endpoints in turn", "curl {gateway}/hello"),
+    ("the same with a body", 'curl -d \'{{"name": "Ada"}}\' {gateway}/hello/you?lang=en'),
+    ("server-sent events, one by one as they come", "curl -N {gateway}/stream"),
+    (
+        "a WebSocket (greets, then waits; Ctrl-C leaves)",
+        "curl -isN --max-time 2 -H 'Connection: Upgrade' -H 'Upgrade: websocket' -H 'Sec-WebSocket-Version: 13' "
+        "-H 'Sec-WebSocket-Key: c2FtcGxlIG5vbmNlIDEyMw==' --output - {gateway}/socket",
+    ),
+    (
+        "a canary: one of five goes to hello-next",
+        "for i in 1 2 3 4 5; do curl -si {gateway}/split | grep -i served; done",
+    ),
+    ("the same, held by a header", "curl -si -H 'X-User: ada' {gateway}/split | grep -i served"),
+    ("a path made anew: /llama/run/answer", "curl {gateway}/v1/models/llama/answer"),
+    ("a redirect", "curl -i {gateway}/old"),
+    ("no such route: problem details", "curl -i {gateway}/nowhere"),
+    ("a method that is not allowed", "curl -i -X DELETE {gateway}/hello"),
+    ("a service that is down", "curl -i {gateway}/broken"),
+    ("health of this gateway", "curl {gateway}/health"),
+    ("metrics, on the admin address", "curl {admin}/metrics"),
+    ("why a request goes where it goes", "{headgate} explain -c {file} GET /split"),
+)
+
+
+def guide(host: str, port: int, admin_port: int, file: Path) -> str:
+    """Write the list of commands for a gateway at that address."""
+    shown = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    gateway = f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
+    lines = ["", bold(f"Headgate is at {gateway}. Try, in another terminal:"), ""]
+    for what, command in commands(gateway, f"http://127.0.0.1:{admin_port}", file):
+        lines += [f"  {dim(f'# {what}')}", f"  {command}"]
+    lines += ["", f"Its configuration: {_short(file)} (change it; it is reloaded). Ctrl-C ends everything.", ""]
+    return "\n".join(lines)
+
+
+def commands(gateway: str, admin: str, file: Path) -> list[tuple[str, str]]:
+    """Return (what it shows, command) for each."""
+    names = {"gateway": gateway, "admin": admin, "file": _short(file), "headgate": _own_command()}
+    return [(what, command.format(**names)) for what, command in _TRY]
+
+
+def _own_command() -> str:
+    """Return what to type for this program: its name if the shell finds it, else how it was called."""
+    if shutil.which("headgate"):
+        return "headgate"
+    own = Path(sys.argv[0]).absolute()
+    return f"{_short(Path(sys.executable))} -m headgate" if own.name == "__main__.py" else str(_short(own))
+
+
+def _short(file: Path) -> Path:
+    return file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file

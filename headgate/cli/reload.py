@@ -1,0 +1,29 @@
+"""`headgate reload`: let a running gateway load its configuration anew, and say what came of it."""
+
+from __future__ import annotations
+
+import sys
+
+from headgate.cli.admin import TOKEN_VARIABLE, add_address, ask
+from headgate.cli.arguments import Namespace, Parser
+
+
+def add_arguments(parser: Parser) -> None:
+    """Add the options."""
+    add_address(parser)
+
+
+def run(arguments: Namespace) -> int:
+    """Ask for it; return 0 when the new configuration is in force, else 1."""
+    reply = ask(arguments, "POST", "/reload")
+    if reply is None:
+        return 1
+    if reply.status == 200:
+        print(f"plan {reply.body['plan']} is in force in {reply.body['workers']} workers")
+        return 0
+    if reply.status in (401, 403):
+        print(f"{reply.body.get('error')} (here: the variable {TOKEN_VARIABLE})", file=sys.stderr)
+        return 1
+    print("\n".join(reply.body.get("problems", ())), file=sys.stderr)
+    print("Nothing changed: the configuration before stays in force.", file=sys.stderr)
+    return 1

@@ -1,0 +1,112 @@
+"""`headgate routes`: the routes in the order in which they are tried."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from headgate.cli.arguments import Namespace, Parser, add_configuration, add_json
+from headgate.cli.configuration import load_valid
+from headgate.cli.terminal import table
+from headgate.config.resolve import ResolvedConfig, ResolvedRoute
+from headgate.policy.match import Match, ValueMatch
+from headgate.policy.pattern import PathPattern
+
+_HEAD = ("#", "ROUTE", "HOST", "PATH", "METHODS", "CONDITIONS", "GOES TO")
+
+
+def add_arguments(parser: Parser) -> None:
+    """Add the options."""
+    add_configuration(parser)
+    add_json(parser)
+
+
+def run(arguments: Namespace) -> int:
+    """Print the table; return 1 when the configuration has errors."""
+    config = load_valid(arguments)
+    if config is None:
+        return 1
+    rows = [row(number, route) for number, route in enumerate(in_order(config), 1)]
+    if arguments.json:
+        print(json.dumps(rows, indent=2))
+    elif rows:
+        print(table(_HEAD, [_cells(each) for each in rows]))
+    else:
+        print("There are no routes, so every request would be answered 404.")
+    return 0
+
+
+def in_order(config: ResolvedConfig) -> list[ResolvedRoute]:
+    """Sort routes by the written rule of policy.route: more specific hosts, then paths, then more criteria."""
+    if config.route_order == "file":
+        return list(config.routes)
+    return sorted(config.routes, key=_rank)
+
+
+def _rank(route: ResolvedRoute) -> tuple[Any, ...]:
+    match = route.settings.match
+    hosts = min((_host_rank(host) for host in match.host), default=(2, 0, ""))
+    criteria = bool(match.method) + len(match.headers) + len(match.query)
+    return hosts, PathPattern(match.path).steps, -criteria, route.order
+
+
+def _host_rank(host: str) -> tuple[int, int, str]:
+    return (1, -len(host), host) if host.startswith("*.") else (0, 0, host)
+
+
+def row(number: int, route: ResolvedRoute) -> dict[str, Any]:
+    """Return one route as plain data."""
+    match = route.settings.match
+    return {
+        "order": number,
+        "route": route.name,
+        "service": route.service,
+        "hosts": list(match.host),
+        "path": PathPattern(match.path).text,
+        "methods": list(match.method),
+        "conditions": conditions(match),
+        "goes_to": goes_to(route),
+    }
+
+
+def conditions(match: Match) -> list[str]:
+    """Write the conditions on header fields and query parameters, one text each."""
+    fields = [f"header {_condition(name, value)}" for name, value in match.headers.items()]
+    return fields + [f"query {_condition(name, value)}" for name, value in match.query.items()]
+
+
+def _condition(name: str, value: ValueMatch) -> str:
+    if value.present is not None:
+        return f"{name} is {'there' if value.present else 'absent'}"
+    return f"{name}={value.exact}" if value.exact is not None else f"{name}~{value.regex}"
+
+
+def goes_to(route: ResolvedRoute) -> list[str]:
+    """Write where requests go: services with their shares, or the answer that is given instead."""
+    settings = route.settings
+    if settings.redirect is not None:
+        return [f"redirect {settings.redirect.status} {settings.redirect.url}"]
+    if settings.respond is not None:
+        return [f"answer {settings.respond.status}"]
+    total = sum(destination.weight for destination in route.destinations)
+    if len(route.destinations) == 1 and total:
+        return [route.destinations[0].service_name]
+    return [f"{each.service_name} {share(each.weight, total)}" for each in route.destinations]
+
+
+def share(weight: int, total: int) -> str:
+    """Write a share in percent."""
+    return f"{100 * weight / total:.3g}%" if total else "0%"
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    lists = [", ".join(row[key]) or "*" for key in ("hosts", "methods")]
+    return [
+        str(row["order"]),
+        row["route"],
+        lists[0],
+        row["path"],
+        lists[1],
+        ", ".join(row["conditions"]) or "-",
+        ", ".join(row["goes_to"]),
+    ]

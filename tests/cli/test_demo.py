@@ -1,0 +1,189 @@
+"""The demo from its first line to Ctrl-C, as a user has it: every address it names answers, and nothing is left."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from headgate.cli.demo import CONFIGURATION
+from headgate.cli.guide import commands
+from headgate.cli.main import main
+from headgate.config.loader import load
+
+EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "demo.yaml"
+END_OF_GUIDE = "Ctrl-C ends everything."
+
+
+@dataclass
+class Demo:
+    """A running demo: its ports, the process, and what it has said so far."""
+
+    port: int
+    admin_port: int
+    process: subprocess.Popen[str]
+    said: list[str] = field(default_factory=list)
+
+    def read_until(self, words: str) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.said.append(line)
+            if words in line:
+                return
+        pytest.fail(f"the demo ended before it said {words!r}:\n{''.join(self.said)}")
+
+    def ask(
+        self, method: str, path: str, port: int = 0, fields: dict[str, str] | None = None
+    ) -> tuple[int, dict[str, str], bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=30)
+        connection.request(method, path, headers=fields or {})
+        response = connection.getresponse()
+        answer = response.status, dict(response.getheaders()), response.read()
+        connection.close()
+        return answer
+
+
+def free_ports() -> tuple[int, int]:
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+        return one.getsockname()[1], other.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def demo() -> Iterator[Demo]:
+    port, admin_port = free_ports()
+    command = [sys.executable, "-m", "headgate", "demo", "--port", str(port), "--admin-port", str(admin_port)]
+    process = subprocess.Popen(
+        [*command, "--workers", "1"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    with process:
+        running = Demo(port, admin_port, process)
+        running.read_until(END_OF_GUIDE)
+        yield running
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_the_example_is_the_configuration_of_the_demo() -> None:
+    assert EXAMPLE.read_bytes() == CONFIGURATION.read_bytes()
+    result = load([EXAMPLE], environ={})
+    assert (result.problems, result.notices) == ([], [])
+
+
+def test_the_demo_prints_commands_for_its_own_addresses(demo: Demo) -> None:
+    said = "".join(demo.said)
+    for _, command in commands(f"http://127.0.0.1:{demo.port}", f"http://127.0.0.1:{demo.admin_port}", CONFIGURATION):
+        # How the program itself is called depends on who calls it; the test of explain reads that line.
+        assert " explain " in command or f"  {command}\n" in said
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/hello", 200),
+        ("POST", "/hello/you?lang=en", 200),
+        ("GET", "/split", 200),
+        ("GET", "/v1/models/llama/answer", 200),
+        ("GET", "/old", 307),
+        ("GET", "/nowhere", 404),
+        ("DELETE", "/hello", 405),
+        ("GET", "/broken", 502),
+        ("GET", "/health", 200),
+    ],
+)
+def test_what_it_says_to_try_answers(demo: Demo, method: str, path: str, status: int) -> None:
+    assert demo.ask(method, path)[0] == status
+
+
+def test_both_endpoints_take_turns(demo: Demo) -> None:
+    names = {json.loads(demo.ask("GET", "/hello")[2])["service"] for _ in range(2)}
+    assert names == {"json-1", "json-2"}
+
+
+def test_a_header_holds_a_caller_with_one_version(demo: Demo) -> None:
+    served = {demo.ask("GET", "/split", fields={"X-User": "ada"})[1]["X-Served-By"] for _ in range(8)}
+    assert len(served) == 1
+
+
+def test_the_path_is_made_anew(demo: Demo) -> None:
+    assert json.loads(demo.ask("GET", "/v1/models/llama/answer")[2])["path"] == "/llama/run/answer"
+
+
+def test_a_web_socket_passes_through(demo: Demo) -> None:
+    with socket.create_connection(("127.0.0.1", demo.port), timeout=30) as client:
+        client.sendall(
+            b"GET /socket HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        )
+        received = b""
+        while b"connected to socket" not in received:
+            piece = client.recv(65536)
+            assert piece, received
+            received += piece
+    assert received.startswith(b"HTTP/1.1 101 ")
+    assert b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" in received
+
+
+def test_events_come_through_whole(demo: Demo) -> None:
+    status, fields, body = demo.ask("GET", "/stream")
+    assert status == 200
+    assert fields["Content-Type"] == "text/event-stream"
+    events = body.decode().split("\n\n")
+    assert len(events) == 12
+    assert json.loads(events[0].partition("data: ")[2])["word"] == "Each"
+    assert events[-2:] == ["data: [DONE]", ""]
+
+
+def test_the_admin_address_counts_and_reports(demo: Demo, capsys: pytest.CaptureFixture[str]) -> None:
+    demo.ask("GET", "/hello")
+    assert (
+        b'headgate_requests_total{route="hello",service="hello",method="GET",status="200"}'
+        in demo.ask("GET", "/metrics", demo.admin_port)[2]
+    )
+    assert main(["status", "--admin", f"127.0.0.1:{demo.admin_port}"]) == 0
+    assert capsys.readouterr().out.startswith("healthy, plan 1")
+
+
+def test_explain_and_the_gateway_agree(demo: Demo, capsys: pytest.CaptureFixture[str]) -> None:
+    line = next(line for line in demo.said if " explain " in line)
+    words = shlex.split(line)
+    words = words[words.index("explain") :]
+    assert main(words) == 0
+    assert capsys.readouterr().out.startswith("sent to hello or hello-next by route split")
+
+
+# The last of this file's tests of the running demo: it ends it.
+def test_ctrl_c_ends_all_of_it_cleanly(demo: Demo) -> None:
+    sample = json.loads(demo.ask("GET", "/hello")[2])["headers"]["host"]
+    os.killpg(demo.process.pid, signal.SIGINT)
+    assert demo.process.stderr is not None
+    rest = demo.process.stderr.read()
+    assert demo.process.wait(30) == 0, rest
+    assert "Traceback" not in "".join(demo.said) + rest
+    for port in (demo.port, demo.admin_port, int(sample.rpartition(":")[2])):
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port), timeout=30)
+
+
+def test_a_port_that_is_taken_is_said_with_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert main(["demo", "--port", str(port)]) == 1
+    said = capsys.readouterr().err
+    assert re.fullmatch(
+        rf"Port {port} is taken by another program. Choose another one: headgate demo --port \d+\n", said
+    )
