@@ -19,7 +19,7 @@ services:
     "Listen": """
 listen:
   - 0.0.0.0:8080
-  - address: "[::]:8081"
+  - address: "[::]:8443"
     proxy_protocol: [10.0.0.0/8]
   - unix:/run/headgate/http.sock
 """,

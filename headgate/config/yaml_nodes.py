@@ -5,7 +5,7 @@ MAX_BYTES, MAX_NODES (aliases counted as often as they are used) and MAX_DEPTH.
 
 Only `true` and `false` are booleans: `on`, `yes` and `no` stay text, `22:30` is no number and `010` is not eight.
 A scalar keeps its text beside its value, because only the setting it belongs to knows which of the two is meant.
-JSON is read as the subset of YAML that it is.
+JSON is read as the subset of YAML that it nearly is (a pair of escaped surrogates is refused: write the character).
 """
 
 from __future__ import annotations
@@ -262,6 +262,7 @@ _SENTENCES = {
     "could not find expected ':'": ("expected 'key: value' here", "is a ':' missing, or the indentation wrong?"),
     "did not find expected node content": ("expected a value here", "is a bracket not closed?"),
     "found unknown directive name": ("text cannot begin with %", "put it in quotes"),
+    "found invalid Unicode character escape code": ("this escape is no character", "write the character itself"),
     "found unexpected end of stream": ("the file ends inside of quotes", ""),
     "did not find expected <document start>": ("expected the end of the file here", "check the indentation"),
     "did not find expected alphabetic or numeric character": (

@@ -1,27 +1,19 @@
-"""Certificates and keys that configurations of these tests name, good ones and bad ones."""
+"""Certificates and keys that the configurations of these tests name, good ones and bad ones."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 
-@pytest.fixture(scope="session")
-def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make good.pem with good.key, other.key, encrypted.key and text.pem."""
-    folder = tmp_path_factory.mktemp("files")
-    make_files(folder)
-    return folder
-
-
 def make_files(folder: Path) -> None:
-    """Write the files into a folder."""
+    """Make a folder with good.pem and good.key, other.key, encrypted.key and text.pem."""
+    folder.mkdir()
     key, other = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     now = datetime.now(UTC)

@@ -1,0 +1,102 @@
+"""Addresses as operators write them."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headgate.core.address import ListenAddress, parse_endpoint, parse_listen
+from headgate.core.endpoint import Endpoint
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("0.0.0.0:8080", ListenAddress("0.0.0.0", 8080)),
+        ("LocalHost:0", ListenAddress("localhost", 0)),
+        (":80", ListenAddress("", 80)),
+        ("[::]:443", ListenAddress("::", 443)),
+        ("[0:0::1]:443", ListenAddress("::1", 443)),
+        ("unix:/run/gw.sock", ListenAddress("", 0, "/run/gw.sock")),
+    ],
+)
+def test_listen(text: str, address: ListenAddress) -> None:
+    assert parse_listen(text) == address
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "80",
+        "localhost",
+        "localhost:",
+        "a:65536",
+        "a:-1",
+        "a:8O",
+        "::1:80",
+        "a b:80",
+        "unix:",
+        "unix:gw",
+        "unix:/" + "x" * 120,
+    ],
+)
+def test_no_listen(text: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        parse_listen(text)
+
+
+@pytest.mark.parametrize(
+    ("url", "endpoint"),
+    [
+        ("http://a", Endpoint("a:80", "http", "a", 80, weight=3)),
+        ("https://A.example.", Endpoint("a.example:443", "https", "a.example", 443, weight=3)),
+        ("http://a:/", Endpoint("a:80", "http", "a", 80, weight=3)),
+        ("http://[::1]:8001/v1//x/", Endpoint("[::1]:8001", "http", "[::1]", 8001, prefix="/v1/x", weight=3)),
+        ("http://10.0.0.1:8001", Endpoint("10.0.0.1:8001", "http", "10.0.0.1", 8001, weight=3)),
+        ("unix:/run/a.sock", Endpoint("unix:/run/a.sock", "http", "localhost", 80, "/run/a.sock", weight=3)),
+    ],
+)
+def test_endpoint(url: str, endpoint: Endpoint) -> None:
+    assert parse_endpoint(url, 3) == endpoint
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "a",
+        "a:80",
+        "//a",
+        "ftp://a",
+        "http:/a",
+        "http://",
+        "http://:80",
+        "http://a:0",
+        "http://a:x",
+        "http://a:99999",
+        "http://u@a",
+        "http://u:p@a",
+        "http://a?b",
+        "http://a#b",
+        "http://a/%zz",
+        "http://a/../..",
+        "http://::1",
+        "http://[::1",
+        "http://1.2.3",
+        "unix:a",
+    ],
+)
+def test_no_endpoint(url: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        parse_endpoint(url)
+
+
+@given(st.text() | st.text().map("http://{}".format) | st.text(alphabet="[]:/.a1@?#% ").map("http://{}".format))
+def test_any_text_is_an_endpoint_or_a_sentence(text: str) -> None:
+    for parse in (parse_endpoint, parse_listen):
+        try:
+            parse(text)
+        except ValueError as error:
+            assert str(error)
