@@ -202,6 +202,7 @@ class Exchange:
                 if upstream is None:
                     upstream = await target.pool.connect(route.timeouts.connect)
                 self._upstream = upstream
+                upstream.informed = stream.inform
                 body += stream.take()
                 complete = stream.ended
                 if target.prefix or not request.authority:

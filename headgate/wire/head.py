@@ -42,9 +42,11 @@ class HeadReader:
         self._trailers = frozenset(name.lower().encode() for name in limits.trailers) - _FORBIDDEN_TRAILERS
 
     def request(
-        self, parser: httptools.HttpRequestParser, target: bytes, fields: Fields, persistent: bool
+        self, parser: httptools.HttpRequestParser, target: bytes, fields: Fields, persistent: bool, small: bool
     ) -> RequestHead:
         """Build the head of a request; `persistent` is the parser's word on keep-alive.
+
+        `small`: the head as a whole was within `small_head` bytes, so no part of it can exceed its own bound.
 
         Raises:
             Failure: with a reason of the client's side.
@@ -55,6 +57,8 @@ class HeadReader:
         if len(fields) > limits.max_headers:
             raise Failure("headers_too_large", "too many fields")
         head = RequestHead(parser.get_method().decode(), target, self.scheme)
+        if not small:
+            self._check_sizes(fields)
         host, framing = self._sort_fields(head, fields)
         if not persistent or framing is not None:
             # Persistent without any Connection field can only be HTTP/1.1, and asking costs a format.
@@ -71,22 +75,17 @@ class HeadReader:
     def _sort_fields(self, head: RequestHead, fields: Fields) -> tuple[bytes | None, http1.Framing | None]:
         """Keep the end-to-end fields, act on the others; return Host and what the hop-by-hop fields said."""
         kinds = self._kinds
-        limit = self._limits.max_header_line
         host: bytes | None = None
         framing: http1.Framing | None = None
         kept = head.fields
-        size = 0
         typed = False
         for field in fields:
-            name, value = field
-            length = len(name) + len(value)
-            size += length
-            if length > limit:
-                raise Failure("headers_too_large", "a field is too long")
-            kind = kinds[name]
+            kind = kinds[field[0]]
             if not kind:
                 kept.append(field)
-            elif kind == http1.HOST:
+                continue
+            value = field[1]
+            if kind == http1.HOST:
                 if host is not None:
                     raise Failure("bad_host", "repeated")
                 host = value
@@ -111,9 +110,21 @@ class HeadReader:
                     framing.note(kind, value)
                 except ValueError as error:
                     raise Failure("bad_request", str(error)) from None
-        if size > self._limits.max_header_bytes:
-            raise Failure("headers_too_large", "too many bytes of fields")
         return host, framing
+
+    @property
+    def small_head(self) -> int:
+        """Bytes of a head none of whose parts can exceed a bound of its own."""
+        limits = self._limits
+        return min(limits.max_header_line, limits.max_request_line, limits.max_header_bytes)
+
+    def _check_sizes(self, fields: Fields) -> None:
+        limits = self._limits
+        sizes = [len(name) + len(value) for name, value in fields]
+        if sizes and max(sizes) > limits.max_header_line:
+            raise Failure("headers_too_large", "a field is too long")
+        if sum(sizes) > limits.max_header_bytes:
+            raise Failure("headers_too_large", "too many bytes of fields")
 
     def _check_version(self, head: RequestHead, version: str, framing: http1.Framing | None) -> None:
         if version == "1.1":
@@ -132,7 +143,7 @@ class HeadReader:
         except ValueError as error:
             unknown = framing.coding is not None and b"chunked" not in framing.coding.lower()
             raise Failure("coding_not_implemented" if unknown else "bad_request", str(error)) from None
-        if framing.connection:
+        if framing.connection and framing.connection not in http1.PLAIN_CONNECTION:
             head.fields = http1.without_named(head.fields, framing.connection)
             if framing.upgrade and b"upgrade" in tokens(framing.connection) and head.version == "1.1":
                 head.upgrade = framing.upgrade.strip().lower()
@@ -245,6 +256,7 @@ def response_head(status: int, fields: Fields, kinds: http1.FieldKinds, method: 
     framing: http1.Framing | None = None
     kept: Fields = []
     dated = False
+    length: int | None = None
     try:
         for field in fields:
             kind = kinds[field[0]]
@@ -253,21 +265,22 @@ def response_head(status: int, fields: Fields, kinds: http1.FieldKinds, method: 
             elif kind == http1.DATE:
                 dated = True
                 kept.append(field)
-            elif kind != http1.DROP:
+            elif kind != http1.DROP and not (kind == http1.CONNECTION and field[1] in http1.PLAIN_CONNECTION):
                 framing = framing or http1.Framing()
                 framing.note(kind, field[1])
-        head = ResponseHead(status, kept)
-        length = framing.body_length() if framing is not None else None
+        if framing is not None:
+            length = framing.body_length()
     except ValueError as error:
         raise Failure("upstream_protocol", str(error)) from None
     if not 100 <= status <= 999:
         raise Failure("upstream_protocol", "status")
+    head = ResponseHead(status, kept)
     if framing is not None and framing.connection:
         head.fields = http1.without_named(kept, framing.connection)
         head.upgrade = framing.upgrade.strip().lower()
     if not dated and status >= 200:
         # RFC 9110 section 6.6.1: whoever forwards an answer without a date gives it the one of its arrival.
-        kept.append((b"Date", http_date()))
+        head.fields.append((b"Date", http_date()))
     if not may_have_body(method, status):
         # HEAD and 304 tell the length that GET would have had; UNKNOWN_LENGTH then means "not told".
         head.length = UNKNOWN_LENGTH if length is None or status == 204 or status < 200 else length

@@ -164,6 +164,9 @@ class UpstreamConnection(asyncio.Protocol):
         self.informed = None
         self._sink = None
         self._request = None
+        if self._paused:
+            # The end came in the same read that filled the client's buffer.
+            self.resume()
         if self.ended and self._out_ended and self._reusable and not self._spoilt and self.transport is not None:
             self.pool.put(self)
         else:
@@ -204,6 +207,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._head_bytes = 0
         self._interim = 0
         self._until_close = False
+        self._sent = False
         self.ended = False
         self._pieces = None
         self._waiter = waiter = self.pool.loop.create_future()
@@ -302,6 +306,8 @@ class UpstreamConnection(asyncio.Protocol):
             return
         if self.ended:
             self.deadline = NEVER
+            if self._request is not None and self._request.method == "HEAD":
+                self._parser = httptools.HttpResponseParser(self)
             if self._sink is not None:
                 self._answer_ended()
         else:
