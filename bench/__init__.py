@@ -13,5 +13,6 @@ The method, the same for every figure:
 
 Reading order: `proc` (accounting), `stage` (starting and stopping), `configs` and `peers` (who runs, with which
 configuration), `load` (wrk), `measure` (one figure of one peer), `rows` (THE table of figures and bounds), `runner`
-(rounds), `report` (words and pictures). The soak: `upstream`, `client`, `checks`, `soak`.
+(rounds), `report` and `chart` (words and a picture). The soak: `upstream`, `answer` and `client` (who asks and who is
+asked), `gate` (what may be done to Headgate), `checks` (THE table of long runs and their laws), `soak`.
 """

@@ -86,8 +86,10 @@ def cpu_per_request(asked: Load) -> Measure:
     """Return the measure of CPU microseconds per request of the whole process tree."""
 
     def measure(up: Up, now: Round) -> Sample:
-        result, cpu, worker = _under_load(up, now, asked)
+        result, cpu, user, worker = _under_load(up, now, asked)
         extras = {
+            # The kernel's part is much the same for every peer, and depends on the machine: what is left is theirs.
+            "outside the kernel": user * 1e6 / result.requests,
             "worker only": worker * 1e6 / result.requests,
             "requests/s": result.requests / result.seconds,
             "p50 ms": result.latency.get(50, 0.0) * 1e3,
@@ -102,15 +104,15 @@ def bytes_per_cpu(asked: Load) -> Measure:
     """Return the measure of megabytes delivered per CPU second of the whole process tree."""
 
     def measure(up: Up, now: Round) -> Sample:
-        result, cpu, _ = _under_load(up, now, asked)
+        result, cpu, _, _ = _under_load(up, now, asked)
         extras = {"MB/s": result.read / result.seconds / MEGABYTE, "requests/s": result.requests / result.seconds}
         return Sample(result.read / cpu / MEGABYTE, extras)
 
     return measure
 
 
-def _under_load(up: Up, now: Round, asked: Load) -> tuple[load.Result, float, float]:
-    """Run the load and return it with the CPU seconds of the tree, and of the worker alone."""
+def _under_load(up: Up, now: Round, asked: Load) -> tuple[load.Result, float, float, float]:
+    """Run the load; return it with the CPU seconds of the tree, those outside the kernel, and the worker's alone."""
     if up.setting.routes:
         asked = _spread(up.setting)
     before = proc.tree(up.running.pid)
@@ -120,7 +122,8 @@ def _under_load(up: Up, now: Round, asked: Load) -> tuple[load.Result, float, fl
         raise CannotRunError(f"{up.label}: {result.failed} of {result.requests + result.failed} answers were not good")
     cpu = proc.cpu_seconds(after) - proc.cpu_seconds(before)
     worker = _only(after, up.worker) - _only(before, up.worker)
-    return result, max(cpu, 1 / proc.TICKS_PER_SECOND), worker
+    user = proc.user_seconds(after) - proc.user_seconds(before)
+    return result, max(cpu, 1 / proc.TICKS_PER_SECOND), user, worker
 
 
 def _only(processes: list[proc.Stat], pid: int) -> float:

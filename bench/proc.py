@@ -17,12 +17,16 @@ _ESTABLISHED = "01"
 
 @dataclass(frozen=True, slots=True)
 class Stat:
-    """One process as /proc/PID/stat shows it; `ticks` counts its own CPU and that of the children it waited for."""
+    """One process as /proc/PID/stat shows it; `ticks` counts its own CPU and that of the children it waited for.
+
+    `user_ticks` is the part of it outside the kernel.
+    """
 
     pid: int
     parent: int
     ticks: int
     started: int
+    user_ticks: int = 0
 
 
 def parse_stat(text: str) -> Stat:
@@ -35,7 +39,8 @@ def parse_stat(text: str) -> Stat:
     fields = rest[rest.rindex(")") + 2 :].split()
     # proc(5) numbers from 1 and `fields` begins with field 3: utime 14, stime 15, cutime 16, cstime 17, starttime 22.
     # The waited-for children are counted too: a worker that ended within a round must not take its CPU with it.
-    return Stat(int(pid), int(fields[1]), sum(map(int, fields[11:15])), int(fields[19]))
+    user, system, child_user, child_system = map(int, fields[11:15])
+    return Stat(int(pid), int(fields[1]), user + system + child_user + child_system, int(fields[19]), user + child_user)
 
 
 def stat(pid: int) -> Stat | None:
@@ -73,6 +78,11 @@ def tree(root: int) -> list[Stat]:
 def cpu_seconds(processes: Iterable[Stat]) -> float:
     """Return the user and system CPU seconds of these processes together."""
     return sum(process.ticks for process in processes) / TICKS_PER_SECOND
+
+
+def user_seconds(processes: Iterable[Stat]) -> float:
+    """Return the part of `cpu_seconds` that was spent outside the kernel."""
+    return sum(process.user_ticks for process in processes) / TICKS_PER_SECOND
 
 
 def parse_status(text: str, key: str) -> int:

@@ -16,7 +16,9 @@ TAIL = "S 41 1 1 0 -1 4194304 10 0 0 0 100 20 3 4 20 0 1 0 777 1000 50"
 
 @pytest.mark.parametrize("command", ["nginx", "nginx: worker", "odd) S 9 (name"])
 def test_stat_is_read_past_any_command_name(command: str) -> None:
-    assert proc.parse_stat(f"42 ({command}) {TAIL}\n") == Stat(pid=42, parent=41, ticks=127, started=777)
+    assert proc.parse_stat(f"42 ({command}) {TAIL}\n") == Stat(
+        pid=42, parent=41, ticks=127, started=777, user_ticks=103
+    )
 
 
 def test_cpu_counts_own_and_waited_for_time_of_the_whole_tree() -> None:
