@@ -33,6 +33,9 @@ from headgate.wire.timers import NEVER, TimerWheel
 # Bytes parsed at once while heads are read, so that one large read cannot become thousands of requests.
 _SLICE = 16 * 1024
 _LINGER_SECONDS = 2.0
+# Bytes of a chunked body that may be framing: 16 for each byte of body, and this much on top.
+_FRAMING = 16 * 1024
+_FRAMING_PER_BYTE = 16
 _LINGER_BYTES = 1 << 20
 # Seconds between two looks at how a body arrives; also the grace before its rate counts.
 _INSPECTION = 5.0
@@ -42,7 +45,7 @@ _OVERLOADED = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Le
 class Rules:
     """What the connections of one listener share; a reload replaces it whole and connections keep theirs."""
 
-    __slots__ = ("handler", "heads", "limits", "on_close", "on_open", "wheel")
+    __slots__ = ("handler", "heads", "limits", "on_close", "on_open", "small_head", "wheel")
 
     def __init__(
         self,
@@ -55,6 +58,7 @@ class Rules:
     ) -> None:
         self.limits = limits
         self.heads = heads
+        self.small_head = heads.small_head
         self.wheel = wheel
         self.handler = handler
         self.on_open = on_open
@@ -65,8 +69,10 @@ class ClientConnection(asyncio.Protocol):
     """One connection of one client."""
 
     __slots__ = (
-        "_body_from",
+        "_watched_from",
         "_fields",
+        "_framed",
+        "_framing",
         "_head_bytes",
         "_held",
         "_in_head",
@@ -78,6 +84,7 @@ class ClientConnection(asyncio.Protocol):
         "_queue",
         "_raw_left",
         "_served",
+        "_small",
         "_started",
         "_stopped",
         "_unread",
@@ -115,10 +122,12 @@ class ClientConnection(asyncio.Protocol):
         self._url = b""
         self._fields: Fields = []
         self._in_head = False
+        self._small = True
         self._head_bytes = 0
         self._raw_left = 0
+        self._framed = self._framing = 0
         self._started = 0.0
-        self._body_from = 0.0
+        self._watched_from = 0.0
         self._last_byte = 0.0
         self._inspected_bytes = 0
         # Of the request that is being answered, and those behind it.
@@ -202,7 +211,8 @@ class ClientConnection(asyncio.Protocol):
             if self._raw_left:
                 at += self._count(data if at == 0 else bytes(view[at : at + self._raw_left]))
             elif len(self._queue) >= self.rules.limits.max_pipelined or self._parser is None:
-                self._held = bytes(view[at:])
+                # What is held already came before the rest: it stood behind an upgrade.
+                self._held += view[at:]
                 self.pause()
                 return
             else:
@@ -234,6 +244,7 @@ class ClientConnection(asyncio.Protocol):
             self._held += data
             self.pause()
             return
+        self._small = not self._in_head and len(data) <= self.rules.small_head
         try:
             parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -246,14 +257,20 @@ class ClientConnection(asyncio.Protocol):
         if stream is not None:
             if stream.head.length > 0:
                 self._raw_left = stream.head.length - stream.bytes_in
-            if not self._body_from:
-                self._body_from = self._last_byte = self._started
-                self._inspected_bytes = 0
+            elif self._watched_from:
+                self._check_framing(stream, len(data))
+            if not self._watched_from:
+                self._watched_from = self._last_byte = self._started
+                self._inspected_bytes = self._framing = 0
+                self._framed = stream.bytes_in
                 self.rules.wheel.arm(self, self._started + min(_INSPECTION, self.rules.limits.body_timeout))
         elif self._in_head:
             self._check_growing_head(len(data))
-        if self._queue and self.stream is None:
-            self._next()
+        if self._queue:
+            if self.stream is None and self._unwritten < 0:
+                self._next()
+            elif len(self._queue) >= self.rules.limits.max_pipelined:
+                self.pause()
 
     def _check_growing_head(self, size: int) -> None:
         limits = self.rules.limits
@@ -264,6 +281,19 @@ class ClientConnection(asyncio.Protocol):
             self._stop_with(Failure("uri_too_long"))
         elif self._head_bytes > limits.max_header_bytes + limits.max_request_line:
             self._stop_with(Failure("headers_too_large"))
+
+    def _check_framing(self, stream: ClientStream, size: int) -> None:
+        """Bound what of a chunked body is not body: sizes, extensions, trailers; the parser gathers without bound.
+
+        As Go does since CVE-2023-39326: each byte of body earns framing for the smallest of chunks, with room.
+        """
+        body = stream.bytes_in - self._framed
+        self._framed = stream.bytes_in
+        self._framing = max(0, self._framing + size - _FRAMING_PER_BYTE * body)
+        limit = self.rules.limits.max_header_bytes if self._fields else _FRAMING
+        if self._framing > limit:
+            failure = Failure("headers_too_large", "trailers") if self._fields else Failure("bad_request", "chunks")
+            self._fail_body(stream, failure)
 
     # -- callbacks of the parser: record, never act ----------------------------------------------------------------
 
@@ -288,10 +318,10 @@ class ClientConnection(asyncio.Protocol):
         assert parser is not None
         persistent = parser.should_keep_alive()
         fields = self._fields
-        head = self.rules.heads.request(parser, self._url, fields, persistent)
+        head = self.rules.heads.request(parser, self._url, fields, persistent, self._small)
         self._in_head = False
         self._fields = []
-        self._body_from = 0.0
+        self._watched_from = 0.0
         self._parsing = stream = ClientStream(self, head, persistent, self._started)
         if head.upgrade or parser.should_upgrade():
             stream.trailers = fields
@@ -304,20 +334,22 @@ class ClientConnection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """Note the end of a request."""
-        stream, self._parsing = self._parsing, None
+        stream = self._parsing
         if stream is None:
             return
         if self._fields:
+            # May raise: the request is then still the one that is read, and fails.
             stream.trailers = self.rules.heads.trailers(self._fields)
             self._fields = []
+        self._parsing = None
         stream.feed_end()
-        if self._body_from:
+        if self._watched_from:
             self._body_ended(stream)
 
     # -- what a message turned out to be ---------------------------------------------------------------------------
 
     def _body_ended(self, stream: ClientStream) -> None:
-        self._body_from = 0.0
+        self._watched_from = 0.0
         if stream is self.stream:
             self.deadline = NEVER
 
@@ -340,16 +372,18 @@ class ClientConnection(asyncio.Protocol):
         self._queue.pop()
         self._parser = httptools.HttpRequestParser(self)
         self._feed_in_slices(self.rules.heads.without_upgrade(stream.head, fields) + rest)
-
-    def upgrade_refused(self) -> None:
-        """Go on reading requests where an upgrade was asked for and not given."""
-        if self._parser is None and not self._stopped:
-            self._parser = httptools.HttpRequestParser(self)
+        if self._queue and self.stream is None and self._unwritten < 0:
+            # With as many requests before it in the same read as may wait, nothing was fed just now.
+            self._next()
 
     def _refuse(self, error: Exception, data: bytes) -> None:
         cause = error.__context__
         failure = cause if isinstance(cause, Failure) else self.rules.heads.judge(error, self._fields, data)
-        stream, self._parsing = self._parsing, None
+        self._fail_body(self._parsing, failure)
+
+    def _fail_body(self, stream: ClientStream | None, failure: Failure) -> None:
+        """Refuse what is arriving: the request whose body it is (None: a head), and whatever would follow."""
+        self._parsing = None
         if stream is not None and stream is self.stream:
             # Its head is being served already: the body is what broke.
             self._stopped = True
@@ -374,7 +408,8 @@ class ClientConnection(asyncio.Protocol):
     def _next(self) -> None:
         self.stream = stream = self._queue.popleft()
         self._served += 1
-        if stream.ended:
+        if self._parsing is None and not self._in_head:
+            # Otherwise it is the deadline of what is arriving: this request's body, or what comes behind it.
             self.deadline = NEVER
         if self._served == self.rules.limits.keepalive_requests:
             stream.keep_alive = False
@@ -390,23 +425,35 @@ class ClientConnection(asyncio.Protocol):
         if not stream.keep_alive or self.stopping:
             self._queue.clear()
             if stream.ended and not self._stopped:
-                self._stopped = True
-                if self.transport is not None:
-                    self.transport.close()
+                self._close()
             else:
                 self._linger()
+            return
+        if self._parser is None:
+            # An upgrade was asked for and not given: what follows are requests again.
+            self._parser = httptools.HttpRequestParser(self)
+        if self._unwritten >= 0:
+            # The client does not read: its next answers wait until it does (`resume_writing`).
             return
         if self._queue:
             self._next()
         elif not self._in_head:
-            self.deadline = deadline = self._started_idle()
+            self.deadline = deadline = monotonic() + self.rules.limits.keepalive_timeout
             if deadline < self.wheel_at:
                 self.rules.wheel.arm(self, deadline)
+        else:
+            self.rules.wheel.arm(self, monotonic() + self.rules.limits.header_timeout)
         if self._paused or self._held:
             self.resume()
 
-    def _started_idle(self) -> float:
-        return monotonic() + self.rules.limits.keepalive_timeout
+    def _close(self) -> None:
+        """Close when all is written, for which the client has its time."""
+        self._stopped = True
+        transport = self.transport
+        if transport is not None:
+            transport.close()
+            if transport.get_write_buffer_size():
+                self.rules.wheel.arm(self, monotonic() + self.rules.limits.write_timeout)
 
     def _linger(self) -> None:
         """Close our side, and read on for a moment so that a reset does not destroy the answer on its way."""
@@ -456,8 +503,23 @@ class ClientConnection(asyncio.Protocol):
         """Learn that the client caught up."""
         self._unwritten = -1
         self.deadline = NEVER
-        if self.stream is not None and self.stream.source is not None:
-            self.stream.source.resume()
+        stream, limits, now = self.stream, self.rules.limits, monotonic()
+        if stream is None and not self._stopped:
+            if self._queue:
+                self._next()
+            elif not self._in_head:
+                self.rules.wheel.arm(self, now + limits.keepalive_timeout)
+            if self._paused or self._held:
+                self.resume()
+        elif stream is not None and stream.source is not None:
+            stream.source.resume()
+        # The one deadline was the writing's: whatever else was waited for begins its time anew.
+        if self._stopped:
+            self.rules.wheel.arm(self, now + limits.write_timeout)
+        elif self._in_head:
+            self.rules.wheel.arm(self, now + limits.header_timeout)
+        elif self._watched_from:
+            self.rules.wheel.arm(self, now + min(_INSPECTION, limits.body_timeout))
 
     def on_deadline(self, now: float) -> None:
         """Act on the wait that took too long."""
@@ -468,13 +530,15 @@ class ClientConnection(asyncio.Protocol):
             self._inspect_writing(transport, now)
         elif self._stopped:
             transport.abort()
+        elif self._in_head and self._paused:
+            # We stopped reading in the middle of it: the time is ours, not the client's.
+            self.rules.wheel.arm(self, now + self.rules.limits.header_timeout)
         elif self._in_head:
             self._stop_with(Failure("request_timeout", "head"))
         elif self._parsing is not None:
             self._inspect_body(now)
         elif self.stream is None:
-            self._stopped = True
-            transport.close()
+            self._close()
 
     def _inspect_writing(self, transport: asyncio.Transport, now: float) -> None:
         left = transport.get_write_buffer_size()
@@ -492,14 +556,9 @@ class ClientConnection(asyncio.Protocol):
         if not self._paused:
             idle = now - self._last_byte >= limits.body_timeout
             arrived = stream.bytes_in - self._inspected_bytes
-            waited = now - self._body_from >= _INSPECTION
+            waited = now - self._watched_from >= _INSPECTION
             if idle or (waited and limits.min_body_rate and arrived < limits.min_body_rate * _INSPECTION):
-                self._stopped = True
-                if stream is self.stream:
-                    stream.fail(Failure("request_timeout", "body"))
-                    return
-                self._queue.clear()
-                self._stop_with(Failure("request_timeout", "body"))
+                self._fail_body(stream, Failure("request_timeout", "body"))
                 return
         self._inspected_bytes = stream.bytes_in
-        self.rules.wheel.arm(self, now + _INSPECTION)
+        self.rules.wheel.arm(self, now + min(_INSPECTION, limits.body_timeout))
