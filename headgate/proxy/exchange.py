@@ -236,8 +236,6 @@ class Exchange:
             response.fields = self.dressed(response.fields)
             await self._gateway.tunnel(stream, upstream, response, route.timeouts.tunnel)
             return
-        if stream.head.upgrade:
-            stream.connection.upgrade_refused()
         encoder = route.compressor.begin(stream.head, response) if route.compressor is not None else None
         response.fields = self.dressed(response.fields)
         self.status = response.status

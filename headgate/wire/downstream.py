@@ -69,7 +69,6 @@ class ClientConnection(asyncio.Protocol):
     """One connection of one client."""
 
     __slots__ = (
-        "_watched_from",
         "_fields",
         "_framed",
         "_framing",
@@ -87,9 +86,11 @@ class ClientConnection(asyncio.Protocol):
         "_small",
         "_started",
         "_stopped",
+        "_throttled",
         "_unread",
         "_unwritten",
         "_url",
+        "_watched_from",
         "address",
         "deadline",
         "forwarding",
@@ -113,6 +114,7 @@ class ClientConnection(asyncio.Protocol):
         self._served = 0
         self._stopped = False
         self._paused = False
+        self._throttled = False
         self._unwritten = -1
         self._unread = 0
         self._held = b""
@@ -181,9 +183,8 @@ class ClientConnection(asyncio.Protocol):
     def drain(self) -> None:
         """Close now when idle, else after the answer in progress."""
         self.stopping = True
-        if self.stream is None and not self._in_head and self.transport is not None:
-            self._stopped = True
-            self.transport.close()
+        if self.stream is None and not self._in_head and not self._queue:
+            self._close()
 
     # -- reading ---------------------------------------------------------------------------------------------------
 
@@ -261,6 +262,7 @@ class ClientConnection(asyncio.Protocol):
                 self._check_framing(stream, len(data))
             if not self._watched_from:
                 self._watched_from = self._last_byte = self._started
+                self._throttled = self._paused
                 self._inspected_bytes = self._framing = 0
                 self._framed = stream.bytes_in
                 self.rules.wheel.arm(self, self._started + min(_INSPECTION, self.rules.limits.body_timeout))
@@ -479,11 +481,13 @@ class ClientConnection(asyncio.Protocol):
     def pause(self) -> None:
         """Stop reading the socket."""
         if not self._paused and self.transport is not None:
-            self._paused = True
+            self._paused = self._throttled = True
             self.transport.pause_reading()
 
     def resume(self) -> None:
-        """Read the socket again, what was held back first."""
+        """Read the socket again, what was held back first; not while as many requests wait as may."""
+        if len(self._queue) >= self.rules.limits.max_pipelined:
+            return
         if self._paused:
             self._paused = False
             self._last_byte = monotonic()
@@ -529,7 +533,12 @@ class ClientConnection(asyncio.Protocol):
         if self._unwritten >= 0:
             self._inspect_writing(transport, now)
         elif self._stopped:
-            transport.abort()
+            if not transport.get_write_buffer_size():
+                transport.abort()
+                return
+            # Our answer is still on its way: it may take its time as long as it moves.
+            self._unwritten = transport.get_write_buffer_size()
+            self.rules.wheel.arm(self, now + self.rules.limits.write_timeout)
         elif self._in_head and self._paused:
             # We stopped reading in the middle of it: the time is ours, not the client's.
             self.rules.wheel.arm(self, now + self.rules.limits.header_timeout)
@@ -553,12 +562,14 @@ class ClientConnection(asyncio.Protocol):
         stream = self._parsing
         assert stream is not None
         limits = self.rules.limits
+        window = now - self._watched_from
         if not self._paused:
             idle = now - self._last_byte >= limits.body_timeout
             arrived = stream.bytes_in - self._inspected_bytes
-            waited = now - self._watched_from >= _INSPECTION
-            if idle or (waited and limits.min_body_rate and arrived < limits.min_body_rate * _INSPECTION):
+            judged = window >= _INSPECTION and not self._throttled
+            if idle or (judged and arrived < limits.min_body_rate * window):
                 self._fail_body(stream, Failure("request_timeout", "body"))
                 return
-        self._inspected_bytes = stream.bytes_in
+        if window >= _INSPECTION:
+            self._watched_from, self._inspected_bytes, self._throttled = now, stream.bytes_in, self._paused
         self.rules.wheel.arm(self, now + min(_INSPECTION, limits.body_timeout))

@@ -115,9 +115,9 @@ class ClientStream:
         if pieces is None:
             return b""
         self._pieces = None
-        if self._buffered >= self.connection.rules.limits.buffer:
+        buffered, self._buffered = self._buffered, 0
+        if buffered >= self.connection.rules.limits.buffer:
             self.connection.resume()
-        self._buffered = 0
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def peek(self) -> bytes:
