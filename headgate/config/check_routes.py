@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 
 from headgate.config.check_values import Finding, found_by, normal_form
 from headgate.config.problems import Path, did_you_mean, printable
@@ -16,9 +16,31 @@ from headgate.policy.rewrite import HeaderEdits
 from headgate.policy.route import RouteRule
 from headgate.policy.split import check_split
 
+# Looking for the nearest of many names takes milliseconds; a file of services left out must not make it minutes.
+_MAX_SUGGESTIONS = 50
+
+
+class _Services:
+    """The names of all services, and what is suggested for names that are none."""
+
+    __slots__ = ("_hints", "_names")
+
+    def __init__(self, names: frozenset[str]) -> None:
+        self._names = names
+        self._hints: dict[str, str] = {}
+
+    def reference(self, name: str, path: Path) -> Iterator[Finding]:
+        """Find a name that no service has."""
+        if name in self._names:
+            return
+        if name not in self._hints and len(self._hints) < _MAX_SUGGESTIONS:
+            self._hints[name] = did_you_mean(name, self._names) or "no services are configured" * (not self._names)
+        yield Finding(path, f'there is no service "{printable(name)}"', self._hints.get(name, ""))
+
 
 def check_routes(config: Config, known: frozenset[str]) -> Iterator[Finding]:
     """Check all routes of all services; `known` are the names of services."""
+    services = _Services(known)
     yield from _header_edits(config.headers, ("headers",))
     owners: dict[str, str] = {}
     sound = True
@@ -35,7 +57,7 @@ def check_routes(config: Config, known: frozenset[str]) -> Iterator[Finding]:
                 hint = "metrics and logs are easier to read with one name each"
                 yield Finding((*path, "name"), message, hint, "warning")
             names.add(route.name)
-            for finding in _route(route, path, known):
+            for finding in _route(route, path, services):
                 sound = sound and finding.severity == "warning"
                 yield finding
     if sound:
@@ -55,7 +77,7 @@ def _overlaps(config: Config) -> Iterator[Finding]:
         yield Finding(places[overlap.route], overlap.message, "", "warning")
 
 
-def _route(route: Route, path: Path, known: frozenset[str]) -> Iterator[Finding]:
+def _route(route: Route, path: Path, services: _Services) -> Iterator[Finding]:
     try:
         parts = PathPattern(route.match.path).names
     except ValueError:
@@ -64,9 +86,9 @@ def _route(route: Route, path: Path, known: frozenset[str]) -> Iterator[Finding]
     yield from _match(route, (*path, "match"))
     yield from found_by(check_split(route.destinations, route.sticky), path)
     for place, destination in enumerate(route.destinations):
-        yield from _reference(destination.service_name, (*path, "destinations", place, "service_name"), known)
+        yield from services.reference(destination.service_name, (*path, "destinations", place, "service_name"))
     if route.mirror is not None:
-        yield from _reference(route.mirror.service_name, (*path, "mirror", "service_name"), known)
+        yield from services.reference(route.mirror.service_name, (*path, "mirror", "service_name"))
     if route.rewrite is not None:
         yield from found_by(check_rewrite(route.rewrite, route.match), (*path, "rewrite"))
     yield from _header_edits(route.headers, (*path, "headers"), parts)
@@ -89,13 +111,6 @@ def _match(route: Route, path: Path) -> Iterator[Finding]:
         for form, text in (("prefix", route.match.path.prefix), ("exact", route.match.path.exact)):
             if text is not None:
                 yield from normal_form(text, (*path, "path", form))
-
-
-def _reference(name: str, path: Path, known: Iterable[str]) -> Iterator[Finding]:
-    if name not in known:
-        yield Finding(
-            path, f'there is no service "{printable(name)}"', did_you_mean(name, known) or "no services are configured"
-        )
 
 
 def _header_edits(edits: HeaderEdits | None, path: Path, parts: Collection[str] | None = None) -> Iterator[Finding]:

@@ -97,6 +97,9 @@ def _errors(config: Config) -> Iterator[Finding]:
 
 def _template(body: object, path: Path) -> Iterator[Finding]:
     if isinstance(body, dict):
+        if len(body) == 1 and next(iter(body)) in _PLACEHOLDERS and None in body.values():
+            name = next(iter(body))
+            yield Finding(path, f"{{{name}}} without quotes is a mapping to YAML", f'write "{{{name}}}"')
         for key, value in body.items():
             yield from _template(value, (*path, key))
     elif isinstance(body, list):

@@ -14,24 +14,29 @@ _NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 # Quotes and backslashes stay visible: inside quoted text they are YAML's to read.
 _HIDEABLE = re.compile(rf"\$\{{{_NAME}(?::-[^}}\n\"'\\]*)?\}}")
 _VARIABLE = re.compile(rf"\$\$|\$\{{({_NAME})(?::-([^}}]*))?\}}|\$\{{[^}}]*\}}?")
-# Plane 15 is private use: no character of it means anything to YAML or, by itself, to anybody.
-_SHIFT = 0xF0000
-_HIDE = {code: _SHIFT + code for code in range(0x20, 0x7F)}
-_SHOW = {hidden: code for code, hidden in _HIDE.items()}
+# Plane 15 is private use: no character of it means anything to YAML. It has room for many copies of ASCII, and one
+# is taken that the text does not use itself.
+_SHIFTS = range(0xF0000, 0xFFF80, 0x80)
+_ASCII = range(0x20, 0x7F)
 
 
 class BadVariable(ValueError):
     """A variable that is not set, or a `${` that is none. The message names it; it never holds a value."""
 
 
-def hide(text: str) -> str:
-    """Swap every `${...}` in the text of a file for characters without meaning to YAML."""
-    return _HIDEABLE.sub(lambda match: match[0].translate(_HIDE), text) if "${" in text else text
+def hide(text: str) -> tuple[str, int]:
+    """Swap every `${...}` in a text for characters without meaning to YAML; also return how far they were shifted."""
+    if "${" not in text:
+        return text, 0
+    used = {ord(char) & ~0x7F for char in text if char >= "\U000f0000"} if not text.isascii() else set()
+    shift = next((each for each in _SHIFTS if each not in used), 0)
+    table = {code: shift + code for code in _ASCII}
+    return _HIDEABLE.sub(lambda match: match[0].translate(table), text), shift
 
 
-def show(text: str) -> str:
-    """Undo `hide`."""
-    return text if text.isascii() else text.translate(_SHOW)
+def show(text: str, shift: int) -> str:
+    """Undo `hide` in a part of its text."""
+    return text.translate({shift + code: code for code in _ASCII}) if shift and not text.isascii() else text
 
 
 def expand(text: str, environ: Mapping[str, str]) -> tuple[str, tuple[str, ...]]:

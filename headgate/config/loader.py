@@ -127,7 +127,7 @@ def _files(path: FilePath, problems: list[Problem]) -> list[FilePath]:
     if not path.is_dir():
         return [path]
     try:
-        found = sorted(file for file in path.iterdir() if file.suffix in _SUFFIXES and not file.is_dir())
+        found = sorted(file for file in path.iterdir() if _is_configuration(file))
     except OSError as error:
         problems.append(Problem(Origin(str(path)), "", f"the folder cannot be read: {error.strerror}"))
         return []
@@ -135,6 +135,11 @@ def _files(path: FilePath, problems: list[Problem]) -> list[FilePath]:
         hint = f"files end in {', '.join(_SUFFIXES)}"
         problems.append(Problem(Origin(str(path)), "", "the folder holds no configuration", hint))
     return found
+
+
+def _is_configuration(file: FilePath) -> bool:
+    # Names with a dot in front are what editors and ConfigMap mounts keep for themselves.
+    return file.suffix in _SUFFIXES and not file.name.startswith(".") and not file.is_dir()
 
 
 def _text(file: FilePath, problems: list[Problem]) -> str | None:

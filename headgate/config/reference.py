@@ -26,8 +26,8 @@ lets an editor complete and check while you type: begin a file with
 ## How it is read
 
 - **Several files or folders** are merged in the order given; a folder means its `.yaml`, `.yml` and `.json` files,
-  sorted by name. Mappings merge key by key; lists whose items all have a `name` merge by name; everything else of the
-  later file replaces what the earlier one said.
+  sorted by name, but none that begins with a dot. Mappings merge key by key; lists whose items all have a `name` merge
+  by name; everything else of the later file replaces what the earlier one said.
 - **`--set KEY=VALUE`** wins over the files: `--set services.chat.timeout.connect=5`. Items of lists are addressed by
   their name or by their index from 0, also in brackets: `services[chat].routes[0].match.path`. The value is YAML.
 - **Variables**: `${NAME}`, or `${NAME:-default}` for one that may be unset or empty, anywhere in a value; `$$` is a

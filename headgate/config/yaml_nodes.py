@@ -100,7 +100,7 @@ def _read(
         at = Origin(source, *_line_and_column(text, unprintable.start()))
         message = f"the control character U+{ord(unprintable[0]):04X} is not allowed in YAML"
         return None, [Wrong(Problem(at, "", message))]
-    composer = _Composer(hide(text), origin, environ)
+    composer = _Composer(text, origin, environ)
     try:
         return composer.document(), composer.wrong
     except _Refused as refused:
@@ -120,10 +120,11 @@ class _Refused(Exception):
 class _Composer:
     """Compose the tree of one document from the parser's events."""
 
-    __slots__ = ("_anchors", "_count", "_deepest", "_environ", "_next", "_origin", "wrong")
+    __slots__ = ("_anchors", "_count", "_deepest", "_environ", "_next", "_origin", "_shift", "wrong")
 
     def __init__(self, text: str, origin: Callable[[Any], Origin], environ: Mapping[str, str]) -> None:
-        self._next: Callable[[], Any] = yaml.CSafeLoader(text).get_event
+        hidden, self._shift = hide(text)
+        self._next: Callable[[], Any] = yaml.CSafeLoader(hidden).get_event
         self._origin = origin
         self._environ = environ
         # Of every anchor its node, the values in it and its height: an alias costs as much as writing it out.
@@ -186,7 +187,7 @@ class _Composer:
         return node
 
     def _scalar(self, event: Any) -> Scalar:
-        text = show(event.value)
+        text = show(event.value, self._shift)
         at = self._origin(event.start_mark)
         env: tuple[str, ...] = ()
         if "$" in text:
@@ -211,7 +212,7 @@ class _Composer:
             at = self._origin(key_event.start_mark)
             if type(key_event) is not yaml.ScalarEvent:
                 raise _Refused(at, "a key must be plain text", "did a value with { or [ miss its quotes?")
-            key = show(key_event.value)
+            key = show(key_event.value, self._shift)
             value = self._node(self._next(), depth)
             if key == "<<" and key_event.implicit[0]:
                 merged.append((at, value))

@@ -39,15 +39,21 @@ def test_what_cannot_be_replaced_is_named(text: str) -> None:
         expand(text, ENVIRON)
 
 
+def test_private_characters_of_the_text_stay_what_they_are() -> None:
+    text = "\U000f0041${NAME}\U000f0041 \U000f00c1"
+    hidden, shift = hide(text)
+    assert show(hidden, shift) == text
+
+
 @given(st.text() | st.from_regex(r"[a-z{ ]*\$\{[A-Z]+(:-[^}]*)?\}[a-z} ]*", fullmatch=True))
 def test_hiding_keeps_length_and_can_be_undone(text: str) -> None:
-    hidden = hide(text)
+    hidden, shift = hide(text)
     assert len(hidden) == len(text)
-    assert show(hidden) == show(text)
+    assert show(hidden, shift) == text
     assert [place for place, char in enumerate(hidden) if char == "\n"] == [
         place for place, char in enumerate(text) if char == "\n"
     ]
 
 
 def test_yaml_sees_no_braces_of_a_variable() -> None:
-    assert not set("{}:,[] #&*!|>%@`") & set(hide("${NAME:-a: b, [c] #&*!|>%@`}"))
+    assert not set("{}:,[] #&*!|>%@`") & set(hide("${NAME:-a: b, [c] #&*!|>%@`}")[0])

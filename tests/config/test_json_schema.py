@@ -23,17 +23,18 @@ VALIDATOR = Draft202012Validator(json_schema())
 FILES = sorted((ROOT / "examples").glob("*.yaml"))
 
 
-def shown(data: Any) -> Any:
+def shown(data: Any, shift: int) -> Any:
     if isinstance(data, dict):
-        return {key: shown(value) for key, value in data.items()}
+        return {key: shown(value, shift) for key, value in data.items()}
     if isinstance(data, list):
-        return [shown(value) for value in data]
-    return show(data) if isinstance(data, str) else data
+        return [shown(value, shift) for value in data]
+    return show(data, shift) if isinstance(data, str) else data
 
 
 def errors(text: str) -> list[str]:
     # Editors read `{token: ${TOKEN}}` as we do once the braces are hidden.
-    return [error.json_path for error in VALIDATOR.iter_errors(shown(yaml.safe_load(hide(text))))]
+    hidden, shift = hide(text)
+    return [error.json_path for error in VALIDATOR.iter_errors(shown(yaml.safe_load(hidden), shift))]
 
 
 def test_it_is_a_schema() -> None:

@@ -90,7 +90,8 @@ def test_files_and_folders_are_read_in_order(tmp_path: Path) -> None:
     (folder / "20.json").write_text('{"workers": 3}')
     (folder / "10.yml").write_text("workers: 2\nservices: [{name: a, max_body: 5}]")
     (folder / "30.txt").write_text("workers: 4")
-    (folder / ".yaml").mkdir()
+    (folder / ".hidden.yaml").write_text("workers: 5")
+    (folder / "folder.yaml").mkdir()
     (folder / "empty.yaml").write_text("# nothing\n")
     result = load([tmp_path / "base.yaml", folder], environ={})
     assert result.config is not None
