@@ -1,0 +1,181 @@
+"""The real gateway in this process between a client and upstreams that a test plays by hand.
+
+    async with Upstream() as upstream, gateway(to(upstream)) as rig:
+        client = await rig.client()
+        await client.send(get("/x"))
+        link = await upstream.accepted()
+        request = await link.message()
+        await link.send(ok(b"hello"))
+        assert (await client.answer()).body == b"hello"
+
+Laws: nothing sleeps to let time pass; every wait is for an event and has a ceiling. Leaving `gateway` proves that the
+books are even: nothing in flight, no client connection counted as open, no deadline left filed, nobody's task failed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+import socket
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, ParamSpec
+
+import uvloop
+
+from headgate.config.loader import Layer, load
+from headgate.config.resolve import ResolvedConfig
+from headgate.proxy.gateway import Gateway
+from headgate.telemetry.access_log import JsonLines
+from headgate.telemetry.cells import SlotRegion, SlotWriter, read
+from tests.proxy.peers import CEILING, Message, Upstream, Wire, eventually, within
+
+ADDRESS = "127.0.0.1:8080"
+P = ParamSpec("P")
+
+
+def on_loop(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+    """Run an async test on uvloop; a task that failed unseen fails the test."""
+
+    @functools.wraps(test)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        loop = uvloop.new_event_loop()
+        faults: list[dict[str, Any]] = []
+        loop.set_exception_handler(lambda _, context: faults.append(context))
+        try:
+            loop.run_until_complete(asyncio.wait_for(test(*args, **kwargs), CEILING * 2))
+        finally:
+            loop.run_until_complete(_end_tasks())
+            loop.close()
+        assert not faults, faults
+
+    return run
+
+
+async def _end_tasks() -> None:
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    # What was aborted is closed in the next turns of the loop.
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
+# -- the gateway ---------------------------------------------------------------------------------------------------
+
+
+def to(*upstreams: Upstream | str, route: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
+    """Write a configuration: one service `api` of these upstreams with one route `all`.
+
+    `route` and `service` add to these two; everything else stands at the top level.
+    """
+    urls = [each if isinstance(each, str) else each.url for each in upstreams]
+    routes = [{"name": "all", "match": {"path": "/"}, **(route or {})}]
+    service = {"name": "api", "endpoints": urls, "routes": routes, **more.pop("service", {})}
+    return {"services": [service], **more}
+
+
+def resolved(document: dict[str, Any]) -> ResolvedConfig:
+    """Load a configuration as the command line does; the access log is off unless the document says otherwise."""
+    base = {"listen": [ADDRESS], "telemetry": {"access_log": {"enabled": False}}}
+    result = load([], environ={}, layers=[Layer("test", json.dumps(base | document))])
+    assert result.config is not None, "\n".join(str(problem) for problem in result.problems)
+    return result.config
+
+
+class Rig:
+    """A gateway at work."""
+
+    def __init__(self) -> None:
+        self.region = SlotRegion.create(1 << 18, 1 << 14)
+        self.gateway = Gateway(asyncio.get_running_loop(), SlotWriter(self.region), 0)
+        self.log: list[dict[str, Any]] = []
+        self.sockets: dict[str, list[socket.socket]] = {}
+        self.clients: list[Wire] = []
+        self._lines = JsonLines()
+        written = self.gateway.log
+
+        def log(exchange: Any) -> None:
+            self.log.append(json.loads(self._lines.line(exchange)))
+            written(exchange)
+
+        self.gateway.log = log
+
+    def apply(self, document: dict[str, Any]) -> None:
+        """Take a configuration; the next ones reload."""
+        config = resolved(document)
+        given = {listen.address: self.sockets.get(listen.address) or [_bound()] for listen in config.listeners}
+        self.gateway.apply(config, given)
+        self.sockets = given
+
+    def port(self, address: str = ADDRESS) -> int:
+        """Return the port that stands for a configured address."""
+        port: int = self.sockets[address][0].getsockname()[1]
+        return port
+
+    async def client(self, address: str = ADDRESS) -> Wire:
+        """Connect."""
+        client = Wire(*await within(asyncio.open_connection("127.0.0.1", self.port(address), limit=1 << 20)))
+        self.clients.append(client)
+        return client
+
+    async def ask(self, request: bytes, method: str = "GET") -> Message:
+        """Send one request on a connection of its own and return the answer."""
+        client = await self.client()
+        await client.send(request)
+        answer = await client.answer(method)
+        client.close()
+        return answer
+
+    async def logged(self, count: int = 1) -> list[dict[str, Any]]:
+        """Wait for so many lines of the access log, and see that there are no more."""
+        await eventually(lambda: len(self.log) >= count)
+        assert len(self.log) == count, self.log
+        return self.log
+
+    def counted(self, family: str, **labels: str) -> int:
+        """Sum the series of a counter or gauge whose label values include all of these, in any place."""
+        wanted = set(labels.values())
+        return sum(
+            each.values[0]
+            for each in read([self.region])
+            if each.name.family == f"headgate_{family}" and wanted <= set(each.name.labels)
+        )
+
+
+def _bound() -> socket.socket:
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind(("127.0.0.1", 0))
+    sock.listen(128)
+    sock.setblocking(False)
+    return sock
+
+
+@asynccontextmanager
+async def gateway(document: dict[str, Any]) -> AsyncIterator[Rig]:
+    """Run a gateway; at the end everything must be even."""
+    rig = Rig()
+    try:
+        rig.apply(document)
+        rig.gateway.set_ready(True)
+        await asyncio.sleep(0)
+        yield rig
+        for client in rig.clients:
+            client.close()
+        rig.gateway.begin_drain()
+        await rig.gateway.stop_accepting()
+        rig.gateway.abort()
+        await eventually(lambda: rig.gateway.in_flight == 0)
+        await eventually(lambda: rig.counted("connections_open") == 0)
+        assert rig.counted("requests_in_flight") == 0
+        assert rig.counted("requests_total") == len(rig.log)
+    finally:
+        for client in rig.clients:
+            client.writer.transport.abort()
+        rig.gateway.abort()
+        for sockets in rig.sockets.values():
+            for each in sockets:
+                each.close()
