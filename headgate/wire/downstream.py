@@ -73,6 +73,7 @@ class ClientConnection(asyncio.Protocol):
         "_framed",
         "_framing",
         "_head_bytes",
+        "_head_start",
         "_held",
         "_in_head",
         "_inspected_bytes",
@@ -126,6 +127,7 @@ class ClientConnection(asyncio.Protocol):
         self._in_head = False
         self._small = True
         self._head_bytes = 0
+        self._head_start = b""
         self._raw_left = 0
         self._framed = self._framing = 0
         self._started = 0.0
@@ -267,18 +269,19 @@ class ClientConnection(asyncio.Protocol):
                 self._framed = stream.bytes_in
                 self.rules.wheel.arm(self, self._started + min(_INSPECTION, self.rules.limits.body_timeout))
         elif self._in_head:
-            self._check_growing_head(len(data))
+            self._check_growing_head(data)
         if self._queue:
             if self.stream is None and self._unwritten < 0:
                 self._next()
             elif len(self._queue) >= self.rules.limits.max_pipelined:
                 self.pause()
 
-    def _check_growing_head(self, size: int) -> None:
+    def _check_growing_head(self, data: bytes) -> None:
         limits = self.rules.limits
         if not self._head_bytes:
+            self._head_start = data[:8]
             self.rules.wheel.arm(self, self._started + limits.header_timeout)
-        self._head_bytes += size
+        self._head_bytes += len(data)
         if len(self._url) > limits.max_request_line:
             self._stop_with(Failure("uri_too_long"))
         elif self._head_bytes > limits.max_header_bytes + limits.max_request_line:
@@ -380,8 +383,11 @@ class ClientConnection(asyncio.Protocol):
 
     def _refuse(self, error: Exception, data: bytes) -> None:
         cause = error.__context__
-        failure = cause if isinstance(cause, Failure) else self.rules.heads.judge(error, self._fields, data)
+        failure = cause if isinstance(cause, Failure) else self._judge(error, data)
         self._fail_body(self._parsing, failure)
+
+    def _judge(self, error: Exception, data: bytes) -> Failure:
+        return self.rules.heads.judge(error, self._fields, self._head_start if self._head_bytes else data)
 
     def _fail_body(self, stream: ClientStream | None, failure: Failure) -> None:
         """Refuse what is arriving: the request whose body it is (None: a head), and whatever would follow."""

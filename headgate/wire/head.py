@@ -6,7 +6,6 @@ with the Failure that names it; results are cached by raw bytes, bounded, becaus
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 import httptools
@@ -20,7 +19,6 @@ from headgate.wire.settings import HttpLimits
 
 _CACHED = 4096
 _CACHED_LENGTH = 256
-_METHOD_LINE = re.compile(rb"[A-Z][A-Z_-]{0,31} [!-~]+ HTTP/1\.[01]\r?\n")
 _FORBIDDEN_TRAILERS = frozenset(
     # RFC 9110 section 6.5.1: framing, routing, authentication; and what an upstream would take our word for.
     (b"host", b"content-length", b"transfer-encoding", b"authorization", b"cookie", b"te", b"trailer", b"connection")
@@ -174,6 +172,7 @@ class HeadReader:
     def _set_host(self, head: RequestHead, raw: bytes | None) -> None:
         if raw is None:
             if head.version == "1.0":
+                head.port = self._default_port
                 return
             raise Failure("bad_host", "missing")
         known = self._hosts.get(raw)
@@ -197,7 +196,8 @@ class HeadReader:
     def _other_form(self, head: RequestHead, target: bytes, host: bytes | None) -> None:
         """Read absolute, authority and asterisk form (RFC 9112 section 3.2)."""
         if head.method == "CONNECT":
-            raise Failure("method_not_allowed", "CONNECT")
+            # Not in Allow either: no path here answers it.
+            raise Failure("method_not_allowed")
         try:
             parts = split_target(target)
         except BadTarget as error:
@@ -219,6 +219,9 @@ class HeadReader:
     def without_upgrade(self, head: RequestHead, fields: Iterable[Field]) -> bytes:
         """Write a request head again without its Upgrade, for a parser that shall frame its body."""
         kept = [f for f in fields if f[0].lower() not in (b"upgrade", b"connection", b"http2-settings", b"expect")]
+        named = [name for key, value in fields if key.lower() == b"connection" for name in tokens(value)]
+        # `close` must go on to close, and what it names must not go on at all.
+        kept += [(b"Connection", name) for name in named if name not in (b"upgrade", b"http2-settings")]
         if head.expects_continue:
             kept.append((b"Expect", b"100-continue"))
         lines = [b"%b %b HTTP/%b\r\n" % (head.method.encode(), head.target, head.version.encode())]
@@ -236,9 +239,13 @@ class HeadReader:
             raise Failure("headers_too_large", "trailers")
         return [field for field in fields if field[0].lower() in self._trailers]
 
-    def judge(self, error: Exception, fields: Iterable[Field], data: bytes) -> Failure:
-        """Tell what a parser's error means to the client."""
-        if isinstance(error, httptools.HttpParserInvalidMethodError) and _METHOD_LINE.match(data):
+    def judge(self, error: Exception, fields: Iterable[Field], start: bytes) -> Failure:
+        """Tell what a parser's error means to the client; `start` is how the head began.
+
+        Only what does not depend on how the head was cut into pieces may decide: the parser stops at the first byte
+        that makes a method unknown, so one that begins with a letter is 501, and a TLS handshake is 400.
+        """
+        if isinstance(error, httptools.HttpParserInvalidMethodError) and start.lstrip(b"\r\n")[:1].isalpha():
             return Failure("coding_not_implemented", "unknown method")
         if "HTTP version" in str(error):
             return Failure("version_not_supported")

@@ -48,6 +48,10 @@ _BAD_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 
+# Values of Connection that name no field.
+PLAIN_CONNECTION = frozenset((b"keep-alive", b"Keep-Alive", b"close", b"Close"))
+
+
 class FieldKinds(dict[bytes, int]):
     """What to do with a field, by the raw spelling of its name; learns spellings up to a cap, then computes."""
 

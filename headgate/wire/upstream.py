@@ -19,7 +19,7 @@ import httptools
 
 from headgate.core.clock import monotonic
 from headgate.core.failure import Failure
-from headgate.core.message import UNKNOWN_LENGTH, Fields, ResponseHead
+from headgate.core.message import UNKNOWN_LENGTH, Fields, ResponseHead, may_have_body
 from headgate.wire import http1
 from headgate.wire.head import response_head
 from headgate.wire.pipe import Sink, Source
@@ -34,6 +34,9 @@ _HIGH_WATER = 65536
 _MAX_FIELDS = 200
 _MAX_HEAD = 131_072
 _MAX_INTERIM = 16
+# Bytes of an answer that may be framing (head, chunk sizes, extensions, trailers): 16 a byte of body, and this on top.
+_FRAMING = 262_144
+_FRAMING_PER_BYTE = 16
 # RFC 9110 section 8.6: methods that anticipate content say so when it is empty.
 _SAY_EMPTY = frozenset(("POST", "PUT", "PATCH"))
 
@@ -315,6 +318,9 @@ class UpstreamConnection(asyncio.Protocol):
                 # From here on the length is all there is to know: the rest is counted and not parsed.
                 self._raw = True
                 self._parser = None
+            elif self.bytes_in > _FRAMING + _FRAMING_PER_BYTE * (head.length - self._left):
+                self._fail("upstream_protocol", "too much framing")
+                return
             self._expect_more()
         waiter = self._waiter
         if waiter is not None:
@@ -342,6 +348,11 @@ class UpstreamConnection(asyncio.Protocol):
         if self._timeouts is not None and not self._paused:
             self._wait_until(monotonic() + self._timeouts.idle)
 
+    def on_message_begin(self) -> None:
+        """Notice an answer that nobody asked for from its first byte, so that its half never awaits the next one's."""
+        if self.ended:
+            self._spoilt = True
+
     def on_header(self, name: bytes, value: bytes) -> None:
         """Collect a field; behind the head these are trailers, which are dropped."""
         self._fields.append((name, value))
@@ -364,12 +375,23 @@ class UpstreamConnection(asyncio.Protocol):
             if status != 100:
                 self._interims = [*(self._interims or ()), head]
             return
+        if status == 101 and (not request.upgrade or head.upgrade != request.upgrade):
+            raise Failure("upstream_protocol", "switched to a protocol that was not asked for")
+        persistent = parser.should_keep_alive()
+        chunked = not until_close and head.length == UNKNOWN_LENGTH
+        if chunked or not persistent:
+            self._check_version(parser.get_http_version(), chunked and may_have_body(request.method, status))
         self._head = head
         self._until_close = until_close
         self._left = head.length
-        self._reusable = not until_close and parser.should_keep_alive()
+        self._reusable = persistent and not until_close
         if request.method == "HEAD" and status != 101:
             self.ended = True
+
+    def _check_version(self, version: str, chunked: bool) -> None:
+        # RFC 9112 section 6.1: a coding in HTTP/1.0 means the framing is faulty.
+        if version != "1.1" and (version != "1.0" or chunked):
+            raise Failure("upstream_protocol", f"HTTP/{version}")
 
     def on_body(self, data: bytes) -> None:
         """Take a piece of the body."""
@@ -446,11 +468,13 @@ class UpstreamConnection(asyncio.Protocol):
     # -- tunnel ----------------------------------------------------------------------------------------------------
 
     def _switched(self, rest: bytes) -> None:
-        """Take a 101, if it is what was asked for (RFC 9110 section 7.8)."""
-        head, request = self._head, self._request
-        if head is None or request is None or not request.upgrade or head.upgrade != request.upgrade:
-            self._fail("upstream_protocol", "switched to a protocol that was not asked for")
+        """Take a 101; that it is the one that was asked for, its head has shown (RFC 9110 section 7.8)."""
+        head = self._head
+        if head is None or self.transport is None:
+            self._fail("upstream_protocol", "switched without being asked")
             return
+        # What comes next is the tunnel's, which begins with the exchange's next turn.
+        self.transport.pause_reading()
         self._pieces = [rest] if rest else None
         self._parser = None
         self.deadline = NEVER
