@@ -96,7 +96,7 @@ def add_configuration(parser: Parser, *flags: str) -> None:
         metavar="KEY=VALUE",
         action="append",
         default=[],
-        help="set one value over the files, such as services[chat].timeout.connect=5; repeatable",
+        help="set one value over the files, such as services.chat.timeout.connect=5; repeatable",
     )
 
 

@@ -19,6 +19,7 @@ from headgate.policy.pattern import PathPattern
 from headgate.policy.rewrite import FieldEdits, Rewrite
 from headgate.policy.route import Explanation, Matched, MethodNotAllowed, NotFound, RouteRule, RouteTable
 from headgate.proxy.errors import ErrorShapes
+from headgate.wire.http1 import CONTENT_TYPE, PLAIN, request_kinds
 
 _PORTS = {"http": 80, "https": 443}
 
@@ -85,11 +86,10 @@ def _normal(config: ResolvedConfig, question: Question) -> _Asked:
     named = next((value for name, value in question.fields if name.lower() == "host"), None)
     authority = target.authority or (question.host or named or "localhost").encode()
     host, port = parse_authority(authority, _PORTS[target.scheme or "http"])
-    fields = [
-        (name.encode(), value.encode())
-        for name, value in question.fields
-        if name.lower() != "host" and (http.underscores == "allow" or "_" not in name)
-    ]
+    # Routes see what the wire leaves: no hop-by-hop fields, no claims about the client, no names with underscores.
+    kinds = request_kinds(config.request_id.headers, http.underscores)
+    pairs = [(name.encode(), value.encode()) for name, value in question.fields]
+    fields = [pair for pair in pairs if kinds[pair[0]] in (PLAIN, CONTENT_TYPE)]
     return _Asked(question.method, host, port, path, target.query, fields)
 
 

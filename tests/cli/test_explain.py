@@ -104,6 +104,12 @@ def test_header_fields_decide_and_it_is_said_why(config: ResolvedConfig) -> None
     assert ask(config, "GET", "/api/chat", X_Tier="gold")["route"]["name"] == "gold"
 
 
+def test_fields_that_never_reach_a_route_decide_nothing(config: ResolvedConfig) -> None:
+    # A name with an underscore is dropped by the wire, as in a worker.
+    explained = explain(config, Question("GET", "/api/chat", None, [("X_Tier", "gold"), ("X-Forwarded-For", "x")]))
+    assert explained["route"]["name"] == "chat"
+
+
 def test_the_host_comes_from_the_url_the_option_or_the_field(config: ResolvedConfig) -> None:
     assert ask(config, "GET", "http://a.example.com/hosted")["route"]["name"] == "hosted"
     assert ask(config, "GET", "/hosted", "A.Example.Com.")["request"]["host"] == "a.example.com"
