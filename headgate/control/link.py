@@ -44,7 +44,10 @@ class Link:
         return True
 
     def receive(self) -> tuple[dict[str, Any], list[socket.socket]] | None:
-        """Return the next message with its sockets, or None at the end. Raises BlockingIOError when none waits."""
+        """Return the next message with its sockets (non-blocking), or None at the end.
+
+        Raises BlockingIOError when no message waits.
+        """
         try:
             packet, descriptors, _, _ = socket.recv_fds(self._socket, _PACKET, _DESCRIPTORS)
         except ConnectionResetError:
@@ -52,6 +55,9 @@ class Link:
         sockets = [socket.socket(fileno=each) for each in descriptors]
         for each in sockets:
             each.set_inheritable(False)
+            # "Blocking" belongs to the open socket that all processes share, and socket.dup() sets it to what this
+            # object believes: one that believed in blocking would make the accept of another process hang.
+            each.setblocking(False)
         return (json.loads(packet), sockets) if packet else None
 
     def close(self) -> None:

@@ -130,7 +130,7 @@ def _resolve(address: str, host: str, port: int) -> list[tuple[int, tuple[str, i
 
 
 def _bind(address: str, family: int, name: tuple[str, int], *, shared: bool) -> socket.socket:
-    made = socket.socket(family, socket.SOCK_STREAM)
+    made = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if shared:
@@ -145,7 +145,7 @@ def _bind(address: str, family: int, name: tuple[str, int], *, shared: bool) -> 
 
 
 def _open_unix(address: str, path: Path, private: bool) -> socket.socket:
-    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
         _remove_stale(path)
         made.bind(str(path))

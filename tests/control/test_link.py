@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 
 import pytest
@@ -25,6 +26,7 @@ def test_a_message_arrives_whole_with_its_sockets() -> None:
         child.receive()
     # The passed descriptor is the same listening socket, although the sender closed its own.
     with socket.create_connection(sockets[0].getsockname()):
+        sockets[0].settimeout(10)
         accepted, _ = sockets[0].accept()
         accepted.close()
     for each in sockets:
@@ -43,5 +45,23 @@ def test_a_side_that_does_not_read_is_noticed_instead_of_waited_for() -> None:
         assert sent < 100_000
     assert sent > 10
     assert child.receive() is not None
+    master.close()
+    child.close()
+
+
+def test_a_duplicate_never_makes_the_shared_socket_block_for_others() -> None:
+    # A Unix listener is one open socket for all workers. A second worker that took it and duplicated it used to
+    # switch it to blocking under the first, whose accept then hung until the next client came.
+    master, child = Link.pair()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.setblocking(False)
+        assert master.send({"type": "listener"}, [listening])
+        received = child.receive()
+        assert received is not None
+        (passed,) = received[1]
+        copy = passed.dup()
+        assert not os.get_blocking(listening.fileno())
+        copy.close()
+        passed.close()
     master.close()
     child.close()

@@ -53,8 +53,10 @@ def test_a_closed_slot_gets_no_connections_until_it_is_opened_again(opened: list
     listener.reopen_slot(0)
     assert listener.of_slot(0)[0].getsockname() == left.getsockname()
     listener.close_slot(1)
+    again = listener.of_slot(0)[0]
+    again.settimeout(10)
     with socket.create_connection(("127.0.0.1", port)):
-        listener.of_slot(0)[0].accept()[0].close()
+        again.accept()[0].close()
 
 
 def test_own_port_under_another_address_is_no_conflict(opened: list[Listener]) -> None:
