@@ -282,13 +282,19 @@ class Exchange:
 
     def _fail(self, failure: Failure) -> None:
         """Turn a Failure into an answer, or into a visible cut where one is under way."""
-        self._failure = failure
-        self.error = failure.reason
         stream = self._stream
         upstream, self._upstream = self._upstream, None
         if upstream is not None:
             upstream.close()
+        left = failure.reason == "client_closed"
+        if left and stream.done:
+            # It left with the whole answer, before this task had its turn.
+            return
+        self._failure = failure
+        self.error = failure.reason
         if stream.responded:
+            if left:
+                self.status = self._plan.errors.status(failure.reason)
             if not stream.done:
                 stream.source_failed(failure)
             return

@@ -211,6 +211,9 @@ class ClientStream:
     def source_failed(self, failure: Failure) -> None:
         """Cut an answer whose rest will not come, so that nobody takes it for complete (RFC 9112 section 8)."""
         self.done = True
+        if self.failure is None:
+            # The client's connection ends by our hand: that is not its leaving.
+            self.failure = failure
         self.connection.cut()
 
     def _finished(self) -> None:
