@@ -383,11 +383,9 @@ class ClientConnection(asyncio.Protocol):
 
     def _refuse(self, error: Exception, data: bytes) -> None:
         cause = error.__context__
-        failure = cause if isinstance(cause, Failure) else self._judge(error, data)
+        start = self._head_start if self._head_bytes else data
+        failure = cause if isinstance(cause, Failure) else self.rules.heads.judge(error, start)
         self._fail_body(self._parsing, failure)
-
-    def _judge(self, error: Exception, data: bytes) -> Failure:
-        return self.rules.heads.judge(error, self._fields, self._head_start if self._head_bytes else data)
 
     def _fail_body(self, stream: ClientStream | None, failure: Failure) -> None:
         """Refuse what is arriving: the request whose body it is (None: a head), and whatever would follow."""

@@ -139,7 +139,7 @@ class HeadReader:
         try:
             head.length = framing.body_length() or 0
         except ValueError as error:
-            unknown = framing.coding is not None and b"chunked" not in framing.coding.lower()
+            unknown = framing.length is None and framing.coding is not None and http1.unknown_coding(framing.coding)
             raise Failure("coding_not_implemented" if unknown else "bad_request", str(error)) from None
         if framing.connection and framing.connection not in http1.PLAIN_CONNECTION:
             head.fields = http1.without_named(head.fields, framing.connection)
@@ -232,25 +232,25 @@ class HeadReader:
         """Return the trailer fields that may pass.
 
         Raises:
-            Failure: when there are too many.
+            Failure: when there are too many, or one that nobody may be told so late.
         """
         size = sum(len(name) + len(value) for name, value in fields)
         if len(fields) > self._limits.max_headers or size > self._limits.max_header_bytes:
             raise Failure("headers_too_large", "trailers")
+        if any(name.lower() in _FORBIDDEN_TRAILERS for name, _ in fields):
+            raise Failure("bad_request", "a trailer that belongs in the head")
         return [field for field in fields if field[0].lower() in self._trailers]
 
-    def judge(self, error: Exception, fields: Iterable[Field], start: bytes) -> Failure:
+    def judge(self, error: Exception, start: bytes) -> Failure:
         """Tell what a parser's error means to the client; `start` is how the head began.
 
         Only what does not depend on how the head was cut into pieces may decide: the parser stops at the first byte
-        that makes a method unknown, so one that begins with a letter is 501, and a TLS handshake is 400.
+        that makes a method unknown, so what begins like a token is 501, and a TLS handshake is 400.
         """
-        if isinstance(error, httptools.HttpParserInvalidMethodError) and start.lstrip(b"\r\n")[:1].isalpha():
+        if isinstance(error, httptools.HttpParserInvalidMethodError) and http1.safe_name(start.lstrip(b"\r\n")[:1]):
             return Failure("coding_not_implemented", "unknown method")
         if "HTTP version" in str(error):
             return Failure("version_not_supported")
-        if http1.refused_coding(fields):
-            return Failure("coding_not_implemented", "transfer coding")
         return Failure("bad_request", str(error))
 
 

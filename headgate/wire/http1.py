@@ -17,6 +17,7 @@ from headgate.core.message import UNKNOWN_LENGTH, Field, Fields, tokens
 PLAIN, DROP, HOST, LENGTH, CODING, CONNECTION, UPGRADE, EXPECT, FORWARDING, REQUEST_ID, CONTENT_TYPE, REFUSE, DATE = (
     range(13)
 )
+KEEP_ALIVE = 13
 
 _HOP_BY_HOP = {
     # RFC 9110 section 7.6.1, and the two that were never registered but are sent.
@@ -45,6 +46,7 @@ FORWARDING_NAMES = (
 )
 _MAX_KINDS = 2048
 _BAD_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_KEEP_ALIVE = re.compile(rb"(?:^|[,;\s])timeout=\"?([0-9]{1,6})", re.IGNORECASE)
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 
@@ -86,7 +88,7 @@ def request_kinds(id_names: Iterable[str], underscores: str) -> FieldKinds:
 
 def response_kinds(owned: Iterable[str] = ()) -> FieldKinds:
     """Make the table for responses; fields named in `owned` are ours to set, so an upstream's are dropped."""
-    return FieldKinds(_HOP_BY_HOP | {b"date": DATE} | {name.lower().encode(): DROP for name in owned})
+    return FieldKinds(_HOP_BY_HOP | {b"date": DATE, b"keep-alive": KEEP_ALIVE} | {name.lower().encode(): DROP for name in owned})
 
 
 # -- reading -------------------------------------------------------------------------------------------------------
@@ -95,9 +97,10 @@ def response_kinds(owned: Iterable[str] = ()) -> FieldKinds:
 class Framing:
     """What the hop-by-hop fields of one head said. Made only when a head has any of them."""
 
-    __slots__ = ("coding", "connection", "length", "upgrade")
+    __slots__ = ("coding", "connection", "keep_alive", "length", "upgrade")
 
     def __init__(self) -> None:
+        self.keep_alive = -1
         self.length: bytes | None = None
         self.coding: bytes | None = None
         self.connection: bytes = b""
@@ -119,6 +122,11 @@ class Framing:
             self.coding = value
         elif kind == CONNECTION:
             self.connection = self.connection + b"," + value if self.connection else value
+        elif kind == KEEP_ALIVE:
+            # No RFC in force has it, upstreams send it: Keep-Alive: timeout=5, max=100 (draft-thomson-hybi-http-timeout).
+            said = _KEEP_ALIVE.search(value)
+            if said is not None:
+                self.keep_alive = int(said[1])
         elif kind == UPGRADE:
             self.upgrade = self.upgrade + b"," + value if self.upgrade else value
 
@@ -152,14 +160,14 @@ def without_named(fields: Fields, connection: bytes) -> Fields:
     return [field for field in fields if field[0].lower() not in named] if named else fields
 
 
-def refused_coding(fields: Iterable[Field]) -> bool:
-    """Tell whether a request names a transfer coding we do not know: 501 rather than 400 (RFC 9112 section 6.1)."""
-    for name, value in fields:
-        if name.lower() == b"transfer-encoding":
-            codings = tokens(value)
-            if codings and codings[-1] != b"chunked" and b"chunked" not in codings and _TOKEN.fullmatch(codings[-1]):
-                return True
-    return False
+def unknown_coding(value: bytes) -> bool:
+    """Tell whether a Transfer-Encoding is well formed but names a coding we do not know.
+
+    That is 501 (RFC 9112 section 6.1); where chunked is repeated or not the last it is 400 (section 6.3).
+    """
+    codings = tokens(value)
+    strangers = [coding for coding in codings if coding != b"chunked"]
+    return bool(strangers) and b"chunked" not in codings[:-1] and all(map(safe_name, strangers))
 
 
 # -- writing -------------------------------------------------------------------------------------------------------
