@@ -9,9 +9,9 @@ The nouns, from a byte to the machine:
     Service       what an operator configures; at run time a Cluster: its endpoints, their pools, its balancer
     Endpoint      one address of a service
     Exchange      the life of one request, one coroutine, from its head to its line in the log (proxy.exchange)
-    Failure       what went wrong, on whose side, and whether a byte had left; one table makes it a status (core.failure)
+    Failure       what went wrong, on whose side, whether a byte had left; one table makes it a status (core.failure)
     Plan          all that a worker runs, built whole from a configuration and swapped in at once (proxy.plan)
-    Worker        a process with one event loop and one Plan; master and control are the two that look after it (control)
+    Worker        a process with one event loop and one Plan; master and control look after it (control)
 
 Reading order: core.message, core.failure, wire.downstream, proxy.exchange, then whatever the exchange calls;
 config.schema for what can be configured; control.master for the processes. docs/architecture.md walks through a

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from headgate.telemetry.access_log import (
     MAX_PATH,
     MAX_TEXT,
-    AccessRecord,
     ConsoleLines,
     JsonLines,
     json_fragment,
