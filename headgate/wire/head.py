@@ -254,8 +254,10 @@ class HeadReader:
         return Failure("bad_request", str(error))
 
 
-def response_head(status: int, fields: Fields, kinds: http1.FieldKinds, method: str) -> tuple[ResponseHead, bool]:
+def response_head(status: int, fields: Fields, kinds: http1.FieldKinds, method: str) -> tuple[ResponseHead, bool, int]:
     """Build the head of an upstream's answer; the flag tells that its body ends where the connection does.
+
+    The number is how long the upstream keeps an idle connection, in seconds; -1 if it did not say.
 
     Raises:
         Failure: upstream_protocol.
@@ -291,6 +293,8 @@ def response_head(status: int, fields: Fields, kinds: http1.FieldKinds, method: 
     if not may_have_body(method, status):
         # HEAD and 304 tell the length that GET would have had; UNKNOWN_LENGTH then means "not told".
         head.length = UNKNOWN_LENGTH if length is None or status == 204 or status < 200 else length
-        return head, False
-    head.length = UNKNOWN_LENGTH if length is None else length
-    return head, length is None
+        until_close = False
+    else:
+        head.length = UNKNOWN_LENGTH if length is None else length
+        until_close = length is None
+    return head, until_close, framing.keep_alive if framing is not None else -1

@@ -14,10 +14,8 @@ from http import HTTPStatus
 from headgate.core.message import UNKNOWN_LENGTH, Field, Fields, tokens
 
 # Kinds of request and response fields; PLAIN is 0 so that the common case is a falsy test.
-PLAIN, DROP, HOST, LENGTH, CODING, CONNECTION, UPGRADE, EXPECT, FORWARDING, REQUEST_ID, CONTENT_TYPE, REFUSE, DATE = (
-    range(13)
-)
-KEEP_ALIVE = 13
+PLAIN, DROP, HOST, LENGTH, CODING, CONNECTION, UPGRADE, EXPECT, FORWARDING, REQUEST_ID, CONTENT_TYPE, REFUSE = range(12)
+DATE, KEEP_ALIVE = 12, 13
 
 _HOP_BY_HOP = {
     # RFC 9110 section 7.6.1, and the two that were never registered but are sent.
@@ -123,7 +121,7 @@ class Framing:
         elif kind == CONNECTION:
             self.connection = self.connection + b"," + value if self.connection else value
         elif kind == KEEP_ALIVE:
-            # No RFC in force has it, upstreams send it: Keep-Alive: timeout=5, max=100 (draft-thomson-hybi-http-timeout).
+            # In no RFC in force, but sent by Node.js and Apache: Keep-Alive: timeout=5, max=100.
             said = _KEEP_ALIVE.search(value)
             if said is not None:
                 self.keep_alive = int(said[1])
