@@ -16,33 +16,19 @@ from headgate.telemetry.access_log import json_fragment
 from headgate.telemetry.metrics import Metrics
 from headgate.wire.pool import Pool
 from headgate.wire.settings import PoolLimits, UpstreamTls
-from headgate.wire.upstream import Outgoing
-
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 # What makes two pools the same: where, how secured, how bounded.
-PoolKey = tuple[str, str, int, str, PoolLimits, UpstreamTls]
+PoolKey = tuple[str, str, int, str, str, PoolLimits, UpstreamTls]
 
 
 class Target:
     """One endpoint as the exchange uses it."""
 
-    __slots__ = ("authority", "endpoint", "label", "pool", "prefix")
+    __slots__ = ("label", "pool")
 
     def __init__(self, endpoint: Endpoint, pool: Pool) -> None:
-        self.endpoint = endpoint
-        self.pool = pool
         self.label = json_fragment(endpoint.name)
-        self.prefix = endpoint.prefix.encode()
-        port = "" if endpoint.port == _DEFAULT_PORTS[endpoint.scheme] else f":{endpoint.port}"
-        self.authority = (f"{endpoint.host}{port}" if endpoint.host else "localhost").encode()
-
-    def adapt(self, request: Outgoing) -> Outgoing:
-        """Return the request as this endpoint wants it: its own name where none was asked for, its path in front."""
-        adapted = Outgoing(request.method, self.prefix + request.target, request.fields, request.length)
-        adapted.authority = request.authority or self.authority
-        adapted.upgrade = request.upgrade
-        return adapted
+        self.pool = pool
 
 
 class Cluster:
@@ -81,4 +67,4 @@ class Cluster:
 
 def pool_key(service: ResolvedService, endpoint: Endpoint) -> PoolKey:
     """Name the pool that serves `endpoint` of `service`."""
-    return endpoint.scheme, endpoint.host, endpoint.port, endpoint.unix, service.pool, service.tls
+    return endpoint.scheme, endpoint.host, endpoint.port, endpoint.unix, endpoint.prefix, service.pool, service.tls

@@ -12,18 +12,18 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from headgate.core.clock import monotonic, wall
 from headgate.core.failure import Failure
-from headgate.core.message import Field, Fields, RequestHead, ResponseHead, may_have_body
+from headgate.core.message import Fields, RequestHead, ResponseHead, may_have_body
 from headgate.core.uri import BadTarget
 from headgate.policy.retry import IDEMPOTENT
 from headgate.proxy.cluster import Cluster, Target
 from headgate.proxy.plan import Plan, RouteRuntime
 from headgate.wire.compression import EncodingSink
 from headgate.wire.dates import http_date
+from headgate.wire.forwarded import Client
 from headgate.wire.stream import ClientStream
 from headgate.wire.upstream import Outgoing, UpstreamConnection
 
@@ -131,7 +131,7 @@ class Exchange:
         stream.limit_body(route.max_body)
         self._cluster = cluster = route.choose(head.fields)
         self.service = cluster.label
-        request = self._outgoing(route, head, client.pairs)
+        request = self._outgoing(route, head, client)
         if route.mirror is not None and stream.ended and not request.upgrade and route.mirror.chosen():
             assert route.mirror_cluster is not None
             self._gateway.mirrors.send(route.mirror_cluster, request, stream.peek(), route.timeouts)
@@ -145,15 +145,14 @@ class Exchange:
         fields = [(b"Date", http_date()), *answer.fields]
         self._send(ResponseHead(answer.status, self.dressed(fields), len(answer.body)), answer.body)
 
-    def _outgoing(self, route: RouteRuntime, head: RequestHead, forwarded: Iterable[Field]) -> Outgoing:
+    def _outgoing(self, route: RouteRuntime, head: RequestHead, client: Client) -> Outgoing:
         """Make the request that the upstream sees."""
         fields = head.fields
-        fields += forwarded
         request_id = self.request_id.encode()
         for name in self._plan.ids.names:
             fields.append((name, request_id))
         if route.edit_request is not None:
-            fields = route.edit_request.apply(fields, self.value)
+            fields = route.edit_request.apply([*fields, *client.pairs], self.value)
         path, query = head.path, head.query
         if route.rewrite is not None:
             try:
@@ -164,6 +163,8 @@ class Exchange:
             query = route.edit_query.apply(query)
         target = path.encode() if query is None else b"%b?%b" % (path.encode(), query)
         request = Outgoing(head.method, target, fields, head.length)
+        if route.edit_request is None:
+            request.block = client.lines
         if route.host is not None:
             request.authority = head.authority if route.host == "preserve" else route.host.encode()
         if head.upgrade in route.upgrades:
@@ -205,10 +206,9 @@ class Exchange:
                 upstream.informed = stream.inform
                 body += stream.take()
                 complete = stream.ended
-                if target.prefix or not request.authority:
-                    answer = upstream.send(target.adapt(request), body, complete, route.timeouts)
-                else:
-                    answer = upstream.send(request, body, complete, route.timeouts)
+                answer = upstream.send(request, body, complete, route.timeouts)
+                if route.timeouts.total:
+                    upstream.bound(stream.started + route.timeouts.total)
                 if not complete and not answer.done():
                     upstream.source = stream
                     stream.pipe_to(upstream)

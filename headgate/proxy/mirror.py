@@ -49,6 +49,7 @@ class Mirrors:
         if len(self._tasks) < _MOST_IN_FLIGHT:
             copy = Outgoing(request.method, request.target, list(request.fields), request.length)
             copy.authority = request.authority
+            copy.block = request.block
             task = self._loop.create_task(self._deliver(cluster, copy, body, timeouts))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -61,7 +62,7 @@ class Mirrors:
             if target is None:
                 raise Failure("no_endpoint", cluster.name)
             upstream = target.pool.take(False) or await target.pool.connect(timeouts.connect)
-            response = await upstream.send(target.adapt(request), body, True, timeouts)
+            response = await upstream.send(request, body, True, timeouts)
             cluster.series.answered(response.status, monotonic() - started)
             await upstream.relay(_NOWHERE)
             upstream.release()

@@ -37,6 +37,8 @@ class Client(NamedTuple):
     host: str
     port: int
     pairs: tuple[Pair, ...]
+    lines: bytes = b""
+    """The same block as header lines, for a codec that can use them as they are."""
 
 
 # -- whom to believe -----------------------------------------------------------------------------------------
@@ -236,7 +238,7 @@ class Hop:
         via = self._rules.via_pair(_values(came, b"via"), version)
         if via is not None:
             pairs.append(via)
-        return client._replace(pairs=tuple(pairs))
+        return client._replace(pairs=tuple(pairs), lines=b"\r\n".join(map(b": ".join, pairs)))
 
 
 def _values(came: Sequence[Pair], name: bytes) -> list[bytes]:

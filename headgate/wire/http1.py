@@ -86,7 +86,9 @@ def request_kinds(id_names: Iterable[str], underscores: str) -> FieldKinds:
 
 def response_kinds(owned: Iterable[str] = ()) -> FieldKinds:
     """Make the table for responses; fields named in `owned` are ours to set, so an upstream's are dropped."""
-    return FieldKinds(_HOP_BY_HOP | {b"date": DATE, b"keep-alive": KEEP_ALIVE} | {name.lower().encode(): DROP for name in owned})
+    return FieldKinds(
+        _HOP_BY_HOP | {b"date": DATE, b"keep-alive": KEEP_ALIVE} | {name.lower().encode(): DROP for name in owned}
+    )
 
 
 # -- reading -------------------------------------------------------------------------------------------------------
@@ -171,10 +173,10 @@ def unknown_coding(value: bytes) -> bool:
 # -- writing -------------------------------------------------------------------------------------------------------
 
 STATUS_LINES = {
-    code: f"HTTP/1.1 {code} {HTTPStatus(code).phrase if code in HTTPStatus._value2member_map_ else ''}\r\n".encode()
+    code: f"HTTP/1.1 {code} {HTTPStatus(code).phrase if code in HTTPStatus._value2member_map_ else ''}".encode()
     for code in range(100, 1000)
 }
-CONTINUE = STATUS_LINES[100] + b"\r\n"
+CONTINUE = STATUS_LINES[100] + b"\r\n\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
 _METHODS = {name: name.encode() + b" " for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")}
 
@@ -208,7 +210,6 @@ def chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
-def request_line(method: str, target: bytes) -> bytes:
-    """Write the request line in origin form."""
-    verb = _METHODS.get(method)
-    return b"%b%b HTTP/1.1\r\n" % (verb or method.encode() + b" ", target)
+def request_line(method: str, target: bytes, authority: bytes) -> bytes:
+    """Write the request line in origin form, and Host behind it (RFC 9110 section 7.2: the first field, by advice)."""
+    return b"%b%b HTTP/1.1\r\nHost: %b" % (_METHODS.get(method) or method.encode() + b" ", target, authority)

@@ -23,6 +23,9 @@ from headgate.wire.upstream import UpstreamConnection
 
 # Seconds of idleness after which an upstream may have closed without our having heard of it yet.
 _DOUBTFUL = 0.05
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+# Seconds before the end of an upstream's own patience at which we close first.
+_KEEP_MARGIN = 1.0
 
 
 class Pool:
@@ -35,11 +38,13 @@ class Pool:
         "_server_name",
         "_ssl",
         "_waiters",
+        "authority",
         "endpoint",
         "kinds",
         "limits",
         "loop",
         "open",
+        "prefix",
         "wheel",
     )
 
@@ -54,6 +59,9 @@ class Pool:
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.endpoint = endpoint
+        port = "" if endpoint.port == _DEFAULT_PORTS[endpoint.scheme] else f":{endpoint.port}"
+        self.authority = (f"{endpoint.host}{port}" if endpoint.host else "localhost").encode()
+        self.prefix = endpoint.prefix.encode()
         self.limits = limits
         self.wheel = wheel
         self.kinds = kinds
@@ -91,6 +99,8 @@ class Pool:
                     waited = await self._wait()
                     if waited is not None:
                         return waited
+                else:
+                    self.open += 1
                 return await self._open()
         except TimeoutError:
             raise Failure("connect_timeout", f"{self.endpoint.name}, {timeout:g} s") from None
@@ -105,19 +115,25 @@ class Pool:
         except asyncio.CancelledError:
             # Handed over in the same moment: it belongs to the next one.
             if waiter.done() and not waiter.cancelled():
-                self._hand_over(waiter.result())
+                connection = waiter.result()
+                if connection is None:
+                    self._vacate()
+                else:
+                    self.put(connection)
             raise
         finally:
             if waiter in self._waiters:
                 self._waiters.remove(waiter)
 
     async def _open(self) -> UpstreamConnection:
+        """Use the place that is counted as open already; a connection that came to be gives it up when lost."""
         endpoint = self.endpoint
-        self.open += 1
-        connected = False
+        connection: UpstreamConnection | None = None
         try:
             connection = await self._dial(endpoint)
-            connected = True
+            if connection.transport is None:
+                raise OSError("closed as soon as it was open")
+            connection.counted = True
             return connection
         except socket.gaierror as error:
             raise Failure("dns", f"{endpoint.name}: {error.strerror}") from None
@@ -126,9 +142,8 @@ class Pool:
         except OSError as error:
             raise Failure("connect_refused", f"{endpoint.name}: {error.strerror or error}") from None
         finally:
-            if not connected:
-                self.open -= 1
-                self._hand_over(None)
+            if connection is None or not connection.counted:
+                self._vacate()
 
     async def _dial(self, endpoint: Endpoint) -> UpstreamConnection:
         if endpoint.unix:
@@ -151,27 +166,34 @@ class Pool:
         if len(self._idle) >= limits.max_idle:
             connection.close()
             return
+        idle = limits.idle_timeout
+        if connection.kept >= 0:
+            # The upstream begins to count earlier than we do, and its close takes a moment to arrive.
+            idle = min(idle, max(connection.kept - _KEEP_MARGIN, connection.kept * 0.5))
         self._idle[connection] = None
         connection.idle_since = now = monotonic()
-        connection.deadline = deadline = now + limits.idle_timeout
+        connection.deadline = deadline = now + idle
         if deadline < connection.wheel_at:
             self.wheel.arm(connection, deadline)
 
     def lost(self, connection: UpstreamConnection) -> None:
         """Learn that a connection is closed."""
-        self.open -= 1
-        self._idle.pop(connection, None)
-        self._hand_over(None)
+        if connection.counted:
+            self._idle.pop(connection, None)
+            self._vacate()
+
+    def _vacate(self) -> None:
+        """Give a place among the open connections up, to whoever waits longest: then it stays counted."""
+        if not self._hand_over(None):
+            self.open -= 1
 
     def _hand_over(self, connection: UpstreamConnection | None) -> bool:
-        """Give a connection (None: the right to open one) to whoever waits longest."""
+        """Give a connection (None: the place for a new one) to whoever waits longest."""
         while self._waiters:
             waiter = self._waiters.popleft()
             if not waiter.done():
                 waiter.set_result(connection)
                 return True
-        if connection is not None and not self._waiters:
-            return False
         return False
 
     def retire(self) -> None:

@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from headgate.wire.downstream import ClientConnection
 
 
+_LINE = b": ".join
+# Most answers are short: their length field is written once.
+_COMMON = 8192
+_LENGTHS = [b"Content-Length: %d" % length for length in range(_COMMON)]
+
+
 class ClientStream:
     """A request with its body, and its answer."""
 
@@ -148,52 +154,56 @@ class ClientStream:
     def inform(self, head: ResponseHead) -> None:
         """Pass an interim answer (1xx) on; HTTP/1.0 knows none (RFC 9110 section 15.2)."""
         if self.head.version != "1.0" and not self.responded:
-            out = [http1.STATUS_LINES[head.status]]
-            for name, value in head.fields:
-                out += (name, b": ", value, b"\r\n")
-            out.append(b"\r\n")
-            self.connection.write(b"".join(out))
+            lines = [http1.STATUS_LINES[head.status], *map(_LINE, head.fields), b"", b""]
+            self.connection.write(b"\r\n".join(lines))
 
     def respond(self, head: ResponseHead, body: bytes, complete: bool) -> None:
         """Send the head with the `body` that is there; `complete`: nothing follows."""
         self.responded = True
-        out = [http1.STATUS_LINES[head.status]]
-        for name, value in head.fields:
-            out += (name, b": ", value, b"\r\n")
+        lines = [http1.STATUS_LINES[head.status]]
+        lines += map(_LINE, head.fields)
         length = head.length
-        if complete and length == UNKNOWN_LENGTH and may_have_body(self.head.method, head.status):
-            length = len(body)
-        if length != UNKNOWN_LENGTH:
-            out.append(b"Content-Length: %d\r\n" % length)
-        elif may_have_body(self.head.method, head.status):
-            if self.head.version == "1.0":
-                self.keep_alive = False
-            else:
-                self._chunked = True
-                out.append(b"Transfer-Encoding: chunked\r\n")
+        if length == UNKNOWN_LENGTH:
+            length = self._measure(head.status, body, complete, lines)
+        if length >= 0:
+            lines.append(_LENGTHS[length] if length < _COMMON else b"Content-Length: %d" % length)
         if not self.ended or self.connection.stopping:
             # The rest of the body was not asked for: RFC 9112 section 9.6, close rather than read it all.
             self.keep_alive = False
         if not self.keep_alive:
-            out.append(b"Connection: close\r\n")
+            lines.append(b"Connection: close")
         elif self.head.version == "1.0":
-            out.append(b"Connection: keep-alive\r\n")
-        out.append(b"\r\n")
+            lines.append(b"Connection: keep-alive")
+        lines.append(b"")
         if body:
             self.bytes_out += len(body)
-            out.append(http1.chunk(body) if self._chunked else body)
-        self.connection.write(b"".join(out))
+            if self._chunked:
+                body = http1.chunk(body)
+        lines.append(body)
+        self.connection.write(b"\r\n".join(lines))
         if complete:
-            self._finished()
+            self.done = True
+            self.connection.answered(self)
+
+    def _measure(self, status: int, body: bytes, complete: bool, lines: list[bytes]) -> int:
+        """Choose the framing of an answer that does not say its length."""
+        if not may_have_body(self.head.method, status):
+            return UNKNOWN_LENGTH
+        if complete:
+            return len(body)
+        if self.head.version == "1.0":
+            self.keep_alive = False
+        else:
+            self._chunked = True
+            lines.append(b"Transfer-Encoding: chunked")
+        return UNKNOWN_LENGTH
 
     def switch(self, head: ResponseHead) -> None:
         """Answer 101; the socket then belongs to a tunnel."""
         self.responded = self.done = True
-        out = [http1.STATUS_LINES[101]]
-        for name, value in head.fields:
-            out += (name, b": ", value, b"\r\n")
-        out += (b"Connection: Upgrade\r\nUpgrade: ", head.upgrade, b"\r\n\r\n")
-        self.connection.write(b"".join(out))
+        lines = [http1.STATUS_LINES[101], *map(_LINE, head.fields), b"Connection: Upgrade"]
+        lines += (b"Upgrade: " + head.upgrade, b"", b"")
+        self.connection.write(b"\r\n".join(lines))
 
     def write(self, data: bytes) -> None:
         """Send one piece of the answer's body."""

@@ -41,15 +41,22 @@ _FRAMING_PER_BYTE = 16
 _SAY_EMPTY = frozenset(("POST", "PUT", "PATCH"))
 
 
-class Outgoing:
-    """A request as the upstream shall see it. `length` as in RequestHead; `fields` are end-to-end fields."""
+_LINE = b": ".join
 
-    __slots__ = ("authority", "fields", "length", "method", "target", "upgrade")
+
+class Outgoing:
+    """A request as the upstream shall see it. `length` as in RequestHead; `fields` are end-to-end fields.
+
+    `block` holds further fields as lines, made once for many requests. An empty `authority` is the endpoint's own.
+    """
+
+    __slots__ = ("authority", "block", "fields", "length", "method", "target", "upgrade")
 
     def __init__(self, method: str, target: bytes, fields: Fields, length: int) -> None:
         self.method = method
         self.target = target
         self.authority = b""
+        self.block = b""
         self.fields = fields
         self.length = length
         self.upgrade = b""
@@ -82,10 +89,12 @@ class UpstreamConnection(asyncio.Protocol):
         "_until_close",
         "_waiter",
         "bytes_in",
+        "counted",
         "deadline",
         "ended",
         "idle_since",
         "informed",
+        "kept",
         "pool",
         "served",
         "source",
@@ -100,7 +109,11 @@ class UpstreamConnection(asyncio.Protocol):
         self.deadline = NEVER
         self.wheel_at = NEVER
         self.served = 0
+        # Whether the pool counts it as open, which it does once connecting has ended well.
+        self.counted = False
         self.idle_since = 0.0
+        # Seconds that the upstream said to keep an idle connection; -1 while it did not say.
+        self.kept = -1
         self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
         self._spoilt = False
         # Of the request out.
@@ -223,9 +236,12 @@ class UpstreamConnection(asyncio.Protocol):
         return waiter
 
     def _encode(self, request: Outgoing, body: bytes, complete: bool) -> bytes:
-        out = [http1.request_line(request.method, request.target), b"Host: ", request.authority, b"\r\n"]
-        for name, value in request.fields:
-            out += (name, b": ", value, b"\r\n")
+        pool = self.pool
+        target = pool.prefix + request.target if pool.prefix else request.target
+        lines = [http1.request_line(request.method, target, request.authority or pool.authority)]
+        lines += map(_LINE, request.fields)
+        if request.block:
+            lines.append(request.block)
         length = request.length
         self._chunked_out = False
         if length == UNKNOWN_LENGTH:
@@ -233,15 +249,14 @@ class UpstreamConnection(asyncio.Protocol):
                 length = len(body)
             else:
                 self._chunked_out = True
-                out.append(b"Transfer-Encoding: chunked\r\n")
+                lines.append(b"Transfer-Encoding: chunked")
         if length > 0 or (length == 0 and request.method in _SAY_EMPTY):
-            out.append(b"Content-Length: %d\r\n" % length)
+            lines.append(b"Content-Length: %d" % length)
         if request.upgrade:
-            out += (b"Connection: Upgrade\r\nUpgrade: ", request.upgrade, b"\r\n")
-        out.append(b"\r\n")
-        if body:
-            out.append(http1.chunk(body) if self._chunked_out else body)
-        return b"".join(out)
+            lines += (b"Connection: Upgrade", b"Upgrade: " + request.upgrade)
+        lines.append(b"")
+        lines.append(http1.chunk(body) if self._chunked_out and body else body)
+        return b"\r\n".join(lines)
 
     def write(self, data: bytes) -> None:
         """Send one piece of the request's body."""
@@ -256,6 +271,12 @@ class UpstreamConnection(asyncio.Protocol):
                 self.transport.write(http1.LAST_CHUNK)
             if self._waiter is not None and self._timeouts is not None:
                 self._wait_until(monotonic() + self._timeouts.response)
+
+    def bound(self, until: float) -> None:
+        """Let the exchange end at `until` (monotonic seconds) whatever it waits for then."""
+        self._limit = until
+        if not self.ended:
+            self._wait_until(self.deadline)
 
     def source_failed(self, failure: Failure) -> None:
         """Give the request up: what the upstream has of its body must not look complete."""
@@ -296,9 +317,12 @@ class UpstreamConnection(asyncio.Protocol):
             self._switched(data[upgrade.args[0] :])
             return
         except httptools.HttpParserError as error:
-            cause = error.__context__
-            self._fail("upstream_protocol", cause.detail if isinstance(cause, Failure) else str(error))
-            return
+            if not self.ended:
+                cause = error.__context__
+                self._fail("upstream_protocol", cause.detail if isinstance(cause, Failure) else str(error))
+                return
+            # The answer is whole, and behind it came something that is none.
+            self._spoilt = True
         if self._interims is not None:
             self._pass_interims()
         head = self._head
@@ -367,7 +391,7 @@ class UpstreamConnection(asyncio.Protocol):
         status = parser.get_status_code()
         if len(fields) > _MAX_FIELDS:
             raise Failure("upstream_protocol", "too many fields")
-        head, until_close = response_head(status, fields, self.pool.kinds, request.method)
+        head, until_close, kept = response_head(status, fields, self.pool.kinds, request.method)
         if status < 200 and status != 101:
             self._interim += 1
             if self._interim > _MAX_INTERIM:
@@ -383,6 +407,8 @@ class UpstreamConnection(asyncio.Protocol):
             self._check_version(parser.get_http_version(), chunked and may_have_body(request.method, status))
         self._head = head
         self._until_close = until_close
+        if kept >= 0:
+            self.kept = kept
         self._left = head.length
         self._reusable = persistent and not until_close
         if request.method == "HEAD" and status != 101:
