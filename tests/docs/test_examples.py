@@ -14,7 +14,7 @@ from headgate.config.loader import load
 from headgate.core.failure import REASONS
 
 ROOT = Path(__file__).parent.parent.parent
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "examples" / "README.md"])
 EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
 
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -57,6 +57,8 @@ def test_every_example_loads_without_a_variable_set(path: Path) -> None:
 
 def test_the_examples_are_there() -> None:
     assert {path.name for path in EXAMPLES} >= {"quickstart.yaml", "demo.yaml", "canary.yaml", "production.yaml"}
+    listed = (ROOT / "examples" / "README.md").read_text()
+    assert [path.name for path in EXAMPLES if f"]({path.name})" not in listed] == []
 
 
 @pytest.mark.parametrize(("name", "text"), list(blocks("yaml")), ids=lambda value: value if "\n" not in value else "")
