@@ -19,7 +19,8 @@ def run(arguments: Namespace) -> int:
     if reply is None:
         return 1
     if reply.status == 200:
-        print(f"plan {reply.body['plan']} is in force in {reply.body['workers']} workers")
+        workers = reply.body["workers"]
+        print(f"plan {reply.body['plan']} is in force in {workers} worker{'' if workers == 1 else 's'}")
         return 0
     if reply.status in (401, 403):
         print(f"{reply.body.get('error')} (here: the variable {TOKEN_VARIABLE})", file=sys.stderr)
