@@ -83,6 +83,8 @@ class Wire:
 
     async def send(self, *data: bytes) -> None:
         """Write, and wait until the socket took it."""
+        if self.writer.is_closing():
+            raise Cut("before writing")
         for each in data:
             self.writer.write(each)
         await within(self.writer.drain())

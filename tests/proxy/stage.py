@@ -54,10 +54,10 @@ def on_loop(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
 
 
 async def _end_tasks() -> None:
-    tasks = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    # Plays of upstreams, whose links were aborted, end by themselves; whatever does not is at fault.
+    async with asyncio.timeout(CEILING):
+        while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(tasks)
     # What was aborted is closed in the next turns of the loop.
     for _ in range(3):
         await asyncio.sleep(0)

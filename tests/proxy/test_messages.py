@@ -242,6 +242,36 @@ async def test_pipelined_requests_are_answered_in_order() -> None:
             assert (await client.answer()).body == b"answer %d" % number
 
 
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+@on_loop
+async def test_pipelined_requests_with_streamed_answers_get_their_own(framing: str) -> None:
+    async with Upstream() as upstream, gateway(to(upstream)) as rig:
+        client = await rig.client()
+        await client.send(b"".join(get(f"/{n}") for n in range(8)))
+        link = await upstream.accepted()
+        for number in range(8):
+            assert (await link.message()).target == f"/{number}"
+            head = "Content-Length: 2" if framing == "length" else CHUNKED
+            await link.send(f"HTTP/1.1 200 OK\r\nX-Number: {number}\r\n{head}\r\n\r\n".encode())
+            assert (await client.head()).get("x-number") == str(number)
+            await link.send(b"1\r\na\r\n" if framing == "chunked" else b"a")
+            assert (await client.chunk() if framing == "chunked" else await client.read(1)) == b"a"
+            await link.send(b"1\r\nb\r\n0\r\n\r\n" if framing == "chunked" else b"b")
+            assert (await client.chunk() if framing == "chunked" else await client.read(1)) == b"b"
+            if framing == "chunked":
+                assert await client.read(5) == b"0\r\n\r\n"
+        assert len(upstream.links) == 1
+
+
+@on_loop
+async def test_a_thousand_pipelined_requests_that_need_nobody_are_answered() -> None:
+    async with gateway(to("http://127.0.0.1:1", http={"max_pipelined": 1000})) as rig:
+        client = await rig.client()
+        await client.send(get("/health") * 1000)
+        for _ in range(1000):
+            assert (await client.answer()).status == 200
+
+
 @on_loop
 async def test_requests_are_read_ahead_only_so_far() -> None:
     document = to("http://127.0.0.1:1", http={"max_pipelined": 2, "buffer": 4096})
