@@ -10,7 +10,7 @@ from headgate.cli.terminal import bold, dim
 
 _TRY = (
     ("a JSON service, two endpoints in turn", "curl {gateway}/hello"),
-    ("the same with a body", 'curl -d \'{{"name": "Ada"}}\' {gateway}/hello/you?lang=en'),
+    ("the same with a body", 'curl -d \'{{"name": "Ada"}}\' "{gateway}/hello/you?lang=en"'),
     ("server-sent events, one by one as they come", "curl -N {gateway}/stream"),
     (
         "a WebSocket (greets, then waits; Ctrl-C leaves)",
