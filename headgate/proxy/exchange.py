@@ -1,4 +1,4 @@
-"""The whole life of one request, top to bottom: one coroutine, one task.
+"""The whole life of one request, top to bottom: one coroutine (run by core.steps, in the calls that bring the bytes).
 
     refuse what the wire refused -> id, client -> own endpoints -> route -> [gates] -> rewrite
     -> loop { pick endpoint -> connection -> send -> head of the answer, or a Failure that retry may absorb }
@@ -10,13 +10,13 @@ once; a Failure becomes an answer in one place (`_fail`) and only while no head 
 
 from __future__ import annotations
 
-import asyncio
 import traceback
 from typing import TYPE_CHECKING, Any
 
 from headgate.core.clock import monotonic, wall
 from headgate.core.failure import Failure
 from headgate.core.message import Fields, RequestHead, ResponseHead, may_have_body
+from headgate.core.steps import Steps
 from headgate.core.uri import BadTarget
 from headgate.policy.retry import IDEMPOTENT
 from headgate.proxy.cluster import Cluster, Target
@@ -35,16 +35,15 @@ class Exchange:
     """One request. Its attributes from `wall` to `error` are what the access log reads (telemetry.access_log)."""
 
     __slots__ = (
-        "_begun",
         "_cluster",
         "_failure",
         "_gateway",
         "_params",
         "_plan",
         "_route",
+        "_steps",
         "_stream",
         "_target",
-        "_task",
         "_upstream",
         "attempts",
         "bytes_in",
@@ -70,7 +69,6 @@ class Exchange:
         self._gateway = gateway
         self._plan = plan
         self._stream = stream
-        self._begun = False
         self._failure: Failure | None = None
         self._route: RouteRuntime | None = None
         self._params: dict[str, str] = {}
@@ -87,17 +85,17 @@ class Exchange:
         self.upstream = 0.0
         stream.on_failed = self._interrupt
         gateway.metrics.begin()
-        self._task = gateway.loop.create_task(self.run())
+        self._steps = Steps(self._run())
 
-    async def run(self) -> None:
-        """Serve the request."""
-        self._begun = True
+    def start(self) -> None:
+        """Serve the request, up to the first wait."""
+        self._steps.go_on()
+
+    async def _run(self) -> None:
         try:
             await self._serve()
         except Failure as failure:
             self._fail(failure)
-        except asyncio.CancelledError:
-            self._fail(self._stream.failure or Failure("client_closed"))
         except Exception as error:
             self._gateway.report(self.request_id, "".join(traceback.format_exception(error)))
             self._fail(Failure("internal", repr(error)))
@@ -105,9 +103,8 @@ class Exchange:
             self._finish()
 
     def _interrupt(self, failure: Failure) -> None:
-        """Stop: the client left, or its body broke. `run` looks for it by itself before it begins."""
-        if self._begun:
-            self._task.cancel()
+        """Stop: the client left, or its body broke."""
+        self._steps.interrupt(failure)
 
     async def _serve(self) -> None:
         stream = self._stream
@@ -201,7 +198,7 @@ class Exchange:
             try:
                 upstream = target.pool.take(request.method in IDEMPOTENT)
                 if upstream is None:
-                    upstream = await target.pool.connect(route.timeouts.connect)
+                    upstream = await target.pool.connecting(route.timeouts.connect)
                 self._upstream = upstream
                 upstream.informed = stream.inform
                 body += stream.take()
@@ -209,7 +206,7 @@ class Exchange:
                 answer = upstream.send(request, body, complete, route.timeouts)
                 if route.timeouts.total:
                     upstream.bound(stream.started + route.timeouts.total)
-                if not complete and not answer.done():
+                if not complete and not answer.done:
                     upstream.source = stream
                     stream.pipe_to(upstream)
                 response = await answer
@@ -288,7 +285,7 @@ class Exchange:
             upstream.close()
         left = failure.reason == "client_closed"
         if left and stream.done:
-            # It left with the whole answer, before this task had its turn.
+            # It left with the whole answer, before its exchange had its turn.
             return
         self._failure = failure
         self.error = failure.reason

@@ -55,7 +55,7 @@ class Gateway:
         self._resolver = Resolver()
         self._pools: dict[PoolKey, Pool] = {}
         self._access = AccessLogWriter(loop, self.metrics)
-        self.mirrors = Mirrors(loop)
+        self.mirrors = Mirrors()
         self.log: Callable[[Exchange], None] = self._access.write
         self._listening = Listening(self)
         self._raise_file_limit()
@@ -107,7 +107,7 @@ class Gateway:
         plan = self.plan
         assert plan is not None
         self.in_flight += 1
-        Exchange(self, plan, stream)
+        Exchange(self, plan, stream).start()
 
     def finished(self) -> None:
         """Learn that an exchange is over."""

@@ -6,10 +6,9 @@ whose body was here when the real one was sent are copied, so that nothing has t
 
 from __future__ import annotations
 
-import asyncio
-
 from headgate.core.clock import monotonic
 from headgate.core.failure import Failure
+from headgate.core.steps import Steps
 from headgate.proxy.cluster import Cluster
 from headgate.wire.settings import Timeouts
 from headgate.wire.upstream import Outgoing, UpstreamConnection
@@ -38,30 +37,32 @@ _NOWHERE = _Nowhere()
 class Mirrors:
     """All copies of this worker."""
 
-    __slots__ = ("_loop", "_tasks")
+    __slots__ = ("_in_flight",)
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._tasks: set[asyncio.Task[None]] = set()
+    def __init__(self) -> None:
+        self._in_flight: set[Steps] = set()
 
     def send(self, cluster: Cluster, request: Outgoing, body: bytes, timeouts: Timeouts) -> None:
         """Send a copy, if there is room for one."""
-        if len(self._tasks) < _MOST_IN_FLIGHT:
+        if len(self._in_flight) < _MOST_IN_FLIGHT:
             copy = Outgoing(request.method, request.target, list(request.fields), request.length)
             copy.authority = request.authority
             copy.block = request.block
-            task = self._loop.create_task(self._deliver(cluster, copy, body, timeouts))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            steps: list[Steps] = []
+            steps.append(Steps(self._deliver(cluster, copy, body, timeouts, steps)))
+            self._in_flight.add(steps[0])
+            steps[0].go_on()
 
-    async def _deliver(self, cluster: Cluster, request: Outgoing, body: bytes, timeouts: Timeouts) -> None:
+    async def _deliver(
+        self, cluster: Cluster, request: Outgoing, body: bytes, timeouts: Timeouts, own: list[Steps]
+    ) -> None:
         upstream: UpstreamConnection | None = None
         started = monotonic()
         target = cluster.pick(started)
         try:
             if target is None:
                 raise Failure("no_endpoint", cluster.name)
-            upstream = target.pool.take(False) or await target.pool.connect(timeouts.connect)
+            upstream = target.pool.take(False) or await target.pool.connecting(timeouts.connect)
             response = await upstream.send(request, body, True, timeouts)
             cluster.series.answered(response.status, monotonic() - started)
             await upstream.relay(_NOWHERE)
@@ -72,8 +73,9 @@ class Mirrors:
         finally:
             if upstream is not None:
                 upstream.close()
+            self._in_flight.difference_update(own)
 
     def close(self) -> None:
         """Give up what is in flight."""
-        for task in self._tasks:
-            task.cancel()
+        for steps in list(self._in_flight):
+            steps.interrupt(Failure("draining"))

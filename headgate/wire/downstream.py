@@ -84,6 +84,7 @@ class ClientConnection(asyncio.Protocol):
         "_queue",
         "_raw_left",
         "_served",
+        "_serving",
         "_small",
         "_started",
         "_stopped",
@@ -113,6 +114,7 @@ class ClientConnection(asyncio.Protocol):
         self.stopping = False
         self.forwarding: object = None
         self._served = 0
+        self._serving = False
         self._stopped = False
         self._paused = False
         self._throttled = False
@@ -412,14 +414,22 @@ class ClientConnection(asyncio.Protocol):
             self._next()
 
     def _next(self) -> None:
-        self.stream = stream = self._queue.popleft()
-        self._served += 1
-        if self._parsing is None and not self._in_head:
-            # Otherwise it is the deadline of what is arriving: this request's body, or what comes behind it.
-            self.deadline = NEVER
-        if self._served == self.rules.limits.keepalive_requests:
-            stream.keep_alive = False
-        self.rules.handler(stream)
+        """Begin the next request; one that was answered at once is followed by the next one here, not deeper down."""
+        if self._serving:
+            return
+        self._serving = True
+        try:
+            while self._queue and self.stream is None and self._unwritten < 0:
+                self.stream = stream = self._queue.popleft()
+                self._served += 1
+                if self._parsing is None and not self._in_head:
+                    # Otherwise it is the deadline of what is arriving: this request's body, or what comes behind it.
+                    self.deadline = NEVER
+                if self._served == self.rules.limits.keepalive_requests:
+                    stream.keep_alive = False
+                self.rules.handler(stream)
+        finally:
+            self._serving = False
 
     # -- after an answer -------------------------------------------------------------------------------------------
 
@@ -512,10 +522,10 @@ class ClientConnection(asyncio.Protocol):
         self._unwritten = -1
         self.deadline = NEVER
         stream, limits, now = self.stream, self.rules.limits, monotonic()
-        if stream is None and not self._stopped:
+        if stream is None:
             if self._queue:
                 self._next()
-            elif not self._in_head:
+            elif not self._in_head and not self._stopped:
                 self.rules.wheel.arm(self, now + limits.keepalive_timeout)
             if self._paused or self._held:
                 self.resume()

@@ -15,6 +15,7 @@ from collections import deque
 from headgate.core.clock import monotonic
 from headgate.core.endpoint import Endpoint
 from headgate.core.failure import Failure
+from headgate.core.steps import Reply
 from headgate.wire.http1 import FieldKinds
 from headgate.wire.resolver import Resolver
 from headgate.wire.settings import PoolLimits
@@ -32,6 +33,7 @@ class Pool:
     """All connections of this process to one endpoint."""
 
     __slots__ = (
+        "_dialling",
         "_idle",
         "_resolver",
         "_retired",
@@ -69,6 +71,7 @@ class Pool:
         self._resolver = resolver
         self._ssl = tls[0] if tls is not None else None
         self._server_name = tls[1] if tls is not None else None
+        self._dialling: set[asyncio.Task[UpstreamConnection]] = set()
         self._idle: dict[UpstreamConnection, None] = {}
         self._waiters: deque[asyncio.Future[UpstreamConnection | None]] = deque()
         self._retired = False
@@ -86,6 +89,29 @@ class Pool:
             connection.deadline = NEVER
             return connection
         return None
+
+    def connecting(self, timeout: float) -> Reply[UpstreamConnection]:
+        """Begin to `connect`. A connection that nobody waits for any more is kept for the next request."""
+        reply: Reply[UpstreamConnection] = Reply()
+
+        def deliver(task: asyncio.Task[UpstreamConnection]) -> None:
+            self._dialling.discard(task)
+            if task.cancelled():
+                reply.fail(Failure("connect_refused", f"{self.endpoint.name}: given up"))
+                return
+            error = task.exception()
+            if isinstance(error, Exception):
+                reply.fail(error)
+            elif reply.awaited:
+                reply.set(task.result())
+            else:
+                self.put(task.result())
+
+        task = self.loop.create_task(self.connect(timeout))
+        # The loop holds tasks weakly.
+        self._dialling.add(task)
+        task.add_done_callback(deliver)
+        return reply
 
     async def connect(self, timeout: float) -> UpstreamConnection:
         """Open a connection, or wait for one when the endpoint has as many as it may, for `timeout` seconds in all.

@@ -10,6 +10,7 @@ import asyncio
 from typing import Protocol, cast
 
 from headgate.core.clock import monotonic
+from headgate.core.steps import Reply
 from headgate.wire.timers import NEVER, TimerWheel
 
 
@@ -79,7 +80,7 @@ class Tunnel:
         self.wheel_at = NEVER
         self._idle = idle
         self._open = 2
-        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.ended: Reply[None] = Reply()
         self.client = TunnelEnd(self, *client)
         self.upstream = TunnelEnd(self, *upstream)
         self.client.peer, self.upstream.peer = self.upstream, self.client
@@ -117,5 +118,4 @@ class Tunnel:
         self._open -= 1
         if not self._open:
             self.wheel.cancel(self)
-            if not self.ended.done():
-                self.ended.set_result(None)
+            self.ended.set(None)

@@ -20,6 +20,7 @@ import httptools
 from headgate.core.clock import monotonic
 from headgate.core.failure import Failure
 from headgate.core.message import UNKNOWN_LENGTH, Fields, ResponseHead, may_have_body
+from headgate.core.steps import Reply
 from headgate.wire import http1
 from headgate.wire.head import response_head
 from headgate.wire.pipe import Sink, Source
@@ -128,7 +129,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.ended = True
         self.bytes_in = 0
         self.informed: Callable[[ResponseHead], None] | None = None
-        self._waiter: asyncio.Future[ResponseHead] | None = None
+        self._waiter: Reply[ResponseHead] | None = None
         self._fields: Fields = []
         self._head: ResponseHead | None = None
         self._head_bytes = 0
@@ -140,7 +141,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._reusable = False
         self._pieces: list[bytes] | None = None
         self._sink: Sink | None = None
-        self._relayed: asyncio.Future[None] | None = None
+        self._relayed: Reply[None] | None = None
         self._paused = False
 
     # -- the connection --------------------------------------------------------------------------------------------
@@ -200,17 +201,17 @@ class UpstreamConnection(asyncio.Protocol):
         self.close()
         if sink is not None:
             sink.source_failed(failure)
-        if waiter is not None and not waiter.done():
-            waiter.set_exception(failure)
-        if relayed is not None and not relayed.done():
-            relayed.set_exception(failure)
+        if waiter is not None:
+            waiter.fail(failure)
+        if relayed is not None:
+            relayed.fail(failure)
 
     # -- the request out, as a sink --------------------------------------------------------------------------------
 
-    def send(self, request: Outgoing, body: bytes, complete: bool, timeouts: Timeouts) -> asyncio.Future[ResponseHead]:
+    def send(self, request: Outgoing, body: bytes, complete: bool, timeouts: Timeouts) -> Reply[ResponseHead]:
         """Send a request with the `body` that is there; `complete`: nothing follows. Returns its answer's head to come.
 
-        The future ends in a Failure that knows whether anything was sent, and whether on a reused connection.
+        The reply may be a Failure that knows whether anything was sent, and whether on a reused connection.
         """
         now = monotonic()
         self.served += 1
@@ -226,7 +227,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._sent = False
         self.ended = False
         self._pieces = None
-        self._waiter = waiter = self.pool.loop.create_future()
+        waiter: Reply[ResponseHead] = Reply()
+        self._waiter = waiter
         if self.transport is None:
             self._fail("upstream_reset", "closed before sending")
             return waiter
@@ -336,7 +338,9 @@ class UpstreamConnection(asyncio.Protocol):
             if self._request is not None and self._request.method == "HEAD":
                 self._parser = httptools.HttpResponseParser(self)
             if self._sink is not None:
+                # Behind this call the connection may already be sending somebody else's request.
                 self._answer_ended()
+                return
         else:
             if head.length > 0 and not self._until_close:
                 # From here on the length is all there is to know: the rest is counted and not parsed.
@@ -349,8 +353,7 @@ class UpstreamConnection(asyncio.Protocol):
         waiter = self._waiter
         if waiter is not None:
             self._waiter = None
-            if not waiter.done():
-                waiter.set_result(head)
+            waiter.set(head)
 
     def _count(self, data: bytes) -> None:
         size = len(data)
@@ -454,8 +457,8 @@ class UpstreamConnection(asyncio.Protocol):
         relayed, self._relayed = self._relayed, None
         if sink is not None:
             sink.finish()
-        if relayed is not None and not relayed.done():
-            relayed.set_result(None)
+        if relayed is not None:
+            relayed.set(None)
 
     def take(self) -> bytes:
         """Return what has arrived of the body and was not taken yet."""
@@ -464,9 +467,10 @@ class UpstreamConnection(asyncio.Protocol):
             return b""
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    def relay(self, sink: Sink) -> asyncio.Future[None]:
-        """Send the rest of the answer to `sink` as it arrives. The future ends with the answer, or in its Failure."""
-        self._relayed = relayed = self.pool.loop.create_future()
+    def relay(self, sink: Sink) -> Reply[None]:
+        """Send the rest of the answer to `sink` as it arrives. The reply comes with its end, or is its Failure."""
+        relayed: Reply[None] = Reply()
+        self._relayed = relayed
         self._sink = sink
         rest = self.take()
         if rest:
@@ -506,8 +510,8 @@ class UpstreamConnection(asyncio.Protocol):
         self.deadline = NEVER
         self.ended = True
         waiter, self._waiter = self._waiter, None
-        if waiter is not None and not waiter.done():
-            waiter.set_result(head)
+        if waiter is not None:
+            waiter.set(head)
 
     def detach(self) -> tuple[asyncio.Transport | None, bytes]:
         """Leave the socket to a tunnel; returns it with what came behind the 101."""
