@@ -91,12 +91,12 @@ class Tunnel:
         for end, _ in ends:
             transport = cast(asyncio.Transport, end.transport)
             transport.set_protocol(end)
+        for end, _ in ends:
+            cast(asyncio.Transport, end.transport).resume_reading()
+        # Behind it, since what was read ahead may fill the other end's buffer, which pauses its sender again.
         for end, ahead in ends:
             if ahead:
                 end.data_received(ahead)
-        for end, _ in ends:
-            if end.transport is not None:
-                end.transport.resume_reading()
         self.wheel.arm(self, monotonic() + self._idle)
 
     def heard(self) -> None:
