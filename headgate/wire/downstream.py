@@ -16,6 +16,8 @@ Laws:
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from collections import deque
 from collections.abc import Callable
 from typing import cast
@@ -33,6 +35,7 @@ from headgate.wire.timers import NEVER, TimerWheel
 # Bytes parsed at once while heads are read, so that one large read cannot become thousands of requests.
 _SLICE = 16 * 1024
 _LINGER_SECONDS = 2.0
+_RESET = struct.pack("ii", 1, 0)
 # Bytes of a chunked body that may be framing: 16 for each byte of body, and this much on top.
 _FRAMING = 16 * 1024
 _FRAMING_PER_BYTE = 16
@@ -178,10 +181,12 @@ class ClientConnection(asyncio.Protocol):
         if self.transport is not None:
             self.transport.write(data)
 
-    def cut(self) -> None:
-        """Close at once and visibly: what was sent is not complete."""
+    def cut(self, reset: bool = False) -> None:
+        """Close at once and visibly: what was sent is not complete; `reset`: also where only that would show it."""
         self._stopped = True
         if self.transport is not None:
+            if reset and (sock := self.transport.get_extra_info("socket")) is not None:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             self.transport.abort()
 
     def drain(self) -> None:

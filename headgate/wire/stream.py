@@ -224,7 +224,8 @@ class ClientStream:
         if self.failure is None:
             # The client's connection ends by our hand: that is not its leaving.
             self.failure = failure
-        self.connection.cut()
+        # HTTP/1.0 may take the end of the connection for the end of the body: only a reset is no such end.
+        self.connection.cut(reset=self.head.version == "1.0")
 
     def _finished(self) -> None:
         self.done = True
