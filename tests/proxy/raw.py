@@ -60,7 +60,7 @@ class Client:
                 except Incomplete:
                     if closed:
                         raise AssertionError(f"closed within an answer: {self.raw!r}, reset: {self.reset}") from None
-                    closed = not await self._more()
+                    closed = not await self.more()
                     continue
                 self.raw = self.raw[size:]
                 return message
@@ -73,7 +73,7 @@ class Client:
     async def rest(self) -> bytes:
         """Read until the gateway closes."""
         async with asyncio.timeout(CEILING):
-            while await self._more():
+            while await self.more():
                 pass
         rest, self.raw = self.raw, b""
         return rest
@@ -88,7 +88,8 @@ class Client:
             data = data[size:]
         return found
 
-    async def _more(self) -> bool:
+    async def more(self) -> bool:
+        """Read some bytes; False at the end."""
         try:
             data = await self.reader.read(65536)
         except ConnectionError:
