@@ -40,7 +40,7 @@ class Seen(asyncio.Protocol):
         if self.recorder.early is not None:
             early, self.recorder.early = self.recorder.early, None
             self.transport.write(early)
-        while self.recorder.reads and self.malformed is None and self.at < len(self.raw):
+        while self.malformed is None and self.at < len(self.raw) and self.raw.endswith(self.recorder.ends):
             try:
                 request, size = read_request(self.raw[self.at :])
             except Incomplete:
@@ -89,12 +89,13 @@ class Seen(asyncio.Protocol):
 class Recorder:
     """The upstream. `script(connection, request)` returns what to answer to each request, None for nothing.
 
-    `early` is sent once, as soon as the first bytes arrive; `reads=False` leaves all bytes to the script's owner.
+    `early` is sent once, as soon as the first bytes arrive; `ends`: nothing is read before these
+    bytes have come last, since reading begins anew with every piece.
     """
 
-    def __init__(self, script: Script | bytes = OK, *, reads: bool = True, early: bytes | None = None) -> None:
+    def __init__(self, script: Script | bytes = OK, *, ends: bytes = b"", early: bytes | None = None) -> None:
         self.script: Script = (lambda _seen, _request: script) if isinstance(script, bytes) else script
-        self.reads = reads
+        self.ends = ends
         self.early = early
         self.connections: list[Seen] = []
         self.tasks: list[asyncio.Task[None]] = []
