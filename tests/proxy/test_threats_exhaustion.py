@@ -337,8 +337,8 @@ NASTY = [
 ]
 
 
-@pytest.mark.parametrize("format", ["json", "console"])
-def test_each_request_is_one_harmless_line(format: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_each_request_is_one_harmless_line(form: str, tmp_path: Path) -> None:
     async def scenario(rig: Rig, upstream: Recorder) -> None:
         for target in NASTY:
             async with connected(rig) as client:
@@ -347,10 +347,10 @@ def test_each_request_is_one_harmless_line(format: str, tmp_path: Path) -> None:
         await rig.logged(len(NASTY))
 
     path = tmp_path / "access.log"
-    attack(scenario, telemetry={"access_log": {"path": str(path), "format": format}})
+    attack(scenario, telemetry={"access_log": {"path": str(path), "format": form}})
     lines = path.read_bytes().decode().splitlines()
     assert len(lines) == len(NASTY)
     for line in lines:
         assert line.isprintable()
         assert len(line) < 4096
-        assert format == "console" or (line.isascii() and json.loads(line)["client"] == "127.0.0.1")
+        assert form == "console" or (line.isascii() and json.loads(line)["client"] == "127.0.0.1")
