@@ -13,9 +13,20 @@ from headgate.core.failure import REASONS
 from headgate.core.message import ResponseHead
 from headgate.wire.downstream import ClientConnection, Rules
 from headgate.wire.head import HeadReader
+from headgate.wire.outbox import Corked, Outbox
 from headgate.wire.settings import HttpLimits
 from headgate.wire.stream import ClientStream
 from headgate.wire.timers import TimerWheel
+
+
+class AtOnce(Outbox):
+    """An outbox without a loop: the turn ends with each answer."""
+
+    def __init__(self) -> None:
+        """Take no loop."""
+
+    def for_client(self, connection: Corked) -> None:
+        connection.uncork()
 
 
 class FakeTransport:
@@ -92,7 +103,7 @@ class FakeClient:
         self.refusals: list[str] = []
         self.lost = False
         heads = HeadReader(limits, "http", ["X-Request-ID"])
-        rules = Rules(limits, heads, TimerWheel(), self._handle, lambda _: True, lambda _: None)
+        rules = Rules(limits, heads, TimerWheel(), AtOnce(), self._handle, lambda _: True, lambda _: None)
         self.connection = ClientConnection(rules)
         self.transport = FakeTransport()
         self.connection.connection_made(cast(asyncio.Transport, self.transport))

@@ -33,7 +33,7 @@ _MUTATIONS = st.tuples(st.integers(0, 400), st.integers(0, 3), st.binary(max_siz
 
 
 @st.composite
-def _hostile(draw: st.DrawFn) -> bytes:
+def hostile(draw: st.DrawFn) -> bytes:
     """Draw a run of requests and their parts, with bytes taken out, put in and replaced."""
     data = b"".join(draw(st.lists(st.sampled_from(_PIECES), min_size=1, max_size=6)))
     for at, gone, put in draw(st.lists(_MUTATIONS, max_size=4)):
@@ -64,13 +64,13 @@ def test_any_bytes(data: bytes, sizes: list[int]) -> None:
     _agree(data, sizes)
 
 
-@given(_hostile(), st.lists(st.integers(1, 60), max_size=12))
+@given(hostile(), st.lists(st.integers(1, 60), max_size=12))
 @settings(max_examples=600, deadline=None)
 def test_mutated_requests(data: bytes, sizes: list[int]) -> None:
     _agree(data, sizes)
 
 
-@given(_hostile(), st.lists(st.integers(1, 60), max_size=12))
+@given(hostile(), st.lists(st.integers(1, 60), max_size=12))
 @settings(max_examples=200, deadline=None)
 def test_requests_that_wait_for_those_before_them(data: bytes, sizes: list[int]) -> None:
     """With an upstream that does not answer only the first request is ever given away."""
