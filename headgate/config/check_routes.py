@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator
+from itertools import chain
 
 from headgate.config.check_values import Finding, found_by, normal_form
 from headgate.config.problems import Path, did_you_mean, printable
@@ -15,6 +16,7 @@ from headgate.policy.pattern import TOKEN, PathPattern, check_match
 from headgate.policy.rewrite import HeaderEdits
 from headgate.policy.route import RouteRule
 from headgate.policy.split import check_split
+from headgate.wire import http1
 
 # Looking for the nearest of many names takes milliseconds; a file of services left out must not make it minutes.
 _MAX_SUGGESTIONS = 50
@@ -41,6 +43,7 @@ class _Services:
 def check_routes(config: Config, known: frozenset[str]) -> Iterator[Finding]:
     """Check all routes of all services; `known` are the names of services."""
     services = _Services(known)
+    kinds = http1.request_kinds(config.request_id.headers, config.http.underscores)
     yield from _header_edits(config.headers, ("headers",))
     owners: dict[str, str] = {}
     sound = True
@@ -57,7 +60,7 @@ def check_routes(config: Config, known: frozenset[str]) -> Iterator[Finding]:
                 hint = "metrics and logs are easier to read with one name each"
                 yield Finding((*path, "name"), message, hint, "warning")
             names.add(route.name)
-            for finding in _route(route, path, services):
+            for finding in chain(_route(route, path, services), _unseen_fields(route, path, kinds)):
                 sound = sound and finding.severity == "warning"
                 yield finding
     if sound:
@@ -111,6 +114,38 @@ def _match(route: Route, path: Path) -> Iterator[Finding]:
         for form, text in (("prefix", route.match.path.prefix), ("exact", route.match.path.exact)):
             if text is not None:
                 yield from normal_form(text, (*path, "path", form))
+
+
+def _unseen_fields(route: Route, path: Path, kinds: http1.FieldKinds) -> Iterator[Finding]:
+    """Find conditions on fields that the wire takes off before a route is looked for: they could never hold."""
+    # Host in a match has its own sentence (policy.pattern).
+    headers = [name for name in route.match.headers if name.lower() != "host"]
+    named: list[tuple[str, Path]] = [(name, (*path, "match", "headers", name)) for name in headers]
+    if route.sticky is not None and route.sticky.header:
+        named.append((route.sticky.header, (*path, "sticky", "header")))
+    for name, at in named:
+        if TOKEN.fullmatch(name):
+            why, hint = _why_unseen(name, kinds)
+            if why:
+                yield Finding(at, f"no route ever sees {name}: {why}", hint)
+
+
+def _why_unseen(name: str, kinds: http1.FieldKinds) -> tuple[str, str]:
+    seen = (http1.PLAIN, http1.CONTENT_TYPE)
+    if kinds[name.encode()] in seen:
+        return "", ""
+    proper = name.replace("_", "-")
+    kind = kinds[proper.encode()]
+    if kind in seen:
+        return "http.underscores keeps such names out", f"write {proper}, or set http.underscores to allow"
+    instead = "match another field, or path, host, method, query"
+    if kind == http1.REQUEST_ID:
+        return "it carries the request id (request_id.headers) and is taken off first", instead
+    if kind in (http1.FORWARDING, http1.HOST):
+        if "host" in proper.lower():
+            instead = "write match.host, which is compared with the request's Host"
+        return "it is taken off first and written anew for the upstream", instead
+    return "it frames the message or belongs to one connection, and is taken off first", instead
 
 
 def _header_edits(edits: HeaderEdits | None, path: Path, parts: Collection[str] | None = None) -> Iterator[Finding]:
