@@ -53,8 +53,9 @@ def check(config: Config, names: Iterable[str]) -> list[Finding]:
         *_errors(config),
         *(repeated(config.services, ("services",), lambda service: service.name, "the service")),
     ]
+    asked = _asked(config)
     for place, service in enumerate(config.services):
-        found += _service(service, ("services", place))
+        found += _service(service, ("services", place), service.name in asked or not service.routes)
     found += check_routes(config, known)
     return found
 
@@ -121,28 +122,48 @@ class _Later(NamedTuple):
 
 _LATER = (
     _Later("health", "endpoints are not probed"),
+    _Later("health_path", "endpoints are not probed"),
     _Later("circuit_breaker", "calls are never refused"),
     _Later("rate_limit", "requests are not counted"),
 )
 
 
-def _service(service: Service, path: Path) -> Iterator[Finding]:
+def _asked(config: Config) -> set[str]:
+    """Return the services that some route asks, by its destinations or for a mirror's copies."""
+    asked: set[str] = set()
+    for service in config.services:
+        for route in service.routes:
+            if route.redirect is None and route.respond is None:
+                asked.update(each.service_name for each in route.destinations)
+                asked.update((service.name,) if not route.destinations else ())
+                asked.update((route.mirror.service_name,) if route.mirror is not None else ())
+    return asked
+
+
+def _service(service: Service, path: Path, needed: bool) -> Iterator[Finding]:
+    """Check one service; `needed`: requests come to it, or nobody has said yet what it is for."""
     if service.url is not None and service.endpoints:
         yield Finding((*path, "url"), "url is the short form of endpoints, and both stand here", "write one of them")
     if service.health_path is not None and service.health is not None:
         message = "health_path is the short form of health, and both stand here"
         yield Finding((*path, "health_path"), message, "write one of them")
-    if not endpoints_of(service):
+    if needed and not endpoints_of(service):
         message = f'the service "{service.name}" has no endpoints and answers 503'
         yield Finding(path, message, "give it a url or endpoints", "warning")
     yield from check_endpoints(service, path)
     yield from check_upstream_tls(service, path)
-    for later in _LATER:
-        key = "health_path" if later.key == "health" and service.health_path is not None else later.key
-        if getattr(service, key) is not None:
-            message = f"read and checked, but this version does not act on it yet: {later.what}"
-            yield Finding((*path, key), message, "", "warning")
+    yield from _not_yet(service, path)
     health = service.health.path if service.health is not None else service.health_path
     if health is not None and not health.startswith("/"):
         key = "health" if service.health is not None else "health_path"
         yield Finding((*path, key), 'the path must begin with "/"', f"write /{health}")
+
+
+def _not_yet(service: Service, path: Path) -> Iterator[Finding]:
+    """Say once for a service which of its blocks wait for a later version."""
+    keys = [later.key for later in _LATER if getattr(service, later.key) is not None]
+    if keys:
+        effects = ", ".join(dict.fromkeys(later.what for later in _LATER if later.key in keys))
+        several = f"{', '.join(keys[:-1])} and {keys[-1]} are " if len(keys) > 1 else ""
+        message = f"{several}read and checked, but this version does not act on {'them' if several else 'it'} yet"
+        yield Finding((*path, keys[0]), f"{message}: {effects}", "", "warning")
