@@ -8,12 +8,12 @@ layers share them.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from headgate.config.problems import Origin, Path, Problem, did_you_mean
+from headgate.config.problems import Origin, Path, Problem, did_you_mean, printable
 from headgate.config.shape import Shape, fields_of, spellings_of
-from headgate.config.tree import path_text, shape_below
+from headgate.config.tree import find, path_text, shape_below
 from headgate.config.yaml_nodes import Map, Node, Scalar, Seq, read_value
 
 _SEGMENT = re.compile(r"\[([^\[\]]*)\]|([^.\[\]]+)")
@@ -83,17 +83,36 @@ def apply_override(
     """Return the tree with one value set; items of lists are addressed by name or by index."""
     at = Origin(override.origin)
     value, wrong = read_value(override.value, override.origin, environ)
-    if wrong:
-        return root, [replace(each.problem, path=override.key) for each in wrong]
     segments = [bracketed or plain for bracketed, plain in _SEGMENT.findall(override.key)]
+    if wrong:
+        return root, [replace(each.problem, path=_text_of(root, segments)) for each in wrong]
     if not segments or _SEGMENT.sub("", override.key).strip("."):
         message = "not a key: write names with dots between them, or items in brackets"
         return root, [Problem(at, override.key, message, "such as services[chat].timeout.connect")]
-    setter = _Setter(value or Scalar("", None, at), at)
+    setter = _Setter(root, value or Scalar("", None, at), at)
     try:
         return setter.put(root, shape, segments, ()), []
     except _Unaddressed as unaddressed:
         return root, [unaddressed.problem]
+
+
+def _place(items: Sequence[Node], key: str) -> int | None:
+    """Return which item a name or an index means; the place behind the last one is for a new item."""
+    names = [name_of(item) for item in items]
+    if key in names:
+        return names.index(key)
+    return int(key) if re.fullmatch("[0-9]{1,6}", key) and int(key) <= len(items) else None
+
+
+def _text_of(root: Node, segments: list[str]) -> str:
+    """Write a key of the command line in the one form that problems of files have too."""
+    path: list[str | int] = []
+    node: Node | None = root
+    for key in segments:
+        place = _place(node.items, key) if isinstance(node, Seq) else None
+        path.append(key if place is None else place)
+        node, _ = find(node, (path[-1],))
+    return path_text(root, tuple(path))
 
 
 class _Unaddressed(Exception):
@@ -105,9 +124,10 @@ class _Unaddressed(Exception):
 class _Setter:
     """Copy the way from the root to one value, and put the new value at its end."""
 
-    __slots__ = ("_at", "_value")
+    __slots__ = ("_at", "_root", "_value")
 
-    def __init__(self, value: Node, at: Origin) -> None:
+    def __init__(self, root: Node, value: Node, at: Origin) -> None:
+        self._root = root
         self._value = value
         self._at = at
 
@@ -123,7 +143,7 @@ class _Setter:
             key = spellings_of(shape.cls).get(key, key)
             if key not in fields_of(shape.cls):
                 hint = did_you_mean(key, fields_of(shape.cls))
-                raise _Unaddressed(Problem(self._at, path_text(None, (*done, key)), "unknown key", hint))
+                raise _Unaddressed(Problem(self._at, path_text(self._root, (*done, key)), "unknown key", hint))
         items, keys, at = (node.items, node.keys, node.at) if isinstance(node, Map) else ({}, {}, self._at)
         below = self.put(items.get(key), shape_below(shape, key), segments[1:], (*done, key))
         return Map({**items, key: below}, {**keys, key: self._at}, at)
@@ -132,16 +152,13 @@ class _Setter:
         items = node.items if isinstance(node, Seq) else [node] if isinstance(node, Scalar) and node.text else []
         at = node.at if node is not None else self._at
         key = segments[0]
-        names = [name_of(item) for item in items]
-        if key in names:
-            place = names.index(key)
-        elif re.fullmatch("[0-9]{1,6}", key) and int(key) <= len(items):
-            place = int(key)
-        else:
-            known = [name for name in names if name]
+        place = _place(items, key)
+        if place is None:
+            known = [name for name in map(name_of, items) if name]
             hint = did_you_mean(key, known) or f"items here: {len(items)}, counted from 0"
-            raise _Unaddressed(Problem(self._at, path_text(None, (*done, key)), f'there is no item "{key}"', hint))
+            path = f"{path_text(self._root, done)}[{printable(key)}]"
+            raise _Unaddressed(Problem(self._at, path, f'there is no item "{printable(key)}"', hint))
         below = self.put(
-            items[place] if place < len(items) else None, shape_below(shape, place), segments[1:], (*done, key)
+            items[place] if place < len(items) else None, shape_below(shape, place), segments[1:], (*done, place)
         )
         return Seq([*items[:place], below, *items[place + 1 :]], at)
