@@ -291,8 +291,16 @@ class ClientConnection(asyncio.Protocol):
         self._head_bytes += len(data)
         if len(self._url) > limits.max_request_line:
             self._stop_with(Failure("uri_too_long"))
+        elif self._lacks_version(data):
+            self._stop_with(Failure("version_not_supported", "0.9"))
         elif self._head_bytes > limits.max_header_bytes + limits.max_request_line:
             self._stop_with(Failure("headers_too_large"))
+
+    def _lacks_version(self, data: bytes) -> bool:
+        """Tell whether a line without version came: HTTP/0.9 ends its request there and waits for the answer."""
+        version = self._parser.get_http_version() if self._parser is not None else ""
+        # The parser notes it with the byte behind the line; before, it has noted nothing yet on a new connection.
+        return version == "0.9" or (version == "0.0" and self._url != b"" and data[-1:] == b"\n")
 
     def _check_framing(self, stream: ClientStream, size: int) -> None:
         """Bound what of a chunked body is not body: sizes, extensions, trailers; the parser gathers without bound.
@@ -392,6 +400,8 @@ class ClientConnection(asyncio.Protocol):
         cause = error.__context__
         start = self._head_start if self._head_bytes else data
         failure = cause if isinstance(cause, Failure) else self.rules.heads.judge(error, start)
+        if self._in_head and failure.reason == "bad_request" and self._lacks_version(b""):
+            failure = Failure("version_not_supported", "0.9")
         self._fail_body(self._parsing, failure)
 
     def _fail_body(self, stream: ClientStream | None, failure: Failure) -> None:

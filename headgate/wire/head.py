@@ -249,7 +249,8 @@ class HeadReader:
         """
         if isinstance(error, httptools.HttpParserInvalidMethodError) and http1.safe_name(start.lstrip(b"\r\n")[:1]):
             return Failure("coding_not_implemented", "unknown method")
-        if "HTTP version" in str(error):
+        # "Pause on PRI/Upgrade": the preface of HTTP/2 (RFC 9113 section 3.4).
+        if "HTTP version" in str(error) or "PRI/Upgrade" in str(error):
             return Failure("version_not_supported")
         return Failure("bad_request", str(error))
 

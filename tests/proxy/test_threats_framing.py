@@ -150,7 +150,8 @@ HEADS = {
     "name not ascii": (get(b"/", b"Host: a", b"X\xff: z"), 400),
     "name with parentheses": (get(b"/", b"Host: a", b"X(): z"), 400),
     "content-type twice": (get(b"/", b"Host: a", b"Content-Type: a/b", b"Content-Type: c/d"), 400),
-    "0.9": (b"GET /\r\n", 400),
+    "0.9": (b"GET /\r\n", 505),
+    "0.9 with a field": (b"GET /\r\nHost: a\r\n\r\n", 505),
     "0.9 in the line": (get(b"/", b"Host: a", version=b"HTTP/0.9"), 505),
     "1.2": (get(b"/", b"Host: a", version=b"HTTP/1.2"), 505),
     "2.0": (get(b"/", b"Host: a", version=b"HTTP/2.0"), 505),
@@ -166,7 +167,8 @@ HEADS = {
     "unknown method": (get(b"/", b"Host: a", method=b"BREW"), 501),
     "method in lower case": (get(b"/", b"Host: a", method=b"get"), 501),
     "method with nul": (get(b"/", b"Host: a", method=b"\0GET"), 400),
-    "http/2 preface": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
+    "http/2 preface": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
+    "method of the preface": (get(b"/", b"Host: a", method=b"PRI"), 400),
     "tls": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(range(256)), 400),
     "an answer": (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", 501),
     "proxy line": (b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n" + get(b"/", b"Host: a"), 501),
@@ -241,6 +243,15 @@ def test_unusual_lines_go_on_in_plain_form(line: bytes, sent: str) -> None:
             assert (await client.ask(line + b"\r\nHost: a\r\n\r\n")).status == 200
         [request] = upstream.requests
         assert (f"{request.method} {request.target}", request.start[2]) == (sent, "1")
+
+    attack(scenario)
+
+
+def test_a_line_without_version_is_answered_at_its_end() -> None:
+    async def scenario(rig: Rig, upstream: Recorder) -> None:
+        async with connected(rig) as client:
+            # As a client of HTTP/0.9 sends it, waiting for the answer then.
+            assert (await client.ask(b"GET /\r\n")).status == 505
 
     attack(scenario)
 
