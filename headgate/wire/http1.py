@@ -172,10 +172,10 @@ def unknown_coding(value: bytes) -> bool:
 
 # -- writing -------------------------------------------------------------------------------------------------------
 
-STATUS_LINES = {
-    code: f"HTTP/1.1 {code} {HTTPStatus(code).phrase if code in HTTPStatus._value2member_map_ else ''}".encode()
-    for code in range(100, 1000)
-}
+_PHRASES = {status.value: status.phrase for status in HTTPStatus}
+# RFC 9110 has names for these that the standard library took up in Python 3.13.
+_PHRASES |= {413: "Content Too Large", 414: "URI Too Long", 416: "Range Not Satisfiable", 422: "Unprocessable Content"}
+STATUS_LINES = {code: f"HTTP/1.1 {code} {_PHRASES.get(code, '')}".encode() for code in range(100, 1000)}
 CONTINUE = STATUS_LINES[100] + b"\r\n\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
 _METHODS = {name: name.encode() + b" " for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")}
