@@ -17,6 +17,8 @@ from headgate.wire import http1
 from headgate.wire.dates import http_date
 from headgate.wire.settings import HttpLimits
 
+# RFC 9110 section 15.5.6: a 405 has Allow. CONNECT names no path whose routes could tell theirs.
+_ALLOWED = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 _CACHED = 4096
 _CACHED_LENGTH = 256
 _FORBIDDEN_TRAILERS = frozenset(
@@ -196,8 +198,7 @@ class HeadReader:
     def _other_form(self, head: RequestHead, target: bytes, host: bytes | None) -> None:
         """Read absolute, authority and asterisk form (RFC 9112 section 3.2)."""
         if head.method == "CONNECT":
-            # Not in Allow either: no path here answers it.
-            raise Failure("method_not_allowed")
+            raise Failure("method_not_allowed", _ALLOWED)
         try:
             parts = split_target(target)
         except BadTarget as error:
