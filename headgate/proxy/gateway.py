@@ -30,6 +30,7 @@ from headgate.telemetry.metrics import Metrics
 from headgate.wire import http1
 from headgate.wire.downstream import ClientConnection
 from headgate.wire.forwarded import Hop
+from headgate.wire.outbox import Outbox
 from headgate.wire.pool import Pool
 from headgate.wire.resolver import Resolver
 from headgate.wire.stream import ClientStream
@@ -49,6 +50,7 @@ class Gateway:
         self.loop = loop
         self.metrics = Metrics(slot, str(worker))
         self.wheel = TimerWheel()
+        self.outbox = Outbox(loop)
         self.ready = False
         self.draining = False
         self.started = monotonic()
@@ -108,7 +110,7 @@ class Gateway:
             settings = service.tls
             context = client_context(ca=settings.ca, cert=settings.cert, key=settings.key, verify=settings.verify)
             tls = (context, settings.server_name or endpoint.host)
-        return Pool(endpoint, service.pool, self.wheel, kinds, self._resolver, tls)
+        return Pool(endpoint, service.pool, self.wheel, self.outbox, kinds, self._resolver, tls)
 
     # -- requests --------------------------------------------------------------------------------------------------
 

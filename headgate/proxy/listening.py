@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import resource
+import select
 import socket
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
@@ -91,6 +92,7 @@ class Listening:
             plan.http,
             HeadReader(plan.http, scheme, plan.request_id.headers),
             gateway.wheel,
+            gateway.outbox,
             gateway.handle,
             self._opener(listener, plan.http),
             self._closer(listener),
@@ -183,10 +185,17 @@ class Listening:
                         del by_address[connection.address]
                     else:
                         by_address[connection.address] = held - 1
+                if not connections:
+                    self._gateway.settle()
 
         return on_close
 
     # -- the end ---------------------------------------------------------------------------------------------------
+
+    @property
+    def connected(self) -> int:
+        """Count the client connections that are open."""
+        return len(self._connections)
 
     def begin_drain(self) -> None:
         """Let every connection end with its next answer."""
@@ -202,7 +211,12 @@ class Listening:
             connection.drain()
 
     async def _stop(self, listener: _Listener) -> None:
-        # The loop takes all that is queued in one round of a ready listening socket; two rounds for the last ones.
+        # libuv accepts one connection in each turn of the loop (since 1.45).
+        for _ in range(_BACKLOG):
+            if not any(_has_queue(each) for each in listener.sockets):
+                break
+            await asyncio.sleep(0)
+        # The last one accepted still has to become a connection of ours.
         for _ in range(2):
             await asyncio.sleep(0)
         listener.close()
@@ -213,6 +227,13 @@ class Listening:
             listener.close()
         for connection in list(self._connections):
             connection.cut()
+
+
+def _has_queue(listening: socket.socket) -> bool:
+    """Tell whether a connection waits to be accepted."""
+    poll = select.poll()
+    poll.register(listening, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _tls(settings: ListenTls) -> ListenerTls:

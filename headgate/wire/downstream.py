@@ -28,6 +28,7 @@ from headgate.core.clock import monotonic
 from headgate.core.failure import Failure
 from headgate.core.message import Fields, RequestHead
 from headgate.wire.head import HeadReader
+from headgate.wire.outbox import Outbox
 from headgate.wire.settings import HttpLimits
 from headgate.wire.stream import ClientStream
 from headgate.wire.timers import NEVER, TimerWheel
@@ -40,6 +41,8 @@ _RESET = struct.pack("ii", 1, 0)
 _FRAMING = 16 * 1024
 _FRAMING_PER_BYTE = 16
 _LINGER_BYTES = 1 << 20
+# Seconds that a client has for its first request when the gateway stops: accepted a moment ago, it is on its way.
+_FIRST_REQUEST = 1.0
 # Seconds between two looks at how a body arrives; also the grace before its rate counts.
 _INSPECTION = 5.0
 _OVERLOADED = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
@@ -48,13 +51,14 @@ _OVERLOADED = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Le
 class Rules:
     """What the connections of one listener share; a reload replaces it whole and connections keep theirs."""
 
-    __slots__ = ("handler", "heads", "limits", "on_close", "on_open", "small_head", "wheel")
+    __slots__ = ("handler", "heads", "limits", "on_close", "on_open", "outbox", "small_head", "wheel")
 
     def __init__(
         self,
         limits: HttpLimits,
         heads: HeadReader,
         wheel: TimerWheel,
+        outbox: Outbox,
         handler: Callable[[ClientStream], None],
         on_open: Callable[[ClientConnection], bool],
         on_close: Callable[[ClientConnection], None],
@@ -63,6 +67,7 @@ class Rules:
         self.heads = heads
         self.small_head = heads.small_head
         self.wheel = wheel
+        self.outbox = outbox
         self.handler = handler
         self.on_open = on_open
         self.on_close = on_close
@@ -72,6 +77,7 @@ class ClientConnection(asyncio.Protocol):
     """One connection of one client."""
 
     __slots__ = (
+        "_corked",
         "_fields",
         "_framed",
         "_framing",
@@ -124,6 +130,7 @@ class ClientConnection(asyncio.Protocol):
         self._unwritten = -1
         self._unread = 0
         self._held = b""
+        self._corked = b""
         # Of the request that is being read.
         self._parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
         self._parsing: ClientStream | None = None
@@ -178,7 +185,23 @@ class ClientConnection(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         """Write, if the client is still there."""
+        if self._corked:
+            self.uncork()
         if self.transport is not None:
+            self.transport.write(data)
+
+    def cork(self, data: bytes) -> None:
+        """Write a whole answer, together with those of this turn of the loop (wire.outbox)."""
+        if self._corked:
+            self._corked += data
+        elif self.transport is not None:
+            self._corked = data
+            self.rules.outbox.for_client(self)
+
+    def uncork(self) -> None:
+        """Write what was held back."""
+        data, self._corked = self._corked, b""
+        if data and self.transport is not None:
             self.transport.write(data)
 
     def cut(self, reset: bool = False) -> None:
@@ -190,10 +213,13 @@ class ClientConnection(asyncio.Protocol):
             self.transport.abort()
 
     def drain(self) -> None:
-        """Close now when idle, else after the answer in progress."""
+        """Close now when idle, else after the answer in progress; a client that has just come may ask once."""
         self.stopping = True
-        if self.stream is None and not self._in_head and not self._queue:
-            self._close()
+        if self.stream is None and not self._in_head and not self._queue and not self._stopped:
+            if self._served:
+                self._close()
+            else:
+                self.rules.wheel.arm(self, monotonic() + _FIRST_REQUEST)
 
     # -- reading ---------------------------------------------------------------------------------------------------
 
@@ -480,6 +506,7 @@ class ClientConnection(asyncio.Protocol):
     def _close(self) -> None:
         """Close when all is written, for which the client has its time."""
         self._stopped = True
+        self.uncork()
         transport = self.transport
         if transport is not None:
             transport.close()
@@ -489,6 +516,7 @@ class ClientConnection(asyncio.Protocol):
     def _linger(self) -> None:
         """Close our side, and read on for a moment so that a reset does not destroy the answer on its way."""
         self._stopped = True
+        self.uncork()
         transport = self.transport
         if transport is None:
             return
@@ -501,6 +529,7 @@ class ClientConnection(asyncio.Protocol):
 
     def detach(self) -> tuple[asyncio.Transport | None, bytes]:
         """Leave the socket to a tunnel; returns it with what was read behind the request."""
+        self.uncork()
         held, self._held = self._held, b""
         self.rules.wheel.cancel(self)
         return self.transport, held

@@ -17,6 +17,7 @@ from headgate.core.endpoint import Endpoint
 from headgate.core.failure import Failure
 from headgate.core.steps import Reply
 from headgate.wire.http1 import FieldKinds
+from headgate.wire.outbox import Outbox
 from headgate.wire.resolver import Resolver
 from headgate.wire.settings import PoolLimits
 from headgate.wire.timers import NEVER, TimerWheel
@@ -46,6 +47,7 @@ class Pool:
         "limits",
         "loop",
         "open",
+        "outbox",
         "prefix",
         "wheel",
     )
@@ -55,6 +57,7 @@ class Pool:
         endpoint: Endpoint,
         limits: PoolLimits,
         wheel: TimerWheel,
+        outbox: Outbox,
         kinds: FieldKinds,
         resolver: Resolver,
         tls: tuple[ssl.SSLContext, str] | None = None,
@@ -66,6 +69,7 @@ class Pool:
         self.prefix = endpoint.prefix.encode()
         self.limits = limits
         self.wheel = wheel
+        self.outbox = outbox
         self.kinds = kinds
         self.open = 0
         self._resolver = resolver

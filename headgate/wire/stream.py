@@ -180,7 +180,10 @@ class ClientStream:
             if self._chunked:
                 body = http1.chunk(body)
         lines.append(body)
-        self.connection.write(b"\r\n".join(lines))
+        if complete:
+            self.connection.cork(b"\r\n".join(lines))
+        else:
+            self.connection.write(b"\r\n".join(lines))
         if complete:
             self.done = True
             self.connection.answered(self)

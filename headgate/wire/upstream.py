@@ -68,6 +68,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     __slots__ = (
         "_chunked_out",
+        "_corked",
         "_fields",
         "_head",
         "_head_bytes",
@@ -123,6 +124,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._timeouts: Timeouts | None = None
         self._limit = NEVER
         self._sent = False
+        self._corked = b""
         self._out_ended = True
         self._chunked_out = False
         # Of the answer in.
@@ -171,6 +173,7 @@ class UpstreamConnection(asyncio.Protocol):
         """Close at once; what is still on its way is of no interest."""
         self.ended = True
         self._spoilt = True
+        self._corked = b""
         self._waiter = self._sink = self._relayed = self.source = None
         if self.transport is not None:
             self.transport.abort()
@@ -232,10 +235,21 @@ class UpstreamConnection(asyncio.Protocol):
         if self.transport is None:
             self._fail("upstream_reset", "closed before sending")
             return waiter
-        self._sent = True
-        self.transport.write(self._encode(request, body, complete))
+        if complete:
+            self._corked = self._encode(request, body, True)
+            self.pool.outbox.for_upstream(self)
+        else:
+            self._sent = True
+            self.transport.write(self._encode(request, body, False))
         self._wait_until(now + timeouts.response if complete else NEVER)
         return waiter
+
+    def uncork(self) -> None:
+        """Write the request that was held back until the end of this turn of the loop (wire.outbox)."""
+        data, self._corked = self._corked, b""
+        if data and self.transport is not None:
+            self._sent = True
+            self.transport.write(data)
 
     def _encode(self, request: Outgoing, body: bytes, complete: bool) -> bytes:
         pool = self.pool
