@@ -173,7 +173,8 @@ def test_pipelined_requests_are_served_in_order_however_they_are_cut(size: int) 
 
 
 @pytest.mark.parametrize(
-    "behind", [b"GET /bad\r\nX", b"GET / FTP/1.1\r\n", b"GET /b HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"]
+    "behind",
+    [b"GET /bad HTTP/1.1\r\nX\r\n\r\n", b"GET / FTP/1.1\r\n", b"GET /b HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"],
 )
 @pytest.mark.parametrize("cut", ["whole", "dripped"])
 def test_nothing_is_served_behind_an_error(behind: bytes, cut: str) -> None:
