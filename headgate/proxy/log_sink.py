@@ -89,6 +89,8 @@ class LogSink:
             if batch:
                 self._write(batch)
             if self._closed and not self._waiting:
+                if self._path not in _STREAMS:
+                    os.close(self._fd)
                 return
 
     def _open_again(self) -> None:

@@ -19,11 +19,12 @@ _MAX_NAMES = 4096
 
 
 class _Answer:
-    __slots__ = ("addresses", "at", "turn")
+    __slots__ = ("addresses", "at", "fresh_until", "turn")
 
     def __init__(self, addresses: list[str], at: float) -> None:
         self.addresses = addresses
         self.at = at
+        self.fresh_until = at + TTL
         self.turn = 0
 
     def next(self) -> str:
@@ -48,23 +49,31 @@ class Resolver:
         """
         bare = host[1:-1] if host[:1] == "[" else host
         answer = self._answers.get(bare)
-        if answer is not None and monotonic() - answer.at < TTL:
+        if answer is not None and monotonic() < answer.fresh_until:
             return answer.next()
         if _is_address(bare):
             return bare
         flight = self._flights.get(bare)
         if flight is None:
             flight = self._flights[bare] = asyncio.get_running_loop().create_task(self._look_up(bare))
-            flight.add_done_callback(lambda _: self._flights.pop(bare, None))
+            flight.add_done_callback(lambda flight: self._landed(bare, flight))
         return (await asyncio.shield(flight)).next()
+
+    def _landed(self, host: str, flight: asyncio.Task[_Answer]) -> None:
+        del self._flights[host]
+        if not flight.cancelled():
+            # Everybody who waited may have left; looked at here, a failure is not reported as forgotten.
+            flight.exception()
 
     async def _look_up(self, host: str) -> _Answer:
         loop = asyncio.get_running_loop()
         try:
             found = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
         except socket.gaierror:
-            known = self._answers.get(host)
-            if known is not None and monotonic() - known.at < STALE:
+            known, now = self._answers.get(host), monotonic()
+            if known is not None and now - known.at < STALE:
+                # A failing resolver may take seconds: not every request shall wait for it.
+                known.fresh_until = now + TTL
                 return known
             raise
         addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
