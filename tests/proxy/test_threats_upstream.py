@@ -147,12 +147,12 @@ def test_surplus_bytes_are_nobodys_answer(name: str, at_once: bool) -> None:
             assert first.status in (200, 204, 304) or (at_once and first.status == 502)
             if not at_once:
                 upstream.connections[0].send(surplus)
-            await upstream.connections[0].closed
+                await upstream.connections[0].closed
             second = await client.ask(GET)
             assert (second.status, second.body, second.get("x-poison")) == (200, b"ok", None)
         assert len(upstream.connections) == 2
 
-    attack(scenario, upstream)
+    attack(scenario, upstream, service={"pool": {"idle_timeout": 600}})
 
 
 @pytest.mark.parametrize("surplus", [b"hello", b"2\r\nok\r\n0\r\n\r\n", POISON, POISON[:20]])

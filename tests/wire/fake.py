@@ -137,6 +137,12 @@ class FakeClient:
         self._piece(data)
         return self
 
+    def answer(self) -> FakeClient:
+        """Answer from now on, first what has been asked."""
+        self.answers = True
+        self._settle()
+        return self
+
     def drip(self, data: bytes) -> FakeClient:
         """Feed byte by byte."""
         return self.feed(data, [1] * len(data))
