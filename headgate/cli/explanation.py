@@ -107,7 +107,7 @@ def _routed(
     if settings.redirect is not None:
         values = _values(asked, route, params)
         answer = Redirection(settings.redirect).answer(values.get)
-        location = dict(answer.fields)[b"location"].decode()
+        location = dict(answer.fields)[b"Location"].decode()
         return {"verdict": f"redirected with {answer.status} to {location}", **explained}
     if settings.respond is not None:
         return {"verdict": f"answered with {settings.respond.status}, as route {route.name} says", **explained}

@@ -40,7 +40,7 @@ def fixed_answer(respond: Respond) -> FixedAnswer:
     body = respond.body.encode()
     fields = [(name.encode(), value.encode()) for name, value in respond.headers.items()]
     if body and not any(name.lower() == "content-type" for name in respond.headers):
-        fields.insert(0, (b"content-type", respond.content_type.encode()))
+        fields.insert(0, (b"Content-Type", respond.content_type.encode()))
     return FixedAnswer(respond.status, tuple(fields), body)
 
 
@@ -77,7 +77,7 @@ class Redirection:
         text = url.fill(lambda name: quote(values(name) or "", safe=_SAFE)) or ""
         if self._own:
             text = "/" + text.lstrip("/")
-        return FixedAnswer(self._status, ((b"location", text.encode()),), b"")
+        return FixedAnswer(self._status, ((b"Location", text.encode()),), b"")
 
 
 def check_redirect(redirect: Redirect, parts: Collection[str] = ()) -> Iterator[Objection]:

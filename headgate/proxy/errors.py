@@ -65,7 +65,8 @@ class ErrorShapes:
         filled = fill(shape.body, known)
         if isinstance(filled, str):
             return filled.encode()
-        return json.dumps({} if filled is _ABSENT else filled).encode()
+        # A terminal shows its prompt on a line of its own.
+        return json.dumps({} if filled is _ABSENT else filled).encode() + b"\n"
 
 
 def _shape(name: str, settings: Errors) -> Shape:

@@ -27,7 +27,7 @@ LOCATIONS = [
 def test_a_location_is_filled_from_the_request(url: str, location: bytes) -> None:
     assert list(check_redirect(Redirect(url=url), ["path", "id"])) == []
     answer = Redirection(Redirect(url=url, status=302)).answer(VALUES.get)
-    assert answer == FixedAnswer(302, ((b"location", location),), b"")
+    assert answer == FixedAnswer(302, ((b"Location", location),), b"")
 
 
 @pytest.mark.parametrize(
@@ -41,14 +41,14 @@ def test_a_location_is_filled_from_the_request(url: str, location: bytes) -> Non
 )
 def test_an_empty_query_takes_its_mark_along(url: str, location: bytes) -> None:
     answer = Redirection(Redirect(url=url)).answer({"query": ""}.get)
-    assert answer.fields == ((b"location", location),)
+    assert answer.fields == ((b"Location", location),)
 
 
 @given(st.text(max_size=12), st.sampled_from(["/{params.x}", "{path}", "/a{x}", "https://h.example/{x}?{query}"]))
 def test_no_value_ends_the_field_or_leads_to_another_host(value: str, url: str) -> None:
     value = value.encode("utf-8", "replace").decode()
     (name, location), *rest = Redirection(Redirect(url=url)).answer(lambda asked: value).fields
-    assert (name, rest) == (b"location", [])
+    assert (name, rest) == (b"Location", [])
     assert all(0x21 <= byte < 0x7F for byte in location)
     assert urlsplit(location.decode()).netloc == ("h.example" if url.startswith("https") else "")
     assert not location.startswith((b"//", b"/\\"))
@@ -87,7 +87,7 @@ def test_a_wrong_redirect_is_objected_to(redirect: Redirect, key: str, words: st
 
 def test_a_fixed_answer() -> None:
     assert fixed_answer(Respond(status=200, body="é", headers={"X-A": "1"})) == FixedAnswer(
-        200, ((b"content-type", b"text/plain; charset=utf-8"), (b"X-A", b"1")), "é".encode()
+        200, ((b"Content-Type", b"text/plain; charset=utf-8"), (b"X-A", b"1")), "é".encode()
     )
     assert fixed_answer(Respond(status=204)) == FixedAnswer(204, (), b"")
     assert fixed_answer(Respond(body="{}", headers={"Content-Type": "application/json"})).fields == (

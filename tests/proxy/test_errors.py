@@ -1,0 +1,42 @@
+"""The bodies of the gateway's own errors."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from headgate.config.schema import ErrorAnswer, Errors
+from headgate.proxy.errors import ErrorShapes
+
+
+def body(settings: Errors, reason: str = "route_not_found", **values: Any) -> bytes:
+    return ErrorShapes(settings).body(reason, lambda: values)
+
+
+def test_problem_details_are_one_line_of_json() -> None:
+    said = body(Errors(), request_id="abc", path="/x")
+    problem = json.loads(said)
+    assert (problem["status"], problem["title"]) == (404, "Not Found")
+    assert said.endswith(b"}\n")
+    assert said.count(b"\n") == 1
+
+
+def test_a_text_stays_as_it_was_written() -> None:
+    assert body(Errors(body="{status} {title}")) == b"404 Not Found"
+
+
+@pytest.mark.parametrize("template", [{"path": "{path}"}, {}])
+def test_a_template_of_which_nothing_is_left_is_an_empty_mapping(template: dict[str, str]) -> None:
+    assert body(Errors(body=template), path=None) == b"{}\n"
+
+
+def test_a_reason_wins_over_its_side() -> None:
+    settings = Errors(
+        body={"code": "{status}", "why": "{message}"},
+        reasons={"route_not_found": ErrorAnswer(status=410)},
+        origins={"client": ErrorAnswer(status=418, message="yours")},
+    )
+    assert ErrorShapes(settings).status("route_not_found") == 410
+    assert json.loads(body(settings)) == {"code": 410, "why": "yours"}
