@@ -35,7 +35,7 @@ class Reply(Generic[T]):
         return cast(T, self._value)
 
     @property
-    def awaited(self) -> bool:
+    def has_waiter(self) -> bool:
         """Tell whether somebody waits."""
         return self._steps is not None
 
@@ -90,6 +90,9 @@ class Steps:
                     return
         except StopIteration:
             self._coroutine = None
+        except BaseException:
+            self._coroutine = None
+            raise
         finally:
             self._running = False
 

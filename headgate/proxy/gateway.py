@@ -37,6 +37,7 @@ from headgate.wire.stream import ClientStream
 from headgate.wire.timers import TimerWheel, WheelDriver
 from headgate.wire.tunnel import Tunnel
 from headgate.wire.upstream import UpstreamConnection
+from headgate.wire.whole import WholeAnswers
 
 # Requests make no reference cycles, so collections find next to nothing, and the default of 700 objects would have
 # one every few requests (measured: 4 us of each). Faults do make some; this bounds what they hold.
@@ -76,11 +77,11 @@ class Gateway:
             ValueError: with a sentence; everything stays as it was.
         """
         pools: dict[PoolKey, Pool] = {}
-        kinds = http1.response_kinds(plan.request_id.headers)
+        answers = WholeAnswers(http1.response_kinds(plan.request_id.headers))
 
         def pool_for(service: ResolvedService, endpoint: Endpoint) -> Pool:
             key = pool_key(service, endpoint)
-            pool = pools.get(key) or self._pools.get(key) or self._make_pool(service, endpoint, kinds)
+            pool = pools.get(key) or self._pools.get(key) or self._make_pool(service, endpoint, answers)
             pools[key] = pool
             return pool
 
@@ -94,7 +95,7 @@ class Gateway:
         self.own = {path: OWN[path] for path in plan.admin.expose}
         self.plan = built
         for pool in pools.values():
-            pool.kinds = kinds
+            pool.answers = answers
         swap_listeners()
         for pool in retired:
             pool.retire()
@@ -102,7 +103,7 @@ class Gateway:
         gc.freeze()
         gc.set_threshold(*_COLLECT_AFTER)
 
-    def _make_pool(self, service: ResolvedService, endpoint: Endpoint, kinds: http1.FieldKinds) -> Pool:
+    def _make_pool(self, service: ResolvedService, endpoint: Endpoint, answers: WholeAnswers) -> Pool:
         tls = None
         if endpoint.scheme == "https":
             from headgate.wire.tls import client_context
@@ -110,7 +111,7 @@ class Gateway:
             settings = service.tls
             context = client_context(ca=settings.ca, cert=settings.cert, key=settings.key, verify=settings.verify)
             tls = (context, settings.server_name or endpoint.host)
-        return Pool(endpoint, service.pool, self.wheel, self.outbox, kinds, self._resolver, tls)
+        return Pool(endpoint, service.pool, self.wheel, self.outbox, answers, self._resolver, tls)
 
     # -- requests --------------------------------------------------------------------------------------------------
 

@@ -281,6 +281,8 @@ class ClientConnection(asyncio.Protocol):
             self.pause()
             return
         self._small = not self._in_head and len(data) <= self.rules.small_head
+        if self._small and self._parsing is None and self._take_whole(data):
+            return
         try:
             parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -308,6 +310,23 @@ class ClientConnection(asyncio.Protocol):
                 self._next()
             elif len(self._queue) >= self.rules.limits.max_pipelined:
                 self.pause()
+
+    def _take_whole(self, data: bytes) -> bool:
+        """Take a plain request that came whole, without the parser; tell whether it was one."""
+        whole = self.rules.heads.whole(data)
+        if whole is None:
+            return False
+        head, body = whole
+        stream = ClientStream(self, head, True, self._started)
+        if body:
+            stream.feed(body)
+        stream.feed_end()
+        self._queue.append(stream)
+        if self.stream is None and self._unwritten < 0:
+            self._next()
+        elif len(self._queue) >= self.rules.limits.max_pipelined:
+            self.pause()
+        return True
 
     def _check_growing_head(self, data: bytes) -> None:
         limits = self.rules.limits

@@ -6,6 +6,7 @@ with the Failure that names it; results are cached by raw bytes, bounded, becaus
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 import httptools
@@ -16,11 +17,16 @@ from headgate.core.uri import BadTarget, normalize_path, parse_authority, split_
 from headgate.wire import http1
 from headgate.wire.dates import http_date
 from headgate.wire.settings import HttpLimits
+from headgate.wire.whole import LONGEST_LINE, MOST_LINES, request_lines
 
 # RFC 9110 section 15.5.6: a 405 has Allow. CONNECT names no path whose routes could tell theirs.
 _ALLOWED = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 _CACHED = 4096
 _CACHED_LENGTH = 256
+# No fragment: the parser refuses one.
+_PLAIN_LINE = re.compile(rb"(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) (/[!\"$-~]*) HTTP/1\.1")
+Place = tuple[str, bytes, str, bytes | None]
+"""What a request line says: method, target, path in its normal form, query."""
 _FORBIDDEN_TRAILERS = frozenset(
     # RFC 9110 section 6.5.1: framing, routing, authentication; and what an upstream would take our word for.
     (b"host", b"content-length", b"transfer-encoding", b"authorization", b"cookie", b"te", b"trailer", b"connection")
@@ -30,7 +36,18 @@ _FORBIDDEN_TRAILERS = frozenset(
 class HeadReader:
     """Judge and build request heads for one listener."""
 
-    __slots__ = ("_default_port", "_hosts", "_kinds", "_limits", "_paths", "_trailers", "scheme")
+    __slots__ = (
+        "_default_port",
+        "_hosts",
+        "_kinds",
+        "_limits",
+        "_lines",
+        "_paths",
+        "_places",
+        "_trailers",
+        "scheme",
+        "small_head",
+    )
 
     def __init__(self, limits: HttpLimits, scheme: str, id_names: Iterable[str]) -> None:
         self.scheme = scheme
@@ -39,7 +56,84 @@ class HeadReader:
         self._default_port = 443 if scheme == "https" else 80
         self._hosts: dict[bytes, tuple[str, int, bytes]] = {}
         self._paths: dict[bytes, str] = {}
+        self._lines = request_lines(self._kinds)
+        self._places: dict[bytes, Place] = {}
+        # Bytes of a head none of whose parts can exceed a bound of its own.
+        self.small_head = min(limits.max_header_line, limits.max_request_line, limits.max_header_bytes)
         self._trailers = frozenset(name.lower().encode() for name in limits.trailers) - _FORBIDDEN_TRAILERS
+
+    def whole(self, data: bytes) -> tuple[RequestHead, bytes] | None:
+        """Return head and body of the plain request that `data` is, at most `small_head` bytes; see wire.whole."""
+        end = data.find(b"\r\n\r\n")
+        if end < 0:
+            return None
+        lines = data[:end].split(b"\r\n")
+        place = self._places.get(lines[0]) or self._learn_place(lines[0])
+        if place is None or len(lines) > self._limits.max_headers:
+            return None
+        head = RequestHead(place[0], place[1], self.scheme)
+        head.path = place[2]
+        head.query = place[3]
+        known = self._lines
+        fields = head.fields
+        host: bytes | None = None
+        length = -1
+        typed = False
+        for at in range(1, len(lines)):
+            line = known[lines[at]]
+            if line is None:
+                return None
+            kind = line.kind
+            if not kind:
+                fields.append(line.field)
+            elif kind == http1.HOST:
+                if host is not None:
+                    return None
+                host = line.field[1]
+            elif kind == http1.LENGTH:
+                if length >= 0:
+                    return None
+                length = line.number
+            elif kind == http1.CONTENT_TYPE:
+                if typed:
+                    return None
+                typed = True
+                fields.append(line.field)
+            elif kind == http1.FORWARDING:
+                head.forwarding = [*(head.forwarding or ()), line.field]
+            elif kind == http1.REQUEST_ID:
+                head.ids = [*(head.ids or ()), line.field]
+        if host is None or len(data) - end - 4 != (max(0, length)):
+            return None
+        named = self._hosts.get(host)
+        if named is None:
+            try:
+                named = self._new_host(host)
+            except Failure:
+                return None
+        head.host, head.port, head.authority = named
+        if length > 0:
+            head.length = length
+            return head, data[end + 4 :]
+        return head, b""
+
+    def _learn_place(self, line: bytes) -> Place | None:
+        """Take a request line apart; None for one that only the parser may judge."""
+        found = _PLAIN_LINE.fullmatch(line)
+        if found is None:
+            return None
+        target = found[2]
+        raw, mark, query = target.partition(b"?")
+        try:
+            path = self._paths.get(raw) or self._new_path(raw)
+        except Failure:
+            return None
+        place = (found[1].decode(), target, path, query if mark else None)
+        if not mark and len(line) <= LONGEST_LINE:
+            if len(self._places) >= MOST_LINES:
+                self._places.clear()
+            self._places[line] = place
+        return place
 
     def request(
         self, parser: httptools.HttpRequestParser, target: bytes, fields: Fields, persistent: bool, small: bool
@@ -111,12 +205,6 @@ class HeadReader:
                 except ValueError as error:
                     raise Failure("bad_request", str(error)) from None
         return host, framing
-
-    @property
-    def small_head(self) -> int:
-        """Bytes of a head none of whose parts can exceed a bound of its own."""
-        limits = self._limits
-        return min(limits.max_header_line, limits.max_request_line, limits.max_header_bytes)
 
     def _check_sizes(self, fields: Fields) -> None:
         limits = self._limits

@@ -16,12 +16,12 @@ from headgate.core.clock import monotonic
 from headgate.core.endpoint import Endpoint
 from headgate.core.failure import Failure
 from headgate.core.steps import Reply
-from headgate.wire.http1 import FieldKinds
 from headgate.wire.outbox import Outbox
 from headgate.wire.resolver import Resolver
 from headgate.wire.settings import PoolLimits
 from headgate.wire.timers import NEVER, TimerWheel
 from headgate.wire.upstream import UpstreamConnection
+from headgate.wire.whole import WholeAnswers
 
 # Seconds of idleness after which an upstream may have closed without our having heard of it yet.
 _DOUBTFUL = 0.05
@@ -41,9 +41,9 @@ class Pool:
         "_server_name",
         "_ssl",
         "_waiters",
+        "answers",
         "authority",
         "endpoint",
-        "kinds",
         "limits",
         "loop",
         "open",
@@ -58,7 +58,7 @@ class Pool:
         limits: PoolLimits,
         wheel: TimerWheel,
         outbox: Outbox,
-        kinds: FieldKinds,
+        answers: WholeAnswers,
         resolver: Resolver,
         tls: tuple[ssl.SSLContext, str] | None = None,
     ) -> None:
@@ -70,7 +70,7 @@ class Pool:
         self.limits = limits
         self.wheel = wheel
         self.outbox = outbox
-        self.kinds = kinds
+        self.answers = answers
         self.open = 0
         self._resolver = resolver
         self._ssl = tls[0] if tls is not None else None
@@ -106,7 +106,7 @@ class Pool:
             error = task.exception()
             if isinstance(error, Exception):
                 reply.fail(error)
-            elif reply.awaited:
+            elif reply.has_waiter:
                 reply.set(task.result())
             else:
                 self.put(task.result())

@@ -326,6 +326,8 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _feed(self, data: bytes) -> None:
         assert self._parser is not None
+        if not self.bytes_in and self._take_whole(data):
+            return
         self.bytes_in += len(data)
         try:
             self._parser.feed_data(data)
@@ -369,6 +371,23 @@ class UpstreamConnection(asyncio.Protocol):
             self._waiter = None
             waiter.set(head)
 
+    def _take_whole(self, data: bytes) -> bool:
+        """Take a plain answer that came whole, without the parser; tell whether it was one."""
+        request, waiter = self._request, self._waiter
+        if request is None or waiter is None or request.method == "HEAD":
+            return False
+        whole = self.pool.answers.read(data)
+        if whole is None:
+            return False
+        self._head, body = whole
+        self.bytes_in = len(data)
+        self._pieces = [body] if body else None
+        self.deadline = NEVER
+        self.ended = self._reusable = True
+        self._waiter = None
+        waiter.set(self._head)
+        return True
+
     def _count(self, data: bytes) -> None:
         size = len(data)
         self.bytes_in += size
@@ -408,7 +427,7 @@ class UpstreamConnection(asyncio.Protocol):
         status = parser.get_status_code()
         if len(fields) > _MAX_FIELDS:
             raise Failure("upstream_protocol", "too many fields")
-        head, until_close, kept = response_head(status, fields, self.pool.kinds, request.method)
+        head, until_close, kept = response_head(status, fields, self.pool.answers.kinds, request.method)
         if status < 200 and status != 101:
             self._interim += 1
             if self._interim > _MAX_INTERIM:

@@ -1,0 +1,211 @@
+"""Plain messages that came whole: what is taken without the parser is what the parser would have made of it."""
+
+from __future__ import annotations
+
+import httptools
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headgate.core.failure import Failure
+from headgate.core.message import Fields, RequestHead
+from headgate.wire import http1
+from headgate.wire.head import HeadReader, response_head
+from headgate.wire.settings import HttpLimits
+from headgate.wire.whole import WholeAnswers
+
+NAMES = ["Host", "host", "Accept", "Content-Length", "Content-Type", "X-Request-ID", "X-Forwarded-For", "Connection"]
+NAMES += ["Transfer-Encoding", "Expect", "Upgrade", "TE", "Trailer", "Date", "X_Under", "Bad Name", "", "Set-Cookie"]
+VALUES = ["a.example", "0", "5", "05", "+5", "text/plain", "keep-alive", "close", "x-secret", "chunked"]
+VALUES += ["100-continue", "websocket", ""]
+VALUES += [" padded ", "two  words", "tab\there", "bell\x07", "caf\xe9", "bare\rcr", "1, 2"]
+TARGETS = [
+    "/",
+    "/a/b",
+    "/a//b",
+    "/a/../b",
+    "/%2e%2e/x",
+    "/x?q=1",
+    "/x?",
+    "/a%2Fb",
+    "http://a.example/",
+    "*",
+    "/#f",
+    "x",
+]
+
+lines = st.lists(
+    st.tuples(st.sampled_from(NAMES), st.sampled_from(["", " ", "\t"]), st.sampled_from(VALUES)), max_size=6
+)
+
+
+class Parsed:
+    """A request as the parser tells it."""
+
+    def __init__(self, data: bytes, heads: HeadReader) -> None:
+        self.url = b""
+        self.fields: Fields = []
+        self.body = b""
+        self.whole = False
+        self.more = False
+        self.head: RequestHead | None = None
+        self.heads = heads
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.feed_data(data)
+
+    def on_message_begin(self) -> None:
+        self.more = self.whole
+
+    def on_url(self, url: bytes) -> None:
+        self.url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.fields.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        self.head = self.heads.request(self.parser, self.url, self.fields, self.parser.should_keep_alive(), False)
+
+    def on_body(self, body: bytes) -> None:
+        self.body += body
+
+    def on_message_complete(self) -> None:
+        self.whole = True
+
+
+def reader() -> HeadReader:
+    return HeadReader(HttpLimits(), "http", ["X-Request-ID"])
+
+
+def told(head: RequestHead) -> list[object]:
+    return [getattr(head, name) for name in RequestHead.__slots__]
+
+
+@given(
+    st.sampled_from(["GET", "POST", "OPTIONS", "PURGE", "get"]),
+    st.sampled_from(TARGETS),
+    st.sampled_from(["HTTP/1.1", "HTTP/1.0", "HTTP/2.0", "http/1.1"]),
+    lines,
+    st.sampled_from(["", "hello", "hello, and more"]),
+)
+def test_a_request_that_is_taken_is_what_the_parser_reads(
+    method: str, target: str, version: str, fields: list[tuple[str, str, str]], body: str
+) -> None:
+    text = f"{method} {target} {version}\r\n" + "".join(f"{n}:{gap}{v}\r\n" for n, gap, v in fields) + "\r\n" + body
+    data = text.encode("latin-1")
+    whole = reader().whole(data)
+    if whole is None:
+        return
+    head, taken = whole
+    parsed = Parsed(data, reader())
+    assert parsed.head is not None
+    assert parsed.whole
+    assert not parsed.more
+    assert (told(head), taken) == (told(parsed.head), parsed.body)
+
+
+def test_the_plain_request_is_taken() -> None:
+    whole = reader().whole(b"POST /a/b?q=1 HTTP/1.1\r\nHost: A.example:80\r\nContent-Length: 2\r\nX-A: 1\r\n\r\nhi")
+    assert whole is not None
+    head, body = whole
+    assert (head.method, head.path, head.query, head.host, head.length) == ("POST", "/a/b", b"q=1", "a.example", 2)
+    assert head.fields == [(b"X-A", b"1")]
+    assert body == b"hi"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", id="two at once"),
+        pytest.param(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nhi", id="a body in part"),
+        pytest.param(b"GET / HTTP/1.1\r\nHost: a\r\n", id="a head in part"),
+        pytest.param(b"GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", id="two hosts"),
+        pytest.param(b"GET / HTTP/1.1\r\nHost: a\n\r\n\r\n", id="a bare line feed"),
+        pytest.param(b"GET / HTTP/1.1\r\nHost: a\r\n folded\r\n\r\n", id="a folded line"),
+        pytest.param(b"GET / HTTP/1.1\r\n\r\n", id="no host"),
+        pytest.param(b"GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", id="a host that is none"),
+        pytest.param(b"GET /%2f HTTP/1.1\r\nHost: a\r\n\r\n", id="a path that is refused"),
+        pytest.param(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", id="the last one"),
+        pytest.param(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", id="chunks"),
+    ],
+)
+def test_what_is_not_plain_is_left_to_the_parser(data: bytes) -> None:
+    assert reader().whole(data) is None
+
+
+class Answer:
+    """An answer as the parser tells it."""
+
+    def __init__(self, data: bytes) -> None:
+        self.fields: Fields = []
+        self.body = b""
+        self.ends = 0
+        self.parser = httptools.HttpResponseParser(self)
+        self.parser.feed_data(data)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.fields.append((name, value))
+
+    def on_body(self, body: bytes) -> None:
+        self.body += body
+
+    def on_message_complete(self) -> None:
+        self.ends += 1
+
+
+@given(
+    st.sampled_from(
+        ["HTTP/1.1 200 OK", "HTTP/1.1 404 ", "HTTP/1.1 204 No", "HTTP/1.1 100 C", "HTTP/1.1 099 x", "HTTP/1.0 200 OK"]
+    ),
+    lines,
+    st.sampled_from(["", "hello", "hello, and more"]),
+)
+def test_an_answer_that_is_taken_is_what_the_parser_reads(
+    start: str, fields: list[tuple[str, str, str]], body: str
+) -> None:
+    text = f"{start}\r\n" + "".join(f"{n}:{gap}{v}\r\n" for n, gap, v in fields) + "\r\n" + body
+    data = text.encode("latin-1")
+    kinds = http1.response_kinds(["X-Request-ID"])
+    whole = WholeAnswers(kinds).read(data)
+    if whole is None:
+        return
+    head, taken = whole
+    parsed = Answer(data)
+    expected, until_close, _ = response_head(parsed.parser.get_status_code(), parsed.fields, kinds, "GET")
+    assert parsed.ends == 1
+    assert not until_close
+    assert parsed.parser.should_keep_alive()
+    assert (head.status, head.length, head.fields, taken) == (
+        expected.status,
+        expected.length,
+        expected.fields,
+        parsed.body,
+    )
+
+
+def test_the_plain_answer_is_taken() -> None:
+    data = b"HTTP/1.1 200 OK\r\nDate: now\r\nContent-Length: 2\r\nConnection: keep-alive\r\nX-Request-ID: 1\r\n\r\nhi"
+    whole = WholeAnswers(http1.response_kinds(["X-Request-ID"])).read(data)
+    assert whole is not None
+    assert (whole[0].status, whole[0].fields, whole[0].length, whole[1]) == (200, [(b"Date", b"now")], 2, b"hi")
+
+
+def test_the_tables_are_bounded() -> None:
+    answers = WholeAnswers(http1.response_kinds())
+    heads = reader()
+    for number in range(10_000):
+        assert answers.read(b"HTTP/1.1 200 %d\r\nX-N: %d\r\nContent-Length: 0\r\n\r\n" % (number, number)) is not None
+        assert heads.whole(b"GET /%d HTTP/1.1\r\nHost: h%d\r\nX-N: %d\r\n\r\n" % (number, number, number)) is not None
+    assert len(answers._lines) <= 4096
+    assert len(answers._statuses) <= 4096
+    assert len(heads._lines) <= 4096
+    assert len(heads._places) <= 4096
+    assert len(heads._hosts) <= 4096
+    assert len(heads._paths) <= 4096
+
+
+def test_a_host_that_is_refused_is_refused_by_the_parser_s_way_too() -> None:
+    data = b"GET / HTTP/1.1\r\nHost: a/b\r\n\r\n"
+    assert reader().whole(data) is None
+    with pytest.raises(httptools.HttpParserError) as caught:
+        Parsed(data, reader())
+    assert isinstance(caught.value.__context__, Failure)
