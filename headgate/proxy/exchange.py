@@ -16,14 +16,15 @@ from typing import TYPE_CHECKING, Any
 from headgate.core.clock import monotonic, wall
 from headgate.core.failure import Failure
 from headgate.core.message import Fields, RequestHead, ResponseHead, may_have_body
-from headgate.core.steps import Steps
+from headgate.core.steps import Reply, Steps
 from headgate.core.uri import BadTarget
 from headgate.policy.retry import IDEMPOTENT
 from headgate.proxy.cluster import Cluster, Target
 from headgate.proxy.plan import Plan, RouteRuntime
-from headgate.wire.compression import EncodingSink
+from headgate.wire.compression import Encoder, EncodingSink
 from headgate.wire.dates import http_date
 from headgate.wire.forwarded import Client
+from headgate.wire.pool import Pool
 from headgate.wire.stream import ClientStream
 from headgate.wire.upstream import Outgoing, UpstreamConnection
 
@@ -35,15 +36,20 @@ class Exchange:
     """One request. Its attributes from `wall` to `error` are what the access log reads (telemetry.access_log)."""
 
     __slots__ = (
+        "_client",
         "_cluster",
+        "_encoder",
         "_failure",
         "_gateway",
+        "_ids",
         "_params",
         "_plan",
         "_route",
         "_steps",
         "_stream",
         "_target",
+        "_tried",
+        "_tried_at",
         "_upstream",
         "attempts",
         "bytes_in",
@@ -75,11 +81,16 @@ class Exchange:
         self._cluster: Cluster | None = None
         self._target: Target | None = None
         self._upstream: UpstreamConnection | None = None
+        self._client: Client | None = None
+        self._encoder: Encoder | None = None
+        self._tried: tuple[Target, ...] = ()
+        self._tried_at = 0.0
         self.method = head.method
         self.path = head.path
         self.host = head.host
         self.client = stream.connection.address
-        self.request_id = self.correlation_id = plan.ids.choose(head.ids)
+        self.request_id = self.correlation_id = request_id = plan.ids.choose(head.ids)
+        self._ids = plan.ids.fields(request_id)
         self.route = self.service = self.endpoint = self.error = ""
         self.status = self.attempts = 0
         self.upstream = 0.0
@@ -92,8 +103,34 @@ class Exchange:
         self._steps.go_on()
 
     async def _run(self) -> None:
+        stream = self._stream
         try:
-            await self._serve()
+            route = self._enter()
+            if route is None:
+                return
+            request = self._outgoing(route, stream.head)
+            if route.mirror is not None:
+                self._maybe_mirror(route, request)
+            body = b""
+            while True:
+                try:
+                    pool = self._aim()
+                    upstream = pool.take(self.method in IDEMPOTENT)
+                    if upstream is None:
+                        upstream = await pool.connecting(route.timeouts.connect)
+                    body += stream.take()
+                    response = await self._send(upstream, request, body)
+                    break
+                except Failure as failure:
+                    self._settle(failure, body)
+            self._answered(response)
+            if response.status == 101:
+                await self._gateway.tunnel(stream, upstream, response, route.timeouts.tunnel)
+            elif upstream.ended:
+                self._pass_whole(response, upstream)
+            else:
+                await self._pass_on(response, upstream)
+                self._release()
         except Failure as failure:
             self._fail(failure)
         except Exception as error:
@@ -106,48 +143,45 @@ class Exchange:
         """Stop: the client left, or its body broke."""
         self._steps.interrupt(failure)
 
-    async def _serve(self) -> None:
-        stream = self._stream
+    def _enter(self) -> RouteRuntime | None:
+        """Find the request's way; None when it was answered here."""
+        stream, gateway = self._stream, self._gateway
         head = stream.head
         if stream.failure is not None:
             raise stream.failure
-        own = self._gateway.own.get(head.path)
+        own = gateway.own.get(head.path)
         if own is not None:
-            own(self._gateway, self)
-            return
+            own(gateway, self)
+            return None
         found = self._plan.route(head)
         self._params = found.params
         self._route = route = found.payload
         self.route = route.label
-        hop = self._gateway.hop(stream.connection)
-        client = hop.client(head.host, head.port, head.forwarding, head.version)
+        self._client = client = gateway.hop(stream.connection).client(
+            head.host, head.port, head.forwarding, head.version
+        )
         self.client = client.address
         if route.fixed is not None or route.redirect is not None:
             self._answer_here(route)
-            return
+            return None
         stream.limit_body(route.max_body)
         self._cluster = cluster = route.choose(head.fields)
         self.service = cluster.label
-        request = self._outgoing(route, head, client)
-        if route.mirror is not None and stream.ended and not request.upgrade and route.mirror.chosen():
-            assert route.mirror_cluster is not None
-            self._gateway.mirrors.send(route.mirror_cluster, request, stream.peek(), route.timeouts)
-        response = await self._ask(route, cluster, request)
-        await self._answer(route, response)
+        return route
 
     def _answer_here(self, route: RouteRuntime) -> None:
         """Answer a route that needs no upstream."""
         answer = route.fixed if route.redirect is None else route.redirect.answer(self.value)
         assert answer is not None
         fields = [(b"Date", http_date()), *answer.fields]
-        self._send(ResponseHead(answer.status, self.dressed(fields), len(answer.body)), answer.body)
+        self._respond(ResponseHead(answer.status, self.dressed(fields), len(answer.body)), answer.body)
 
-    def _outgoing(self, route: RouteRuntime, head: RequestHead, client: Client) -> Outgoing:
+    def _outgoing(self, route: RouteRuntime, head: RequestHead) -> Outgoing:
         """Make the request that the upstream sees."""
+        client = self._client
+        assert client is not None
         fields = head.fields
-        request_id = self.request_id.encode()
-        for name in self._plan.ids.names:
-            fields.append((name, request_id))
+        fields += self._ids
         if route.edit_request is not None:
             fields = route.edit_request.apply([*fields, *client.pairs], self.value)
         path, query = head.path, head.query
@@ -182,71 +216,85 @@ class Exchange:
                 return self._cluster.name if self._cluster is not None else None
         return self._params.get(name.removeprefix("params."))
 
-    async def _ask(self, route: RouteRuntime, cluster: Cluster, request: Outgoing) -> ResponseHead:
-        """Send the request, again where that is safe, until the head of an answer is here."""
-        stream = self._stream
-        tried: list[Target] = []
-        body = b""
-        while True:
-            self.attempts += 1
-            started = monotonic()
-            target = cluster.pick(started, tried)
-            if target is None:
-                raise Failure("no_endpoint", cluster.name)
-            self._target = target
-            self.endpoint = target.label
-            try:
-                upstream = target.pool.take(request.method in IDEMPOTENT)
-                if upstream is None:
-                    upstream = await target.pool.connecting(route.timeouts.connect)
-                self._upstream = upstream
-                upstream.informed = stream.inform
-                body += stream.take()
-                complete = stream.ended
-                answer = upstream.send(request, body, complete, route.timeouts)
-                if route.timeouts.total:
-                    upstream.bound(stream.started + route.timeouts.total)
-                if not complete and not answer.done:
-                    upstream.source = stream
-                    stream.pipe_to(upstream)
-                response = await answer
-            except Failure as failure:
-                stream.sink = None
-                cluster.series.failed(failure.reason)
-                replayable = not failure.sent or (stream.ended and stream.bytes_in == len(body))
-                if not route.retry.allows(failure, request.method, self.attempts, replayable=replayable):
-                    raise
-                cluster.series.retried(failure.reason)
-                tried.append(target)
-                continue
-            self.upstream = monotonic() - started
-            cluster.series.answered(response.status, self.upstream)
-            return response
+    def _maybe_mirror(self, route: RouteRuntime, request: Outgoing) -> None:
+        mirror, cluster, stream = route.mirror, route.mirror_cluster, self._stream
+        if mirror is not None and cluster is not None and stream.ended and not request.upgrade and mirror.chosen():
+            self._gateway.mirrors.send(cluster, request, stream.peek(), route.timeouts)
 
-    async def _answer(self, route: RouteRuntime, response: ResponseHead) -> None:
-        """Pass the answer on."""
-        stream, upstream = self._stream, self._upstream
+    def _aim(self) -> Pool:
+        """Choose an endpoint for the next try."""
+        cluster = self._cluster
+        assert cluster is not None
+        self.attempts += 1
+        self._tried_at = now = monotonic()
+        self._target = target = cluster.pick(now, self._tried)
+        if target is None:
+            raise Failure("no_endpoint", cluster.name)
+        self.endpoint = target.label
+        return target.pool
+
+    def _send(self, upstream: UpstreamConnection, request: Outgoing, body: bytes) -> Reply[ResponseHead]:
+        """Send the request with the `body` that is there; the rest follows as it arrives."""
+        stream, route = self._stream, self._route
+        assert route is not None
+        self._upstream = upstream
+        upstream.informed = stream.inform
+        complete = stream.ended
+        answer = upstream.send(request, body, complete, route.timeouts)
+        if route.timeouts.total:
+            upstream.bound(stream.started + route.timeouts.total)
+        if not complete and not answer.done:
+            upstream.source = stream
+            stream.pipe_to(upstream)
+        return answer
+
+    def _settle(self, failure: Failure, body: bytes) -> None:
+        """Take a try that failed: let there be another one, or raise the failure.
+
+        Raises:
+            Failure: this one.
+        """
+        stream, route, cluster, target = self._stream, self._route, self._cluster, self._target
+        assert route is not None
+        assert cluster is not None
+        stream.sink = None
+        if target is None:
+            raise failure
+        cluster.series.failed(failure.reason)
+        replayable = not failure.sent or (stream.ended and stream.bytes_in == len(body))
+        if not route.retry.allows(failure, self.method, self.attempts, replayable=replayable):
+            raise failure
+        cluster.series.retried(failure.reason)
+        self._tried = (*self._tried, target)
+
+    def _answered(self, response: ResponseHead) -> None:
+        """Note the head of the answer, and put on it what belongs on every answer."""
+        cluster, upstream = self._cluster, self._upstream
+        assert cluster is not None
         assert upstream is not None
-        if response.status == 101:
-            self.status = 101
-            self._upstream = None
-            response.fields = self.dressed(response.fields)
-            await self._gateway.tunnel(stream, upstream, response, route.timeouts.tunnel)
-            return
-        encoder = route.compressor.begin(stream.head, response) if route.compressor is not None else None
-        response.fields = self.dressed(response.fields)
+        self.upstream = upstream.answered_at - self._tried_at
+        cluster.series.answered(response.status, self.upstream)
         self.status = response.status
-        if upstream.ended:
-            body = upstream.take()
-            self._release()
-            if encoder is not None:
-                body = encoder.encode(body) + encoder.finish()
-            stream.respond(response, body, True)
-            return
+        if response.status == 101:
+            self._upstream = None
+        elif self._route is not None and self._route.compressor is not None:
+            self._encoder = self._route.compressor.begin(self._stream.head, response)
+        response.fields = self.dressed(response.fields)
+
+    def _pass_whole(self, response: ResponseHead, upstream: UpstreamConnection) -> None:
+        """Pass on an answer that is here to its end."""
+        body = upstream.take()
+        self._release()
+        if self._encoder is not None:
+            body = self._encoder.encode(body) + self._encoder.finish()
+        self._stream.respond(response, body, True)
+
+    def _pass_on(self, response: ResponseHead, upstream: UpstreamConnection) -> Reply[None]:
+        """Pass on what is here, and the rest as it comes."""
+        stream, encoder = self._stream, self._encoder
         stream.source = upstream
         stream.respond(response, b"" if encoder is not None else upstream.take(), False)
-        await upstream.relay(stream if encoder is None else EncodingSink(encoder, stream))
-        self._release()
+        return upstream.relay(stream if encoder is None else EncodingSink(encoder, stream))
 
     def _release(self) -> None:
         upstream, self._upstream = self._upstream, None
@@ -257,9 +305,7 @@ class Exchange:
     def dressed(self, fields: Fields) -> Fields:
         """Return the fields with what belongs on every answer."""
         plan, route = self._plan, self._route
-        request_id = self.request_id.encode()
-        for name in plan.ids.names:
-            fields.append((name, request_id))
+        fields += self._ids
         if plan.via is not None:
             fields.append(plan.via)
         if route is not None and route.edit_response is not None:
@@ -271,9 +317,9 @@ class Exchange:
         fields: Fields = [(b"Date", http_date()), *(extra or ())]
         if body or status not in (204, 304):
             fields.append((b"Content-Type", content_type))
-        self._send(ResponseHead(status, self.dressed(fields), len(body)), body)
+        self._respond(ResponseHead(status, self.dressed(fields), len(body)), body)
 
-    def _send(self, head: ResponseHead, body: bytes) -> None:
+    def _respond(self, head: ResponseHead, body: bytes) -> None:
         self.status = head.status
         self._stream.respond(head, body if may_have_body(self.method, head.status) else b"", True)
 

@@ -40,6 +40,11 @@ class RequestIds:
                         return value.decode()
         return self.make()
 
+    def fields(self, request_id: str) -> Fields:
+        """Return the fields that carry an id."""
+        value = request_id.encode()
+        return [(name, value) for name in self.names]
+
     def make(self) -> str:
         """Make an id in the form of a random UUID (RFC 9562 version 4), or the same 128 bits as plain hexadecimals."""
         if not self._left:

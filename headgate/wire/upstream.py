@@ -90,6 +90,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_timeouts",
         "_until_close",
         "_waiter",
+        "answered_at",
         "bytes_in",
         "counted",
         "deadline",
@@ -130,6 +131,7 @@ class UpstreamConnection(asyncio.Protocol):
         # Of the answer in.
         self.ended = True
         self.bytes_in = 0
+        self.answered_at = 0.0
         self.informed: Callable[[ResponseHead], None] | None = None
         self._waiter: Reply[ResponseHead] | None = None
         self._fields: Fields = []
@@ -369,6 +371,7 @@ class UpstreamConnection(asyncio.Protocol):
         waiter = self._waiter
         if waiter is not None:
             self._waiter = None
+            self.answered_at = monotonic()
             waiter.set(head)
 
     def _take_whole(self, data: bytes) -> bool:
@@ -385,6 +388,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.deadline = NEVER
         self.ended = self._reusable = True
         self._waiter = None
+        self.answered_at = monotonic()
         waiter.set(self._head)
         return True
 
@@ -544,6 +548,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.ended = True
         waiter, self._waiter = self._waiter, None
         if waiter is not None:
+            self.answered_at = monotonic()
             waiter.set(head)
 
     def detach(self) -> tuple[asyncio.Transport | None, bytes]:
