@@ -459,13 +459,16 @@ class ClientConnection(asyncio.Protocol):
             return
         if stream is not None and self._queue and self._queue[-1] is stream:
             self._queue.pop()
-        self._stop_with(failure)
+        self._stop_with(failure, stream.head if stream is not None else None)
 
-    def _stop_with(self, failure: Failure) -> None:
-        """Answer `failure` after what was asked before it, and serve nothing more."""
+    def _stop_with(self, failure: Failure, head: RequestHead | None = None) -> None:
+        """Answer `failure` after what was asked before it, and serve nothing more; `head`: of the request, if read."""
+        if head is None:
+            # The parser knows the method for certain only when it has gone on to the target.
+            parser = self._parser if self._url else None
+            head = self.rules.heads.refused(parser.get_method() if parser is not None else b"-", self._url)
         self._stopped = True
         self._in_head = False
-        head = RequestHead("-", self._url, self.rules.heads.scheme)
         stream = ClientStream(self, head, False, self._started or monotonic())
         stream.failure = failure
         stream.ended = True

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from urllib.parse import quote
 
 import httptools
 
@@ -21,6 +22,9 @@ from headgate.wire.whole import LONGEST_LINE, MOST_LINES, request_lines
 
 # RFC 9110 section 15.5.6: a 405 has Allow. CONNECT names no path whose routes could tell theirs.
 _ALLOWED = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+# Bytes of a refused request's target that the log shows, and what of it needs no escape there.
+_SHOWN = 256
+_VISIBLE = "!$%&'()*+,/:;=@[]{}|^~"
 _CACHED = 4096
 _CACHED_LENGTH = 256
 # No fragment: the parser refuses one.
@@ -316,6 +320,13 @@ class HeadReader:
         lines = [b"%b %b HTTP/%b\r\n" % (head.method.encode(), head.target, head.version.encode())]
         lines += [b"%b: %b\r\n" % field for field in kept]
         return b"".join(lines) + b"\r\n"
+
+    def refused(self, method: bytes, target: bytes) -> RequestHead:
+        """Build the head of a request that cannot be served, for the log: its path is bounded, escaped, not judged."""
+        head = RequestHead(method.decode("ascii", "replace"), target, self.scheme)
+        # No query: it may hold what is secret, and the paths of requests that are served are logged without it.
+        head.path = quote(target.partition(b"?")[0][:_SHOWN], safe=_VISIBLE) or "-"
+        return head
 
     def trailers(self, fields: Fields) -> Fields:
         """Return the trailer fields that may pass.
