@@ -24,6 +24,9 @@ from headgate.telemetry.cells import SlotRegion
 # what it means. A worker that ended by itself on SIGTERM would leave its accept queue without anybody.
 _LEFT_TO_THE_MASTER = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
+# Exit status of a worker that can build no plan, its first one; control has been told why. (EX_CONFIG of sysexits.h)
+PLAN_REFUSED = 78
+
 
 @dataclass(frozen=True, slots=True)
 class Seat:

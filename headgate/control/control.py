@@ -185,11 +185,12 @@ class Control:
             return render([*loaded.problems, *loaded.notices], colour=sys.stderr.isatty())
         config = self._config or loaded.config
         error = self._bind_admin(config.admin.address) if config else None
-        if first and error:
-            return error
+        if error:
+            if first:
+                return error
+            self._log("error", f"the admin listener is missing: {error}")
         reason = "start" if first else "restart of control"
         if loaded.config is None:
-            self._report(loaded.problems)
             outcome = self._refuse(reason, tuple(str(problem) for problem in loaded.problems))
         else:
             outcome = await self._bring(loaded.config, loaded.notices, reason)
@@ -208,7 +209,6 @@ class Control:
             if loaded.config is None:
                 # It may be a named file that is missing or broken: whatever mattered before, still does.
                 self._watch.follow([*self._watch.paths, *_watched(loaded)])
-                self._report(loaded.problems)
                 return self._refuse(reason, tuple(str(each) for each in loaded.problems))
             self._watch.follow(_watched(loaded))
             return await self._bring(loaded.config, loaded.notices, reason)
@@ -246,10 +246,11 @@ class Control:
             self._log("warning", text, running=self._config.admin.address, configured=config.admin.address)
 
     def _refuse(self, reason: str, problems: tuple[str, ...]) -> Outcome:
+        """Say why, once; only of the very first configuration the start itself does, as its last words."""
         current = self._fleet.current
         version = current.version if current else 0
-        if current is not None:
-            text = f"configuration refused, plan {version} stays in force"
+        if current is not None or self._seat.workers:
+            text = f"configuration refused, plan {version} stays in force" if current else "configuration refused"
             self._log("error", text, reason=reason, problems=list(problems))
         return Outcome(version, problems=problems)
 
@@ -270,7 +271,6 @@ class Control:
         try:
             self._admin = open_listener(address, 1, private=True)
         except ListenError as error:
-            self._log("error", f"the admin listener is missing: {error}")
             return f"admin.address: {error}"
         return None
 

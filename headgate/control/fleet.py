@@ -40,13 +40,14 @@ class Outcome:
 class _Member:
     """One connected worker. An answer is None (took it) or what is wrong."""
 
-    __slots__ = ("_answer", "_writer", "name", "number", "version")
+    __slots__ = ("_answer", "_writer", "asked", "name", "number", "version")
 
     def __init__(self, hello: dict[str, Any], writer: asyncio.StreamWriter) -> None:
         self.number: int = hello["worker"]
         self.version: int = hello["version"]
         self.name = f"worker-{self.number}"
         self._writer = writer
+        self.asked = False
         self._answer: asyncio.Future[str | None] | None = None
 
     def send(self, plan: PackedPlan) -> asyncio.Future[str | None]:
@@ -107,10 +108,10 @@ class Fleet:
         refusals = [answer for answer in answers if isinstance(answer, str)]
         if refusals and previous is not None:
             self.current = previous
-            back = [self._ask(member, previous) for member in self._members.values()]
+            back = [asyncio.wait_for(member.send(previous), ANSWER_PATIENCE) for member in self._members.values()]
             await asyncio.gather(*back, return_exceptions=True)
         if refusals:
-            return Outcome(plan.version, problems=tuple(refusals))
+            return Outcome(plan.version, problems=tuple(dict.fromkeys(refusals)))
         return Outcome(plan.version, sum(member.version == plan.version for member in self._members.values()))
 
     async def _try_on_one(self, plan: PackedPlan) -> str | None:
@@ -132,10 +133,14 @@ class Fleet:
         return problem
 
     async def _ask(self, member: _Member, plan: PackedPlan) -> str | None:
+        """Return what the worker says against the plan; whoever asks reports it."""
+        member.asked = True
         try:
             return await asyncio.wait_for(member.send(plan), ANSWER_PATIENCE)
         except TimeoutError:
             return f"{member.name} has not answered within {ANSWER_PATIENCE:.0f} s"
+        finally:
+            member.asked = False
 
     async def _meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         member: _Member | None = None
@@ -143,7 +148,7 @@ class Fleet:
             member = self._join(json.loads(await read_frame(reader)), writer)
             while True:
                 message = json.loads(await read_frame(reader))
-                if message["type"] == "rejected":
+                if message["type"] == "rejected" and not member.asked:
                     self._log("error", f"{member.name} cannot run plan {message['version']}: {message['error']}")
                 member.on_answer(message)
         writer.close()

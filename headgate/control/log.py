@@ -1,7 +1,8 @@
 """What master, control and the workers' own machinery have to say: one line each, to standard error.
 
 Law: standard library only, one write per line, and never a failure: a closed or full standard error costs the
-line, not the gateway. The access log of requests is another thing and is written elsewhere.
+line, not the gateway. On a terminal a list stands below its line, an item a line. The access log of requests is
+another thing and is written elsewhere.
 """
 
 from __future__ import annotations
@@ -40,8 +41,10 @@ class Log:
     @staticmethod
     def _console_line(level: str, process: str, message: str, fields: dict[str, object]) -> str:
         clock = time.strftime("%H:%M:%S")
-        behind = "".join(f" {key}={value}" for key, value in fields.items())
-        return f"{clock} {level.upper():<7} {process:<8} {_printable(message + behind)}\n"
+        behind = "".join(f" {key}={value}" for key, value in fields.items() if not isinstance(value, list))
+        items = (str(item) for value in fields.values() if isinstance(value, list) for item in value)
+        below = "".join(f"    {_printable(item)}\n" for item in items)
+        return f"{clock} {level.upper():<7} {process:<8} {_printable(message + behind)}\n{below}"
 
 
 def _json_line(level: str, process: str, message: str, fields: dict[str, object]) -> str:

@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from headgate.control.children import Child, Seat
+from headgate.control.children import PLAN_REFUSED, Child, Seat
 from headgate.control.link import Link
 from headgate.control.listeners import Listener, ListenError, open_listener
 from headgate.control.log import Log
@@ -196,7 +196,8 @@ class Master:
         if child.restarts.looping:
             text = f"{child.name} keeps dying; it is started again later, the rest of the gateway goes on"
             self._log("error", text, pid=pid, status=_describe(code), restart_in=round(delay, 1))
-        else:
+        elif code != PLAN_REFUSED or self._state != "starting":
+            # At the start control says why the plan cannot be built, and that the gateway does not start.
             self._log("warning", f"{child.name} died and is replaced", pid=pid, status=_describe(code))
         child.due = now + delay
         if delay:

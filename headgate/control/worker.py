@@ -28,7 +28,7 @@ from typing import Any, Protocol
 import uvloop
 
 from headgate.config.resolve import ResolvedConfig
-from headgate.control.children import Seat
+from headgate.control.children import PLAN_REFUSED, Seat
 from headgate.control.frames import read_frame, write_frame
 from headgate.control.log import Log
 from headgate.control.messages import Plan, paused_collector, unpack
@@ -225,7 +225,7 @@ class Worker:
             if not self._version:
                 # With nothing to serve it must not sit on its share of the clients: as a worker that keeps dying it
                 # gives its sockets up, and the others, which built the plan when they could, serve all.
-                self._end(1)
+                self._end(PLAN_REFUSED)
             return
         self._given = given
         self._version = plan.version

@@ -96,6 +96,7 @@ def test_a_bad_configuration_changes_nothing_and_says_why(rig: Rig) -> None:
     rig.signal(signal.SIGHUP)
     line = rig.wait_log("configuration refused, plan 1 stays in force")
     assert "gateway.json:1:1: error: bad file" in line["problems"][0]
+    assert rig.stderr().count("bad file") == 1
     assert rig.texts() == {"one"}
     rig.write(text="two")
     rig.signal(signal.SIGHUP)
@@ -111,6 +112,7 @@ def test_a_plan_refused_by_the_first_worker_reaches_no_other(rig: Rig) -> None:
         rig.signal(signal.SIGHUP)
         line = rig.wait_log("configuration refused, plan 1 stays in force")
     assert line["problems"] == ["worker 1 cannot build two"]
+    assert rig.stderr().count("cannot build two") == 1
     assert set(texts) == {"one"}
 
 

@@ -47,10 +47,21 @@ def test_an_address_in_use_ends_the_start_with_a_sentence(rig: Rig) -> None:
     assert "Traceback" not in rig.stderr()
 
 
+def test_an_admin_address_in_use_is_said_once(rig: Rig) -> None:
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(rig.folder / "admin.sock"))
+        other.listen()
+        rig.launch()
+        assert rig.wait() == 1
+    assert rig.stderr().count("admin.sock") == 1
+
+
 def test_a_plan_no_worker_can_build_ends_the_start(rig: Rig) -> None:
     rig.launch(refused_by=[1, 2])
     assert rig.wait() == 1
-    assert "cannot build one" in rig.stderr()
+    said = rig.stderr()
+    assert said.count("worker 1 cannot build one") == 1
+    assert said.endswith("headgate did not start.\n")
 
 
 def test_sigterm_in_the_middle_of_the_start_is_a_clean_end(rig: Rig) -> None:
