@@ -28,7 +28,7 @@ from headgate.wire.compression import Compressor
 from headgate.wire.forwarded import ForwardedRules, TrustPolicy
 from headgate.wire.pool import Pool
 
-_CACHED = 8192
+_CACHED = 16_384
 _CACHED_LENGTH = 512
 
 

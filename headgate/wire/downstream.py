@@ -190,6 +190,13 @@ class ClientConnection(asyncio.Protocol):
         if self.transport is not None:
             self.transport.write(data)
 
+    def write_both(self, head: bytes, body: bytes) -> None:
+        """Write two pieces as one."""
+        if self._corked:
+            self.uncork()
+        if self.transport is not None:
+            self.transport.writelines((head, body))
+
     def cork(self, data: bytes) -> None:
         """Write a whole answer, together with those of this turn of the loop (wire.outbox)."""
         if self._corked:

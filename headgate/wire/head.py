@@ -18,14 +18,15 @@ from headgate.core.uri import BadTarget, normalize_path, parse_authority, split_
 from headgate.wire import http1
 from headgate.wire.dates import http_date
 from headgate.wire.settings import HttpLimits
-from headgate.wire.whole import LONGEST_LINE, MOST_LINES, request_lines
+from headgate.wire.whole import LONGEST_LINE, request_lines
 
 # RFC 9110 section 15.5.6: a 405 has Allow. CONNECT names no path whose routes could tell theirs.
 _ALLOWED = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 # Bytes of a refused request's target that the log shows, and what of it needs no escape there.
 _SHOWN = 256
 _VISIBLE = "!$%&'()*+,/:;=@[]{}|^~"
-_CACHED = 4096
+# As many as a large table has routes; at most 256 bytes each.
+_CACHED = 16_384
 _CACHED_LENGTH = 256
 # No fragment: the parser refuses one.
 _PLAIN_LINE = re.compile(rb"(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) (/[!\"$-~]*) HTTP/1\.1")
@@ -134,7 +135,7 @@ class HeadReader:
             return None
         place = (found[1].decode(), target, path, query if mark else None)
         if not mark and len(line) <= LONGEST_LINE:
-            if len(self._places) >= MOST_LINES:
+            if len(self._places) >= _CACHED:
                 self._places.clear()
             self._places[line] = place
         return place

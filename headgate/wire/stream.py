@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _LINE = b": ".join
 # Most answers are short: their length field is written once.
 _COMMON = 8192
+# Bytes from which on copying a body beside its head costs more than telling the kernel of two pieces.
+_LARGE = 4096
 _LENGTHS = [b"Content-Length: %d" % length for length in range(_COMMON)]
 
 
@@ -179,11 +181,15 @@ class ClientStream:
             self.bytes_out += len(body)
             if self._chunked:
                 body = http1.chunk(body)
-        lines.append(body)
-        if complete:
-            self.connection.cork(b"\r\n".join(lines))
+        if len(body) > _LARGE:
+            lines.append(b"")
+            self.connection.write_both(b"\r\n".join(lines), body)
         else:
-            self.connection.write(b"\r\n".join(lines))
+            lines.append(body)
+            if complete:
+                self.connection.cork(b"\r\n".join(lines))
+            else:
+                self.connection.write(b"\r\n".join(lines))
         if complete:
             self.done = True
             self.connection.answered(self)

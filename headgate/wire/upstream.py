@@ -375,7 +375,7 @@ class UpstreamConnection(asyncio.Protocol):
             waiter.set(head)
 
     def _take_whole(self, data: bytes) -> bool:
-        """Take a plain answer that came whole, without the parser; tell whether it was one."""
+        """Take a plain answer whose head came whole, without the parser; tell whether it was one."""
         request, waiter = self._request, self._waiter
         if request is None or waiter is None or request.method == "HEAD":
             return False
@@ -385,8 +385,14 @@ class UpstreamConnection(asyncio.Protocol):
         self._head, body = whole
         self.bytes_in = len(data)
         self._pieces = [body] if body else None
-        self.deadline = NEVER
-        self.ended = self._reusable = True
+        self._reusable = True
+        self._left = self._head.length - len(body)
+        if self._left:
+            self._raw = True
+            self._expect_more()
+        else:
+            self.deadline = NEVER
+            self.ended = True
         self._waiter = None
         self.answered_at = monotonic()
         waiter.set(self._head)
@@ -404,7 +410,8 @@ class UpstreamConnection(asyncio.Protocol):
             self._spoilt = True
             data = data[: self._left]
         self._raw = False
-        self._parser = httptools.HttpResponseParser(self)
+        if self._parser is None:
+            self._parser = httptools.HttpResponseParser(self)
         self._push(data)
         self._answer_ended()
 

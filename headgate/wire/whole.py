@@ -5,8 +5,8 @@ then on. Measured against the parser with its call for every field: 1.8 us less 
 request, of 20.
 
 Laws:
-- Only the plainest messages are taken: HTTP/1.1, every byte of them here and not one more, no body or one of known
-  length, no field that steers the connection. For all others, and at the slightest doubt, the answer is None and the
+- Only the plainest messages are taken: HTTP/1.1, every byte of them here (of an answer the head at least) and not one
+  more, no body or one of known length, no field that steers the connection. For all others, and at the slightest doubt, the answer is None and the
   parser gets the same bytes untouched; it alone refuses.
 - A line is learned when it is strictly well formed (RFC 9112 section 5, RFC 9110 section 5.5). The table is bounded
   and starts anew when it is full.
@@ -96,7 +96,10 @@ class WholeAnswers:
         self._statuses: dict[bytes, int] = {}
 
     def read(self, data: bytes) -> tuple[ResponseHead, bytes] | None:
-        """Return head and body of the answer that `data` is, to a request other than HEAD."""
+        """Return head and body of the answer that `data` begins, to a request other than HEAD.
+
+        The body may be shorter than the head's length: the rest is then to come, and nothing else before it.
+        """
         end = data.find(b"\r\n\r\n")
         if end < 0:
             return None
@@ -122,7 +125,7 @@ class WholeAnswers:
             elif kind == http1.DATE:
                 dated = True
                 fields.append(line.field)
-        if len(data) - end - 4 != length:
+        if len(data) - end - 4 > length:
             return None
         if not dated:
             fields.append((b"Date", http_date()))
