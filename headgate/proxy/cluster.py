@@ -61,6 +61,13 @@ class Cluster:
                     return self._targets[other]
         return target
 
+    def observe(self, cells: memoryview) -> None:
+        """Write how many connections there are into the service's gauges."""
+        pools = [target.pool for target in self._targets.values()]
+        idle = sum(pool.idle for pool in pools)
+        cells[self.series.idle] = idle
+        cells[self.series.busy] = sum(pool.open for pool in pools) - idle
+
     def __repr__(self) -> str:
         return f"<Cluster {self.name} endpoints={len(self._candidates)}>"
 

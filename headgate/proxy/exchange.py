@@ -126,7 +126,7 @@ class Exchange:
             self._answered(response)
             if response.status == 101:
                 await self._gateway.tunnel(stream, upstream, response, route.timeouts.tunnel)
-            elif upstream.ended:
+            elif upstream.ended and not upstream.trailers:
                 self._pass_whole(response, upstream)
             else:
                 await self._pass_on(response, upstream)
@@ -239,7 +239,8 @@ class Exchange:
         assert route is not None
         self._upstream = upstream
         upstream.informed = stream.inform
-        complete = stream.ended
+        # Trailers need chunks to stand behind.
+        complete = stream.ended and not stream.trailers
         answer = upstream.send(request, body, complete, route.timeouts)
         if route.timeouts.total:
             upstream.bound(stream.started + route.timeouts.total)

@@ -42,6 +42,7 @@ from headgate.wire.whole import WholeAnswers
 # Requests make no reference cycles, so collections find next to nothing, and the default of 700 objects would have
 # one every few requests (measured: 4 us of each). Faults do make some; this bounds what they hold.
 _COLLECT_AFTER = (50_000, 20, 100)
+_OBSERVE_SECONDS = 1.0
 
 
 class Gateway:
@@ -67,6 +68,7 @@ class Gateway:
         self.log: Callable[[Exchange], None] = self._access.write
         self._listening = Listening(self)
         self._raise_file_limit()
+        self._observed = loop.call_later(_OBSERVE_SECONDS, self._observe, monotonic() + _OBSERVE_SECONDS)
 
     # -- plans -----------------------------------------------------------------------------------------------------
 
@@ -167,6 +169,15 @@ class Gateway:
         """Tell the operator of a fault of our own, with the id the client was given."""
         print(f"headgate: internal error, request {request_id}\n{trace}", file=sys.stderr, flush=True)
 
+    def _observe(self, due: float) -> None:
+        """Write the gauges that would cost too much to keep with every request."""
+        now = monotonic()
+        self.metrics.loop_lag(max(0.0, now - due))
+        if self.plan is not None:
+            for cluster in self.plan.clusters.values():
+                cluster.observe(self.metrics.cells)
+        self._observed = self.loop.call_later(_OBSERVE_SECONDS, self._observe, now + _OBSERVE_SECONDS)
+
     # -- the end ---------------------------------------------------------------------------------------------------
 
     def set_ready(self, ready: bool) -> None:
@@ -197,6 +208,7 @@ class Gateway:
         self.mirrors.close()
         for pool in self._pools.values():
             pool.retire()
+        self._observed.cancel()
         self._driver.close()
         self._access.close()
 

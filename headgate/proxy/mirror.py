@@ -6,8 +6,11 @@ whose body was here when the real one was sent are copied, so that nothing has t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from headgate.core.clock import monotonic
 from headgate.core.failure import Failure
+from headgate.core.message import Field
 from headgate.core.steps import Steps
 from headgate.proxy.cluster import Cluster
 from headgate.wire.settings import Timeouts
@@ -24,7 +27,7 @@ class _Nowhere:
     def write(self, data: bytes) -> None:
         """Forget it."""
 
-    def finish(self) -> None:
+    def finish(self, trailers: Sequence[Field] = ()) -> None:
         """Forget it."""
 
     def source_failed(self, failure: Failure) -> None:

@@ -16,12 +16,12 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from headgate.core.failure import Failure
-from headgate.core.message import UNKNOWN_LENGTH, Fields, RequestHead, ResponseHead, tokens
+from headgate.core.message import UNKNOWN_LENGTH, Field, Fields, RequestHead, ResponseHead, tokens
 from headgate.wire.pipe import Sink
 from headgate.wire.settings import Compression
 
@@ -236,12 +236,12 @@ class EncodingSink:
         if encoded:
             self._sink.write(encoded)
 
-    def finish(self) -> None:
+    def finish(self, trailers: Sequence[Field] = ()) -> None:
         """Encode the end."""
         last = self._encoder.finish()
         if last:
             self._sink.write(last)
-        self._sink.finish()
+        self._sink.finish(trailers)
 
     def source_failed(self, failure: Failure) -> None:
         """Pass the failure on; the encoding stays unfinished too."""

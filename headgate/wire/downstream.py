@@ -219,6 +219,13 @@ class ClientConnection(asyncio.Protocol):
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             self.transport.abort()
 
+    def end(self) -> None:
+        """Close now: visibly where an answer is owed or still on its way, else in good order, TLS included."""
+        transport = self.transport
+        if transport is not None:
+            owed = self.stream is not None or self._queue or self._in_head or transport.get_write_buffer_size()
+            self.cut() if owed else self._close()
+
     def drain(self) -> None:
         """Close now when idle, else after the answer in progress; a client that has just come may ask once."""
         self.stopping = True

@@ -340,7 +340,11 @@ class HeadReader:
             raise Failure("headers_too_large", "trailers")
         if any(name.lower() in _FORBIDDEN_TRAILERS for name, _ in fields):
             raise Failure("bad_request", "a trailer that belongs in the head")
-        return [field for field in fields if field[0].lower() in self._trailers]
+        return self.passed(fields)
+
+    def passed(self, trailers: Iterable[Field]) -> Fields:
+        """Return the trailer fields that configuration lets pass."""
+        return [field for field in trailers if field[0].lower() in self._trailers]
 
     def judge(self, error: Exception, start: bytes) -> Failure:
         """Tell what a parser's error means to the client; `start` is how the head began.

@@ -205,6 +205,12 @@ def encode_fields(fields: Iterable[Field]) -> bytes:
     return b"".join(out)
 
 
+def last_chunk(trailers: Iterable[Field]) -> bytes:
+    """Write the end of a chunked body; the trailers were judged by whoever chose them."""
+    lines = [b"0", *map(b": ".join, trailers), b"", b""]
+    return b"\r\n".join(lines)
+
+
 def chunk(data: bytes) -> bytes:
     """Frame one piece of a chunked body."""
     return b"%x\r\n%b\r\n" % (len(data), data)

@@ -8,9 +8,11 @@ Laws: a Source pushes `write*` and then exactly one of `finish` or `source_faile
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from headgate.core.failure import Failure
+from headgate.core.message import Field
 
 
 class Source(Protocol):
@@ -29,8 +31,8 @@ class Sink(Protocol):
     def write(self, data: bytes) -> None:
         """Take one piece, never empty."""
 
-    def finish(self) -> None:
-        """Take the end."""
+    def finish(self, trailers: Sequence[Field] = ()) -> None:
+        """Take the end, and the trailer fields that came with it; a sink without chunks has no place for them."""
 
     def source_failed(self, failure: Failure) -> None:
         """Learn that the rest will never come: the message must not look complete."""

@@ -94,6 +94,11 @@ class Pool:
             return connection
         return None
 
+    @property
+    def idle(self) -> int:
+        """Count the connections that wait for a request."""
+        return len(self._idle)
+
     def connecting(self, timeout: float) -> Reply[UpstreamConnection]:
         """Begin to `connect`. A connection that nobody waits for any more is kept for the next request."""
         reply: Reply[UpstreamConnection] = Reply()

@@ -6,11 +6,11 @@ Laws: at most `buffer` bytes of a body wait here before the client is paused; af
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from headgate.core.failure import Failure
-from headgate.core.message import UNKNOWN_LENGTH, Fields, RequestHead, ResponseHead, may_have_body
+from headgate.core.message import UNKNOWN_LENGTH, Field, Fields, RequestHead, ResponseHead, may_have_body
 from headgate.wire import http1
 from headgate.wire.pipe import Sink, Source
 
@@ -96,7 +96,7 @@ class ClientStream:
         """Take the end of the body from the connection."""
         self.ended = True
         if self.sink is not None:
-            self.sink.finish()
+            self.sink.finish(self.trailers)
 
     def fail(self, failure: Failure) -> None:
         """Give the request up: its body must not look complete to anybody, and its handler is told."""
@@ -139,7 +139,7 @@ class ClientStream:
         if rest:
             sink.write(rest)
         if self.ended:
-            sink.finish()
+            sink.finish(self.trailers)
         elif self.head.expects_continue and not self.bytes_in and not self.responded:
             self.connection.write(http1.CONTINUE)
 
@@ -221,10 +221,11 @@ class ClientStream:
             data = http1.chunk(data)
         self.connection.write(data)
 
-    def finish(self) -> None:
-        """End the answer."""
+    def finish(self, trailers: Sequence[Field] = ()) -> None:
+        """End the answer, with those of the trailers that may pass."""
         if self._chunked:
-            self.connection.write(http1.LAST_CHUNK)
+            passed = self.connection.rules.heads.passed(trailers) if trailers else ()
+            self.connection.write(http1.last_chunk(passed) if passed else http1.LAST_CHUNK)
         self._finished()
 
     def source_failed(self, failure: Failure) -> None:

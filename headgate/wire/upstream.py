@@ -12,14 +12,14 @@ Laws:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, cast
 
 import httptools
 
 from headgate.core.clock import monotonic
 from headgate.core.failure import Failure
-from headgate.core.message import UNKNOWN_LENGTH, Fields, ResponseHead, may_have_body
+from headgate.core.message import UNKNOWN_LENGTH, Field, Fields, ResponseHead, may_have_body
 from headgate.core.steps import Reply
 from headgate.wire import http1
 from headgate.wire.head import response_head
@@ -101,6 +101,7 @@ class UpstreamConnection(asyncio.Protocol):
         "pool",
         "served",
         "source",
+        "trailers",
         "transport",
         "wheel_at",
     )
@@ -135,6 +136,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.informed: Callable[[ResponseHead], None] | None = None
         self._waiter: Reply[ResponseHead] | None = None
         self._fields: Fields = []
+        self.trailers: Fields = []
         self._head: ResponseHead | None = None
         self._head_bytes = 0
         self._interim = 0
@@ -231,6 +233,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._until_close = False
         self._sent = False
         self.ended = False
+        self.trailers = []
         self._pieces = None
         waiter: Reply[ResponseHead] = Reply()
         self._waiter = waiter
@@ -281,12 +284,12 @@ class UpstreamConnection(asyncio.Protocol):
         if self.transport is not None:
             self.transport.write(http1.chunk(data) if self._chunked_out else data)
 
-    def finish(self) -> None:
+    def finish(self, trailers: Sequence[Field] = ()) -> None:
         """End the request's body; from now on the answer is awaited."""
         if not self._out_ended:
             self._out_ended = True
             if self._chunked_out and self.transport is not None:
-                self.transport.write(http1.LAST_CHUNK)
+                self.transport.write(http1.last_chunk(trailers) if trailers else http1.LAST_CHUNK)
             if self._waiter is not None and self._timeouts is not None:
                 self._wait_until(monotonic() + self._timeouts.response)
 
@@ -425,7 +428,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._spoilt = True
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Collect a field; behind the head these are trailers, which are dropped."""
+        """Collect a field; behind the head these are trailers, which the sink judges."""
         self._fields.append((name, value))
 
     def on_headers_complete(self) -> None:
@@ -477,7 +480,7 @@ class UpstreamConnection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         """Note the end of an answer; interim ones have none of their own."""
         if self._head is not None:
-            self._fields = []
+            self.trailers, self._fields = self._fields, []
             self.ended = True
 
     def _push(self, data: bytes) -> None:
@@ -500,7 +503,7 @@ class UpstreamConnection(asyncio.Protocol):
         sink, self._sink = self._sink, None
         relayed, self._relayed = self._relayed, None
         if sink is not None:
-            sink.finish()
+            sink.finish(self.trailers)
         if relayed is not None:
             relayed.set(None)
 

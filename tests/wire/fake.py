@@ -6,11 +6,11 @@ Law: everything happens when the test says so; the clock is real and deadlines a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
 from headgate.core.failure import REASONS
-from headgate.core.message import ResponseHead
+from headgate.core.message import Field, ResponseHead
 from headgate.wire.downstream import ClientConnection, Rules
 from headgate.wire.head import HeadReader
 from headgate.wire.outbox import Corked, Outbox
@@ -83,7 +83,7 @@ class Whole:
     def write(self, data: bytes) -> None:
         self.body += data
 
-    def finish(self) -> None:
+    def finish(self, trailers: Sequence[Field] = ()) -> None:
         self.ended = True
 
     def source_failed(self, failure: Exception) -> None:
