@@ -11,6 +11,8 @@ import contextlib
 import resource
 import select
 import socket
+import sys
+import traceback
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
@@ -118,7 +120,13 @@ class Listening:
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._gateway.loop.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            trace = "".join(traceback.format_exception(error))
+            print(f"headgate: a listener does not work: {error}\n{trace}", file=sys.stderr, flush=True)
 
     async def _listen(self, listener: _Listener, kept: _Listener | None) -> None:
         if kept is not None:
@@ -132,13 +140,19 @@ class Listening:
 
     async def _serve(self, listener: _Listener, each: socket.socket) -> asyncio.Server:
         tls = listener.settings.tls
-        return await self._gateway.loop.create_server(
-            listener.connect,
-            sock=each.dup(),
-            backlog=_BACKLOG,
-            ssl=listener.store.context if listener.store is not None else None,
-            ssl_handshake_timeout=tls.handshake_timeout if tls is not None else None,
-        )
+        # The server closes its socket, and the one given may go on to a successor with other settings.
+        own = each.dup()
+        try:
+            return await self._gateway.loop.create_server(
+                listener.connect,
+                sock=own,
+                backlog=_BACKLOG,
+                ssl=listener.store.context if listener.store is not None else None,
+                ssl_handshake_timeout=tls.handshake_timeout if tls is not None else None,
+            )
+        except BaseException:
+            own.close()
+            raise
 
     def _accept(self, listener: _Listener, each: socket.socket) -> ProxyAcceptor:
         settings, store = listener.settings, listener.store
@@ -147,7 +161,8 @@ class Listening:
             (lambda: store.context) if store is not None else None,
             handshake_timeout=settings.tls.handshake_timeout if settings.tls is not None else 10.0,
         )
-        return ProxyAcceptor(self._gateway.loop, each.dup(), listener.connect, rules, self._gateway.wheel)
+        # It closes no listening socket: a duplicate would go on listening with nobody to accept.
+        return ProxyAcceptor(self._gateway.loop, each, listener.connect, rules, self._gateway.wheel)
 
     # -- connections -----------------------------------------------------------------------------------------------
 
@@ -222,11 +237,11 @@ class Listening:
         listener.close()
 
     def abort(self) -> None:
-        """Cut every connection."""
+        """End every connection; those that are owed an answer see it cut."""
         for listener in self._listeners.values():
             listener.close()
         for connection in list(self._connections):
-            connection.cut()
+            connection.end()
 
 
 def _has_queue(listening: socket.socket) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -103,6 +104,43 @@ async def test_listeners_come_and_go_and_keep_their_connections() -> None:
         assert (await other.answer()).body == b"x"
         await client.send(get())
         assert (await client.answer()).body == b"x"
+
+
+@pytest.mark.parametrize("changed", [{"proxy_protocol": ["10.0.0.0/8"]}, {}], ids=["PROXY protocol", "plain"])
+@on_loop
+async def test_no_socket_is_left_of_a_listener_that_is_gone(changed: dict[str, Any]) -> None:
+    def sockets() -> int:
+        # The folder lists the descriptor it is listed by, too.
+        listed = [fd for fd in Path("/proc/self/fd").iterdir() if fd.is_symlink()]
+        return sum(str(fd.readlink()).startswith("socket:") for fd in listed)
+
+    second = "127.0.0.1:8082"
+    async with gateway({}) as rig:
+        await asyncio.sleep(0)
+        before = sockets()
+        for _ in range(3):
+            rig.apply({"listen": [ADDRESS, {"address": second, **changed}]})
+            port = rig.port(second)
+            rig.apply({"listen": [ADDRESS]})
+            await eventually(lambda: sockets() == before)
+            with pytest.raises(ConnectionRefusedError):
+                await asyncio.open_connection("127.0.0.1", port)
+        # Other settings on the same address: what was given stays, what was made of it goes.
+        for _ in range(3):
+            rig.apply({"listen": [{"address": ADDRESS, **changed}]})
+            await asyncio.sleep(0)
+            rig.apply({"listen": [ADDRESS]})
+            await eventually(lambda: sockets() == before)
+
+
+@on_loop
+async def test_a_listener_that_cannot_be_served_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
+    async with gateway({}) as rig:
+        given = {**rig.sockets, "127.0.0.1:8082": [socket.socket(socket.AF_INET, socket.SOCK_DGRAM)]}
+        rig.gateway.apply(resolved({"listen": [ADDRESS, "127.0.0.1:8082"]}), given)
+        await eventually(lambda: "headgate: a listener does not work: " in capsys.readouterr().err)
+        assert (await rig.ask(get("/health"))).status == 200
+        rig.apply({})
 
 
 @on_loop

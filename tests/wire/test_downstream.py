@@ -1,4 +1,4 @@
-"""Reads larger than a slice: what is held back behind an upgrade or a full queue comes later, whole and in order."""
+"""Reads larger than a slice, held back behind an upgrade or a full queue, come later, whole and in order; the end."""
 
 from __future__ import annotations
 
@@ -29,3 +29,24 @@ def test_what_is_behind_an_upgrade_is_read_later_and_whole(before: bytes, body: 
 def test_a_read_of_many_requests_is_served_in_order(most: int) -> None:
     client = FakeClient(HttpLimits(max_pipelined=most)).feed(FLOOD)
     assert [path for _, path, _ in client.complete] == PATHS
+
+
+REQUEST = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("sent", "answered", "cut"),
+    [
+        (b"", True, False),
+        (REQUEST, True, False),
+        (REQUEST, False, True),
+        (REQUEST + REQUEST[:9], True, True),
+    ],
+    ids=["new", "answered", "not answered yet", "half sent"],
+)
+def test_at_the_end_only_who_is_owed_an_answer_is_cut(sent: bytes, answered: bool, cut: bool) -> None:
+    client = FakeClient(answers=answered)
+    if sent:
+        client.feed(sent)
+    client.connection.end()
+    assert (client.transport.closed, client.transport.aborted) == (True, cut)
