@@ -21,8 +21,6 @@ from headgate.policy.pattern import TOKEN
 
 T = TypeVar("T")
 
-MAX_WORKERS = 1024
-
 _PLACEHOLDERS = (
     "status",
     "title",
@@ -70,8 +68,6 @@ def repeated(items: Iterable[T], path: Path, name_of: Callable[[T], str], what: 
 
 
 def _gateway(config: Config) -> Iterator[Finding]:
-    if isinstance(config.workers, int) and not 1 <= config.workers <= MAX_WORKERS:
-        yield Finding(("workers",), f"expected a whole number between 1 and {MAX_WORKERS}, or auto")
     yield from check_networks(config.forwarding.trust, ("forwarding", "trust"))
     if config.forwarding.via and not TOKEN.fullmatch(config.forwarding.via):
         yield Finding(("forwarding", "via"), "expected one word without spaces, such as headgate")

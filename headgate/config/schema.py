@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from headgate.catalog import BALANCERS
-from headgate.core.settings import Bytes, OneOrMany, Seconds, Short, Tagged, setting, settings
+from headgate.core.settings import Between, Bytes, OneOrMany, Seconds, Short, Tagged, setting, settings
 from headgate.policy.match import Match
 from headgate.policy.retry import RetrySettings
 from headgate.policy.rewrite import HeaderEdits, Mirror, QueryEdits, RedirectSetting, Respond, Rewrite
@@ -209,7 +209,7 @@ class Config:
         default=lambda: [Listen(address="0.0.0.0:8080")], help="Addresses that clients connect to."
     )
     admin: Admin = setting(default=Admin, help="The admin listener.")
-    workers: int | Literal["auto"] = setting(
+    workers: Annotated[int, Between(1, 1024)] | Literal["auto"] = setting(
         default="auto",
         help="Worker processes; auto: as many as the CPU quota and affinity allow.",
         union_mode="left_to_right",

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from headgate.core.settings import OneOrMany, Parsed, Short, Tagged
+from headgate.core.settings import Between, OneOrMany, Parsed, Short, Tagged
 
 Kind = Literal["settings", "tagged", "list", "table", "text", "integer", "number", "boolean", "parsed", "any"]
 
@@ -85,7 +85,8 @@ def _field(each: dataclasses.Field[Any], hint: Any) -> Field:
     default = each.default if each.default is not dataclasses.MISSING else None
     if each.default_factory is not dataclasses.MISSING:
         default = each.default_factory()
-    shape = dataclasses.replace(_shape(hint), rules=metadata)
+    shape = _shape(hint)
+    shape = dataclasses.replace(shape, rules={**shape.rules, **metadata})
     return Field(
         each.name, shape, help_, required, default, tuple(extra.get("aliases", ())), extra.get("secret", False)
     )
@@ -125,6 +126,8 @@ def _marked(shape: Shape, marker: Any) -> Shape:
             return dataclasses.replace(shape, short=marker.key)
         case OneOrMany():
             return dataclasses.replace(shape, one_or_many=True)
+        case Between():
+            return dataclasses.replace(shape, rules={"ge": marker.lowest, "le": marker.highest})
         case Tagged():
             return Shape("tagged", options=marker.choices)
         case Parsed():

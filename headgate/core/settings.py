@@ -111,6 +111,19 @@ class Parsed:
         return _before(self.parse, handler(source))
 
 
+class Between:
+    """Bound the numbers of a type that takes words too, which the rules of a setting would be held against."""
+
+    __slots__ = ("highest", "lowest")
+
+    def __init__(self, lowest: int, highest: int) -> None:
+        self.lowest = lowest
+        self.highest = highest
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Callable[[Any], Any]) -> Any:
+        return {**handler(source), "ge": self.lowest, "le": self.highest}
+
+
 def _before(function: Callable[[Any], Any], schema: Any) -> dict[str, Any]:
     return {
         "type": "function-before",
