@@ -18,6 +18,8 @@ import stat
 from collections.abc import Container
 from pathlib import Path
 
+from headgate.core.address import parse_listen
+
 # The kernel cuts it to net.core.somaxconn, 4096 on current systems.
 BACKLOG = 4096
 
@@ -80,10 +82,13 @@ def open_listener(address: str, slots: int, own_ports: Container[int] = (), *, p
     `own_ports` are those this gateway listens on already under other addresses. `private` lets only this user
     connect to a Unix socket.
     """
-    if address.startswith("unix:"):
-        path = Path(address.removeprefix("unix:"))
+    try:
+        host, port, unix = parse_listen(address)
+    except ValueError as error:
+        raise ListenError(f"cannot listen on {address!r}: {error}") from None
+    if unix:
+        path = Path(unix)
         return Listener(address, [[_open_unix(address, path, private)]], path)
-    host, port = split_address(address)
     opened: list[list[socket.socket]] = [[] for _ in range(slots)]
     try:
         for family, name in _resolve(address, host, port):
@@ -102,20 +107,6 @@ def open_listener(address: str, slots: int, own_ports: Container[int] = (), *, p
                 each.close()
         raise
     return Listener(address, opened)
-
-
-def split_address(address: str) -> tuple[str, int]:
-    """Split HOST:PORT or [IPv6]:PORT. Raises ListenError."""
-    host, colon, port = address.rpartition(":")
-    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise ListenError(
-            f"cannot listen on {address!r}: expected HOST:PORT, [IPv6]:PORT or unix:/path, for example 0.0.0.0:8080"
-        )
-    if host.startswith("[") and host.endswith("]"):
-        return host[1:-1], int(port)
-    if ":" in host:
-        raise ListenError(f"cannot listen on {address!r}: write an IPv6 address as [{host}]:{port}")
-    return host, int(port)
 
 
 def _resolve(address: str, host: str, port: int) -> list[tuple[int, tuple[str, int]]]:
