@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from math import gcd
 from typing import Any
 
 import pytest
@@ -96,6 +97,30 @@ def test_one_cycle_holds_each_endpoint_by_its_weight(weights: list[int]) -> None
     total, cycle = sum(weights), sum(order.values())
     for at, weight in enumerate(weights):
         assert order[f"e{at}"] * total == weight * cycle
+
+
+def by_the_book(weights: list[int]) -> list[str]:
+    """Do what ngx_http_upstream_get_peer does, endpoint by endpoint."""
+    credit = [0] * len(weights)
+    order = []
+    for _ in range(sum(weights)):
+        credit = [have + weight for have, weight in zip(credit, weights, strict=True)]
+        best = credit.index(max(credit))
+        credit[best] -= sum(weights)
+        order.append(f"e{best}")
+    return order
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=12))
+def test_taking_equal_weights_together_changes_no_turn(weights: list[int]) -> None:
+    divisor = gcd(*weights)
+    book = by_the_book([weight // divisor for weight in weights])
+    assert [one.name for one in turn_order(endpoints(*weights))] == book
+
+
+def test_a_thousand_endpoints_have_their_shares() -> None:
+    order = turn_order(endpoints(*(1 + at % 10 for at in range(1000))))
+    assert Counter(one.weight for one in order) == {weight: 100 * weight for weight in range(1, 11)}
 
 
 def test_a_cycle_stays_short_whatever_the_weights() -> None:
