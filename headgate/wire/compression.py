@@ -1,15 +1,15 @@
 """Compression of responses on their way to clients that ask for it.
 
 Laws:
-- A response is compressed only if nobody could mind: the type is listed, the body is worth it, the upstream
-  did not encode it, did not forbid it (`no-transform`), and it is no range.
-- What depends on the coding changes with it: length, ETag, digests, ranges; and `Vary` says so to caches
-  even when this client gets the body as it is.
-- Nothing is held back: an encoder whose `flush_each` is set is flushed after every piece, so events and
-  tokens arrive when they were sent.
+- A response is compressed only if nobody could mind: the type is listed, the body is worth it, the upstream did not
+  encode it, did not forbid it (`no-transform`), and it is no range.
+- What depends on the coding changes with it: length, ETag, digests, ranges; and `Vary` says so to caches even when this
+  client gets the body as it is.
+- Nothing is held back: an encoder whose `flush_each` is set is flushed after every piece, so events and tokens arrive
+  when they were sent.
 
-Doubt: compressing a page that mirrors request data beside a secret leaks the secret's letters by length
-(BREACH, 2013). Routes that do both should switch compression off.
+Doubt: compressing a page that mirrors request data beside a secret leaks the secret's letters by length (BREACH, 2013).
+Routes that do both should switch compression off.
 """
 
 from __future__ import annotations
@@ -30,8 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Compressor", "Encoder", "EncodingSink", "negotiate"]
 
-# Between nginx's defaults (gzip 1, brotli 6): on JSON each step more costs twice the time for under 2 % of
-# the size.
+# Between nginx's defaults (gzip 1, brotli 6): on JSON each step more costs twice the time for under 2 % of the size.
 _GZIP_LEVEL: Final = 5
 _BROTLI_QUALITY: Final = 4
 _ZSTD_LEVEL: Final = 3
@@ -44,8 +43,8 @@ _LONGEST_ACCEPT: Final = 256
 _QVALUE = re.compile(rb"q=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)")
 _EVENT_STREAM: Final = b"text/event-stream"
 
-# RFC 9530: digests are made over the encoded content, so ours would be false. RFC 9110 section 14.3: the
-# upstream's promise of ranges was about the bytes as it sends them.
+# RFC 9530: digests are made over the encoded content, so ours would be false. RFC 9110 section 14.3: the upstream's
+# promise of ranges was about the bytes as it sends them.
 _DROPPED: Final = frozenset(
     {b"content-length", b"content-digest", b"repr-digest", b"digest", b"content-md5", b"accept-ranges"}
 )
@@ -54,10 +53,9 @@ _DROPPED: Final = frozenset(
 def negotiate(accept: bytes | None, offered: tuple[str, ...]) -> str | None:
     """Choose a content coding by RFC 9110 section 12.5.3; None means the body as it is.
 
-    The client's highest weight wins, and among equals the first in `offered`. Without the field anything
-    would be acceptable, but those who leave it out are those who cannot decode: None. When the client
-    refuses even `identity` and we offer nothing it takes, the section's advice is to send the body as it is:
-    None.
+    The client's highest weight wins, and among equals the first in `offered`. Without the field anything would be
+    acceptable, but those who leave it out are those who cannot decode: None. When the client refuses even `identity`
+    and we offer nothing it takes, the section's advice is to send the body as it is: None.
     """
     if accept is None or len(accept) > _LONGEST_ACCEPT:
         return None
@@ -185,8 +183,7 @@ class Compressor:
     def _listed(self, kind: bytes) -> bool:
         if kind in self._types:
             return True
-        # A wildcard never means an event stream: its encoder is flushed at every event, which the operator
-        # must want.
+        # A wildcard never means an event stream: its encoder is flushed at every event, which the operator must want.
         return kind != _EVENT_STREAM and self._patterns is not None and bool(self._patterns.fullmatch(kind))
 
 

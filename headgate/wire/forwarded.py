@@ -1,13 +1,12 @@
 """Who the client is, and what upstreams are told about it: Forwarded, X-Forwarded-*, X-Real-IP and Via.
 
 Laws:
-- By default nobody is believed: every field of `http1.FORWARDING_NAMES` that came in is dropped and written
-  anew from the socket.
-- Of a trusted proxy only X-Forwarded-* is believed: a proxy that writes one family of fields passes a
-  client's own fields of the other on untouched (RFC 7239 section 8.1). Forwarded and X-Real-IP are therefore
-  always written anew.
-- A chain is read from the right, the end our trusted proxies wrote. Garbage ends the reading; what stands
-  left of the first untrusted address is a stranger's claim, passed on at most.
+- By default nobody is believed: every field of `http1.FORWARDING_NAMES` that came in is dropped and written anew from
+  the socket.
+- Of a trusted proxy only X-Forwarded-* is believed: a proxy that writes one family of fields passes a client's own
+  fields of the other on untouched (RFC 7239 section 8.1). Forwarded and X-Real-IP are therefore always written anew.
+- A chain is read from the right, the end our trusted proxies wrote. Garbage ends the reading; what stands left of the
+  first untrusted address is a stranger's claim, passed on at most.
 
 For a client that is not a trusted proxy the block is constant per host, so a connection computes it once.
 """
@@ -43,16 +42,14 @@ class Client(NamedTuple):
 
 # -- whom to believe -----------------------------------------------------------------------------------------
 
-# An address with brackets, port and quotes is under 60 characters; longer ones are not worth a place in the
-# cache.
+# An address with brackets, port and quotes is under 60 characters; longer ones are not worth a place in the cache.
 _LONGEST_ADDRESS = 64
 
 
 def parse_address(text: str) -> str | None:
     """Return the normal form of an address with or without brackets and port; None for anything else.
 
-    An IPv4 address mapped into IPv6 is given as IPv4: a listener on both families sees the same client as
-    either.
+    An IPv4 address mapped into IPv6 is given as IPv4: a listener on both families sees the same client as either.
     """
     return _parse_address(text) if len(text) <= _LONGEST_ADDRESS else None
 
@@ -107,8 +104,7 @@ class TrustPolicy:
             networks.append((network.version, int(network.netmask), int(network.network_address)))
         self._networks = tuple(networks)
         self.hops = hops
-        # Behind a load balancer every request brings addresses to judge; the same few proxies again and
-        # again.
+        # Behind a load balancer every request brings addresses to judge; the same few proxies again and again.
         self.trusts = lru_cache(maxsize=4096)(self._trusts)
 
     def _trusts(self, address: str) -> bool:
@@ -144,8 +140,7 @@ class ForwardedRules:
         self.via = via.encode("ascii")
 
     def via_pair(self, came: Iterable[bytes], version: str = "1.1") -> Pair | None:
-        """Return the Via field with us behind those that came, in either direction; None if we send no
-        Via."""
+        """Return the Via field with us behind those that came, in either direction; None if we send no Via."""
         if not self.via:
             return None
         return (b"Via", b", ".join((*came, version.encode("ascii") + b" " + self.via)))
@@ -169,8 +164,7 @@ class Hop:
         self._cached: Client | None = None
 
     def client(self, host: str, port: int, came: Sequence[Pair] | None, version: str = "1.1") -> Client:
-        """Return the client of a request for `host` and `port` that brought the fields `came` (those of
-        `NAMES`)."""
+        """Return the client of a request for `host` and `port` that brought the fields `came` (those of `NAMES`)."""
         if self.trusted and came:
             return self._believed(host, port, came, version)
         if version == "1.1" and not (came and _values(came, b"via")):
@@ -258,8 +252,8 @@ def _items(came: Sequence[Pair], name: bytes) -> list[bytes]:
 def _said(came: Sequence[Pair], name: bytes, hops: int) -> bytes:
     """Return what the outermost believed proxy said in a list field, or nothing.
 
-    Proxies that append (Apache) add one item a hop, others keep one item for all: as many steps from the
-    right as hops were believed is right for both, and never a stranger's item.
+    Proxies that append (Apache) add one item a hop, others keep one item for all: as many steps from the right as hops
+    were believed is right for both, and never a stranger's item.
     """
     items = _items(came, name)
     return items[-min(hops, len(items))] if items else b""
@@ -283,6 +277,5 @@ def _node(address: bytes) -> bytes:
 
 
 def _quoted(host: bytes) -> bytes:
-    # A host that passed `parse_authority` holds neither quote nor backslash; only its colon is no token
-    # character.
+    # A host that passed `parse_authority` holds neither quote nor backslash; only its colon is no token character.
     return b'"%b"' % host if b":" in host else host

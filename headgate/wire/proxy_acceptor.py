@@ -1,12 +1,11 @@
 """Accepting connections whose first bytes are a PROXY protocol header, with or without TLS behind it.
 
-The header stands before the TLS handshake, so it has to be taken off the socket before an event loop's
-transport reads: we accept, look (MSG_PEEK), take exactly the header's bytes, and hand the socket to the
-loop.
+The header stands before the TLS handshake, so it has to be taken off the socket before an event loop's transport reads:
+we accept, look (MSG_PEEK), take exactly the header's bytes, and hand the socket to the loop.
 
-States of a socket: waiting (for its header, under a deadline) -> opening (in the loop's hands; TLS
-handshake) -> gone from here. Laws: sockets in both states are bounded, and at the bound accepting pauses;
-every socket is closed here or belongs to a transport.
+States of a socket: waiting (for its header, under a deadline) -> opening (in the loop's hands; TLS handshake) -> gone
+from here. Laws: sockets in both states are bounded, and at the bound accepting pauses; every socket is closed here or
+belongs to a transport.
 """
 
 from __future__ import annotations
@@ -176,8 +175,7 @@ class ProxyAcceptor:
                 ssl_handshake_timeout=None if context is None else self._rules.handshake_timeout,
             )
         except OSError:
-            # TLS errors, resets and the handshake's timeout are all of this kind, and all the client's own
-            # affair.
+            # TLS errors, resets and the handshake's timeout are all of this kind, and all the client's own affair.
             self.refused["handshake"] += 1
 
     def _settled(self, waiting: _Waiting, task: asyncio.Task[None]) -> None:
@@ -217,8 +215,7 @@ class _Waiting:
                 self._acceptor.refuse(self, "closed")
                 return
             header = parse(self._header + peeked)
-            # Bytes of an unfinished header are taken too: left there, the socket would stay readable and
-            # spin.
+            # Bytes of an unfinished header are taken too: left there, the socket would stay readable and spin.
             self.sock.recv(len(peeked) if header is None else header.consumed - len(self._header))
         except (BlockingIOError, InterruptedError):
             return

@@ -1,8 +1,7 @@
 """The PROXY protocol, versions 1 and 2: what a load balancer says about the client before the first byte.
 
-Source: "The PROXY protocol", HAProxy, sections 2.1 and 2.2. Law: where it is expected it is required
-(section 2: a receiver must not guess), and only from those who may send it; whoever else connects is closed
-unread.
+Source: "The PROXY protocol", HAProxy, sections 2.1 and 2.2. Law: where it is expected it is required (section 2: a
+receiver must not guess), and only from those who may send it; whoever else connects is closed unread.
 """
 
 from __future__ import annotations
@@ -19,8 +18,8 @@ _V1_FIELDS = re.compile(rb"PROXY TCP([46]) (\S+) (\S+) (0|[1-9][0-9]{0,4}) (0|[1
 
 _V2: Final = b"\r\n\r\n\x00\r\nQUIT\n"
 _V2_HEAD: Final = 16
-# The format allows 64 KiB. Addresses take 216 bytes at most, and the longest TLVs in use (a TLS client's
-# names, a cloud endpoint's id) some hundreds.
+# The format allows 64 KiB. Addresses take 216 bytes at most, and the longest TLVs in use (a TLS client's names, a cloud
+# endpoint's id) some hundreds.
 _V2_LONGEST: Final = 4096
 _LOCAL, _PROXY = 0x20, 0x21
 _INET_STREAM, _INET6_STREAM = 0x11, 0x21
@@ -49,8 +48,7 @@ class ProxyHeader(NamedTuple):
 def parse(data: bytes) -> ProxyHeader | None:
     """Read the header at the beginning of `data`; None means that more bytes are needed.
 
-    None also means that all bytes of `data` belong to the header, so that a reader may take them off the
-    socket.
+    None also means that all bytes of `data` belong to the header, so that a reader may take them off the socket.
 
     Raises:
         BadProxyHeader: as soon as the bytes cannot become a header.
@@ -104,8 +102,7 @@ def _parse_v2(data: bytes) -> ProxyHeader | None:
     consumed = _V2_HEAD + length
     if len(data) < consumed:
         return None
-    # Section 2.2: whatever stands with LOCAL is to be skipped; TLVs behind the addresses likewise, we use
-    # none.
+    # Section 2.2: whatever stands with LOCAL is to be skipped; TLVs behind the addresses likewise, we use none.
     if command == _LOCAL or not width:
         return _local(consumed)
     source, dest = _V2_HEAD, _V2_HEAD + width

@@ -1,15 +1,14 @@
 """One coarse timer wheel for all deadlines of a process: connect, head, idle, total, keep-alive.
 
 Laws:
-- Moving a deadline later is an attribute write. A connection does that on every read; only a deadline
-  earlier than the bucket its object is filed under costs an insertion. A bucket that fires files anew what
-  moved meanwhile.
+- Moving a deadline later is an attribute write. A connection does that on every read; only a deadline earlier than the
+  bucket its object is filed under costs an insertion. A bucket that fires files anew what moved meanwhile.
 - A deadline never fires early, and at most one tick late.
-- An object is in one bucket or in none. `deadline = inf` cancels lazily and holds the object for `horizon`
-  seconds at most; `cancel` lets go of it at once.
+- An object is in one bucket or in none. `deadline = inf` cancels lazily and holds the object for `horizon` seconds at
+  most; `cancel` lets go of it at once.
 
-The wheel reads no clock: `advance(now)` is told the time. `WheelDriver` turns it in an event loop, and
-sleeps while nothing is filed.
+The wheel reads no clock: `advance(now)` is told the time. `WheelDriver` turns it in an event loop, and sleeps while
+nothing is filed.
 """
 
 from __future__ import annotations
@@ -39,8 +38,7 @@ class Timed(Protocol):
 
 
 class TimerWheel:
-    """Files objects by the tick at which their deadline has passed. Times are seconds of one monotonic
-    clock."""
+    """Files objects by the tick at which their deadline has passed. Times are seconds of one monotonic clock."""
 
     __slots__ = ("_buckets", "_rate", "_size", "_slots", "_tick", "tick", "wake")
 
@@ -53,8 +51,7 @@ class TimerWheel:
         self._size = 0
         self._buckets: dict[float, set[Timed]] = {}
         self.wake: Callable[[], None] | None = None
-        """Called before the first object is filed in an empty wheel, so that a driver can begin to turn
-        it."""
+        """Called before the first object is filed in an empty wheel, so that a driver can begin to turn it."""
 
     def arm(self, timed: Timed, deadline: float) -> None:
         """Set the deadline of an object; `NEVER` takes it away, but see `cancel`."""
@@ -129,8 +126,7 @@ class TimerWheel:
 
 
 class WheelDriver:
-    """Turns a wheel in an event loop, once a tick while anything is filed; its phase may add a tick of
-    lateness."""
+    """Turns a wheel in an event loop, once a tick while anything is filed; its phase may add a tick of lateness."""
 
     __slots__ = ("_clock", "_handle", "_loop", "_wheel")
 

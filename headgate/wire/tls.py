@@ -1,15 +1,15 @@
 """TLS on both sides: a listener's certificates, chosen by SNI and replaced while it runs; upstream contexts.
 
 Laws:
-- A listener keeps one `context` for life, which the event loop holds. It only chooses: each handshake is
-  given a context of the current table. A reload builds the whole new table first and then replaces one
-  reference, so handshakes see the old set or the new one, and open connections keep theirs.
+- A listener keeps one `context` for life, which the event loop holds. It only chooses: each handshake is given a
+  context of the current table. A reload builds the whole new table first and then replaces one reference, so handshakes
+  see the old set or the new one, and open connections keep theirs.
 - Nothing that cannot be loaded replaces what works. Errors name the file.
 - Upstreams are verified unless the operator said otherwise in so many words.
 
-Doubt: OpenSSL takes version, verification mode and the store of resumable sessions from the first context,
-so those are set on it too; with client certificates tickets are off, because a resumed session is not
-verified again. TLS 1.2 clients may still resume by session id for as long as the listener's context lives.
+Doubt: OpenSSL takes version, verification mode and the store of resumable sessions from the first context, so those are
+set on it too; with client certificates tickets are off, because a resumed session is not verified again. TLS 1.2
+clients may still resume by session id for as long as the listener's context lives.
 """
 
 from __future__ import annotations
@@ -158,8 +158,7 @@ def _harden(context: ssl.SSLContext, tls: ListenerTls) -> None:
 # -- upstreams -----------------------------------------------------------------------------------------------
 
 
-# Loading the system's authorities takes milliseconds, and endpoints and reloads ask again and again for the
-# same.
+# Loading the system's authorities takes milliseconds, and endpoints and reloads ask again and again for the same.
 _CACHED_CONTEXTS: Final = 64
 
 
@@ -168,8 +167,8 @@ def client_context(
 ) -> ssl.SSLContext:
     """Return the context for upstreams of these settings, the same one as long as its files are the same.
 
-    `ca` stands in place of the system's authorities; `cert` and `key` are ours to show. Which name to ask
-    for and to check is the connection's argument.
+    `ca` stands in place of the system's authorities; `cert` and `key` are ours to show. Which name to ask for and to
+    check is the connection's argument.
 
     Raises:
         BadTls: if a file cannot be used.
@@ -238,9 +237,8 @@ def _reason(error: ssl.SSLError) -> str:
 def _dns_names(path: str) -> list[str]:
     """Return the DNS names of the first certificate of a file, in lower case.
 
-    The standard library shows a certificate's names only to a peer that verified it, so they are read from
-    the DER: Certificate > tbsCertificate > [3] extensions > subjectAltName > [2] dNSName (RFC 5280 section
-    4.1, 4.2.1.6).
+    The standard library shows a certificate's names only to a peer that verified it, so they are read from the DER:
+    Certificate > tbsCertificate > [3] extensions > subjectAltName > [2] dNSName (RFC 5280 section 4.1, 4.2.1.6).
     """
     pem = _PEM_CERTIFICATE.search(Path(path).read_text("ascii", "replace"))
     if pem is None:
