@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.proxy.harness import Rig
@@ -210,6 +212,20 @@ def test_what_we_send_cannot_be_named_away(name: str) -> None:
             assert seen.get("connection") is None
 
     attack(scenario)
+
+
+@pytest.mark.parametrize("route", [{}, {"headers": {"request": {"set": {"X-A": "{client}"}}}}], ids=["plain", "edited"])
+def test_our_name_stands_last_in_via_both_ways(route: dict[str, Any]) -> None:
+    answer = b"HTTP/1.1 200 OK\r\nVia: 1.1 origin\r\nContent-Length: 0\r\n\r\n"
+
+    async def scenario(rig: Rig, upstream: Recorder) -> None:
+        async with connected(rig) as client:
+            returned = await client.ask(get(b"/x", b"Host: a", b"Via: 1.0 fred", b"X-B: c", b"via: 1.1 bob"))
+        [request] = upstream.requests
+        assert [value for name, value in request.fields if name == "via"] == ["1.0 fred", "1.1 bob", "1.1 headgate"]
+        assert [value for name, value in returned.fields if name == "via"] == ["1.1 origin", "1.1 headgate"]
+
+    attack(scenario, Recorder(answer), route=route)
 
 
 def test_hop_by_hop_fields_end_here() -> None:
