@@ -29,6 +29,7 @@ from headgate.core.failure import Failure
 from headgate.core.message import Fields, RequestHead
 from headgate.wire.head import HeadReader
 from headgate.wire.outbox import Outbox
+from headgate.wire.paused import PausedClients
 from headgate.wire.settings import HttpLimits
 from headgate.wire.stream import ClientStream
 from headgate.wire.timers import NEVER, TimerWheel
@@ -51,7 +52,7 @@ _OVERLOADED = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Le
 class Rules:
     """What the connections of one listener share; a reload replaces it whole and connections keep theirs."""
 
-    __slots__ = ("handler", "heads", "limits", "on_close", "on_open", "outbox", "small_head", "wheel")
+    __slots__ = ("handler", "heads", "limits", "on_close", "on_open", "outbox", "paused", "small_head", "wheel")
 
     def __init__(
         self,
@@ -67,6 +68,7 @@ class Rules:
         self.heads = heads
         self.small_head = heads.small_head
         self.wheel = wheel
+        self.paused = PausedClients(wheel)
         self.outbox = outbox
         self.handler = handler
         self.on_open = on_open
@@ -171,6 +173,8 @@ class ClientConnection(asyncio.Protocol):
         self.transport = None
         self._stopped = True
         self.rules.wheel.cancel(self)
+        if self._paused:
+            self.rules.paused.discard(self)
         self.rules.on_close(self)
         # Breaks the cycle parser -> bound methods -> connection, so that memory goes at once and not by the collector.
         self._parser = None
@@ -568,15 +572,17 @@ class ClientConnection(asyncio.Protocol):
         self.uncork()
         held, self._held = self._held, b""
         self.rules.wheel.cancel(self)
+        self.rules.paused.discard(self)
         return self.transport, held
 
     # -- flow and deadlines ----------------------------------------------------------------------------------------
 
     def pause(self) -> None:
-        """Stop reading the socket."""
-        if not self._paused and self.transport is not None:
+        """Stop reading the socket; what is only discarded is read on, to the end."""
+        if not self._paused and not self._stopped and self.transport is not None:
             self._paused = self._throttled = True
             self.transport.pause_reading()
+            self.rules.paused.add(self)
 
     def resume(self) -> None:
         """Read the socket again, what was held back first; not while as many requests wait as may."""
@@ -585,10 +591,18 @@ class ClientConnection(asyncio.Protocol):
         if self._paused:
             self._paused = False
             self._last_byte = monotonic()
+            self.rules.paused.discard(self)
             if self.transport is not None:
                 self.transport.resume_reading()
         if self._held and self._parser is not None and not self._stopped:
             self._feed_in_slices(b"")
+
+    def left(self) -> None:
+        """Learn that the client is gone while it was not read: discard what it left, and take its end as it comes."""
+        self._stopped = True
+        self._held = b""
+        self._queue.clear()
+        self.resume()
 
     def pause_writing(self) -> None:
         """Learn that the client does not keep up: its source waits."""
