@@ -167,7 +167,8 @@ class Listening:
     # -- connections -----------------------------------------------------------------------------------------------
 
     def _opener(self, listener: _Listener, limits: HttpLimits) -> Callable[[ClientConnection], bool]:
-        cells, opened, total = self._gateway.metrics.cells, listener.open_cell, listener.total_cell
+        metrics, opened, total = self._gateway.metrics, listener.open_cell, listener.total_cell
+        cells = metrics.cells
         connections = self._connections
         most = limits.max_connections or _share_of_files()
         most_of_one = limits.max_connections_per_address
@@ -178,11 +179,14 @@ class Listening:
             connection.stopping = self._gateway.draining
             cells[opened] += 1
             cells[total] += 1
+            held = 0
             if most_of_one:
                 held = by_address[connection.address] = by_address.get(connection.address, 0) + 1
-                if held > most_of_one:
-                    return False
-            return len(connections) <= most
+            if held > most_of_one or len(connections) > most:
+                # No request, so no line in the access log and no other trace.
+                metrics.error("overloaded")
+                return False
+            return True
 
         return on_open
 

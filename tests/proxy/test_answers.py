@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from headgate.proxy.plan import Plan
 from tests.proxy.peers import Message, Upstream, Wire, answering, eventually, get, ok
 from tests.proxy.stage import gateway, on_loop, to
 
@@ -34,6 +33,9 @@ async def test_more_connections_than_allowed_are_told_so(limit: str) -> None:
         answer = await third.answer()
         assert (answer.status, answer.get("connection"), answer.get("retry-after")) == (503, "close", "1")
         assert await third.rest() == b""
+        # There was no request, and so no line in the log.
+        assert rig.counted("errors_total", reason="overloaded") == 1
+        assert len(rig.log) == 2
         third.close()
         first.close()
         await eventually(lambda: rig.counted("connections_open") == 1)
@@ -229,7 +231,7 @@ async def test_a_fault_of_our_own_is_answered_told_and_survived(
     async with Upstream(answering(lambda _: ok(b"x"))) as upstream, gateway(to(upstream)) as rig:
         client = await rig.client()
         with monkeypatch.context() as patch:
-            patch.setattr(Plan, "route", broken)
+            patch.setitem(rig.gateway.own, "/", broken)
             await client.send(get("/", "X-Request-ID: unlucky"))
             answer = await client.answer()
         assert (answer.status, answer.json()["request_id"], answer.get("x-request-id")) == (500, "unlucky", "unlucky")
