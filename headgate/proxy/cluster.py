@@ -7,6 +7,7 @@ for them are equal.
 from __future__ import annotations
 
 import random
+import ssl
 from collections.abc import Callable, Iterable
 
 from headgate.catalog import BALANCERS
@@ -17,8 +18,9 @@ from headgate.telemetry.metrics import Metrics
 from headgate.wire.pool import Pool
 from headgate.wire.settings import PoolLimits, UpstreamTls
 
-# What makes two pools the same: where, how secured, how bounded.
-PoolKey = tuple[str, str, int, str, str, PoolLimits, UpstreamTls]
+# What makes two pools the same: where, how bounded, how secured. The context is another one when files changed: who was
+# verified by authorities that are no longer trusted, or shown a certificate that was replaced, shall not serve on.
+PoolKey = tuple[str, str, int, str, str, PoolLimits, UpstreamTls, ssl.SSLContext | None]
 
 
 class Target:
@@ -72,6 +74,7 @@ class Cluster:
         return f"<Cluster {self.name} endpoints={len(self._candidates)}>"
 
 
-def pool_key(service: ResolvedService, endpoint: Endpoint) -> PoolKey:
-    """Name the pool that serves `endpoint` of `service`."""
-    return endpoint.scheme, endpoint.host, endpoint.port, endpoint.unix, endpoint.prefix, service.pool, service.tls
+def pool_key(service: ResolvedService, endpoint: Endpoint, context: ssl.SSLContext | None) -> PoolKey:
+    """Name the pool that serves `endpoint` of `service`, secured by `context`."""
+    where = endpoint.scheme, endpoint.host, endpoint.port, endpoint.unix, endpoint.prefix
+    return *where, service.pool, service.tls, context

@@ -10,6 +10,7 @@ import asyncio
 import gc
 import resource
 import socket
+import ssl
 import sys
 from collections.abc import Callable
 
@@ -82,8 +83,12 @@ class Gateway:
         answers = WholeAnswers(http1.response_kinds(plan.request_id.headers))
 
         def pool_for(service: ResolvedService, endpoint: Endpoint) -> Pool:
-            key = pool_key(service, endpoint)
-            pool = pools.get(key) or self._pools.get(key) or self._make_pool(service, endpoint, answers)
+            context = _context(service, endpoint)
+            key = pool_key(service, endpoint, context)
+            pool = pools.get(key) or self._pools.get(key)
+            if pool is None:
+                tls = None if context is None else (context, service.tls.server_name or endpoint.host)
+                pool = Pool(endpoint, service.pool, self.wheel, self.outbox, answers, self._resolver, tls)
             pools[key] = pool
             return pool
 
@@ -104,16 +109,6 @@ class Gateway:
         # A Plan is large and lives long: the collector need not walk it again and again.
         gc.freeze()
         gc.set_threshold(*_COLLECT_AFTER)
-
-    def _make_pool(self, service: ResolvedService, endpoint: Endpoint, answers: WholeAnswers) -> Pool:
-        tls = None
-        if endpoint.scheme == "https":
-            from headgate.wire.tls import client_context
-
-            settings = service.tls
-            context = client_context(ca=settings.ca, cert=settings.cert, key=settings.key, verify=settings.verify)
-            tls = (context, settings.server_name or endpoint.host)
-        return Pool(endpoint, service.pool, self.wheel, self.outbox, answers, self._resolver, tls)
 
     # -- requests --------------------------------------------------------------------------------------------------
 
@@ -220,3 +215,17 @@ class Gateway:
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         if soft != hard:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _context(service: ResolvedService, endpoint: Endpoint) -> ssl.SSLContext | None:
+    """Return how connections to an endpoint are secured as its files are now, or None where they are not.
+
+    Raises:
+        ValueError: if a file cannot be used.
+    """
+    if endpoint.scheme != "https":
+        return None
+    from headgate.wire.tls import client_context
+
+    settings = service.tls
+    return client_context(ca=settings.ca, cert=settings.cert, key=settings.key, verify=settings.verify)

@@ -175,6 +175,9 @@ class Pool:
         except ssl.SSLError as error:
             raise Failure("tls", f"{endpoint.name}: {error.reason or error}") from None
         except OSError as error:
+            if self._ssl is not None and isinstance(error, ConnectionResetError):
+                # Connected it was: this is how many refuse a client certificate, or that there is none.
+                raise Failure("tls", f"{endpoint.name}: closed during the handshake") from None
             raise Failure("connect_refused", f"{endpoint.name}: {error.strerror or error}") from None
         finally:
             if connection is None or not connection.counted:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import ssl
 import struct
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -194,8 +195,14 @@ def ok(body: bytes = b"", *lines: str, status: int = 200) -> bytes:
 class Upstream:
     """A server: each connection is played by hand, or by `play`."""
 
-    def __init__(self, play: Callable[[Wire], Awaitable[None]] | None = None, unix: str = "") -> None:
+    def __init__(
+        self,
+        play: Callable[[Wire], Awaitable[None]] | None = None,
+        unix: str = "",
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.unix = unix
+        self.tls = tls
         self.links: list[Wire] = []
         self._play = play
         self._new: asyncio.Queue[Wire] = asyncio.Queue()
@@ -205,7 +212,7 @@ class Upstream:
         if self.unix:
             self._server = await asyncio.start_unix_server(self._connected, self.unix)
         else:
-            self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0, limit=1 << 20)
+            self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0, limit=1 << 20, ssl=self.tls)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -224,7 +231,8 @@ class Upstream:
         assert self._server is not None
         if self.unix:
             return f"unix:{self.unix}"
-        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        scheme = "http" if self.tls is None else "https"
+        return f"{scheme}://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     async def accepted(self) -> Wire:
         """Wait for the next connection."""

@@ -18,6 +18,7 @@ import asyncio
 import functools
 import json
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, ParamSpec
@@ -115,9 +116,10 @@ class Rig:
         port: int = self.sockets[address][0].getsockname()[1]
         return port
 
-    async def client(self, address: str = ADDRESS) -> Wire:
-        """Connect."""
-        client = Wire(*await within(asyncio.open_connection("127.0.0.1", self.port(address), limit=1 << 20)))
+    async def client(self, address: str = ADDRESS, tls: ssl.SSLContext | None = None, name: str | None = None) -> Wire:
+        """Connect; over TLS, ask for `name`."""
+        opening = asyncio.open_connection("127.0.0.1", self.port(address), limit=1 << 20, ssl=tls, server_hostname=name)
+        client = Wire(*await within(opening))
         self.clients.append(client)
         return client
 
