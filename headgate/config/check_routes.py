@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection, Iterator
 from itertools import chain
@@ -18,6 +19,8 @@ from headgate.policy.route import RouteRule
 from headgate.policy.split import check_split
 from headgate.wire import http1
 
+_PLACEHOLDER = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*\}")
+_FORMS = {"prefix": "a prefix", "exact": "an exact path", "template": "a template"}
 # Looking for the nearest of many names takes milliseconds; a file of services left out must not make it minutes.
 _MAX_SUGGESTIONS = 50
 
@@ -111,9 +114,26 @@ def _match(route: Route, path: Path) -> Iterator[Finding]:
     objections = check_match(route.match)
     yield from found_by(objections, path)
     if route.match.path is not None and not any(objection.at[:1] == ("path",) for objection in objections):
-        for form, text in (("prefix", route.match.path.prefix), ("exact", route.match.path.exact)):
+        for form in ("prefix", "exact", "template"):
+            text = getattr(route.match.path, form)
             if text is not None:
-                yield from normal_form(text, (*path, "path", form))
+                yield from _path_text(text, form, (*path, "path", form))
+
+
+def _path_text(text: str, form: str, path: Path) -> Iterator[Finding]:
+    """Find what means something in other gateways' paths, and nothing in ours."""
+    if form != "template":
+        if _PLACEHOLDER.search(text):
+            yield Finding(
+                path, f"only a template has named parts, and this is {_FORMS[form]}", f"write template: {text}"
+            )
+            return
+        yield from normal_form(text, path)
+    if "*" in text:
+        hint = "for parts of a path write a template with a {name}, or a regex"
+        if form == "prefix" and text.endswith("/*") and text.count("*") == 1:
+            hint = f"write {text[:-2] or '/'}, which takes everything below it too"
+        yield Finding(path, f"a * in {_FORMS[form]} stands for itself only", hint, "warning")
 
 
 def _unseen_fields(route: Route, path: Path, kinds: http1.FieldKinds) -> Iterator[Finding]:

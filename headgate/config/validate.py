@@ -133,7 +133,8 @@ def _problem(fault: _Fault, root: Map) -> Problem:
     if fault.kind == "unexpected_keyword_argument":
         container, _ = find(root, fault.path[:-1])
         at = container.keys[str(fault.path[-1])] if isinstance(container, Map) else at
-        return Problem(at, path, "unknown key", did_you_mean(str(fault.path[-1]), _known(fault, root)))
+        key = str(fault.path[-1])
+        return Problem(at, path, "unknown key", _belongs(key, fault.owner) or did_you_mean(key, _known(fault, root)))
     if fault.kind == "union_tag_invalid" and fault.shape is not None:
         tag = _tag(fault.node)
         return Problem(at, path, f'there is no type "{printable(tag)}"', did_you_mean(tag, fault.shape.options))
@@ -141,6 +142,14 @@ def _problem(fault: _Fault, root: Map) -> Problem:
         return Problem(at, path, "the key `type` is missing", f"one of {', '.join(fault.shape.options)}")
     phrase = expected(fault.shape) if fault.shape is not None else "another value"
     return Problem(at, path, f"expected {phrase}, got {_got(fault)}", _hint(fault))
+
+
+def _belongs(key: str, owner: type | None) -> str:
+    """Say under which of its neighbours a key belongs that was written one level too high, such as a route's path."""
+    fields = fields_of(owner).values() if owner is not None else ()
+    homes = [(each.name, each.shape.cls or (each.shape.item.cls if each.shape.item else None)) for each in fields]
+    found = [name for name, cls in homes if cls is not None and key in fields_of(cls)]
+    return f"it belongs into {' or '.join(found)}" if 0 < len(found) <= 3 else ""
 
 
 def _known(fault: _Fault, root: Map) -> list[str]:
@@ -178,6 +187,8 @@ def _got(fault: _Fault) -> str:
 
 def _hint(fault: _Fault) -> str:
     node, shape = fault.node, fault.shape
+    if shape is not None and shape.kind == "list":
+        return _hint_for_list(node)
     if not isinstance(node, Scalar) or shape is None:
         return ""
     if type(node.value) is bool and shape.cls is not None and "enabled" in fields_of(shape.cls):
@@ -191,6 +202,15 @@ def _hint(fault: _Fault) -> str:
         return (
             "write it without quotes" if plain(Scalar(node.text, node.text, node.at, ("",)), shape) != node.text else ""
         )
+    return ""
+
+
+def _hint_for_list(node: Node | None) -> str:
+    if isinstance(node, Map) and node.items and all(isinstance(item, Map) for item in node.items.values()):
+        # As Compose and Traefik write theirs.
+        return f"write an item for each, such as - name: {printable(next(iter(node.items)))}"
+    if isinstance(node, Scalar) and type(node.value) is str and not node.env:
+        return f"write a list, such as [{printable(node.text)}]"
     return ""
 
 

@@ -54,13 +54,17 @@ def parse_endpoint(url: str, weight: int = 1) -> Endpoint:
     if url.startswith("unix:"):
         path = parse_listen(url).unix
         return Endpoint(f"unix:{path}", "http", "localhost", 80, path, "", weight)
+    if "//" not in url:
+        raise ValueError(f"expected {_ENDPOINT_FORMS}; here is no http:// in front")
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
         raise ValueError(f"not a URL: expected {_ENDPOINT_FORMS}") from None
-    if parts.scheme not in _PORTS or "//" not in url:
+    if parts.scheme not in _PORTS:
         raise ValueError(f"expected {_ENDPOINT_FORMS}")
+    if "{" in url:
+        raise ValueError("there are no placeholders in the URL of an endpoint; rewrite.path makes paths of parts")
     if "@" in parts.netloc:
         raise ValueError("user name and password do not belong into the URL: set an Authorization header instead")
     if "?" in url or "#" in url:

@@ -192,7 +192,8 @@ def compile_regex(text: str) -> Any:
     except re2.error as error:
         said = error.args[0] if error.args else error
         said = said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)
-        raise ValueError(f"not a valid RE2 expression: {said}") from None
+        hint = "; RE2 has neither look-around nor back references" if "perl operator: (?" in said else ""
+        raise ValueError(f"not a valid RE2 expression: {said}{hint}") from None
 
 
 def _literal_head(regex: Any) -> list[str]:
@@ -228,6 +229,7 @@ def host_pattern(text: str) -> str:
         normal = normalize_host(name)
     except BadTarget as error:
         hint = "; write it without a port" if re.search(r":[0-9]*\Z", name) and name[:1] != "[" else ""
+        hint = "; write the name alone, without http://" if "://" in name else hint
         raise ValueError(f"{text!r}: {error}{hint}") from None
     return f".{normal}" if wildcard else normal
 
