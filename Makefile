@@ -1,5 +1,5 @@
 # Every target works from nothing: scripts/setup makes .venv when it is missing or no longer what the lock says.
-.PHONY: help run test check format docs bench soak setup
+.PHONY: help run test check format docs compiled bench soak setup
 .DEFAULT_GOAL := help
 
 PORT ?= 8080
@@ -24,8 +24,11 @@ format: setup ## format the code and mend what the linter can mend
 docs: setup ## write the generated documents anew: JSON Schema and docs/configuration.md
 	@.venv/bin/python scripts/generate_docs.py
 
-bench: setup ## CPU per request beside nginx, HAProxy, Envoy and the usual Python way
-	@.venv/bin/python -m bench
+compiled: setup ## a copy of the package with its request path compiled, in build/compiled
+	@scripts/compile
+
+bench: compiled ## CPU per request beside nginx, HAProxy, Envoy and the usual Python way
+	@.venv/bin/python -m bench --markdown docs/benchmarks.md --chart docs/images/bench.svg
 
 soak: setup ## long runs: memory, reload, kill, faults
 	@.venv/bin/python -m bench.soak

@@ -21,6 +21,8 @@ from bench import configs, setup
 from bench.configs import Setting
 from bench.stage import Running, Stage
 
+# Where scripts/compile leaves the package with its request path compiled.
+COMPILED = Path(__file__).parent.parent / "build" / "compiled"
 _DEBIAN_SBIN = ("/usr/sbin", "/sbin", "/usr/local/sbin")
 
 
@@ -131,9 +133,18 @@ def _headgate_version() -> str | None:
     return f"{version}, Python {sys.version.split()[0]}"
 
 
+def _compiled_version() -> str | None:
+    return _headgate_version() if COMPILED.is_dir() else None
+
+
+def _compiled(setting: Setting) -> list[str]:
+    return ["env", f"PYTHONPATH={COMPILED}", *_headgate(setting)]
+
+
 def _headgate(setting: Setting) -> list[str]:
     conf = _write(setting.folder / f"headgate-{setting.port}.yaml", configs.headgate_conf(setting))
-    return [sys.executable, "-m", "headgate", "run", conf]
+    # -P: the package that PYTHONPATH or the environment names, not the one below the working directory.
+    return [sys.executable, "-P", "-m", "headgate", "run", conf]
 
 
 _PEERS_VENV = "python -m bench.setup"
@@ -142,6 +153,7 @@ PEERS: dict[str, Peer] = {
     peer.name: peer
     for peer in (
         Peer("headgate", "Headgate", "make install", _headgate_version, _headgate),
+        Peer("headgate-compiled", "Headgate, compiled", "scripts/compile", _compiled_version, _compiled),
         Peer("nginx", "nginx", "apt-get install nginx-light", nginx_version, _nginx),
         Peer("haproxy", "HAProxy", "apt-get install haproxy", _haproxy_version, _haproxy),
         Peer("envoy", "Envoy", _PEERS_VENV, _envoy_version, _envoy),

@@ -61,8 +61,8 @@ _UPLOADERS = (
     Subject("headgate", "headgate", options=(("max_body", 2 * GIGABYTE),)),
     *_peers("nginx", "haproxy", "envoy"),
 )
-_ALL = _peers("headgate", "nginx", "haproxy", "envoy", "usual")
-_PROXIES = _peers("headgate", "nginx", "haproxy", "envoy")
+_ALL = _peers("headgate", "headgate-compiled", "nginx", "haproxy", "envoy", "usual")
+_PROXIES = _peers("headgate", "headgate-compiled", "nginx", "haproxy", "envoy")
 _BOTH = ("nginx", "envoy")
 
 ROWS: dict[str, Row] = {
@@ -74,7 +74,11 @@ ROWS: dict[str, Row] = {
             "CPU us/request",
             _ALL,
             measure.cpu_per_request(Load()),
-            (Bound("headgate", 0.70, "envoy"), Bound("headgate", 1.6, "nginx")),
+            (
+                Bound("headgate", 0.70, "envoy"),
+                Bound("headgate", 1.6, "nginx"),
+                Bound("headgate-compiled", 0.70, "envoy"),
+            ),
             _BOTH,
         ),
         Row(

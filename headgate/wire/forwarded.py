@@ -81,7 +81,7 @@ def _unmapped(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
 class TrustPolicy:
     """Which proxies in front of us are believed, and how many of them in a row."""
 
-    __slots__ = ("_networks", "_unix", "hops", "trusts")
+    __slots__ = ("_networks", "_unix_trusted", "hops", "trusts")
 
     def __init__(self, trust: Iterable[str] = (), hops: int = 0) -> None:
         """Take CIDRs, or the word `unix` for peers on a Unix socket; `hops` 0 = as many as `trust` covers.
@@ -90,10 +90,10 @@ class TrustPolicy:
             ValueError: for a CIDR that is none; the message names it.
         """
         networks: list[tuple[int, int, int]] = []
-        self._unix = False
+        self._unix_trusted = False
         for item in trust:
             if item == "unix":
-                self._unix = True
+                self._unix_trusted = True
                 continue
             try:
                 network = ip_network(item.strip(), strict=False)
@@ -110,7 +110,7 @@ class TrustPolicy:
     def _trusts(self, address: str) -> bool:
         """Tell whether a normal address is a trusted proxy's; the empty one is a Unix socket's."""
         if not address:
-            return self._unix
+            return self._unix_trusted
         parsed = ip_address(address)
         number = int(parsed)
         return any(version == parsed.version and number & mask == network for version, mask, network in self._networks)

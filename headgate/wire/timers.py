@@ -156,5 +156,9 @@ class WheelDriver:
         try:
             self._wheel.advance(self._clock())
         finally:
-            if self._handle is None and self._wheel:
-                self._handle = self._loop.call_later(self._wheel.tick, self._turn)
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Turn again, unless nothing is filed, or a handler that armed something has seen to it already."""
+        if self._handle is None and self._wheel:
+            self._handle = self._loop.call_later(self._wheel.tick, self._turn)

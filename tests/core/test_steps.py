@@ -110,24 +110,6 @@ def test_an_interruption_from_within_comes_at_the_next_wait() -> None:
     assert seen == ["went on", "interrupted"]
 
 
-def test_a_value_that_comes_between_asking_and_waiting_is_not_lost() -> None:
-    seen: list[int] = []
-
-    class Eager(Reply[int]):
-        def __await__(self) -> Any:
-            yield self
-            return 5
-
-    reply = Eager()
-    reply.set(5)
-
-    async def work() -> None:
-        seen.append(await reply)
-
-    begun(work())
-    assert seen == [5]
-
-
 def test_an_error_of_the_coroutine_reaches_who_brought_the_value() -> None:
     reply: Reply[int] = Reply()
 

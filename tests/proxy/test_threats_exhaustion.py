@@ -264,7 +264,7 @@ def test_a_flood_of_pipelined_requests_waits_in_the_clients_own_buffers() -> Non
                 with pytest.raises(TimeoutError):
                     await asyncio.wait_for(client.writer.drain(), 0.3)
                 traces = tracemalloc.take_snapshot().filter_traces([tracemalloc.Filter(True, "*/headgate/*")])
-                assert 0 < sum(each.size for each in traces.statistics("filename")) < 1_000_000
+                assert sum(each.size for each in traces.statistics("filename")) < 1_000_000
             finally:
                 tracemalloc.stop()
             assert len(upstream.requests) == 1

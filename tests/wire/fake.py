@@ -6,27 +6,24 @@ Law: everything happens when the test says so; the clock is real and deadlines a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, cast
 
 from headgate.core.failure import REASONS
 from headgate.core.message import Field, ResponseHead
 from headgate.wire.downstream import ClientConnection, Rules
 from headgate.wire.head import HeadReader
-from headgate.wire.outbox import Corked, Outbox
+from headgate.wire.outbox import Outbox
 from headgate.wire.settings import HttpLimits
 from headgate.wire.stream import ClientStream
 from headgate.wire.timers import TimerWheel
 
 
-class AtOnce(Outbox):
-    """An outbox without a loop: the turn ends with each answer."""
+class AtOnce:
+    """A loop whose turn ends with each answer."""
 
-    def __init__(self) -> None:
-        """Take no loop."""
-
-    def for_client(self, connection: Corked) -> None:
-        connection.uncork()
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        callback()
 
 
 class FakeTransport:
@@ -103,7 +100,8 @@ class FakeClient:
         self.refusals: list[str] = []
         self.lost = False
         heads = HeadReader(limits, "http", ["X-Request-ID"])
-        rules = Rules(limits, heads, TimerWheel(), AtOnce(), self._handle, lambda _: True, lambda _: None)
+        outbox = Outbox(cast(asyncio.AbstractEventLoop, AtOnce()))
+        rules = Rules(limits, heads, TimerWheel(), outbox, self._handle, lambda _: True, lambda _: None)
         self.connection = ClientConnection(rules)
         self.transport = FakeTransport()
         self.connection.connection_made(cast(asyncio.Transport, self.transport))
