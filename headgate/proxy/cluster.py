@@ -61,6 +61,10 @@ class Cluster:
                 other = self._balancer.pick(self._candidates, now)
                 if other is not None and self._targets[other] not in tried:
                     return self._targets[other]
+            # Its weight may be so small that its turn is far away.
+            for candidate in self._candidates:
+                if candidate.weight and self._targets[candidate] not in tried:
+                    return self._targets[candidate]
         return target
 
     def observe(self, cells: memoryview) -> None:
