@@ -27,6 +27,7 @@ import httptools
 from headgate.core.clock import monotonic
 from headgate.core.failure import Failure
 from headgate.core.message import Fields, RequestHead
+from headgate.wire import http1
 from headgate.wire.head import HeadReader
 from headgate.wire.outbox import Outbox
 from headgate.wire.paused import PausedClients
@@ -484,7 +485,8 @@ class ClientConnection(asyncio.Protocol):
         if head is None:
             # The parser knows the method for certain only when it has gone on to the target.
             parser = self._parser if self._url else None
-            head = self.rules.heads.refused(parser.get_method() if parser is not None else b"-", self._url)
+            method = parser.get_method() if parser is not None else b"-"
+            head = http1.refused_head(method, self._url, self.rules.heads.scheme)
         self._stopped = True
         self._in_head = False
         stream = ClientStream(self, head, False, self._started or monotonic())

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from urllib.parse import quote
 
 import httptools
 
@@ -22,9 +21,6 @@ from headgate.wire.whole import LONGEST_LINE, request_lines
 
 # RFC 9110 section 15.5.6: a 405 has Allow. CONNECT names no path whose routes could tell theirs.
 _ALLOWED = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
-# Bytes of a refused request's target that the log shows, and what of it needs no escape there.
-_SHOWN = 256
-_VISIBLE = "!$%&'()*+,/:;=@[]{}|^~"
 # As many as a large table has routes; at most 256 bytes each.
 _CACHED = 16_384
 _CACHED_LENGTH = 256
@@ -110,17 +106,19 @@ class HeadReader:
                 head.ids = [*(head.ids or ()), line.field]
         if host is None or len(data) - end - 4 != (max(0, length)):
             return None
-        named = self._hosts.get(host)
+        named = self._hosts.get(host) or self._learn_host(host)
         if named is None:
-            try:
-                named = self._new_host(host)
-            except Failure:
-                return None
+            return None
         head.host, head.port, head.authority = named
         if length > 0:
             head.length = length
-            return head, data[end + 4 :]
-        return head, b""
+        return head, data[end + 4 :]
+
+    def _learn_host(self, raw: bytes) -> tuple[str, int, bytes] | None:
+        try:
+            return self._new_host(raw)
+        except Failure:
+            return None
 
     def _learn_place(self, line: bytes) -> Place | None:
         """Take a request line apart; None for one that only the parser may judge."""
@@ -321,13 +319,6 @@ class HeadReader:
         lines = [b"%b %b HTTP/%b\r\n" % (head.method.encode(), head.target, head.version.encode())]
         lines += [b"%b: %b\r\n" % field for field in kept]
         return b"".join(lines) + b"\r\n"
-
-    def refused(self, method: bytes, target: bytes) -> RequestHead:
-        """Build the head of a request that cannot be served, for the log: its path is bounded, escaped, not judged."""
-        head = RequestHead(method.decode("ascii", "replace"), target, self.scheme)
-        # No query: it may hold what is secret, and the paths of requests that are served are logged without it.
-        head.path = quote(target.partition(b"?")[0][:_SHOWN], safe=_VISIBLE) or "-"
-        return head
 
     def trailers(self, fields: Fields) -> Fields:
         """Return the trailer fields that may pass.

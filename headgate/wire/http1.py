@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from http import HTTPStatus
+from urllib.parse import quote
 
-from headgate.core.message import UNKNOWN_LENGTH, Field, Fields, tokens
+from headgate.core.message import UNKNOWN_LENGTH, Field, Fields, RequestHead, tokens
 
 # Kinds of request and response fields; PLAIN is 0 so that the common case is a falsy test.
 PLAIN, DROP, HOST, LENGTH, CODING, CONNECTION, UPGRADE, EXPECT, FORWARDING, REQUEST_ID, CONTENT_TYPE, REFUSE = range(12)
@@ -42,6 +43,9 @@ FORWARDING_NAMES = (
     b"x-forwarded-ssl",
     b"x-real-ip",
 )
+# Bytes of a refused request's target that the log shows, and what of it needs no escape there.
+_SHOWN = 256
+_VISIBLE = "!$%&'()*+,/:;=@[]{}|^~"
 _MAX_KINDS = 2048
 _BAD_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _KEEP_ALIVE = re.compile(rb"(?:^|[,;\s])timeout=\"?([0-9]{1,6})", re.IGNORECASE)
@@ -168,6 +172,14 @@ def unknown_coding(value: bytes) -> bool:
     codings = tokens(value)
     strangers = [coding for coding in codings if coding != b"chunked"]
     return bool(strangers) and b"chunked" not in codings[:-1] and all(map(safe_name, strangers))
+
+
+def refused_head(method: bytes, target: bytes, scheme: str) -> RequestHead:
+    """Build the head of a request that cannot be served, for the log: its path is bounded, escaped, not judged."""
+    head = RequestHead(method.decode("ascii", "replace"), target, scheme)
+    # No query: it may hold what is secret, and the paths of requests that are served are logged without it.
+    head.path = quote(target.partition(b"?")[0][:_SHOWN], safe=_VISIBLE) or "-"
+    return head
 
 
 # -- writing -------------------------------------------------------------------------------------------------------
