@@ -377,6 +377,8 @@ class Exchange:
         route = self._route
         if route is None:
             series = self._plan.unrouted
+        elif self._cluster is not None and self._cluster is route.only:
+            series = route.only_series
         else:
             series = route.series[self._cluster.name if self._cluster is not None else ""]
         series.finish(self.method, self.status, duration, stream.bytes_in, stream.bytes_out)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from headgate.config.resolve import ResolvedConfig, ResolvedRoute, ResolvedService
 from headgate.core.endpoint import Endpoint
@@ -50,6 +51,7 @@ class RouteRuntime:
         "mirror_cluster",
         "name",
         "only",
+        "only_series",
         "redirect",
         "retry",
         "rewrite",
@@ -58,14 +60,19 @@ class RouteRuntime:
         "upgrades",
     )
 
-    def __init__(self, route: ResolvedRoute, clusters: Mapping[str, Cluster], metrics: Metrics) -> None:
+    def __init__(
+        self, route: ResolvedRoute, clusters: Mapping[str, Cluster], metrics: Metrics, shared: dict[Any, Any]
+    ) -> None:
+        """Compile; `shared` holds what is equal on many routes, so that a large table touches little memory."""
         self.name = route.name
-        self.label = json_fragment(route.name)
+        label = json_fragment(route.name)
+        self.label = route.name if label == route.name else label
         settings = route.settings
-        self.timeouts = route.timeout
-        self.max_body = route.max_body
-        self.retry = Retry(route.retry)
-        self.upgrades = frozenset(name.lower().encode() for name in settings.upgrade)
+        self.timeouts = shared.setdefault(route.timeout, route.timeout)
+        self.max_body: int = shared.setdefault(route.max_body, route.max_body)
+        self.retry: Retry = shared.setdefault(("retry", route.retry), Retry(route.retry))
+        upgrades = frozenset(name.lower().encode() for name in settings.upgrade)
+        self.upgrades: frozenset[bytes] = shared.setdefault(upgrades, upgrades)
         self.compressor = Compressor(route.compression) if route.compression is not None else None
         self.fixed = fixed_answer(settings.respond) if settings.respond is not None else None
         self.redirect = Redirection(settings.redirect) if settings.redirect is not None else None
@@ -85,6 +92,7 @@ class RouteRuntime:
         self.series: dict[str, RequestSeries] = {
             name: metrics.requests(route.name, name) for name in [*self.clusters, ""]
         }
+        self.only_series = self.series[self.only.name] if self.only is not None else self.series[""]
 
     def choose(self, fields: Fields) -> Cluster:
         """Choose the service for a request with these fields.
@@ -122,13 +130,14 @@ class Plan:
         self.via = self.forwarding.via_pair(())
         self.clusters = {service.name: Cluster(service, metrics, pool_for) for service in config.services}
         self.unrouted = metrics.requests("", "")
-        self._table = RouteTable(
-            [
-                RouteRule(route.name, route.settings.match, RouteRuntime(route, self.clusters, metrics), route.order)
-                for route in config.routes
-            ],
-            "file" if config.route_order == "file" else "specific",
-        )
+        shared: dict[Any, Any] = {}
+        rules = [
+            RouteRule(
+                route.name, route.settings.match, RouteRuntime(route, self.clusters, metrics, shared), route.order
+            )
+            for route in config.routes
+        ]
+        self._table = RouteTable(rules, "file" if config.route_order == "file" else "specific")
         self._cache: dict[tuple[str, str, str], Matched[RouteRuntime]] = {}
 
     def route(self, head: RequestHead) -> Matched[RouteRuntime]:
