@@ -154,7 +154,7 @@ def describe_machine(cores: Cores) -> dict[str, str]:
     versions = {peer.title: peer.version() or "missing" for peer in PEERS.values()}
     return {
         "cores": f"{os.cpu_count()} (gateway on {cores.gateway}, load and upstream on {cores.load})",
-        "kernel": f"{system.sysname} {system.release.partition("-")[0]} {system.machine}",
+        "kernel": f"{system.sysname} {system.release.partition('-')[0]} {system.machine}",
         "load before": f"{os.getloadavg()[0]:.2f}",
         "wrk": load.need_wrk(),
         **versions,
