@@ -16,9 +16,9 @@ from contextlib import asynccontextmanager
 from socket import SO_LINGER, SOL_SOCKET
 from typing import Any
 
-from tests.proxy.harness import ADDRESS, Rig, gateway, on_loop
 from tests.proxy.peers import CEILING, eventually
 from tests.proxy.recorder import Recorder
+from tests.proxy.stage import ADDRESS, Rig, gateway, on_loop, to
 from tests.proxy.strict import Incomplete, Message, read_response
 
 
@@ -126,9 +126,7 @@ def attack(scenario: Callable[[Rig, Recorder], Awaitable[None]], upstream: Recor
     async def body() -> None:
         recorder = await (upstream or Recorder()).start()
         try:
-            routes = [{"name": "all", "match": {"path": "/"}, **more.pop("route", {})}]
-            service = {"name": "api", "endpoints": [recorder.url], "routes": routes, **more.pop("service", {})}
-            async with gateway({"services": [service], **more}) as rig:
+            async with gateway(to(recorder.url, **more)) as rig:
                 await scenario(rig, recorder)
                 await eventually(lambda: rig.gateway.in_flight == 0)
         finally:

@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 import sys
 
-from tests.proxy.harness import Rig
 from tests.proxy.raw import attack, connected
 from tests.proxy.recorder import Recorder
+from tests.proxy.stage import Rig
 from tests.proxy.strict import Incomplete, read_response
 
 # Statuses the client read up to the end, and what the upstream was asked meanwhile.

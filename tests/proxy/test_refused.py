@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.proxy.harness import Rig
 from tests.proxy.raw import attack, connected
 from tests.proxy.recorder import Recorder
+from tests.proxy.stage import Rig
 
 REFUSED = {
     "no host": (b"PUT /a/b?token=secret HTTP/1.1\r\n\r\n", "PUT", "/a/b"),

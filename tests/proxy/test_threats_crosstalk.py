@@ -10,10 +10,10 @@ import random
 
 import pytest
 
-from tests.proxy.harness import Rig
 from tests.proxy.peers import eventually
 from tests.proxy.raw import Client, attack, connected
 from tests.proxy.recorder import Recorder, Seen
+from tests.proxy.stage import Rig
 from tests.proxy.strict import Incomplete, Malformed, Message, read_response
 
 

@@ -14,10 +14,10 @@ import pytest
 
 from headgate.telemetry.cells import read
 from headgate.wire import downstream
-from tests.proxy.harness import Rig
 from tests.proxy.peers import eventually
 from tests.proxy.raw import Client, attack, connected
 from tests.proxy.recorder import OK, Recorder, Seen
+from tests.proxy.stage import Rig
 from tests.proxy.strict import Message
 
 GET = b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n"

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.proxy.harness import Rig
 from tests.proxy.raw import attack, connected
 from tests.proxy.recorder import Recorder
+from tests.proxy.stage import Rig
 
 MARKED = b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"
 HOST = b"Host: a\r\n"

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.proxy.harness import Rig
 from tests.proxy.peers import eventually
 from tests.proxy.raw import attack, connected
 from tests.proxy.recorder import OK, Recorder, Seen
+from tests.proxy.stage import Rig
 from tests.proxy.strict import Message
 
 GET = b"GET /second HTTP/1.1\r\nHost: a\r\n\r\n"

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.proxy.harness import Rig
 from tests.proxy.raw import attack, connected
 from tests.proxy.recorder import Recorder
+from tests.proxy.stage import Rig
 
 
 def get(target: bytes, *lines: bytes, method: bytes = b"GET", version: bytes = b"1.1") -> bytes:

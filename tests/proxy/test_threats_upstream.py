@@ -11,9 +11,9 @@ import contextlib
 
 import pytest
 
-from tests.proxy.harness import Rig
 from tests.proxy.raw import Client, attack, connected
 from tests.proxy.recorder import OK, Recorder, Seen
+from tests.proxy.stage import Rig
 from tests.proxy.strict import Incomplete, Malformed, Message, read_response
 
 GET = b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n"
