@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any
 from headgate.config.resolve import ResolvedConfig
 from headgate.config.schema import Listen, ListenTls
 from headgate.telemetry.metrics import Metrics
-from headgate.wire.downstream import ClientConnection, Rules
+from headgate.wire.downstream import ClientConnection
 from headgate.wire.forwarded import TrustPolicy
 from headgate.wire.head import HeadReader
 from headgate.wire.proxy_acceptor import ProxyAcceptor, ProxyRules
+from headgate.wire.rules import Rules
 from headgate.wire.settings import HttpLimits
 from headgate.wire.tls import CertificateFiles, CertificateStore, ListenerTls
 

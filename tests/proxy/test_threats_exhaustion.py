@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from headgate.telemetry.cells import read
-from headgate.wire import downstream
+from headgate.wire import pace
 from tests.proxy.peers import eventually
 from tests.proxy.raw import Client, attack, connected
 from tests.proxy.recorder import OK, Recorder, Seen
@@ -117,7 +117,7 @@ def test_a_body_that_stops_is_408(start: bytes, before: bytes) -> None:
 
 @pytest.mark.parametrize("start", [POST, CHUNKED + b"3e8\r\n"], ids=["length", "chunked"])
 def test_a_body_below_the_rate_is_408(start: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(downstream, "_INSPECTION", 0.2)
+    monkeypatch.setattr(pace, "_INSPECTION", 0.2)
 
     async def scenario(rig: Rig, upstream: Recorder) -> None:
         async with connected(rig) as client:

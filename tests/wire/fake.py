@@ -11,9 +11,10 @@ from typing import Any, cast
 
 from headgate.core.failure import REASONS
 from headgate.core.message import Field, ResponseHead
-from headgate.wire.downstream import ClientConnection, Rules
+from headgate.wire.downstream import ClientConnection
 from headgate.wire.head import HeadReader
 from headgate.wire.outbox import Outbox
+from headgate.wire.rules import Rules
 from headgate.wire.settings import HttpLimits
 from headgate.wire.stream import ClientStream
 from headgate.wire.timers import TimerWheel

@@ -1,0 +1,45 @@
+"""What the connections of one listener share.
+
+Law: a reload replaces it whole, and connections keep theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from headgate.wire.head import HeadReader
+from headgate.wire.outbox import Outbox
+from headgate.wire.paused import PausedClients
+from headgate.wire.settings import HttpLimits
+from headgate.wire.timers import TimerWheel
+
+if TYPE_CHECKING:
+    from headgate.wire.downstream import ClientConnection
+    from headgate.wire.stream import ClientStream
+
+
+class Rules:
+    """The limits and helpers of one listener's connections, and whom they tell."""
+
+    __slots__ = ("handler", "heads", "limits", "on_close", "on_open", "outbox", "paused", "small_head", "wheel")
+
+    def __init__(
+        self,
+        limits: HttpLimits,
+        heads: HeadReader,
+        wheel: TimerWheel,
+        outbox: Outbox,
+        handler: Callable[[ClientStream], None],
+        on_open: Callable[[ClientConnection], bool],
+        on_close: Callable[[ClientConnection], None],
+    ) -> None:
+        self.limits = limits
+        self.heads = heads
+        self.small_head = heads.small_head
+        self.wheel = wheel
+        self.paused = PausedClients(wheel)
+        self.outbox = outbox
+        self.handler = handler
+        self.on_open = on_open
+        self.on_close = on_close
