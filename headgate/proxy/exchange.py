@@ -24,9 +24,10 @@ from headgate.proxy.plan import Plan, RouteRuntime
 from headgate.wire.compression import Encoder, EncodingSink
 from headgate.wire.dates import http_date
 from headgate.wire.forwarded import Client
+from headgate.wire.outgoing import Outgoing
 from headgate.wire.pool import Pool
 from headgate.wire.stream import ClientStream
-from headgate.wire.upstream import Outgoing, UpstreamConnection
+from headgate.wire.upstream import UpstreamConnection
 
 if TYPE_CHECKING:
     from headgate.proxy.gateway import Gateway

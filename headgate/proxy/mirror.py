@@ -13,8 +13,9 @@ from headgate.core.failure import Failure
 from headgate.core.message import Field
 from headgate.core.steps import Steps
 from headgate.proxy.cluster import Cluster
+from headgate.wire.outgoing import Outgoing
 from headgate.wire.settings import Timeouts
-from headgate.wire.upstream import Outgoing, UpstreamConnection
+from headgate.wire.upstream import UpstreamConnection
 
 _MOST_IN_FLIGHT = 256
 

@@ -23,6 +23,7 @@ from headgate.core.message import UNKNOWN_LENGTH, Field, Fields, ResponseHead, m
 from headgate.core.steps import Reply
 from headgate.wire import http1
 from headgate.wire.head import response_head
+from headgate.wire.outgoing import Outgoing
 from headgate.wire.pipe import Sink, Source
 from headgate.wire.settings import Timeouts
 from headgate.wire.timers import NEVER
@@ -38,29 +39,6 @@ _MAX_INTERIM = 16
 # Bytes of an answer that may be framing (head, chunk sizes, extensions, trailers): 16 a byte of body, and this on top.
 _FRAMING = 262_144
 _FRAMING_PER_BYTE = 16
-# RFC 9110 section 8.6: methods that anticipate content say so when it is empty.
-_SAY_EMPTY = frozenset(("POST", "PUT", "PATCH"))
-
-
-_LINE = b": ".join
-
-
-class Outgoing:
-    """A request as the upstream shall see it. `length` as in RequestHead; `fields` are end-to-end fields.
-
-    `block` holds further fields as lines, made once for many requests. An empty `authority` is the endpoint's own.
-    """
-
-    __slots__ = ("authority", "block", "fields", "length", "method", "target", "upgrade")
-
-    def __init__(self, method: str, target: bytes, fields: Fields, length: int) -> None:
-        self.method = method
-        self.target = target
-        self.authority = b""
-        self.block = b""
-        self.fields = fields
-        self.length = length
-        self.upgrade = b""
 
 
 class UpstreamConnection(asyncio.Protocol):
@@ -227,6 +205,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._timeouts = timeouts
         self._limit = now + timeouts.total if timeouts.total else NEVER
         self._out_ended = complete
+        self._chunked_out = not complete and request.length == UNKNOWN_LENGTH
         self._head = None
         self._head_bytes = 0
         self._interim = 0
@@ -241,11 +220,11 @@ class UpstreamConnection(asyncio.Protocol):
             self._fail("upstream_reset", "closed before sending")
             return waiter
         if complete:
-            self._corked = self._encode(request, body, True)
+            self._corked = request.encode(self.pool.prefix, self.pool.authority, body, True)
             self.pool.outbox.for_upstream(self)
         else:
             self._sent = True
-            self.transport.write(self._encode(request, body, False))
+            self.transport.write(request.encode(self.pool.prefix, self.pool.authority, body, False))
         self._wait_until(now + timeouts.response if complete else NEVER)
         return waiter
 
@@ -255,29 +234,6 @@ class UpstreamConnection(asyncio.Protocol):
         if data and self.transport is not None:
             self._sent = True
             self.transport.write(data)
-
-    def _encode(self, request: Outgoing, body: bytes, complete: bool) -> bytes:
-        pool = self.pool
-        target = pool.prefix + request.target if pool.prefix else request.target
-        lines = [http1.request_line(request.method, target, request.authority or pool.authority)]
-        lines += map(_LINE, request.fields)
-        if request.block:
-            lines.append(request.block)
-        length = request.length
-        self._chunked_out = False
-        if length == UNKNOWN_LENGTH:
-            if complete:
-                length = len(body)
-            else:
-                self._chunked_out = True
-                lines.append(b"Transfer-Encoding: chunked")
-        if length > 0 or (length == 0 and request.method in _SAY_EMPTY):
-            lines.append(b"Content-Length: %d" % length)
-        if request.upgrade:
-            lines += (b"Connection: Upgrade", b"Upgrade: " + request.upgrade)
-        lines.append(b"")
-        lines.append(http1.chunk(body) if self._chunked_out and body else body)
-        return b"\r\n".join(lines)
 
     def write(self, data: bytes) -> None:
         """Send one piece of the request's body."""
