@@ -229,6 +229,8 @@ class Worker:
             return
         self._given = given
         self._version = plan.version
+        shown = self._slot.gauge("headgate_config_version", (str(self._seat.number),))
+        self._slot.cells[shown] = plan.version
         self._first_plan.set()
         self._gateway.set_ready(not self._draining)
         self._say({"type": "took", "version": plan.version})

@@ -40,7 +40,6 @@ class Exchange:
         "_client",
         "_cluster",
         "_encoder",
-        "_failure",
         "_gateway",
         "_ids",
         "_params",
@@ -76,7 +75,6 @@ class Exchange:
         self._gateway = gateway
         self._plan = plan
         self._stream = stream
-        self._failure: Failure | None = None
         self._route: RouteRuntime | None = None
         self._params: dict[str, str] = {}
         self._cluster: Cluster | None = None
@@ -260,7 +258,8 @@ class Exchange:
         assert route is not None
         assert cluster is not None
         stream.sink = None
-        if target is None:
+        if target is None or failure.side == "client":
+            # Nobody was tried, or the client left or broke its body: not the upstream's failure.
             raise failure
         cluster.series.failed(failure.reason)
         replayable = not failure.sent or (stream.ended and stream.bytes_in == len(body))
@@ -335,7 +334,6 @@ class Exchange:
         if left and stream.done:
             # It left with the whole answer, before its exchange had its turn.
             return
-        self._failure = failure
         self.error = failure.reason
         if stream.responded:
             if left:

@@ -52,6 +52,8 @@ class Gateway:
     def __init__(self, loop: asyncio.AbstractEventLoop, slot: SlotWriter, worker: int) -> None:
         self.loop = loop
         self.metrics = Metrics(slot, str(worker))
+        if slot.inherited:
+            self.metrics.cells[self.metrics.worker_restarts] += 1
         self.wheel = TimerWheel()
         self.outbox = Outbox(loop)
         self.ready = False

@@ -73,7 +73,6 @@ class Listening:
         self._connections: set[ClientConnection] = set()
         self._by_address: dict[str, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._closing = False
 
     # -- plans -----------------------------------------------------------------------------------------------------
 

@@ -198,7 +198,7 @@ class SlotWriter:
     `cells[base] += value; cells[base + 1 + bisect_left(bounds, value)] += 1`.
     """
 
-    __slots__ = ("_free_bytes", "_free_cells", "_indices", "_next_cell", "_shapes", "cells", "region")
+    __slots__ = ("_free_bytes", "_free_cells", "_indices", "_next_cell", "_shapes", "cells", "inherited", "region")
 
     def __init__(self, region: SlotRegion) -> None:
         """Take over a region, empty or left by a dead worker.
@@ -208,6 +208,8 @@ class SlotWriter:
         """
         self.region = region
         self.cells = region.cells
+        # A region is written in only by workers, so what stands there is a predecessor's.
+        self.inherited = region.committed > 0
         self._indices: dict[SeriesName, int] = {}
         self._shapes: dict[str, SeriesName] = {}
         self._next_cell = 0

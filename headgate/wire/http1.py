@@ -47,7 +47,6 @@ FORWARDING_NAMES = (
 _SHOWN = 256
 _VISIBLE = "!$%&'()*+,/:;=@[]{}|^~"
 _MAX_KINDS = 2048
-_BAD_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _KEEP_ALIVE = re.compile(rb"(?:^|[,;\s])timeout=\"?([0-9]{1,6})", re.IGNORECASE)
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
@@ -193,28 +192,9 @@ LAST_CHUNK = b"0\r\n\r\n"
 _METHODS = {name: name.encode() + b" " for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")}
 
 
-def safe_value(value: bytes) -> bool:
-    """Tell whether `value` may be written as a field value: no control but HTAB (RFC 9110 section 5.5)."""
-    return not _BAD_VALUE.search(value)
-
-
 def safe_name(name: bytes) -> bool:
     """Tell whether `name` is a token (RFC 9110 section 5.1)."""
     return _TOKEN.fullmatch(name) is not None
-
-
-def encode_fields(fields: Iterable[Field]) -> bytes:
-    """Write fields that we built ourselves, once, for reuse.
-
-    Raises:
-        ValueError: if one would split the message.
-    """
-    out: list[bytes] = []
-    for name, value in fields:
-        if not safe_name(name) or not safe_value(value):
-            raise ValueError(f"header field {name.decode('latin-1')!r} has characters that are not allowed")
-        out += (name, b": ", value, b"\r\n")
-    return b"".join(out)
 
 
 def last_chunk(trailers: Iterable[Field]) -> bytes:

@@ -375,3 +375,11 @@ def test_a_reader_beside_a_busy_writer_sees_whole_records_and_sums_that_only_gro
     assert status == 0
     assert last == len(seen) == series
     assert rounds > 1
+
+
+def test_a_successor_knows_that_it_is_one() -> None:
+    region = SlotRegion.create(1 << 16, 1 << 12)
+    first = SlotWriter(region)
+    assert not first.inherited
+    first.counter("requests", ())
+    assert SlotWriter(region).inherited
