@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from headgate.policy.balance.round_robin import RoundRobin, RoundRobinSettings
+from headgate.policy.balance.round_robin import RoundRobin, RoundRobinSettings, WeightedSettings
+from headgate.stores.settings import MemoryStoreSettings, RedisStoreSettings, SharedStoreSettings
 
 
 class Entry(NamedTuple):
@@ -20,4 +21,12 @@ class Entry(NamedTuple):
 
 BALANCERS: dict[str, Entry] = {
     "round_robin": Entry(RoundRobinSettings, RoundRobin),
+    "weighted": Entry(WeightedSettings, RoundRobin),
+}
+
+# Stores are opened by whoever holds what they need (files, sockets); here are the settings that name them.
+STORES: dict[str, type] = {
+    "memory": MemoryStoreSettings,
+    "shared": SharedStoreSettings,
+    "redis": RedisStoreSettings,
 }

@@ -92,7 +92,9 @@ def _schema(shape: Shape, classes: dict[str, dict[str, Any]]) -> dict[str, Any]:
         return {"anyOf": [{"enum": list(shape.options)}, _VARIABLE, *tags]}
     if shape.kind == "settings" and shape.cls is not None:
         reference = _reference(shape.cls, classes)
-        return {"anyOf": [{"type": _TYPES["text"]}, reference]} if shape.short is not None else reference
+        if shape.short is None:
+            return reference
+        return {"anyOf": [_schema(fields_of(shape.cls)[shape.short].shape, classes), reference]}
     if shape.kind == "table" and shape.item is not None:
         names = {"propertyNames": {"enum": list(shape.words)}} if shape.words else {}
         return {"type": "object", "additionalProperties": _schema(shape.item, classes), **names}

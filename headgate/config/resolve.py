@@ -23,6 +23,12 @@ from headgate.config.schema import (
 from headgate.core.address import parse_endpoint
 from headgate.core.endpoint import Endpoint
 from headgate.policy.balance.round_robin import RoundRobinSettings
+from headgate.policy.balance.settings import CandidateSettings
+from headgate.policy.breaker import BreakerSettings
+from headgate.policy.concurrency import AdaptiveConcurrency, Overload
+from headgate.policy.health import HealthSettings
+from headgate.policy.limit.settings import Limit, LimitHeaders
+from headgate.policy.outlier import OutlierSettings
 from headgate.policy.retry import RetrySettings
 from headgate.policy.rewrite import HeaderEdits
 from headgate.policy.split import Destination
@@ -40,11 +46,19 @@ class ResolvedService:
     balancer: Any
     pool: PoolLimits
     tls: UpstreamTls
+    health: HealthSettings | None
+    outlier: OutlierSettings | None
+    candidates: CandidateSettings
+    breaker: BreakerSettings | None
+    adaptive: AdaptiveConcurrency | None
 
 
 @dataclass(frozen=True, slots=True)
 class ResolvedRoute:
-    """One route; `order` is its place in the file, `settings` what stands on the route alone."""
+    """One route; `order` is its place in the file, `settings` what stands on the route alone.
+
+    `limits` are those of the service and its own; the gateway's stand in ResolvedConfig.
+    """
 
     name: str
     service: str
@@ -56,6 +70,7 @@ class ResolvedRoute:
     retry: RetrySettings
     max_body: int
     compression: Compression | None
+    limits: tuple[Limit, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +87,11 @@ class ResolvedConfig:
     errors: Errors
     telemetry: Telemetry
     route_order: str
+    store: Any
+    zone: str
+    limits: tuple[Limit, ...]
+    limit_headers: LimitHeaders
+    overload: Overload
     services: tuple[ResolvedService, ...]
     routes: tuple[ResolvedRoute, ...]
 
@@ -96,6 +116,11 @@ def resolve(config: Config) -> ResolvedConfig:
         errors=config.errors,
         telemetry=config.telemetry,
         route_order=config.route_order,
+        store=config.store,
+        zone=config.zone,
+        limits=tuple(config.limits),
+        limit_headers=config.limit_headers,
+        overload=config.overload,
         services=tuple(_service(service) for service in config.services),
         routes=tuple(routes),
     )
@@ -109,11 +134,32 @@ def endpoints_of(service: Service) -> list[EndpointSetting]:
 def _service(service: Service) -> ResolvedService:
     return ResolvedService(
         name=service.name,
-        endpoints=tuple(parse_endpoint(each.url, each.weight) for each in endpoints_of(service)),
+        endpoints=tuple(
+            parse_endpoint(each.url, each.weight)._replace(zone=each.zone) for each in endpoints_of(service)
+        ),
         balancer=service.balancer if service.balancer is not None else RoundRobinSettings(),
         pool=service.pool,
         tls=service.tls,
+        health=_health(service),
+        outlier=service.outlier if service.outlier is not None and service.outlier.enabled else None,
+        candidates=service.candidates,
+        breaker=service.circuit_breaker if service.circuit_breaker and service.circuit_breaker.enabled else None,
+        adaptive=service.adaptive_concurrency if (each := service.adaptive_concurrency) and each.enabled else None,
     )
+
+
+def _health(service: Service) -> HealthSettings | None:
+    return HealthSettings(path=service.health_path) if service.health_path is not None else service.health
+
+
+def _limits(route: Route, service: Service) -> tuple[Limit, ...]:
+    """Return what stands besides the gateway's limits; the service's short form counts all its callers together."""
+    short = service.rate_limit
+    own: tuple[Limit, ...] = ()
+    if short is not None and short.enabled:
+        name = f"service {service.name}"
+        own = (Limit(name=name, key=["service"], requests=short.requests, window=short.window),)
+    return (*service.limits, *route.limits, *own)
 
 
 def _route(route: Route, service: Service, config: Config, order: int) -> ResolvedRoute:
@@ -128,6 +174,7 @@ def _route(route: Route, service: Service, config: Config, order: int) -> Resolv
         retry=_nearest(route.retry, service.retry) or config.retry,
         max_body=first if (first := _nearest(route.max_body, service.max_body)) is not None else config.max_body,
         compression=_nearest(route.compression, service.compression, config.compression),
+        limits=_limits(route, service),
     )
 
 

@@ -8,15 +8,24 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from headgate.catalog import BALANCERS
+from headgate.catalog import BALANCERS, STORES
 from headgate.core.settings import Between, Bytes, OneOrMany, Seconds, Short, Tagged, setting, settings
+from headgate.policy.balance.settings import CandidateSettings
+from headgate.policy.breaker import BreakerSettings
+from headgate.policy.concurrency import AdaptiveConcurrency, Overload, Priority
+from headgate.policy.fault import Fault
+from headgate.policy.health import HealthSettings
+from headgate.policy.limit.settings import Limit, LimitHeaders, ServiceRateLimit
 from headgate.policy.match import Match
+from headgate.policy.outlier import OutlierSettings
 from headgate.policy.retry import RetrySettings
 from headgate.policy.rewrite import HeaderEdits, Mirror, QueryEdits, RedirectSetting, Respond, Rewrite
 from headgate.policy.split import Destination, Sticky
+from headgate.stores.settings import SharedStoreSettings
 from headgate.wire.settings import Compression, Forwarding, HttpLimits, PoolLimits, RequestId, Timeouts, UpstreamTls
 
 BalancerSetting = Annotated[Any, Tagged({name: entry.settings for name, entry in BALANCERS.items()})]
+StoreSetting = Annotated[Any, Tagged(STORES)]
 
 
 @settings
@@ -124,36 +133,7 @@ class EndpointSetting:
 
     url: str = setting(help="http://HOST:PORT, https://HOST:PORT or unix:/path; a path in it is put before requests'.")
     weight: int = setting(default=1, help="Share relative to the service's other endpoints.", ge=0, le=1_000_000)
-
-
-@settings
-class Health:
-    """Active health check of a service's endpoints. A bare string is the path."""
-
-    path: str = setting(default="/health", help="Path that answers 2xx when the endpoint is well.")
-    interval: Seconds = setting(default=30.0, help="Seconds between checks.", gt=0, le=86400)
-
-
-@settings
-class CircuitBreaker:
-    """When calls to a service are refused at once."""
-
-    enabled: bool = setting(default=True, help="Use it.")
-    threshold: int = setting(
-        default=5, help="Failures that open it.", ge=1, le=1_000_000, aliases=("failure_threshold",)
-    )
-    success_threshold: int = setting(default=1, help="Successes that close it again.", ge=1, le=1_000_000)
-    timeout: Seconds = setting(default=30.0, help="Seconds it stays open.", gt=0, le=86400)
-    window_size: int | None = setting(default=None, help="Count failures among the last N calls.", ge=1, le=1_000_000)
-
-
-@settings
-class ServiceRateLimit:
-    """One limit of the service, all callers together."""
-
-    enabled: bool = setting(default=True, help="Use it.")
-    requests: int = setting(default=100, help="Requests in each window.", ge=1, le=1_000_000_000)
-    window: Seconds = setting(default=60.0, help="Seconds of the window.", gt=0, le=86400 * 366)
+    zone: str = setting(default="", help="Where it runs, for zone_preference.", max_length=100)
 
 
 @settings
@@ -174,6 +154,12 @@ class Route:
     retry: RetrySettings | None = setting(default=None, help="When a request is tried again.")
     max_body: Bytes | None = setting(default=None, help="Bytes of the request body; more is 413.", ge=0)
     compression: Compression | None = setting(default=None, help="Compress responses.")
+    limits: list[Limit] = setting(default=list, help="Limits besides the service's and the gateway's.")
+    tier: str | None = setting(default=None, help="Tier of its callers, in place of their own.", max_length=100)
+    priority: Priority = setting(
+        default="normal", help="Who is refused first under overload: low first, critical last."
+    )
+    fault: Fault | None = setting(default=None, help="Faults injected on purpose.")
     upgrade: Annotated[list[str], OneOrMany()] = setting(
         default=lambda: ["websocket"], help="Protocols a client may switch to."
     )
@@ -189,10 +175,16 @@ class Service:
     balancer: BalancerSetting = setting(default=None, help="How an endpoint is chosen; round_robin by default.")
     pool: PoolLimits = setting(default=PoolLimits, help="Connections to each endpoint.")
     tls: UpstreamTls = setting(default=UpstreamTls, help="TLS towards https endpoints.")
-    health: Annotated[Health | None, Short("path")] = setting(default=None, help="Active health check.")
+    health: Annotated[HealthSettings | None, Short("path")] = setting(default=None, help="Active health check.")
     health_path: str | None = setting(default=None, help="Short form of health: {path}.")
-    circuit_breaker: CircuitBreaker | None = setting(default=None, help="When calls are refused at once.")
+    outlier: OutlierSettings | None = setting(default=None, help="Take endpoints out whose answers are bad.")
+    candidates: CandidateSettings = setting(default=CandidateSettings, help="Which endpoints may be chosen.")
+    circuit_breaker: BreakerSettings | None = setting(default=None, help="When calls are refused at once.")
+    adaptive_concurrency: AdaptiveConcurrency | None = setting(
+        default=None, help="How many requests at once, found by latency."
+    )
     rate_limit: ServiceRateLimit | None = setting(default=None, help="One limit of the service, all callers together.")
+    limits: list[Limit] = setting(default=list, help="Limits of all its routes, besides the gateway's.")
     headers: HeaderEdits | None = setting(default=None, help="Header edits of routes that have none.")
     timeout: Timeouts | None = setting(default=None, help="Timeouts of routes that have none.")
     retry: RetrySettings | None = setting(default=None, help="Retries of routes that have none.")
@@ -214,6 +206,8 @@ class Config:
         help="Worker processes; auto: as many as the CPU quota and affinity allow.",
         union_mode="left_to_right",
     )
+    store: StoreSetting = setting(default=SharedStoreSettings, help="Where limits are counted; shared by default.")
+    zone: str = setting(default="", help="Where this gateway runs, for zone_preference.", max_length=100)
     shutdown: Shutdown = setting(default=Shutdown, help="How the gateway stops.")
     http: HttpLimits = setting(default=HttpLimits, help="What a client may send, and how slowly.")
     forwarding: Forwarding = setting(default=Forwarding, help="Client addresses and X-Forwarded-*.")
@@ -229,4 +223,7 @@ class Config:
     retry: RetrySettings = setting(default=RetrySettings, help="Retries of services and routes that have none.")
     max_body: Bytes = setting(default=10 * 1024 * 1024, help="Body limit of services and routes that have none.", ge=0)
     compression: Compression | None = setting(default=None, help="Compression of services and routes that have none.")
+    limits: list[Limit] = setting(default=list, help="Limits of all routes.")
+    limit_headers: LimitHeaders = setting(default=LimitHeaders, help="How limits are told to clients.")
+    overload: Overload = setting(default=Overload, help="When the gateway itself has too much to do.")
     services: list[Service] = setting(default=list, help="The upstreams.")

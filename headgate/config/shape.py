@@ -144,8 +144,16 @@ def expected(shape: Shape) -> str:
     if shape.one_or_many and shape.item is not None:
         return f"{_phrase(shape.item)}, or a list of such"
     if shape.short is not None:
-        return f"text (its {shape.short}) or {phrase}"
+        return f"{short_noun(shape)} (its {shape.short}) or {phrase}"
     return phrase
+
+
+def short_noun(shape: Shape) -> str:
+    """Say what the short form of a mapping is: "text", "a whole number"."""
+    assert shape.cls is not None
+    assert shape.short is not None
+    below = fields_of(shape.cls)[shape.short].shape
+    return below.parsed.expected.partition(" ")[0] if below.parsed is not None else _NOUNS[below.kind]
 
 
 def _phrase(shape: Shape) -> str:

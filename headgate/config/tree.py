@@ -95,6 +95,8 @@ def _scalar(node: Scalar, shape: Shape | None) -> Any:
         return node.value
     if shape.one_or_many and shape.item is not None:
         shape = shape.item
+    if shape.short is not None and shape.cls is not None:
+        shape = fields_of(shape.cls)[shape.short].shape
     if shape.kind in _TEXTUAL:
         return node.text if node.value is not None or node.env else None
     return typed(node.text) if node.env and shape.kind != "any" else node.value

@@ -15,3 +15,4 @@ class Endpoint(NamedTuple):
     unix: str = ""
     prefix: str = ""
     weight: int = 1
+    zone: str = ""

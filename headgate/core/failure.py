@@ -37,6 +37,7 @@ REASONS: dict[str, Reason] = {
         "Request Header Fields Too Large",
         "The request has too many or too large header fields.",
     ),
+    "rate_limited": Reason("client", 429, "Too Many Requests", "Too many requests; try again later."),
     "client_closed": Reason("client", 499, "Client Closed Request", "The client went away before the answer."),
     "coding_not_implemented": Reason("client", 501, "Not Implemented", "That transfer coding is not supported."),
     "version_not_supported": Reason(
@@ -46,6 +47,11 @@ REASONS: dict[str, Reason] = {
     "internal": Reason("gateway", 500, "Internal Server Error", "An unexpected error occurred."),
     "no_endpoint": Reason("gateway", 503, "Service Unavailable", "No endpoint of the service is available."),
     "overloaded": Reason("gateway", 503, "Service Unavailable", "The gateway is at its limit; try again shortly."),
+    "shed": Reason("gateway", 503, "Service Unavailable", "More requests than can be served; try again shortly."),
+    "breaker_open": Reason("gateway", 503, "Service Unavailable", "The service is failing and is given a rest."),
+    "limits_unavailable": Reason("gateway", 503, "Service Unavailable", "Requests cannot be counted at the moment."),
+    "deadline_exceeded": Reason("gateway", 504, "Gateway Timeout", "The caller's own deadline has passed."),
+    "fault_injected": Reason("gateway", 503, "Service Unavailable", "A fault was injected here on purpose."),
     "draining": Reason("gateway", 503, "Service Unavailable", "The gateway is shutting down; try again."),
     # The upstream's side.
     "connect_refused": Reason("upstream", 502, "Bad Gateway", "The service could not be reached."),
@@ -65,14 +71,18 @@ class Failure(Exception):
 
     `sent`: at least one byte of the request had been handed to the upstream's socket.
     `reused`: it was sent on a connection that had already served a request, so the upstream may have closed it idle.
+    `retry_after`: seconds after which asking again makes sense; 0 when nothing is known of it.
     """
 
-    def __init__(self, reason: str, detail: str = "", *, sent: bool = False, reused: bool = False) -> None:
+    def __init__(
+        self, reason: str, detail: str = "", *, sent: bool = False, reused: bool = False, retry_after: float = 0.0
+    ) -> None:
         super().__init__(reason, detail)
         self.reason = reason
         self.detail = detail
         self.sent = sent
         self.reused = reused
+        self.retry_after = retry_after
 
     @property
     def side(self) -> Side:

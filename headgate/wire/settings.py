@@ -89,6 +89,11 @@ class Timeouts:
     idle: Seconds = setting(default=60.0, help="Between two pieces of a body or stream.", gt=0, le=86400)
     total: Seconds = setting(default=0.0, help="For the whole exchange; 0 = no bound.", ge=0, le=86400)
     tunnel: Seconds = setting(default=3600.0, help="Silence on an upgraded connection (WebSocket).", gt=0, le=604800)
+    deadline_header: str | None = setting(
+        default=None,
+        help="Request header with the milliseconds the caller will wait, such as X-Request-Timeout-Ms: bounds the"
+        " exchange as `total` does, and goes on to the upstream with what is left of it.",
+    )
 
 
 @settings

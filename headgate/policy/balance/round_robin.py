@@ -27,6 +27,13 @@ class RoundRobinSettings:
     )
 
 
+@settings
+class WeightedSettings:
+    """Another name of round_robin, which always heeds weights."""
+
+    type: Literal["weighted"] = setting(default="weighted", help="Another name of round_robin, which heeds weights.")
+
+
 class RoundRobin:
     """Pick endpoints in turn. `start` (any integer) sets the first one, so that workers do not march in step."""
 
