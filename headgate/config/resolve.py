@@ -7,7 +7,7 @@ configuration. Nearest level wins whole: route, then service, then gateway.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from headgate.config.schema import (
     Admin,
@@ -39,18 +39,26 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class ResolvedService:
-    """One upstream."""
+    """One upstream. `rate_limit` holds for whoever sends to it, by whatever route."""
 
     name: str
     endpoints: tuple[Endpoint, ...]
     balancer: Any
     pool: PoolLimits
     tls: UpstreamTls
-    health: HealthSettings | None
-    outlier: OutlierSettings | None
-    candidates: CandidateSettings
-    breaker: BreakerSettings | None
-    adaptive: AdaptiveConcurrency | None
+    health: HealthSettings | None = None
+    outlier: OutlierSettings | None = None
+    candidates: CandidateSettings = CandidateSettings()
+    breaker: BreakerSettings | None = None
+    adaptive: AdaptiveConcurrency | None = None
+    rate_limit: Limit | None = None
+
+
+class ScopedLimit(NamedTuple):
+    """A limit and the level it stands at, whose counts are apart from those of any other level."""
+
+    scope: str
+    limit: Limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +78,7 @@ class ResolvedRoute:
     retry: RetrySettings
     max_body: int
     compression: Compression | None
-    limits: tuple[Limit, ...]
+    limits: tuple[ScopedLimit, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +153,7 @@ def _service(service: Service) -> ResolvedService:
         candidates=service.candidates,
         breaker=service.circuit_breaker if service.circuit_breaker and service.circuit_breaker.enabled else None,
         adaptive=service.adaptive_concurrency if (each := service.adaptive_concurrency) and each.enabled else None,
+        rate_limit=_rate_limit(service),
     )
 
 
@@ -152,14 +161,16 @@ def _health(service: Service) -> HealthSettings | None:
     return HealthSettings(path=service.health_path) if service.health_path is not None else service.health
 
 
-def _limits(route: Route, service: Service) -> tuple[Limit, ...]:
-    """Return what stands besides the gateway's limits; the service's short form counts all its callers together."""
+def _rate_limit(service: Service) -> Limit | None:
     short = service.rate_limit
-    own: tuple[Limit, ...] = ()
-    if short is not None and short.enabled:
-        name = f"service {service.name}"
-        own = (Limit(name=name, key=["service"], requests=short.requests, window=short.window),)
-    return (*service.limits, *route.limits, *own)
+    if short is None or not short.enabled:
+        return None
+    return Limit(name=service.name, key=["service"], requests=short.requests, window=short.window)
+
+
+def _limits(route: Route, service: Service) -> tuple[ScopedLimit, ...]:
+    found = [ScopedLimit(f"service {service.name}", limit) for limit in service.limits]
+    return (*found, *(ScopedLimit(f"route {route.name}", limit) for limit in route.limits))
 
 
 def _route(route: Route, service: Service, config: Config, order: int) -> ResolvedRoute:

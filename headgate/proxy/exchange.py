@@ -1,8 +1,8 @@
 """The whole life of one request, top to bottom: one coroutine (run by core.steps, in the calls that bring the bytes).
 
-    refuse what the wire refused -> id, client -> own endpoints -> route -> [gates] -> rewrite
-    -> loop { pick endpoint -> connection -> send -> head of the answer, or a Failure that retry may absorb }
-    -> relay the body -> finish
+    refuse what the wire refused -> id, client -> limits by address -> own endpoints -> route -> limits by identity
+    -> breaker -> rewrite -> loop { pick endpoint -> connection -> send -> head of the answer, or a Failure that retry
+    may absorb } -> relay the body -> finish
 
 Laws: the only place that does I/O for a request; knows no HTTP version; every exit passes through `_finish`, exactly
 once; a Failure becomes an answer in one place (`_fail`) and only while no head went out.
@@ -11,16 +11,19 @@ once; a Failure becomes an answer in one place (`_fail`) and only while no head 
 from __future__ import annotations
 
 import traceback
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from headgate.core.clock import monotonic, wall
 from headgate.core.failure import Failure
-from headgate.core.message import Fields, RequestHead, ResponseHead, may_have_body
+from headgate.core.identity import ANONYMOUS, Identity
+from headgate.core.message import Fields, ResponseHead, may_have_body
 from headgate.core.steps import Reply, Steps
-from headgate.core.uri import BadTarget
 from headgate.policy.retry import IDEMPOTENT
 from headgate.proxy.cluster import Cluster, Target
+from headgate.proxy.forward import upstream_request
 from headgate.proxy.plan import Plan, RouteRuntime
+from headgate.proxy.tries import Tries
 from headgate.wire.compression import Encoder, EncodingSink
 from headgate.wire.dates import http_date
 from headgate.wire.forwarded import Client
@@ -37,59 +40,61 @@ class Exchange:
     """One request. Its attributes from `wall` to `error` are what the access log reads (telemetry.access_log)."""
 
     __slots__ = (
-        "_client",
-        "_cluster",
         "_encoder",
         "_gateway",
-        "_ids",
-        "_params",
-        "_plan",
-        "_route",
         "_steps",
-        "_stream",
-        "_target",
-        "_tried",
         "_tried_at",
+        "_tries",
         "_upstream",
         "attempts",
         "bytes_in",
         "bytes_out",
         "client",
+        "cluster",
         "correlation_id",
         "duration",
         "endpoint",
         "error",
         "host",
+        "identity",
+        "ids",
         "method",
+        "params",
         "path",
+        "peer",
+        "plan",
         "request_id",
         "route",
         "service",
         "status",
+        "stream",
+        "target",
         "upstream",
         "wall",
+        "way",
     )
 
     def __init__(self, gateway: Gateway, plan: Plan, stream: ClientStream) -> None:
         head = stream.head
         self._gateway = gateway
-        self._plan = plan
-        self._stream = stream
-        self._route: RouteRuntime | None = None
-        self._params: dict[str, str] = {}
-        self._cluster: Cluster | None = None
-        self._target: Target | None = None
+        self.plan = plan
+        self.stream = stream
+        self.way: RouteRuntime | None = None
+        self.params: dict[str, str] = {}
+        self.cluster: Cluster | None = None
+        self.target: Target | None = None
         self._upstream: UpstreamConnection | None = None
-        self._client: Client | None = None
+        self.peer: Client | None = None
         self._encoder: Encoder | None = None
-        self._tried: tuple[Target, ...] = ()
+        self._tries: Tries | None = None
+        self.identity: Identity = ANONYMOUS
         self._tried_at = 0.0
         self.method = head.method
         self.path = head.path
         self.host = head.host
         self.client = stream.connection.address
         self.request_id = self.correlation_id = request_id = plan.ids.choose(head.ids)
-        self._ids = plan.ids.fields(request_id)
+        self.ids = plan.ids.fields(request_id)
         self.route = self.service = self.endpoint = self.error = ""
         self.status = self.attempts = 0
         self.upstream = 0.0
@@ -102,29 +107,34 @@ class Exchange:
         self._steps.go_on()
 
     async def _run(self) -> None:
-        stream = self._stream
+        stream = self.stream
         try:
-            route = self._enter()
-            if route is None:
+            self._arrive()
+            if not self._enter():
                 return
-            request = self._outgoing(route, stream.head)
-            if route.mirror is not None:
-                self._maybe_mirror(route, request)
+            way, cluster = self.way, self.cluster
+            assert way is not None
+            if cluster is None:
+                self._answer_here(way)
+                return
+            request = upstream_request(self, way)
+            if way.mirror is not None:
+                self._maybe_mirror(way, request)
             body = b""
             while True:
                 try:
-                    pool = self._aim()
+                    pool = self._aim(cluster)
                     upstream = pool.take(self.method in IDEMPOTENT)
                     if upstream is None:
-                        upstream = await pool.connecting(route.timeouts.connect)
+                        upstream = await pool.connecting(way.timeouts.connect)
                     body += stream.take()
                     response = await self._send(upstream, request, body)
                     break
                 except Failure as failure:
-                    self._settle(failure, body)
+                    self._try_again(failure, body)
             self._answered(response)
             if response.status == 101:
-                await self._gateway.tunnel(stream, upstream, response, route.timeouts.tunnel)
+                await self._gateway.tunnel(stream, upstream, response, way.timeouts.tunnel)
             elif upstream.ended and not upstream.trailers:
                 self._pass_whole(response, upstream)
             else:
@@ -142,31 +152,38 @@ class Exchange:
         """Stop: the client left, or its body broke."""
         self._steps.interrupt(failure)
 
-    def _enter(self) -> RouteRuntime | None:
-        """Find the request's way; None when it was answered here."""
-        stream, gateway = self._stream, self._gateway
-        head = stream.head
+    def _arrive(self) -> None:
+        """Refuse what the wire refused; learn who the client is.
+
+        Raises:
+            Failure: what the wire found.
+        """
+        stream = self.stream
         if stream.failure is not None:
             raise stream.failure
-        own = gateway.own.get(head.path)
-        if own is not None:
-            own(gateway, self)
-            return None
-        found = self._plan.route(head)
-        self._params = found.params
-        self._route = route = found.payload
-        self.route = route.label
-        self._client = client = gateway.hop(stream.connection).client(
+        head = stream.head
+        self.peer = client = self._gateway.hop(stream.connection).client(
             head.host, head.port, head.forwarding, head.version
         )
         self.client = client.address
-        if route.fixed is not None or route.redirect is not None:
-            self._answer_here(route)
-            return None
-        stream.limit_body(route.max_body)
-        self._cluster = cluster = route.choose(head.fields)
-        self.service = cluster.label
-        return route
+
+    def _enter(self) -> bool:
+        """Find the request's way and service; False when it was answered here."""
+        stream, gateway = self.stream, self._gateway
+        head = stream.head
+        own = gateway.own.get(head.path)
+        if own is not None:
+            own(gateway, self)
+            return False
+        found = self.plan.route(head)
+        self.params = found.params
+        self.way = way = found.payload
+        self.route = way.label
+        if way.fixed is None and way.redirect is None:
+            stream.limit_body(way.max_body)
+            self.cluster = cluster = way.choose(head.fields)
+            self.service = cluster.label
+        return True
 
     def _answer_here(self, route: RouteRuntime) -> None:
         """Answer a route that needs no upstream."""
@@ -175,58 +192,30 @@ class Exchange:
         fields = [(b"Date", http_date()), *answer.fields]
         self._respond(ResponseHead(answer.status, self.dressed(fields), len(answer.body)), answer.body)
 
-    def _outgoing(self, route: RouteRuntime, head: RequestHead) -> Outgoing:
-        """Make the request that the upstream sees."""
-        client = self._client
-        assert client is not None
-        fields = head.fields
-        fields += self._ids
-        if route.edit_request is not None:
-            fields = route.edit_request.apply([*fields, *client.pairs], self.value)
-        path, query = head.path, head.query
-        if route.rewrite is not None:
-            try:
-                path = route.rewrite(path, self._params)
-            except BadTarget as error:
-                raise Failure("bad_path", f"rewritten: {error.reason}") from None
-        if route.edit_query is not None:
-            query = route.edit_query.apply(query)
-        target = path.encode() if query is None else b"%b?%b" % (path.encode(), query)
-        request = Outgoing(head.method, target, fields, head.length)
-        if route.edit_request is None:
-            request.block = client.lines
-        if route.host is not None:
-            request.authority = head.authority if route.host == "preserve" else route.host.encode()
-        if head.upgrade in route.upgrades:
-            request.upgrade = head.upgrade
-        return request
-
     def value(self, name: str) -> str | None:
         """Return the text of a placeholder (policy.template)."""
-        head = self._stream.head
+        head = self.stream.head
         match name:
             case "client" | "host" | "method" | "path" | "request_id":
                 return str(getattr(self, name))
             case "query":
                 return (head.query or b"").decode("latin-1")
             case "route":
-                return self._route.name if self._route is not None else None
+                return self.way.name if self.way is not None else None
             case "service":
-                return self._cluster.name if self._cluster is not None else None
-        return self._params.get(name.removeprefix("params."))
+                return self.cluster.name if self.cluster is not None else None
+        return self.params.get(name.removeprefix("params."))
 
     def _maybe_mirror(self, route: RouteRuntime, request: Outgoing) -> None:
-        mirror, cluster, stream = route.mirror, route.mirror_cluster, self._stream
+        mirror, cluster, stream = route.mirror, route.mirror_cluster, self.stream
         if mirror is not None and cluster is not None and stream.ended and not request.upgrade and mirror.chosen():
             self._gateway.mirrors.send(cluster, request, stream.peek(), route.timeouts)
 
-    def _aim(self) -> Pool:
+    def _aim(self, cluster: Cluster) -> Pool:
         """Choose an endpoint for the next try."""
-        cluster = self._cluster
-        assert cluster is not None
         self.attempts += 1
         self._tried_at = now = monotonic()
-        self._target = target = cluster.pick(now, self._tried)
+        self.target = target = cluster.pick(now) if self._tries is None else cluster.pick(now, self._tries.tried)
         if target is None:
             raise Failure("no_endpoint", cluster.name)
         self.endpoint = target.label
@@ -234,43 +223,38 @@ class Exchange:
 
     def _send(self, upstream: UpstreamConnection, request: Outgoing, body: bytes) -> Reply[ResponseHead]:
         """Send the request with the `body` that is there; the rest follows as it arrives."""
-        stream, route = self._stream, self._route
-        assert route is not None
+        stream, way = self.stream, self.way
+        assert way is not None
         self._upstream = upstream
         upstream.informed = stream.inform
         # Trailers need chunks to stand behind.
         complete = stream.ended and not stream.trailers
-        answer = upstream.send(request, body, complete, route.timeouts)
-        if route.timeouts.total:
-            upstream.bound(stream.started + route.timeouts.total)
+        answer = upstream.send(request, body, complete, way.timeouts)
+        if way.timeouts.total:
+            upstream.bound(stream.started + way.timeouts.total)
         if not complete and not answer.done:
             upstream.source = stream
             stream.pipe_to(upstream)
         return answer
 
-    def _settle(self, failure: Failure, body: bytes) -> None:
+    def _try_again(self, failure: Failure, body: bytes) -> None:
         """Take a try that failed: let there be another one, or raise the failure.
 
         Raises:
             Failure: this one.
         """
-        stream, route, cluster, target = self._stream, self._route, self._cluster, self._target
-        assert route is not None
-        assert cluster is not None
-        stream.sink = None
-        if target is None or failure.side == "client":
+        way, cluster, target = self.way, self.cluster, self.target
+        self.stream.sink = None
+        if way is None or cluster is None or target is None or failure.side == "client":
             # Nobody was tried, or the client left or broke its body: not the upstream's failure.
             raise failure
-        cluster.series.failed(failure.reason)
-        replayable = not failure.sent or (stream.ended and stream.bytes_in == len(body))
-        if not route.retry.allows(failure, self.method, self.attempts, replayable=replayable):
-            raise failure
-        cluster.series.retried(failure.reason)
-        self._tried = (*self._tried, target)
+        if self._tries is None:
+            self._tries = Tries(self, way, cluster)
+        self._tries.after(failure, target, body)
 
     def _answered(self, response: ResponseHead) -> None:
         """Note the head of the answer, and put on it what belongs on every answer."""
-        cluster, upstream = self._cluster, self._upstream
+        cluster, upstream = self.cluster, self._upstream
         assert cluster is not None
         assert upstream is not None
         self.upstream = upstream.answered_at - self._tried_at
@@ -278,8 +262,8 @@ class Exchange:
         self.status = response.status
         if response.status == 101:
             self._upstream = None
-        elif self._route is not None and self._route.compressor is not None:
-            self._encoder = self._route.compressor.begin(self._stream.head, response)
+        elif self.way is not None and self.way.compressor is not None:
+            self._encoder = self.way.compressor.begin(self.stream.head, response)
         response.fields = self.dressed(response.fields)
 
     def _pass_whole(self, response: ResponseHead, upstream: UpstreamConnection) -> None:
@@ -288,11 +272,11 @@ class Exchange:
         self._release()
         if self._encoder is not None:
             body = self._encoder.encode(body) + self._encoder.finish()
-        self._stream.respond(response, body, True)
+        self.stream.respond(response, body, True)
 
     def _pass_on(self, response: ResponseHead, upstream: UpstreamConnection) -> Reply[None]:
         """Pass on what is here, and the rest as it comes."""
-        stream, encoder = self._stream, self._encoder
+        stream, encoder = self.stream, self._encoder
         stream.source = upstream
         stream.respond(response, b"" if encoder is not None else upstream.take(), False)
         return upstream.relay(stream if encoder is None else EncodingSink(encoder, stream))
@@ -300,13 +284,13 @@ class Exchange:
     def _release(self) -> None:
         upstream, self._upstream = self._upstream, None
         if upstream is not None:
-            self._stream.sink = None
+            self.stream.sink = None
             upstream.release()
 
     def dressed(self, fields: Fields) -> Fields:
         """Return the fields with what belongs on every answer."""
-        plan, route = self._plan, self._route
-        fields += self._ids
+        plan, route = self.plan, self.way
+        fields += self.ids
         if plan.via is not None:
             fields.append(plan.via)
         if route is not None and route.edit_response is not None:
@@ -322,11 +306,11 @@ class Exchange:
 
     def _respond(self, head: ResponseHead, body: bytes) -> None:
         self.status = head.status
-        self._stream.respond(head, body if may_have_body(self.method, head.status) else b"", True)
+        self.stream.respond(head, body if may_have_body(self.method, head.status) else b"", True)
 
     def _fail(self, failure: Failure) -> None:
         """Turn a Failure into an answer, or into a visible cut where one is under way."""
-        stream = self._stream
+        stream = self.stream
         upstream, self._upstream = self._upstream, None
         if upstream is not None:
             upstream.close()
@@ -337,11 +321,11 @@ class Exchange:
         self.error = failure.reason
         if stream.responded:
             if left:
-                self.status = self._plan.errors.status(failure.reason)
+                self.status = self.plan.errors.status(failure.reason)
             if not stream.done:
                 stream.source_failed(failure)
             return
-        shapes = self._plan.errors
+        shapes = self.plan.errors
         self.status = shapes.status(failure.reason)
         if stream.gone:
             return
@@ -349,9 +333,9 @@ class Exchange:
         retry_after = None
         if failure.reason == "method_not_allowed":
             extra.append((b"Allow", failure.detail.encode()))
-        elif self.status == 503:
-            retry_after = 1
-            extra.append((b"Retry-After", b"1"))
+        elif self.status in (429, 503):
+            retry_after = max(1, ceil(failure.retry_after))
+            extra.append((b"Retry-After", b"%d" % retry_after))
         self._gateway.metrics.error(failure.reason)
         body = shapes.body(failure.reason, lambda: self._values(retry_after))
         self.respond(self.status, shapes.content_type, body, extra)
@@ -363,23 +347,23 @@ class Exchange:
             "retry_after": retry_after,
             "path": self.path,
             "method": self.method,
-            "service": self._cluster.name if self._cluster is not None else None,
-            "route": self._route.name if self._route is not None else None,
+            "service": self.cluster.name if self.cluster is not None else None,
+            "route": self.way.name if self.way is not None else None,
         }
 
     def _finish(self) -> None:
-        stream = self._stream
+        stream = self.stream
         stream.on_failed = None
         self.duration = duration = monotonic() - stream.started
         self.bytes_in = stream.bytes_in
         self.bytes_out = stream.bytes_out
-        route = self._route
+        route = self.way
         if route is None:
-            series = self._plan.unrouted
-        elif self._cluster is not None and self._cluster is route.only:
+            series = self.plan.unrouted
+        elif self.cluster is not None and self.cluster is route.only:
             series = route.only_series
         else:
-            series = route.series[self._cluster.name if self._cluster is not None else ""]
+            series = route.series[self.cluster.name if self.cluster is not None else ""]
         series.finish(self.method, self.status, duration, stream.bytes_in, stream.bytes_out)
         self.wall = wall()
         self._gateway.log(self)

@@ -70,7 +70,8 @@ class RouteRuntime:
         settings = route.settings
         self.timeouts = shared.setdefault(route.timeout, route.timeout)
         self.max_body: int = shared.setdefault(route.max_body, route.max_body)
-        self.retry: Retry = shared.setdefault(("retry", route.retry), Retry(route.retry))
+        # By identity: what several routes inherit is one object, and it holds lists.
+        self.retry: Retry = shared.setdefault(("retry", id(route.retry)), Retry(route.retry))
         upgrades = frozenset(name.lower().encode() for name in settings.upgrade)
         self.upgrades: frozenset[bytes] = shared.setdefault(upgrades, upgrades)
         self.compressor = Compressor(route.compression) if route.compression is not None else None

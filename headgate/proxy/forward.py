@@ -1,0 +1,44 @@
+"""From the request that came to the request that the upstream sees: fields, path, query, authority."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from headgate.core.failure import Failure
+from headgate.core.uri import BadTarget
+from headgate.proxy.plan import RouteRuntime
+from headgate.wire.outgoing import Outgoing
+
+if TYPE_CHECKING:
+    from headgate.proxy.exchange import Exchange
+
+
+def upstream_request(exchange: Exchange, way: RouteRuntime) -> Outgoing:
+    """Make the request that goes upstream.
+
+    Raises:
+        Failure: bad_path, when the rewritten path is none.
+    """
+    head, client = exchange.stream.head, exchange.peer
+    assert client is not None
+    fields = head.fields
+    fields += exchange.ids
+    if way.edit_request is not None:
+        fields = way.edit_request.apply([*fields, *client.pairs], exchange.value)
+    path, query = head.path, head.query
+    if way.rewrite is not None:
+        try:
+            path = way.rewrite(path, exchange.params)
+        except BadTarget as error:
+            raise Failure("bad_path", f"rewritten: {error.reason}") from None
+    if way.edit_query is not None:
+        query = way.edit_query.apply(query)
+    target = path.encode() if query is None else b"%b?%b" % (path.encode(), query)
+    request = Outgoing(head.method, target, fields, head.length)
+    if way.edit_request is None:
+        request.block = client.lines
+    if way.host is not None:
+        request.authority = head.authority if way.host == "preserve" else way.host.encode()
+    if head.upgrade in way.upgrades:
+        request.upgrade = head.upgrade
+    return request
