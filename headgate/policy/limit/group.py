@@ -1,21 +1,29 @@
 """Limits that are decided together for one key: all admit, or none is consumed.
 
 The record of a key is the states of the group's limits one after the other, each behind its length (two bytes, little
-endian) when there is more than one.
+endian) when there is more than one; the state itself when there is one. A record of another form counts as b"".
+
+Laws:
+- What consumes nothing returns the very record it was given, so a store sees by `is` that there is nothing to write.
+- What is told of a limit that would have admitted a request its group refused is what holds without that request.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Final, Literal
 
 from headgate.policy.limit.algorithm import Algorithm, Raw
+
+# A cost that asks only to be told: never refused, consumes nothing (exempt paths).
+PEEK: Final = -1
+_LENGTH: Final = 2
 
 
 class Group:
     """One or several limits of one tier on one key."""
 
-    __slots__ = ("algorithms", "fingerprint", "names", "on_error", "shadow")
+    __slots__ = ("_only", "algorithms", "fingerprint", "names", "on_error", "shadow")
 
     def __init__(
         self,
@@ -32,15 +40,76 @@ class Group:
         self.fingerprint = fingerprint
         self.shadow = shadow
         self.on_error = on_error
+        self._only = self.algorithms[0] if len(self.algorithms) == 1 else None
 
     def admit(self, record: bytes, now: int, costs: Sequence[int], owner: int) -> tuple[bool, bytes, tuple[Raw, ...]]:
-        """Hold a request against all limits: admitted by all?, the record to keep then, what each has to tell."""
-        raise NotImplementedError
+        """Hold a request against all limits: admitted by all?, the record to keep then, what each has to tell.
+
+        A cost of PEEK is told and neither counted nor refused. `shadow` is the caller's affair, and changes nothing here.
+        """
+        only = self._only
+        if only is not None:
+            cost = costs[0]
+            if cost < 0:
+                return True, record, (only.admit(record, now, 0, owner)[2],)
+            allowed, state, raw = only.admit(record, now, cost, owner)
+            return allowed, state, (raw,)
+        old = self._split(record)
+        allowed = True
+        states = []
+        raws = []
+        for algorithm, state, cost in zip(self.algorithms, old, costs, strict=True):
+            admitted, after, raw = algorithm.admit(state, now, max(0, cost), owner)
+            if cost < 0:
+                after = state
+            elif not admitted:
+                allowed = False
+            states.append(after)
+            raws.append(raw)
+        if allowed:
+            return True, record if states == old else _join(states), tuple(raws)
+        for index, algorithm in enumerate(self.algorithms):
+            if states[index] is not old[index]:
+                raws[index] = algorithm.admit(old[index], now, 0, owner)[2]
+        return False, record, tuple(raws)
+
+    def look(self, record: bytes, now: int, owner: int) -> tuple[Raw, ...]:
+        """Return what each limit has to tell when nothing is asked: of a group that stood beside one that refused."""
+        states = (record,) if self._only is not None else self._split(record)
+        return tuple(
+            algorithm.admit(state, now, 0, owner)[2] for algorithm, state in zip(self.algorithms, states, strict=True)
+        )
 
     def settle(self, record: bytes, now: int, amounts: Sequence[int], owner: int) -> bytes:
-        """Charge after the fact."""
-        raise NotImplementedError
+        """Charge after the fact, one amount for each limit: what Algorithm.settle says of it."""
+        if self._only is not None:
+            return self._only.settle(record, now, amounts[0], owner)
+        old = self._split(record)
+        states = [
+            algorithm.settle(state, now, amount, owner)
+            for algorithm, state, amount in zip(self.algorithms, old, amounts, strict=True)
+        ]
+        return record if states == old else _join(states)
 
     def expires(self, record: bytes, now: int) -> int:
         """Return from when on, in microseconds, the record means the same as none."""
-        raise NotImplementedError
+        if self._only is not None:
+            return self._only.expires(record, now)
+        return max(
+            algorithm.expires(state, now) for algorithm, state in zip(self.algorithms, self._split(record), strict=True)
+        )
+
+    def _split(self, record: bytes) -> list[bytes]:
+        states = []
+        place = 0
+        for _ in self.algorithms:
+            start = place + _LENGTH
+            place = start + int.from_bytes(record[place:start], "little")
+            states.append(record[start:place])
+        return states if place == len(record) else [b""] * len(states)
+
+
+def _join(states: list[bytes]) -> bytes:
+    if not any(states):
+        return b""
+    return b"".join([len(state).to_bytes(_LENGTH, "little") + state for state in states])
