@@ -18,6 +18,7 @@ from pathlib import Path
 
 from headgate.control.link import Link
 from headgate.control.restart import Restarts
+from headgate.stores.board import Board
 from headgate.telemetry.cells import SlotRegion
 
 # A Ctrl-C, a hangup of the terminal or a service manager reaches the whole process group; the master alone decides
@@ -34,7 +35,8 @@ class Seat:
 
     `number` is 1..N for a worker and 0 for control. `regions` are all slots for control, the own one for a worker.
     `workers` is how many there are, 0 before the first configuration. `memory` is an anonymous file that outlives
-    every control process and holds the plan in force; -1 for a worker.
+    every control process and holds the plan in force; -1 for a worker. `board` is what all of them know of breakers
+    and endpoints.
     """
 
     number: int
@@ -43,6 +45,7 @@ class Seat:
     regions: list[SlotRegion]
     memory: int
     workers: int
+    board: Board
 
     @property
     def socket(self) -> Path:

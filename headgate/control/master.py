@@ -1,8 +1,8 @@
 """The master: opens the listeners, starts control and the workers, replaces who dies, passes signals on.
 
-Laws: standard library, telemetry cells and this package's own leaves only, so that it is small and cannot fail with
-the parts it has to outlive; no event loop but this one; it never blocks on a child. Everything that decides on time
-takes `now`.
+Laws: standard library, telemetry cells, the board and this package's own leaves only, so that it is small and cannot
+fail with the parts it has to outlive; no event loop but this one; it never blocks on a child. Everything that decides
+on time takes `now`.
 
 States: *starting* until control says that the first plan is in force; then *serving*; *draining* from SIGTERM or
 SIGINT until the last worker has gone; *ending* while control goes. A child that dies in *starting* before there is
@@ -34,10 +34,11 @@ from headgate.control.listeners import Listener, ListenError, open_listener
 from headgate.control.log import Log
 from headgate.control.restart import Restarts
 from headgate.control.watchdog import Watchdog
+from headgate.stores.board import Board
 from headgate.telemetry.cells import SlotRegion
 
-# The regions of all slots must exist before the first fork, when nobody knows the number of workers yet. One that
-# is never touched costs address space only.
+# The regions of all slots, and their cells of the board, must exist before the first fork, when nobody knows the
+# number of workers yet. What is never touched costs address space only.
 MOST_WORKERS = max(64, os.cpu_count() or 1)
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD)
 _ABORT_PATIENCE = 1.0
@@ -56,6 +57,7 @@ class Master:
         self._control = Child(0, control, Restarts(random.random))
         self._workers: list[Child] = []
         self._regions = [SlotRegion.create() for _ in range(MOST_WORKERS)]
+        self._board = Board.create(MOST_WORKERS)
         self._listeners: dict[str, Listener] = {}
         self._selector = selectors.DefaultSelector()
         self._state: Literal["starting", "serving", "draining", "ending"] = "starting"
@@ -161,6 +163,7 @@ class Master:
             regions=regions,
             memory=memory,
             workers=self._count,
+            board=self._board,
         )
 
     def _reap(self, now: float) -> None:

@@ -81,4 +81,4 @@ def _worker(seat: Seat) -> int:
     from headgate.control.worker import run_worker
     from headgate.proxy.gateway import Gateway
 
-    return run_worker(seat, lambda loop, slot, number: Gateway(loop, slot, worker=number))
+    return run_worker(seat, lambda loop, slot, number: Gateway(loop, slot, worker=number, board=seat.board))

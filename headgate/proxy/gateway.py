@@ -26,6 +26,7 @@ from headgate.proxy.listening import Listening
 from headgate.proxy.mirror import Mirrors
 from headgate.proxy.own import OWN, Own
 from headgate.proxy.plan import Plan
+from headgate.stores.board import Board
 from headgate.telemetry.cells import SlotWriter
 from headgate.telemetry.metrics import Metrics
 from headgate.wire import http1
@@ -49,8 +50,14 @@ _OBSERVE_SECONDS = 1.0
 class Gateway:
     """One worker's data plane."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, slot: SlotWriter, worker: int) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, slot: SlotWriter, worker: int, board: Board | None = None
+    ) -> None:
         self.loop = loop
+        # A gateway that is nobody's worker has the only slot of a board of its own.
+        self.board_slot = max(0, worker - 1)
+        self.board = board or Board.create(self.board_slot + 1)
+        self.board.clear_slot(self.board_slot)
         self.metrics = Metrics(slot, str(worker))
         if slot.inherited:
             self.metrics.cells[self.metrics.worker_restarts] += 1

@@ -18,20 +18,19 @@ import os
 import socket
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from headgate.config.problems import Origin, Problem
-from headgate.config.resolve import ResolvedConfig
-from headgate.config.schema import Admin, Errors, Listen, Shutdown, Telemetry
+from headgate.config.resolve import ResolvedConfig, resolve
+from headgate.config.schema import Admin, Config, Listen, Shutdown
 from headgate.control.children import Seat
 from headgate.control.control import run_control
 from headgate.control.master import Master
 from headgate.control.watchdog import Watchdog
 from headgate.control.worker import run_worker
 from headgate.telemetry.cells import SlotWriter
-from headgate.wire.settings import Forwarding, HttpLimits, RequestId
 
 if TYPE_CHECKING:
     from headgate.config.loader import LoadResult
@@ -60,22 +59,15 @@ class RigLoaded:
 def load(path: Path) -> LoadResult:
     try:
         raw = json.loads(path.read_text())
-        config = RigConfig(
-            listeners=tuple(Listen(address=address) for address in raw["listen"]),
+        said = Config(
+            listen=[Listen(address=address) for address in raw["listen"]],
             admin=Admin(address=f"unix:{path.parent}/admin.sock", token=raw.get("token", "")),
             workers=raw["workers"],
             shutdown=Shutdown(**raw.get("shutdown", {})),
-            http=HttpLimits(),
-            forwarding=Forwarding(),
-            request_id=RequestId(),
-            errors=Errors(),
-            telemetry=Telemetry(),
-            route_order="specific",
-            services=(),
-            routes=(),
-            text=raw["text"],
-            refused_by=raw.get("refused_by", []),
         )
+        plan = resolve(said)
+        shared = {each.name: getattr(plan, each.name) for each in fields(plan)}
+        config = RigConfig(**shared, text=raw["text"], refused_by=raw.get("refused_by", []))
     except (ValueError, KeyError, OSError) as error:
         problem = Problem(Origin(str(path), 1, 1), "", f"bad file: {error}")
         return cast("LoadResult", RigLoaded(None, [path], [problem]))
