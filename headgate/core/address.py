@@ -6,10 +6,9 @@ import re
 from typing import Literal, NamedTuple, cast
 from urllib.parse import urlsplit
 
-from headgate.core.endpoint import Endpoint
+from headgate.core.endpoint import DEFAULT_PORTS, Endpoint
 from headgate.core.uri import BadTarget, normalize_host, normalize_path
 
-_PORTS = {"http": 80, "https": 443}
 _ENDPOINT_FORMS = "http://HOST:PORT, https://HOST:PORT or unix:/path"
 
 
@@ -61,7 +60,7 @@ def parse_endpoint(url: str, weight: int = 1) -> Endpoint:
         port = parts.port
     except ValueError:
         raise ValueError(f"not a URL: expected {_ENDPOINT_FORMS}") from None
-    if parts.scheme not in _PORTS:
+    if parts.scheme not in DEFAULT_PORTS:
         raise ValueError(f"expected {_ENDPOINT_FORMS}")
     if "{" in url:
         raise ValueError("there are no placeholders in the URL of an endpoint; rewrite.path makes paths of parts")
@@ -79,7 +78,7 @@ def parse_endpoint(url: str, weight: int = 1) -> Endpoint:
             prefix = normalize_path(parts.path.encode("utf-8")).rstrip("/")
         except BadTarget as error:
             raise ValueError(f"the path of the URL: {error}") from None
-    port = port or _PORTS[scheme]
+    port = port or DEFAULT_PORTS[scheme]
     return Endpoint(f"{host}:{port}", scheme, host, port, "", prefix, weight)
 
 

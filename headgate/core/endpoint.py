@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
 
 class Endpoint(NamedTuple):
     """Where to connect: `scheme` http or https; `host`/`port`, or `unix` path; `prefix` is put before paths."""
@@ -16,3 +18,8 @@ class Endpoint(NamedTuple):
     prefix: str = ""
     weight: int = 1
     zone: str = ""
+
+    @property
+    def authority(self) -> str:
+        """Return what Host says of it; a port that the scheme implies is left out."""
+        return f"{self.host}:{self.port}" if self.port != DEFAULT_PORTS[self.scheme] else self.host

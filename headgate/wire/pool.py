@@ -25,7 +25,6 @@ from headgate.wire.whole import WholeAnswers
 
 # Seconds of idleness after which an upstream may have closed without our having heard of it yet.
 _DOUBTFUL = 0.05
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 # Seconds before the end of an upstream's own patience at which we close first.
 _KEEP_MARGIN = 1.0
 
@@ -64,8 +63,7 @@ class Pool:
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.endpoint = endpoint
-        port = "" if endpoint.port == _DEFAULT_PORTS[endpoint.scheme] else f":{endpoint.port}"
-        self.authority = (f"{endpoint.host}{port}" if endpoint.host else "localhost").encode()
+        self.authority = endpoint.authority.encode()
         self.prefix = endpoint.prefix.encode()
         self.limits = limits
         self.wheel = wheel
@@ -170,15 +168,8 @@ class Pool:
                 raise OSError("closed as soon as it was open")
             connection.counted = True
             return connection
-        except socket.gaierror as error:
-            raise Failure("dns", f"{endpoint.name}: {error.strerror}") from None
-        except ssl.SSLError as error:
-            raise Failure("tls", f"{endpoint.name}: {error.reason or error}") from None
         except OSError as error:
-            if self._ssl is not None and isinstance(error, ConnectionResetError):
-                # Connected it was: this is how many refuse a client certificate, or that there is none.
-                raise Failure("tls", f"{endpoint.name}: closed during the handshake") from None
-            raise Failure("connect_refused", f"{endpoint.name}: {error.strerror or error}") from None
+            raise not_connected(endpoint, error, self._ssl is not None) from None
         finally:
             if connection is None or not connection.counted:
                 self._vacate()
@@ -242,6 +233,18 @@ class Pool:
 
     def __repr__(self) -> str:
         return f"<Pool {self.endpoint.name} open={self.open} idle={len(self._idle)} waiting={len(self._waiters)}>"
+
+
+def not_connected(endpoint: Endpoint, error: OSError, secured: bool) -> Failure:
+    """Return the failure that an error on the way to a connection is; `secured`: by TLS."""
+    if isinstance(error, socket.gaierror):
+        return Failure("dns", f"{endpoint.name}: {error.strerror}")
+    if isinstance(error, ssl.SSLError):
+        return Failure("tls", f"{endpoint.name}: {error.reason or error}")
+    if secured and isinstance(error, ConnectionResetError):
+        # Connected it was: this is how many refuse a client certificate, or that there is none.
+        return Failure("tls", f"{endpoint.name}: closed during the handshake")
+    return Failure("connect_refused", f"{endpoint.name}: {error.strerror or error}")
 
 
 def _readable(connection: UpstreamConnection) -> bool:

@@ -1,0 +1,147 @@
+"""One question to an endpoint on a connection of its own: its answer read within bounds, then the connection closed.
+
+Laws: the deadline holds for all of it; no more is read than is asked for; redirects are answers like any other; every
+way in which no answer comes is a Failure.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import Any, NamedTuple
+
+import httptools
+
+from headgate.core.endpoint import Endpoint
+from headgate.core.failure import Failure
+from headgate.wire.pool import not_connected
+from headgate.wire.resolver import Resolver
+
+_PIECE = 16 * 1024
+_MAX_HEAD = 64 * 1024
+_FRAMING = (b"content-length", b"transfer-encoding")
+
+Tls = tuple[ssl.SSLContext, str]
+
+
+class Answer(NamedTuple):
+    """A status, and as many bytes of the body as were asked for."""
+
+    status: int
+    body: bytes
+
+
+class Prober:
+    """Asks endpoints, with one table of their addresses."""
+
+    __slots__ = ("_resolver",)
+
+    def __init__(self) -> None:
+        self._resolver = Resolver()
+
+    async def connect(self, endpoint: Endpoint, tls: Tls | None, timeout: float) -> None:
+        """Open a connection, within `timeout` seconds, and close it.
+
+        Raises:
+            Failure: connect_refused, connect_timeout, dns or tls.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                _, writer = await self._open(endpoint, tls)
+        except TimeoutError:
+            raise Failure("connect_timeout", f"no connection within {timeout:g} s") from None
+        writer.transport.abort()
+
+    async def ask(self, endpoint: Endpoint, tls: Tls | None, request: bytes, most: int, timeout: float) -> Answer:
+        """Send `request` and return the answer with at most `most` bytes of its body, all within `timeout` seconds.
+
+        Raises:
+            Failure: those of `connect`, response_timeout, upstream_reset or upstream_protocol.
+        """
+        writer: asyncio.StreamWriter | None = None
+        try:
+            async with asyncio.timeout(timeout):
+                reader, writer = await self._open(endpoint, tls)
+                writer.write(request)
+                return await _read(reader, most)
+        except TimeoutError:
+            if writer is None:
+                raise Failure("connect_timeout", f"no connection within {timeout:g} s") from None
+            raise Failure("response_timeout", f"no answer within {timeout:g} s") from None
+        finally:
+            if writer is not None:
+                # Nobody waits for what else the endpoint has to say, nor for the end of its TLS.
+                writer.transport.abort()
+
+    async def _open(self, endpoint: Endpoint, tls: Tls | None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        try:
+            if endpoint.unix:
+                return await asyncio.open_unix_connection(endpoint.unix, limit=_PIECE)
+            host = await self._resolver.resolve(endpoint.host)
+            context, name = tls if tls is not None else (None, None)
+            return await asyncio.open_connection(host, endpoint.port, limit=_PIECE, ssl=context, server_hostname=name)
+        except OSError as error:
+            if isinstance(error, TimeoutError):
+                raise
+            raise not_connected(endpoint, error, tls is not None) from None
+
+
+class _Parsed:
+    """What the parser has found so far of one answer; interim ones before it are passed over."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._framed = False
+        self.parser: Any = httptools.HttpResponseParser(self)
+        self.status = 0
+        self.body = bytearray()
+        self.ended = False
+
+    @property
+    def is_enough(self) -> bool:
+        return self.ended or (self.status > 0 and len(self.body) >= self._most)
+
+    @property
+    def is_cut(self) -> bool:
+        """Tell whether an end of the connection comes too early here."""
+        return not self.status or (self._framed and not self.ended)
+
+    def on_header(self, name: bytes, _value: bytes) -> None:
+        self._framed = self._framed or name.lower() in _FRAMING
+
+    def on_headers_complete(self) -> None:
+        status = self.parser.get_status_code()
+        if status >= 200 or status == 101:
+            self.status = status
+
+    def on_body(self, data: bytes) -> None:
+        self.body += data[: self._most - len(self.body)]
+
+    def on_message_complete(self) -> None:
+        self.ended = self.status > 0
+        self._framed = self._framed and self.ended
+
+
+async def _read(reader: asyncio.StreamReader, most: int) -> Answer:
+    parsed = _Parsed(most)
+    before_status = 0
+    while not parsed.is_enough:
+        try:
+            piece = await reader.read(_PIECE)
+        except ConnectionError as error:
+            raise Failure("upstream_reset", f"the connection was cut: {error.strerror or error}", sent=True) from None
+        if not piece:
+            if parsed.is_cut:
+                raise Failure("upstream_reset", "the connection was closed before the end of the answer", sent=True)
+            break
+        before_status += len(piece) if not parsed.status else 0
+        try:
+            parsed.parser.feed_data(piece)
+        except httptools.HttpParserUpgrade:
+            break
+        except httptools.HttpParserError as error:
+            if not parsed.is_enough:
+                raise Failure("upstream_protocol", f"no HTTP answer: {error}", sent=True) from None
+        if not parsed.status and before_status > _MAX_HEAD:
+            raise Failure("upstream_protocol", f"the head has more than {_MAX_HEAD} bytes", sent=True)
+    return Answer(parsed.status, bytes(parsed.body))
