@@ -20,6 +20,8 @@ from typing import Final, NamedTuple, Protocol
 NEVER: Final = 2**53 - 1
 # Microseconds no capacity and no debt lasts longer than (71 years): a time of day plus twice this is below 2**53.
 LONGEST: Final = 2**51
+# What a counter stops at, so that a debt has an end.
+MOST_COUNT: Final = 2**31 - 1
 
 # Up to three numbers of which `read` makes a Reading; what they mean is the algorithm's own.
 Raw = tuple[int, int, int]

@@ -45,7 +45,7 @@ class Group:
     def admit(self, record: bytes, now: int, costs: Sequence[int], owner: int) -> tuple[bool, bytes, tuple[Raw, ...]]:
         """Hold a request against all limits: admitted by all?, the record to keep then, what each has to tell.
 
-        A cost of PEEK is told and neither counted nor refused. `shadow` is the caller's affair, and changes nothing here.
+        A cost of PEEK is told, and neither counted nor refused. `shadow` is the affair of the caller.
         """
         only = self._only
         if only is not None:
