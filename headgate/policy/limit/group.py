@@ -23,7 +23,7 @@ _LENGTH: Final = 2
 class Group:
     """One or several limits of one tier on one key."""
 
-    __slots__ = ("_only", "algorithms", "fingerprint", "names", "on_error", "shadow")
+    __slots__ = ("_only", "algorithms", "fingerprint", "local", "names", "on_error", "shadow")
 
     def __init__(
         self,
@@ -33,13 +33,19 @@ class Group:
         *,
         shadow: bool = False,
         on_error: Literal["local", "open", "closed"] = "local",
+        local: Group | None = None,
     ) -> None:
-        """`fingerprint` (8 bytes) tells groups of other settings apart, so that their records never mix."""
+        """`fingerprint` (8 bytes) tells groups of other settings apart, so that their records never mix.
+
+        `local` is what one worker enforces by itself while the store is away: this group with its share of the
+        numbers. Absent, it is the group itself.
+        """
         self.names = tuple(names)
         self.algorithms = tuple(algorithms)
         self.fingerprint = fingerprint
         self.shadow = shadow
         self.on_error = on_error
+        self.local = self if local is None else local
         self._only = self.algorithms[0] if len(self.algorithms) == 1 else None
 
     def admit(self, record: bytes, now: int, costs: Sequence[int], owner: int) -> tuple[bool, bytes, tuple[Raw, ...]]:
