@@ -163,23 +163,33 @@ _CACHED_CONTEXTS: Final = 64
 
 
 def client_context(
-    *, verify: bool = True, ca: str | None = None, cert: str | None = None, key: str | None = None
+    *,
+    verify: bool = True,
+    ca: str | None = None,
+    cert: str | None = None,
+    key: str | None = None,
+    protocols: tuple[str, ...] = ("http/1.1",),
 ) -> ssl.SSLContext:
     """Return the context for upstreams of these settings, the same one as long as its files are the same.
 
-    `ca` stands in place of the system's authorities; `cert` and `key` are ours to show. Which name to ask for and to
-    check is the connection's argument.
+    `ca` stands in place of the system's authorities; `cert` and `key` are ours to show; `protocols` are offered by
+    ALPN. Which name to ask for and to check is the connection's argument.
 
     Raises:
         BadTls: if a file cannot be used.
     """
     stamps = tuple(_stamp(path) for path in (ca, cert, key) if path is not None)
-    return _client_context(verify, ca, cert, key, stamps)
+    return _client_context(verify, ca, cert, key, protocols, stamps)
 
 
 @lru_cache(maxsize=_CACHED_CONTEXTS)
 def _client_context(
-    verify: bool, ca: str | None, cert: str | None, key: str | None, _stamps: tuple[object, ...]
+    verify: bool,
+    ca: str | None,
+    cert: str | None,
+    key: str | None,
+    protocols: tuple[str, ...],
+    _stamps: tuple[object, ...],
 ) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -192,7 +202,8 @@ def _client_context(
         _load_authorities(context, ca)
     if cert is not None:
         _load_chain(context, CertificateFiles(cert, key or cert))
-    context.set_alpn_protocols(["http/1.1"])
+    if protocols:
+        context.set_alpn_protocols(protocols)
     return context
 
 
