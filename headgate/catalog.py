@@ -6,9 +6,12 @@ or 2 and add one line here; the contract suites iterate over these tables, so an
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from headgate.policy.balance.round_robin import RoundRobin, RoundRobinSettings, WeightedSettings
+from headgate.policy.limit.algorithm import Algorithm
+from headgate.policy.limit.quota import BUILDERS, Quota
 from headgate.stores.settings import MemoryStoreSettings, RedisStoreSettings, SharedStoreSettings
 
 
@@ -23,6 +26,9 @@ BALANCERS: dict[str, Entry] = {
     "round_robin": Entry(RoundRobinSettings, RoundRobin),
     "weighted": Entry(WeightedSettings, RoundRobin),
 }
+
+# The table stands with the one kind of settings that all limits share.
+LIMITS: Mapping[str, Callable[[Quota], Algorithm]] = BUILDERS
 
 # Stores are opened by whoever holds what they need (files, sockets); here are the settings that name them.
 STORES: dict[str, type] = {
