@@ -32,6 +32,7 @@ from headgate.control.listeners import Listener, ListenError, open_listener
 from headgate.control.log import Log
 from headgate.control.memory import Kept, keep, recall
 from headgate.control.messages import Plan, pack, unpack
+from headgate.control.probes import Probes
 from headgate.control.watch import Watch
 from headgate.telemetry.cells import Sample, read
 
@@ -77,6 +78,9 @@ class Control:
         self._config = _config_of(kept) if kept else None
         self._fleet = Fleet(self._log, kept.plan if kept else None)
         self._draining = False
+        self._probes = Probes(seat.board, self._log, self._spawn)
+        # What is counted elsewhere than in the cells of the workers.
+        self._sources: list[Callable[[], list[Sample]]] = [self._probes.samples]
 
     async def run(self) -> int:
         """Bring the configuration into force, then follow the master's word and the files until the end."""
@@ -84,6 +88,9 @@ class Control:
         self._seat.socket.unlink(missing_ok=True)
         server = await self._fleet.listen(self._seat.socket)
         self._beat()
+        if self._config is not None:
+            # Endpoints are checked on, whatever a broken file makes of the start.
+            self._probes.follow(self._config)
         self._spawn(self._start())
         code = await self._over
         for task in self._tasks:
@@ -150,10 +157,11 @@ class Control:
         if not self._over.done():
             self._over.set_result(code)
 
-    def _spawn(self, work: Coroutine[Any, Any, Any]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._on_done)
+        return task
 
     def _on_done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
@@ -232,6 +240,7 @@ class Control:
         self._config = config
         keep(self._seat.memory, Kept(plan, config.admin.token))
         self._settle(config)
+        self._probes.follow(config)
         self._log(
             "info", f"plan {plan.version} is in force", reason=reason, workers=f"{outcome.workers} of {self._workers}"
         )
@@ -293,8 +302,8 @@ class Control:
         return self._draining
 
     def samples(self) -> list[Sample]:
-        """Sum what all worker slots have counted."""
-        return read(self._seat.regions[: self._workers])
+        """Sum what all worker slots have counted, and what is counted elsewhere."""
+        return [*read(self._seat.regions[: self._workers]), *(each for source in self._sources for each in source())]
 
     def snapshot(self) -> dict[str, Any]:
         """Return what is known of the gateway now: plan, workers, drain, uptime in seconds."""

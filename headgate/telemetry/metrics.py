@@ -88,6 +88,18 @@ _TABLE = (
         "Attempts beyond the first, by what made them necessary.",
         ("service", "reason"),
     ),
+    Family(
+        "headgate_health_checks_total",
+        "counter",
+        "Active checks of endpoints, by how they ended: well, status, body, or reason of the failure.",
+        ("service", "outcome"),
+    ),
+    Family(
+        "headgate_outlier_ejections_total",
+        "counter",
+        "Endpoints taken out for a while, by what gave them away.",
+        ("service", "cause"),
+    ),
     Family("headgate_connections_open", "gauge", "Client connections open.", ("listener",)),
     Family("headgate_connections_total", "counter", "Client connections accepted.", ("listener",)),
     Family("headgate_pool_connections", "gauge", "Connections to upstreams.", ("service", "state")),

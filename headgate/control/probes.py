@@ -1,0 +1,225 @@
+"""Active health checks at work: each endpoint of a service with `health` is asked on a schedule of its own.
+
+The answers go onto the board, where every worker sees them at once. With control dead the last results stand, and its
+successor goes on from them: what is on the board says more of an endpoint than nothing.
+
+Laws: a schedule lives on through reloads as long as service, endpoint and settings are equal, and is begun soon after
+the plan came into force, at a moment of chance, so that a thousand endpoints are not asked at once. Never more than
+AT_ONCE questions are open. A checked endpoint that is checked no longer is well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Callable, Collection, Coroutine, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from headgate.config.resolve import ResolvedConfig, ResolvedService
+from headgate.control.log import Log
+from headgate.core.clock import monotonic
+from headgate.core.endpoint import Endpoint
+from headgate.core.failure import Failure
+from headgate.policy.endpoint_record import CHECKED_AT, EJECTED_UNTIL, record_name
+from headgate.policy.health import HealthCheck, HealthSettings, begin_anew, forget
+from headgate.stores.board import Board
+from headgate.telemetry.cells import Sample, SeriesName
+from headgate.wire.probe import Prober, Tls
+from headgate.wire.settings import UpstreamTls
+from headgate.wire.tls import client_context
+
+AT_ONCE = 64
+# Seconds within which first checks begin, where the interval is longer.
+FIRST_WITHIN = 2.0
+USER_AGENT = "headgate-health"
+
+_MICROSECONDS = 1_000_000
+_RECORDS = "endpoint "
+
+
+class Spawn(Protocol):
+    """How a task is started by whoever answers for its faults."""
+
+    def __call__(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Start it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is asked of whom: a schedule goes on while this is equal."""
+
+    service: str
+    endpoint: Endpoint
+    settings: HealthSettings
+    tls: UpstreamTls
+
+
+class _Schedule:
+    """One endpoint under watch: its record's first cell, its subject, and the task that asks."""
+
+    __slots__ = ("base", "check", "request", "subject", "task")
+
+    def __init__(self, subject: Subject, base: int) -> None:
+        self.subject = subject
+        self.base = base
+        self.check = HealthCheck(subject.settings)
+        self.request = _request(subject)
+        self.task: asyncio.Task[None] | None = None
+
+
+class Probes:
+    """All schedules, and what became of the checks."""
+
+    def __init__(self, board: Board, log: Log, spawn: Spawn, chance: Callable[[], float] = random.random) -> None:
+        self._board = board
+        self._log = log
+        self._spawn = spawn
+        self._chance = chance
+        self._prober = Prober()
+        self._gate = asyncio.Semaphore(AT_ONCE)
+        self._schedules: dict[int, _Schedule] = {}
+        self._counts: Counter[tuple[str, str]] = Counter()
+
+    def follow(self, config: ResolvedConfig) -> None:
+        """Check what this configuration says, from now on."""
+        wanted = dict(self._wanted(config))
+        for base, schedule in list(self._schedules.items()):
+            if base not in wanted or wanted[base] != schedule.subject:
+                if schedule.task is not None:
+                    schedule.task.cancel()
+                del self._schedules[base]
+                begin_anew(self._board.cells, base)
+        self._release(wanted.keys(), self._judged(config))
+        for base, subject in wanted.items():
+            if base not in self._schedules:
+                schedule = self._schedules[base] = _Schedule(subject, base)
+                schedule.task = self._spawn(self._watch(schedule))
+        services = {subject.service for subject in wanted.values()}
+        for key in [key for key in self._counts if key[0] not in services]:
+            del self._counts[key]
+
+    def samples(self) -> list[Sample]:
+        """Return how many checks ended how, since this control process began."""
+        return [
+            Sample(SeriesName("headgate_health_checks_total", "counter", labels), [count])
+            for labels, count in self._counts.items()
+        ]
+
+    def _wanted(self, config: ResolvedConfig) -> Iterator[tuple[int, Subject]]:
+        for service in config.services:
+            if service.health is None:
+                continue
+            for endpoint in service.endpoints:
+                try:
+                    base = self._board.claim(record_name(service.name, endpoint.name))
+                except ValueError as error:
+                    self._log("error", f"endpoint {endpoint.name} of {service.name} is not checked: {error}")
+                    continue
+                yield base, _subject(service, endpoint, service.health)
+
+    def _judged(self, config: ResolvedConfig) -> set[int | None]:
+        """Return the records that outlier ejection looks after."""
+        names = (
+            record_name(service.name, endpoint.name)
+            for service in config.services
+            if service.outlier is not None
+            for endpoint in service.endpoints
+        )
+        return {self._board.find(name) for name in names}
+
+    def _release(self, checked: Collection[int], judged: Collection[int | None]) -> None:
+        """Bring back who is out by the word of a check or a judge that there is no longer."""
+        cells, now = self._board.cells, _now()
+        changed = False
+        for name, base in self._board.entries():
+            if not name.startswith(_RECORDS):
+                continue
+            if base not in checked and cells[base + CHECKED_AT]:
+                with self._board.lock(base):
+                    changed = forget(cells, base, now) or changed
+            if base not in judged and cells[base + EJECTED_UNTIL]:
+                cells[base + EJECTED_UNTIL] = 0
+                changed = True
+        if changed:
+            self._board.touch()
+
+    async def _watch(self, schedule: _Schedule) -> None:
+        """Ask one endpoint again and again."""
+        delay = self._chance() * min(schedule.subject.settings.interval, FIRST_WITHIN)
+        while True:
+            await asyncio.sleep(delay)
+            async with self._gate:
+                began = monotonic()
+                outcome, status, why = await self._ask(schedule)
+            self._note(schedule, outcome, status, why)
+            delay = max(0.0, schedule.check.delay(self._chance()) - (monotonic() - began))
+
+    async def _ask(self, schedule: _Schedule) -> tuple[str, int, str]:
+        """Return how one check ended (`well`, `status`, `body`, or the reason of a failure), the status, and why."""
+        subject, check = schedule.subject, schedule.check
+        endpoint, timeout = subject.endpoint, subject.settings.timeout
+        try:
+            if subject.settings.type == "tcp":
+                await self._prober.connect(endpoint, None, timeout)
+                return "well", 0, ""
+            answer = await self._prober.ask(endpoint, _tls(subject), schedule.request, check.most_body, timeout)
+        except Failure as failure:
+            return failure.reason, 0, failure.detail
+        outcome = check.judge(answer.status, answer.body)
+        return (
+            outcome,
+            answer.status,
+            {"status": f"status {answer.status}", "body": "the body does not match"}.get(outcome, ""),
+        )
+
+    def _note(self, schedule: _Schedule, outcome: str, status: int, why: str) -> None:
+        subject, base, board = schedule.subject, schedule.base, self._board
+        self._counts[subject.service, outcome] += 1
+        well = outcome == "well"
+        with board.lock(base):
+            changed = schedule.check.note(board.cells, base, well, status, _now())
+        if not changed:
+            return
+        board.touch()
+        who = f"endpoint {subject.endpoint.name} of {subject.service}"
+        if well:
+            self._log("info", f"{who} is healthy again")
+        else:
+            self._log("warning", f"{who} is unhealthy: {why}", reason=outcome)
+
+
+def _subject(service: ResolvedService, endpoint: Endpoint, settings: HealthSettings) -> Subject:
+    """Name what is asked; an endpoint of another weight or zone is asked the same."""
+    asked = endpoint._replace(weight=1, zone="")
+    if settings.port is not None and not endpoint.unix:
+        asked = asked._replace(port=settings.port)
+    return Subject(service.name, asked, settings, service.tls)
+
+
+def _request(subject: Subject) -> bytes:
+    settings = subject.settings
+    host = settings.host if settings.host is not None else subject.endpoint.authority
+    fields = f"Host: {host}\r\nUser-Agent: {USER_AGENT}\r\nAccept: */*\r\nConnection: close"
+    return f"GET {settings.path} HTTP/1.1\r\n{fields}\r\n\r\n".encode()
+
+
+def _tls(subject: Subject) -> Tls | None:
+    """Return how the endpoint is asked as its files are now.
+
+    Raises:
+        Failure: tls, if a file cannot be used.
+    """
+    if subject.endpoint.scheme != "https":
+        return None
+    settings = subject.tls
+    try:
+        context = client_context(ca=settings.ca, cert=settings.cert, key=settings.key, verify=settings.verify)
+    except ValueError as error:
+        raise Failure("tls", str(error)) from None
+    return context, settings.server_name or subject.endpoint.host
+
+
+def _now() -> int:
+    return int(monotonic() * _MICROSECONDS)
