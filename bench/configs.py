@@ -12,6 +12,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench import policies
+from bench.policies import ENDPOINTS, Policies
+
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
@@ -24,7 +27,10 @@ class Certificate:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What a row asks of a peer: where to listen, whom to ask, and how many routes to hold."""
+    """What a row asks of a peer: where to listen, whom to ask, how many routes to hold, and which policies.
+
+    `redis` is the port of a Redis server for Headgate's limit; 0 where no row needs one.
+    """
 
     port: int
     admin_port: int
@@ -33,6 +39,8 @@ class Setting:
     certificate: Certificate | None = None
     routes: int = 0
     options: tuple[tuple[str, object], ...] = ()
+    policies: Policies | None = None
+    redis: int = 0
 
 
 def route_path(number: int) -> str:
@@ -42,13 +50,14 @@ def route_path(number: int) -> str:
 
 def upstream_conf(port: int, folder: Path, answer: str, user: str) -> str:
     """Return nginx as the upstream of every peer: the small answer for any path, files of `folder` under /files/."""
+    listen = " ".join(f"listen {host}:{port} backlog=4096;" for host in ENDPOINTS)
     return f"""{_nginx_main(folder, "upstream", user)}
 http {{
   access_log off; {_nginx_temporary(folder, "upstream")}
   sendfile on; tcp_nopush on; open_file_cache max=16;
   keepalive_requests 100000000; keepalive_timeout 3600s;
   server {{
-    listen 127.0.0.1:{port} backlog=4096;
+    {listen}
     location / {{ default_type application/json; return 200 '{answer}'; }}
     location /files/ {{ alias {folder}/files/; }}
   }}
@@ -96,13 +105,14 @@ def _nginx_temporary(folder: Path, name: str) -> str:
 
 
 def haproxy_conf(setting: Setting) -> str:
-    """Return HAProxy as a bare gateway: one thread, no log, upstream connections shared by all clients."""
-    tls = setting.certificate
+    """Return HAProxy with one thread and upstream connections shared by all clients; a bare gateway has no log."""
+    tls, full = setting.certificate, setting.policies is not None
     crypt = f" ssl crt {tls.both} alpn http/1.1" if tls else ""
+    servers = policies.haproxy_backend(setting.upstream) if full else f"  server one 127.0.0.1:{setting.upstream}\n"
     return f"""global
   nbthread 1
   maxconn 4096
-defaults
+{policies.haproxy_global() if full else ""}defaults
   mode http
   option http-keep-alive
   http-reuse always
@@ -111,50 +121,54 @@ defaults
   timeout server 600s
 frontend all
   bind 127.0.0.1:{setting.port}{crypt} backlog 4096
-  default_backend api
+{policies.haproxy_frontend() if full else ""}  default_backend api
 backend api
-  server one 127.0.0.1:{setting.upstream}
-"""
+{servers}"""
 
 
 def envoy_conf(setting: Setting) -> str:
-    """Return Envoy as a bare gateway with its defaults. JSON, which is YAML."""
-    manager: dict[str, object] = {
-        "@type": _envoy_type("filters.network.http_connection_manager", "HttpConnectionManager"),
-        "stat_prefix": "bench",
-        "http_filters": [
-            {
-                "name": "envoy.filters.http.router",
-                "typed_config": {"@type": _envoy_type("filters.http.router", "Router")},
-            }
-        ],
-        "route_config": {
-            "virtual_hosts": [
-                {
-                    "name": "all",
-                    "domains": ["*"],
-                    # The default ends a response after 15 s, which the gigabyte row needs longer for.
-                    "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "api", "timeout": "0s"}}],
-                }
-            ]
-        },
-    }
+    """Return Envoy, a bare gateway with its defaults. JSON, which is YAML."""
+    full = setting.policies is not None
     chain: dict[str, object] = {
-        "filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]
+        "filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": _envoy_manager(setting)}]
     }
     if setting.certificate:
         chain["transport_socket"] = _envoy_tls(setting.certificate)
     listener = {"name": "all", "address": _envoy_address(setting.port), "filter_chains": [chain]}
-    cluster = {
+    hosts = ENDPOINTS if full else ENDPOINTS[:1]
+    endpoints = [{"endpoint": {"address": _envoy_address(setting.upstream, host)}} for host in hosts]
+    cluster: dict[str, object] = {
         "name": "api",
         "type": "STATIC",
         "connect_timeout": "5s",
-        "load_assignment": {
-            "cluster_name": "api",
-            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _envoy_address(setting.upstream)}}]}],
-        },
+        "load_assignment": {"cluster_name": "api", "endpoints": [{"lb_endpoints": endpoints}]},
     }
+    if full:
+        cluster |= policies.envoy_cluster()
     return json.dumps({"static_resources": {"listeners": [listener], "clusters": [cluster]}}, indent=1)
+
+
+def _envoy_manager(setting: Setting) -> dict[str, object]:
+    # The default ends a response after 15 s, which the gigabyte row needs longer for.
+    action: dict[str, object] = {"cluster": "api", "timeout": "0s"}
+    route: dict[str, object] = {"name": "all", "match": {"prefix": "/"}, "route": action}
+    router: dict[str, object] = {
+        "name": "envoy.filters.http.router",
+        "typed_config": {"@type": _envoy_type("filters.http.router", "Router")},
+    }
+    manager: dict[str, object] = {
+        "@type": _envoy_type("filters.network.http_connection_manager", "HttpConnectionManager"),
+        "stat_prefix": "bench",
+        "http_filters": [router],
+        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}]},
+    }
+    if setting.policies is not None:
+        limit = policies.envoy_filter(_envoy_type("filters.http.local_ratelimit", "LocalRateLimit"))
+        log = policies.envoy_log(_envoy_type("access_loggers.file", "FileAccessLog"), setting.folder)
+        action["retry_policy"] = policies.envoy_retries()
+        route |= policies.envoy_route()
+        manager |= {"http_filters": [limit, router], "access_log": [log], "use_remote_address": True}
+    return manager
 
 
 def _envoy_tls(tls: Certificate) -> dict[str, object]:
@@ -172,8 +186,8 @@ def _envoy_type(package: str, name: str) -> str:
     return f"type.googleapis.com/envoy.extensions.{package}.v3.{name}"
 
 
-def _envoy_address(port: int) -> dict[str, object]:
-    return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+def _envoy_address(port: int, host: str = "127.0.0.1") -> dict[str, object]:
+    return {"socket_address": {"address": host, "port_value": port}}
 
 
 def headgate_conf(setting: Setting) -> str:
@@ -181,11 +195,13 @@ def headgate_conf(setting: Setting) -> str:
     listener: dict[str, object] = {"address": f"127.0.0.1:{setting.port}"}
     if setting.certificate:
         listener["tls"] = {"cert": str(setting.certificate.cert), "key": str(setting.certificate.key)}
-    service = {
-        "name": "api",
-        "url": f"http://127.0.0.1:{setting.upstream}",
-        "routes": list(_headgate_routes(setting.routes)),
-    }
+    service: dict[str, object] = {"name": "api", "routes": list(_headgate_routes(setting.routes))}
+    limits: dict[str, object] = {}
+    if setting.policies is None:
+        service["url"] = f"http://127.0.0.1:{setting.upstream}"
+    else:
+        service |= policies.headgate_service(setting.upstream)
+        limits = policies.headgate_limits(setting.policies, setting.redis)
     return json.dumps(
         {
             "listen": [listener],
@@ -193,6 +209,7 @@ def headgate_conf(setting: Setting) -> str:
             "workers": 1,
             "telemetry": {"access_log": {"path": str(setting.folder / "access.log")}},
             "services": [service],
+            **limits,
             **dict(setting.options),
         },
         indent=1,

@@ -132,3 +132,21 @@ function request()
   return ready[at + 1]
 end
 """
+
+
+def key_script(header: str, keys: int, first: int | None = None) -> str:
+    """Return Lua that sends one of so many keys in a header with every request: by chance, or in turn from `first` on.
+
+    The request is put together of three texts: the load is not to be what takes the time.
+    """
+    key = f"math.random(0, {keys - 1})" if first is None else f"(at + {first}) % {keys}"
+    return f"""local start, finish
+local at = -1
+function init(args)
+  start, finish = wrk.format("GET", wrk.path, {{["{header}"] = "\\0"}}):match("^(.*)%z(.*)$")
+end
+function request()
+  at = at + 1
+  return start .. {key} .. finish
+end
+"""

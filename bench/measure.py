@@ -17,10 +17,12 @@ from pathlib import Path
 from bench import load, proc
 from bench.configs import Setting, route_path
 from bench.load import Load
+from bench.policies import KEY_HEADER
 from bench.stage import CannotRunError, Cores, Running
 
 MEGABYTE = 1e6
 _STALL_SECONDS = 1.0
+_FILL_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,15 @@ def answers(port: int, path: str, tls: bool) -> bool:
         with _connect(port, tls) as client:
             client.sendall(_get(port, path, "close"))
             return client.recv(65536).startswith(b"HTTP/1.1 200")
+    except OSError:
+        return False
+
+
+def accepts(port: int) -> bool:
+    """Tell whether 127.0.0.1:`port` takes connections now."""
+    try:
+        with _connect(port, False):
+            return True
     except OSError:
         return False
 
@@ -115,6 +126,8 @@ def _under_load(up: Up, now: Round, asked: Load) -> tuple[load.Result, float, fl
     """Run the load; return it with the CPU seconds of the tree, those outside the kernel, and the worker's alone."""
     if up.setting.routes:
         asked = _spread(up.setting)
+    elif up.setting.policies is not None and up.setting.policies.keys:
+        asked = _keyed(up.setting, up.setting.policies.keys)
     before = proc.tree(up.running.pid)
     result = load.run(asked, up.setting.port, now.cores.load, now.seconds)
     after = proc.tree(up.running.pid)
@@ -134,6 +147,27 @@ def _spread(setting: Setting) -> Load:
     script = setting.folder / f"spread-{setting.routes}.lua"
     if not script.exists():
         script.write_text(load.spread_script([route_path(number) for number in range(setting.routes)]))
+    return Load(script=str(script))
+
+
+def fill(up: Up, now: Round) -> None:
+    """Send every key once where a subject counts by keys, so that all are there when the first round begins.
+
+    Raises CannotRunError when an answer was not good.
+    """
+    keys = up.setting.policies.keys if up.setting.policies is not None else 0
+    done = 0
+    while done < keys:
+        # What was in flight at the end of a run is not counted, and is the first of the next one.
+        result = load.run(_keyed(up.setting, keys, done), up.setting.port, now.cores.load, _FILL_SECONDS)
+        if result.failed or not result.requests:
+            raise CannotRunError(f"{up.label}: {result.failed} answers were not good before {keys} keys were there")
+        done += result.requests
+
+
+def _keyed(setting: Setting, keys: int, first: int | None = None) -> Load:
+    script = setting.folder / f"keys-{keys}.lua"
+    script.write_text(load.key_script(KEY_HEADER, keys, first))
     return Load(script=str(script))
 
 

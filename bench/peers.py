@@ -91,7 +91,7 @@ def _haproxy_version() -> str | None:
 
 def _haproxy(setting: Setting) -> list[str]:
     conf = _write(setting.folder / f"haproxy-{setting.port}.cfg", configs.haproxy_conf(setting))
-    return [program("haproxy") or "haproxy", "-db", "-q", "-f", conf]
+    return [program("haproxy") or "haproxy", "-db", "-f", conf]
 
 
 def _envoy_path() -> str | None:

@@ -33,7 +33,8 @@ class Verdict:
         return self.value >= self.bound.limit if self.bound.at_least else self.value <= self.bound.limit
 
     def __str__(self) -> str:
-        over = f" / {self.bound.relative_to}" if self.bound.relative_to else ""
+        operator = "-" if self.bound.difference else "/"
+        over = f" {operator} {self.bound.relative_to}" if self.bound.relative_to else ""
         sign = ">=" if self.bound.at_least else "<="
         if self.value is None:
             return f"{self.bound.label}{over} {sign} {self.bound.limit:g}: not judged"
@@ -52,12 +53,20 @@ def ratio(samples: Samples, label: str, relative_to: str) -> float | None:
     return median(one.value / other.value for one, other in pairs) if pairs else None
 
 
+def difference(samples: Samples, label: str, relative_to: str) -> float | None:
+    """Return the median over the rounds of one label's figure less another's; None when one is missing."""
+    pairs = list(zip(samples.get(label, ()), samples.get(relative_to, ()), strict=False))
+    return median(one.value - other.value for one, other in pairs) if pairs else None
+
+
 def judge(result: RowResult) -> list[Verdict]:
     """Return a verdict for each bound of the row."""
     verdicts = []
     for bound in result.row.bounds:
         own = result.samples.get(bound.label)
-        if bound.relative_to:
+        if bound.relative_to and bound.difference:
+            value = difference(result.samples, bound.label, bound.relative_to)
+        elif bound.relative_to:
             value = ratio(result.samples, bound.label, bound.relative_to)
         else:
             value = middle(own) if own else None
@@ -130,7 +139,8 @@ def markdown(results: Sequence[RowResult], machine: dict[str, str], command: str
         "",
         f"Made by `{command}`. The gateway runs on one core; CPU is that of its whole process tree. Figures are",
         "medians over interleaved rounds, ratios medians of the ratios within a round. Headgate runs with correlation",
-        "id, forwarded headers, metrics and JSON log switched on, the other peers without a log.",
+        "id, forwarded headers, metrics and JSON log switched on, the other peers without a log; with policies on all",
+        "of them have these too.",
         "",
         f"Machine: {facts}.",
     ]

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from bench import measure
 from bench.load import Load
 from bench.measure import Measure
+from bench.policies import Policies
 
 HUNDRED_KB = 100_000
 GIGABYTE = 2**30
+MILLION = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,16 +26,21 @@ class Subject:
     peer: str
     routes: int = 0
     options: tuple[tuple[str, object], ...] = ()
+    policies: Policies | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """A promise: the median of `label`, divided by `relative_to` of the same round, is at most or at least `limit`."""
+    """A promise: the median of `label`, divided by `relative_to` of the same round, is at most or at least `limit`.
+
+    With `difference` the other is subtracted: what one thing more costs, in the unit of the row.
+    """
 
     label: str
     limit: float
     relative_to: str | None = None
     at_least: bool = False
+    difference: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +59,12 @@ class Row:
     uploads: bool = False
 
 
-def _peers(*names: str) -> tuple[Subject, ...]:
-    return tuple(Subject(name, name) for name in names)
+def _peers(*names: str, policies: Policies | None = None) -> tuple[Subject, ...]:
+    return tuple(Subject(name, name, policies=policies) for name in names)
+
+
+def _headgate(**variations: Policies) -> tuple[Subject, ...]:
+    return tuple(Subject(f"headgate-{name}", "headgate", policies=policies) for name, policies in variations.items())
 
 
 # Headgate refuses bodies above 10 MiB unless it is told otherwise.
@@ -116,6 +127,45 @@ ROWS: dict[str, Row] = {
             measure.cpu_per_request(Load()),
             (Bound("headgate-10000", 1.15, "headgate-10"),),
             ("headgate-10",),
+        ),
+        Row(
+            "policies",
+            "The same policies on: limit by address, least connections, retries, ejection, header edits, JSON log",
+            "CPU us/request",
+            _peers("headgate", "headgate-compiled", "haproxy", "envoy", policies=Policies()),
+            measure.cpu_per_request(Load()),
+            (
+                Bound("headgate", 1.0, "haproxy"),
+                Bound("headgate", 0.65, "envoy"),
+                Bound("headgate-compiled", 1.0, "haproxy"),
+                Bound("headgate-compiled", 0.65, "envoy"),
+            ),
+            ("haproxy", "envoy"),
+        ),
+        Row(
+            "limit-shared",
+            "All other policies on, without a limit and with one counted in memory that all workers share",
+            "CPU us/request",
+            _headgate(unlimited=Policies(""), shared=Policies("shared")),
+            measure.cpu_per_request(Load()),
+            (Bound("headgate-shared", 4.0, "headgate-unlimited", difference=True),),
+        ),
+        Row(
+            "limit-redis",
+            "All other policies on, without a limit and with one counted in Redis (the gateway's own CPU)",
+            "CPU us/request",
+            _headgate(unlimited=Policies(""), redis=Policies("redis")),
+            measure.cpu_per_request(Load()),
+            (Bound("headgate-redis", 6.0, "headgate-unlimited", difference=True),),
+        ),
+        Row(
+            "limit-keys",
+            "A limit in shared memory by a header: one key against a million, all of them counted before",
+            "CPU us/request",
+            _headgate(one=Policies(keys=1), million=Policies(keys=MILLION)),
+            measure.cpu_per_request(Load()),
+            (Bound("headgate-million", 1.15, "headgate-one"),),
+            ("headgate-one",),
         ),
         Row(
             "idle-10k",

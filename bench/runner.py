@@ -51,6 +51,7 @@ class Bed:
         self.row = row
         self.certificate: Certificate | None = certificate.make(stage.folder) if row.tls else None
         self.upstream = self._start_python() if row.uploads else self._start_nginx()
+        self._redis = 0
 
     def _start_nginx(self) -> int:
         port, folder = free_port(), self.stage.folder
@@ -68,8 +69,22 @@ class Bed:
         wait_until(running, lambda: measure.answers(port, "/", False))
         return port
 
+    def redis(self) -> int:
+        """Return the port of the Redis server of this row, started when it is first asked for."""
+        if not self._redis:
+            program = peers.program("redis-server")
+            if program is None:
+                raise CannotRunError("redis-server is missing: apt-get install redis-server")
+            port = free_port()
+            command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+            running = self.stage.start("redis", [*command, "--dir", str(self.stage.folder)], self.cores.load)
+            wait_until(running, lambda: measure.accepts(port))
+            self._redis = port
+        return self._redis
+
     def up(self, subject: Subject) -> Up:
         """Start a subject and wait for its first good answer."""
+        asked = subject.policies
         setting = Setting(
             port=free_port(),
             admin_port=free_port(),
@@ -78,6 +93,8 @@ class Bed:
             certificate=self.certificate,
             routes=subject.routes,
             options=subject.options,
+            policies=asked,
+            redis=self.redis() if asked is not None and asked.limit == "redis" else 0,
         )
         running = peers.start(PEERS[subject.peer], self.stage, setting, self.cores.gateway)
         path = route_path(0) if subject.routes else "/"
@@ -106,6 +123,7 @@ def _rounds_under_load(bed: Bed, subjects: Sequence[Subject], effort: Effort, re
     for subject in subjects:
         try:
             up = bed.up(subject)
+            measure.fill(up, warm)
             bed.row.measure(up, warm)
             standing.append(up)
         except CannotRunError as error:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from bench import configs
+from bench import configs, policies
 from bench.configs import Certificate, Setting
+from bench.peers import PEERS
+from bench.policies import ENDPOINTS, Policies
+from headgate.config.loader import Layer, load
 
 TLS = Certificate(Path("/f/cert.pem"), Path("/f/key.pem"), Path("/f/both.pem"))
 
@@ -54,3 +59,49 @@ def test_options_of_a_subject_reach_headgate_alone() -> None:
     asked = setting(options=(("max_body", 5),))
     assert json.loads(configs.headgate_conf(asked))["max_body"] == 5
     assert configs.envoy_conf(asked) == configs.envoy_conf(setting())
+
+
+def test_without_policies_nobody_has_any() -> None:
+    bare = setting()
+    assert "stick-table" not in configs.haproxy_conf(bare)
+    assert "local_ratelimit" not in configs.envoy_conf(bare)
+    assert json.loads(configs.headgate_conf(bare)).keys().isdisjoint({"limits", "store"})
+
+
+def test_with_policies_everybody_has_all_endpoints_and_the_same_limit() -> None:
+    full = setting(policies=Policies())
+    for text in (configs.haproxy_conf(full), configs.envoy_conf(full), configs.headgate_conf(full)):
+        assert all(host in text for host in ENDPOINTS)
+        assert str(policies.REQUESTS) in text
+
+
+def test_the_limit_is_what_a_subject_varies() -> None:
+    without = json.loads(configs.headgate_conf(setting(policies=Policies(""))))
+    redis = json.loads(configs.headgate_conf(setting(policies=Policies("redis"), redis=4)))
+    keyed = json.loads(configs.headgate_conf(setting(policies=Policies(keys=9))))
+    assert without["services"] == redis["services"] == keyed["services"]
+    assert without.keys().isdisjoint({"limits", "store"})
+    assert redis["store"] == {"type": "redis", "url": "redis://127.0.0.1:4/0"}
+    assert keyed["limits"][0]["key"] == "header:X-Key"
+
+
+@pytest.mark.parametrize("asked", [Policies(), Policies(""), Policies("redis"), Policies(keys=1_000_000)])
+def test_headgate_takes_its_policies_without_a_warning(asked: Policies) -> None:
+    text = configs.headgate_conf(setting(policies=asked, redis=6379))
+    assert load([], environ={}, layers=[Layer("bench", text)]).problems == []
+
+
+CHECKS = {"haproxy": ["-c"], "envoy": ["--mode", "validate"]}
+
+
+@pytest.mark.parametrize("asked", [None, Policies()], ids=["bare", "policies"])
+@pytest.mark.parametrize("name", CHECKS)
+def test_a_peer_takes_its_configuration(name: str, asked: Policies | None, tmp_path: Path) -> None:
+    peer = PEERS[name]
+    if peer.version() is None:
+        pytest.skip(f"{peer.title} is missing: {peer.install}")
+    command = peer.command(replace(setting(policies=asked), port=18080, upstream=18090, folder=tmp_path))
+    done = subprocess.run([*command, *CHECKS[name]], capture_output=True, text=True, timeout=20, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "ALERT" not in done.stderr
+    assert "WARNING" not in done.stderr

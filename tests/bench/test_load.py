@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from bench.load import parse_wrk, spread_script
+from bench.load import key_script, parse_wrk, spread_script
 
 SUMMARY = """Running 3s test @ http://127.0.0.1:40000/
   1 threads and 64 connections
@@ -61,3 +61,10 @@ def test_every_path_is_asked_for_equally_often(count: int) -> None:
     assert stride is not None
     assert {place * int(stride[1]) % count for place in range(count)} == set(range(count))
     assert script.count('"/p') == count
+
+
+def test_keys_are_drawn_by_chance_or_sent_in_turn() -> None:
+    assert "math.random(0, 999)" in key_script("X-Key", 1000)
+    in_turn = key_script("X-Key", 1000, 990)
+    assert "(at + 990) % 1000" in in_turn
+    assert '["X-Key"]' in in_turn

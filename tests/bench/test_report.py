@@ -59,6 +59,13 @@ def test_a_bound_is_held_missed_or_not_judged(bound: Bound, held: bool | None) -
     assert word in report.console([found])
 
 
+def test_what_one_thing_more_costs_is_the_median_of_the_differences_within_a_round() -> None:
+    bound = Bound("headgate", 4.0, "nginx", difference=True)
+    found = result(bound, headgate=samples(20, 60, 30), nginx=samples(17, 40, 27.5))
+    assert [str(verdict) for verdict in report.judge(found)] == ["headgate - nginx <= 4: 3.00 held"]
+    assert str(report.judge(result(bound, headgate=samples(20)))[0]) == "headgate - nginx <= 4: not judged"
+
+
 def test_exit_codes() -> None:
     missed = result(Bound("headgate", 1.0), headgate=samples(2))
     held = result(Bound("headgate", 3.0), headgate=samples(2))
