@@ -47,8 +47,11 @@ class Store(Protocol):
     def admit(self, asks: Sequence[Ask], now: int) -> list[Told] | Reply[list[Told]]:
         """Hold a request against all asks."""
 
-    def settle(self, asks: Sequence[Ask], now: int) -> None:
-        """Charge the costs of the asks after the fact (negative ones give back)."""
+    def settle(self, asks: Sequence[Ask], now: int, *, local: bool = False) -> None:
+        """Charge the costs of the asks after the fact (negative ones give back).
+
+        `local` when they were not counted in the store but by what took its place, as their Told said.
+        """
 
     def sweep(self, now: int) -> None:
         """Forget some of what has expired, for at most a few milliseconds; called about once a second or more often."""
