@@ -9,11 +9,13 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
+from headgate.cli.explain_traffic import Asked, limits_of, policies_of, retries_of
 from headgate.cli.routes import conditions, share
 from headgate.config.resolve import ResolvedConfig, ResolvedRoute, ResolvedService
 from headgate.core.uri import BadTarget, normalize_path, parse_authority, split_target
 from headgate.policy.answer import Redirection
 from headgate.policy.edits import PathRewriter, QueryEditor
+from headgate.policy.fault import Fault
 from headgate.policy.match import Match
 from headgate.policy.pattern import PathPattern
 from headgate.policy.rewrite import FieldEdits, Rewrite
@@ -31,17 +33,6 @@ class Question(NamedTuple):
     target: str
     host: str | None
     fields: list[tuple[str, str]]
-
-
-class _Asked(NamedTuple):
-    """The request in its normal form."""
-
-    method: str
-    host: str
-    port: int
-    path: str
-    query: bytes | None
-    fields: list[tuple[bytes, bytes]]
 
 
 def explain(config: ResolvedConfig, question: Question) -> dict[str, Any]:
@@ -73,7 +64,7 @@ def explain(config: ResolvedConfig, question: Question) -> dict[str, Any]:
     return _routed(config, found, asked, explained)
 
 
-def _normal(config: ResolvedConfig, question: Question) -> _Asked:
+def _normal(config: ResolvedConfig, question: Question) -> Asked:
     http = config.http
     target = split_target(question.target.encode())
     if target.form == "authority":
@@ -90,7 +81,7 @@ def _normal(config: ResolvedConfig, question: Question) -> _Asked:
     kinds = request_kinds(config.request_id.headers, http.underscores)
     pairs = [(name.encode(), value.encode()) for name, value in question.fields]
     fields = [pair for pair in pairs if kinds[pair[0]] in (PLAIN, CONTENT_TYPE)]
-    return _Asked(question.method, host, port, path, target.query, fields)
+    return Asked(question.method, host, port, path, target.query, fields)
 
 
 def _table(config: ResolvedConfig) -> RouteTable[ResolvedRoute]:
@@ -99,7 +90,7 @@ def _table(config: ResolvedConfig) -> RouteTable[ResolvedRoute]:
 
 
 def _routed(
-    config: ResolvedConfig, found: Explanation[ResolvedRoute], asked: _Asked, explained: dict[str, Any]
+    config: ResolvedConfig, found: Explanation[ResolvedRoute], asked: Asked, explained: dict[str, Any]
 ) -> dict[str, Any]:
     assert isinstance(found.result, Matched)
     route, params = found.result.payload, found.result.params
@@ -125,10 +116,15 @@ def _routed(
     verdict = f"sent to {' or '.join(service['name'] for service in services)} by route {route.name}"
     if not reachable:
         verdict = f"refused with 503 by route {route.name}: no service it leads to has an endpoint"
-    return {"verdict": verdict, **explained, "route": _route(route, params, upstream), "services": services}
+    return {
+        "verdict": verdict,
+        **explained,
+        "route": {**_route(route, params, upstream), "limits": limits_of(config, route, asked)},
+        "services": services,
+    }
 
 
-def _values(asked: _Asked, route: ResolvedRoute, params: dict[str, str]) -> dict[str, str | None]:
+def _values(asked: Asked, route: ResolvedRoute, params: dict[str, str]) -> dict[str, str | None]:
     return {
         "host": asked.host,
         "path": asked.path,
@@ -140,7 +136,7 @@ def _values(asked: _Asked, route: ResolvedRoute, params: dict[str, str]) -> dict
     }
 
 
-def _upstream_target(route: ResolvedRoute, params: dict[str, str], asked: _Asked) -> str:
+def _upstream_target(route: ResolvedRoute, params: dict[str, str], asked: Asked) -> str:
     settings = route.settings
     path = PathRewriter(settings.rewrite).rewrite(asked.path, params) if settings.rewrite is not None else asked.path
     query = QueryEditor(settings.query).apply(asked.query) if settings.query is not None else asked.query
@@ -158,7 +154,10 @@ def _route(route: ResolvedRoute, params: dict[str, str], upstream: str) -> dict[
         "request_headers": _edits(route.headers.request) if route.headers is not None else [],
         "response_headers": _edits(route.headers.response) if route.headers is not None else [],
         "timeouts": {name: f"{value:g} s" for name, value in asdict(route.timeout).items() if value},
-        "retries": f"{route.retry.attempts} besides the first try",
+        "retries": retries_of(route.retry),
+        "priority": settings.priority,
+        "tier": settings.tier,
+        "fault": _fault(settings.fault),
         "body_at_most": f"{route.max_body} bytes",
         "mirrored_to": f"{settings.mirror.service_name}, {settings.mirror.percent:g}%" if settings.mirror else None,
         "compression": ", ".join(route.compression.algorithms)
@@ -198,9 +197,18 @@ def _service(service: ResolvedService, part: str, upstream: str, rewrite: Rewrit
             f"{_url(endpoint.scheme, endpoint.name)}{endpoint.prefix}{upstream} ({share(endpoint.weight, total)})"
             for endpoint in service.endpoints
         ],
+        **policies_of(service),
         "host_sent": _host_sent(rewrite),
         "connections": f"{service.pool.max_connections} to each endpoint, in each worker",
     }
+
+
+def _fault(fault: Fault | None) -> str | None:
+    if fault is None:
+        return None
+    parts = [f"{fault.delay.percent:g}% wait {fault.delay.seconds:g} s"] if fault.delay is not None else []
+    parts += [f"{fault.abort.percent:g}% get {fault.abort.status}"] if fault.abort is not None else []
+    return f"{', '.join(parts)}{f', if the request has {fault.header}' if fault.header is not None else ''}"
 
 
 def _url(scheme: str, name: str) -> str:
