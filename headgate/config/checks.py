@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, TypeVar
 
+from headgate.config.check_health import check_service_health
 from headgate.config.check_routes import check_routes
 from headgate.config.check_values import Finding, field_names, field_value
 from headgate.config.check_wire import check_endpoints, check_listeners, check_networks, check_upstream_tls
@@ -36,6 +37,16 @@ _PLACEHOLDERS = (
     "method",
     "service",
     "route",
+    "limit_name",
+    "limit",
+    "limit_per_second",
+    "limit_per_minute",
+    "limit_per_hour",
+    "limit_per_day",
+    "window",
+    "remaining",
+    "reset",
+    "reset_epoch",
 )
 
 
@@ -117,8 +128,6 @@ class _Later(NamedTuple):
 
 
 _LATER = (
-    _Later("health", "endpoints are not probed"),
-    _Later("health_path", "endpoints are not probed"),
     _Later("circuit_breaker", "calls are never refused"),
     _Later("rate_limit", "requests are not counted"),
 )
@@ -140,19 +149,13 @@ def _service(service: Service, path: Path, needed: bool) -> Iterator[Finding]:
     """Check one service; `needed`: requests come to it, or nobody has said yet what it is for."""
     if service.url is not None and service.endpoints:
         yield Finding((*path, "url"), "url is the short form of endpoints, and both stand here", "write one of them")
-    if service.health_path is not None and service.health is not None:
-        message = "health_path is the short form of health, and both stand here"
-        yield Finding((*path, "health_path"), message, "write one of them")
     if needed and not endpoints_of(service):
         message = f'the service "{service.name}" has no endpoints and answers 503'
         yield Finding(path, message, "give it a url or endpoints", "warning")
     yield from check_endpoints(service, path)
     yield from check_upstream_tls(service, path)
+    yield from check_service_health(service, path)
     yield from _not_yet(service, path)
-    health = service.health.path if service.health is not None else service.health_path
-    if health is not None and not health.startswith("/"):
-        key = "health" if service.health is not None else "health_path"
-        yield Finding((*path, key), 'the path must begin with "/"', f"write /{health}")
 
 
 def _not_yet(service: Service, path: Path) -> Iterator[Finding]:
