@@ -100,6 +100,12 @@ _TABLE = (
         "Endpoints taken out for a while, by what gave them away.",
         ("service", "cause"),
     ),
+    Family("headgate_limit_refused_total", "counter", "Requests refused by a limit.", ("limit",)),
+    Family("headgate_limit_shadow_total", "counter", "Requests that a limit in shadow would have refused.", ("limit",)),
+    Family("headgate_limit_delayed_total", "counter", "Requests that waited for their turn.", ("limit",)),
+    Family("headgate_store_failing", "gauge", "Workers for which the store of the limits is away."),
+    Family("headgate_store_fallback_total", "counter", "Requests counted without the store: it was away."),
+    Family("headgate_store_evicted_total", "counter", "Keys of limits forgotten before their end: the store was full."),
     Family("headgate_connections_open", "gauge", "Client connections open.", ("listener",)),
     Family("headgate_connections_total", "counter", "Client connections accepted.", ("listener",)),
     Family("headgate_pool_connections", "gauge", "Connections to upstreams.", ("service", "state")),
@@ -130,6 +136,9 @@ class Metrics:
         "config_version",
         "families",
         "in_flight",
+        "store_evicted",
+        "store_failing",
+        "store_fallback",
         "upgrades_open",
         "worker_restarts",
     )
@@ -143,6 +152,9 @@ class Metrics:
         self.in_flight = self.gauge("headgate_requests_in_flight")
         self.upgrades_open = self.gauge("headgate_upgrades_open")
         self.access_log_dropped = self.counter("headgate_access_log_dropped_total")
+        self.store_failing = self.gauge("headgate_store_failing")
+        self.store_fallback = self.counter("headgate_store_fallback_total")
+        self.store_evicted = self.counter("headgate_store_evicted_total")
         self.worker_restarts = self.counter("headgate_worker_restarts_total")
         self.config_version = self.gauge("headgate_config_version", worker)
         self._lag, self._lag_bounds = self.histogram("headgate_loop_lag_seconds")

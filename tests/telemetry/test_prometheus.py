@@ -178,6 +178,8 @@ def test_the_whole_default_table_parses_after_real_counting() -> None:
         metrics.error("internal")
         metrics.cells[metrics.gauge("headgate_connections_open", "0.0.0.0:8080")] += 1
         metrics.cells[metrics.counter("headgate_connections_total", "0.0.0.0:8080")] += 1
+        for kind in ("refused", "shadow", "delayed"):
+            metrics.cells[metrics.counter(f"headgate_limit_{kind}_total", "per-client")] += 1
         metrics.cells[metrics.counter("headgate_health_checks_total", "chat", "well")] += 1
         metrics.cells[metrics.counter("headgate_outlier_ejections_total", "chat", "success_rate")] += 1
     seen = parse(render(read(regions)))
