@@ -114,8 +114,10 @@ class SlidingWindow:
             cost, count = divmod(count, COSTS)
         remaining = max(0, limit - count + -previous * (ticks - elapsed // self.tick) // ticks)
         reset = 2 * window - elapsed if count else window - elapsed if previous else 0
-        wait = 0 if allowed else self._wait(cost, count, previous) - elapsed
-        return Reading(limit, remaining, reset, max(0, wait) if cost <= limit else NEVER, 0)
+        wait = 0
+        if not allowed:
+            wait = max(0, self._wait(cost, count, previous) - elapsed) if cost <= limit else NEVER
+        return Reading(limit, remaining, reset, wait, 0)
 
     def _wait(self, cost: int, current: int, previous: int) -> int:
         """Return when, from the start of this window, `cost` is admitted."""
@@ -123,5 +125,5 @@ class SlidingWindow:
         if current <= free:
             weight = (free - current) * self.ticks // previous if previous else self.ticks
             return min(max(0, self.ticks - weight) * self.tick, self.window)
-        weight = max(0, free) * self.ticks // current
+        weight = free * self.ticks // current
         return self.window + min((self.ticks - weight) * self.tick, self.window)

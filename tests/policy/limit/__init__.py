@@ -1,0 +1,1 @@
+"""Tests of rate limits: pure, with the clock in hand."""
