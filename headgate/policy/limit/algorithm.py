@@ -30,10 +30,10 @@ Raw = tuple[int, int, int]
 class Reading(NamedTuple):
     """One limit after a request was held against it. Times are microseconds from now, rounded up.
 
-    `remaining`: how many requests of cost 1 would be admitted now, none in debt; it is never above `limit`. `reset`: until all of the limit is
-    available again. `wait`: until the refused cost would be admitted if nobody else came, 0 if this limit did not
-    refuse it, NEVER if it asks for more than there ever is. `delay`: how long an admitted request has to wait for its
-    turn (leaky_bucket with max_delay).
+    `remaining`: how many requests of cost 1 would be admitted now, none in debt; never more than `limit`. `reset`:
+    until all of the limit is available again. `wait`: until the refused cost would be admitted if nobody else came,
+    0 if this limit did not refuse it, NEVER if it asks for more than there ever is. `delay`: how long an admitted
+    request has to wait for its turn (leaky_bucket with max_delay).
     """
 
     limit: int
