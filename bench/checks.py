@@ -157,7 +157,7 @@ async def terminate(scene: Scene, times: int = 50) -> Verdict:
     loop = asyncio.get_running_loop()
 
     def judge(ending: Ending) -> str:
-        if ending.outcome is Outcome.BROKEN:
+        if ending.outcome not in (Outcome.GOOD, Outcome.REFUSED, Outcome.UNANSWERED):
             return ending.words
         if ending.outcome is Outcome.UNANSWERED and ending.ask.id in upstream.seen:
             return "the upstream saw it, and the client got nothing"
@@ -205,6 +205,8 @@ async def kill(scene: Scene, times: int = _KILLS) -> Verdict:
 
     def judge(ending: Ending) -> str:
         nonlocal lost, slowest
+        if ending.outcome is Outcome.WRONG:
+            return ending.words
         if ending.outcome is not Outcome.GOOD and ending.local_port in lost_with and ending.opened < killed_at:
             lost += 1
             return ""
@@ -326,7 +328,7 @@ def _faulty() -> list[tuple[client.Ask, Outcome]]:
     """Return the requests that go wrong upstream, and how each must end."""
     return [
         (client.failing("/api/x?close=before", 502), Outcome.GOOD),
-        (client.failing("/api/x?close=middle&size=4000", 200), Outcome.BROKEN),
+        (client.failing("/api/x?close=middle&size=4000", 200), Outcome.CUT),
         (client.failing("/api/hurried?delay=1.5", 504), Outcome.GOOD),
     ]
 

@@ -1,13 +1,17 @@
-"""The clients of the soak: closed loops over raw connections that check every answer to its last byte.
+"""The clients of the soak and of the fault table: they check every answer over raw connections to its last byte.
 
 How one request ends (Outcome):
 
 - good        a complete answer, and the one that was asked for
+- error       a complete answer in which the gateway says what failed: its status, a reason, the id of this request
 - refused     no connection: nothing was sent
 - unanswered  the connection ended before a byte of an answer: a client may send the request elsewhere
-- broken      an answer that began and did not end, or was not the one asked for
+- cut         an answer began, and its connection ended before it did: a client sees that it is not whole
+- hung        no whole answer came in time
+- wrong       anything else: the answer to another request, a body that is not what was sent, bytes that are no answer
 
-Whether `unanswered` is a failure depends on whether the upstream saw the request, and is the judgement of a check.
+`wrong` is never right. Whether the others are failures is the judgement of a check; `unanswered` is one when the
+upstream saw the request.
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ from enum import StrEnum
 from typing import cast
 
 from bench.answer import Answer, AnswerReader, BrokenAnswerError
+from bench.upstream import padding
 
 _PATIENCE_SECONDS = 30.0
 
@@ -32,9 +37,12 @@ class Outcome(StrEnum):
     """How a request ended."""
 
     GOOD = "good"
+    ERROR = "error"
     REFUSED = "refused"
     UNANSWERED = "unanswered"
-    BROKEN = "broken"
+    CUT = "cut"
+    HUNG = "hung"
+    WRONG = "wrong"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +59,10 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """What became of one request: over which connection (its local port), when it was opened, and how long it took."""
+    """What became of one request: over which connection (its local port), when it was opened, and how long it took.
+
+    `words` say what was not good about it; of an error they are its status and reason.
+    """
 
     ask: Ask
     outcome: Outcome
@@ -63,14 +74,30 @@ class Ending:
     server: str = ""
 
 
-def check(ask: Ask, answer: Answer) -> str:
-    """Return what is wrong with the answer, nothing when it is the one asked for."""
-    if answer.status != ask.status:
-        return f"status {answer.status} instead of {ask.status}: {answer.body[:120]!r}"
+def check(ask: Ask, answer: Answer) -> tuple[Outcome, str]:
+    """Judge a complete answer; return what is not good about it, too."""
     if answer.headers.get("x-request-id") != ask.id:
-        return f"X-Request-ID {answer.headers.get('x-request-id')!r} instead of {ask.id!r}"
-    if ask.received is None:
+        return Outcome.WRONG, f"X-Request-ID {answer.headers.get('x-request-id')!r} instead of {ask.id!r}"
+    if answer.status != ask.status:
+        reason = _reason(answer)
+        if reason:
+            return Outcome.ERROR, f"{answer.status} {reason}"
+        return Outcome.WRONG, f"status {answer.status} instead of {ask.status}: {answer.body[:120]!r}"
+    wrong = _check_body(ask, answer) if ask.received is not None else ""
+    return Outcome.WRONG if wrong else Outcome.GOOD, wrong
+
+
+def _reason(answer: Answer) -> str:
+    """Return the reason of an answer that the gateway gave by itself, nothing for any other."""
+    if answer.status < 400 or answer.headers.get("content-type") != "application/problem+json":
         return ""
+    try:
+        return str(json.loads(answer.body)["reason"])
+    except (ValueError, KeyError):
+        return ""
+
+
+def _check_body(ask: Ask, answer: Answer) -> str:
     if answer.headers.get("x-soak-id") != ask.id:
         return f"the answer to {answer.headers.get('x-soak-id')!r} instead of {ask.id!r}"
     try:
@@ -79,6 +106,8 @@ def check(ask: Ask, answer: Answer) -> str:
         return f"a body that is no JSON: {answer.body[:120]!r}"
     if (said["id"], said["received"], said["crc"]) != (ask.id, ask.received, ask.crc):
         return f"the upstream got {said['received']} bytes with CRC {said['crc']} instead of {ask.received}, {ask.crc}"
+    if said["pad"] != padding(ask.id, said["size"]):
+        return f"a body whose padding is not the {said['size']} bytes that were sent"
     return ""
 
 
@@ -91,9 +120,9 @@ def _head(method: str, target: str, more: str = "") -> tuple[str, bytes]:
     return number, head.encode()
 
 
-def small() -> Ask:
-    """Return a request for the small answer."""
-    number, data = _head("GET", "/api/things?page=2")
+def small(target: str = "/api/things?page=2", method: str = "GET") -> Ask:
+    """Return a request without a body, for the small answer unless the target asks for another."""
+    number, data = _head(method, target)
     return Ask(number, data)
 
 
@@ -202,20 +231,20 @@ class Connection(asyncio.Protocol):
                 answer = await waiter
         except BrokenAnswerError as error:
             self.close()
-            return Outcome.BROKEN, str(error), None
+            return Outcome.WRONG, str(error), None
         except TimeoutError:
             self.close()
             if ask.abort:
                 return Outcome.GOOD, "", None
-            return Outcome.BROKEN, f"no whole answer in {_PATIENCE_SECONDS:g} s", None
+            return Outcome.HUNG, f"no whole answer in {_PATIENCE_SECONDS:g} s", None
         finally:
             self._reader = None
         if answer is None:
             if reader.begun:
-                return Outcome.BROKEN, "the connection ended in the middle of the answer", None
+                return Outcome.CUT, "the connection ended in the middle of the answer", None
             return Outcome.UNANSWERED, "the connection ended before an answer", None
-        wrong = "" if ask.abort else check(ask, answer)
-        return (Outcome.BROKEN if wrong else Outcome.GOOD), wrong, answer
+        outcome, words = (Outcome.GOOD, "") if ask.abort else check(ask, answer)
+        return outcome, words, answer
 
 
 async def connect(port: int) -> Connection:

@@ -1,9 +1,9 @@
-"""The upstream of the soak: answers with what it got, and misbehaves on request.
+"""The upstream of the soak and of the fault table: answers with what it got, and misbehaves on request.
 
 What it does is asked for in the query, so that one port serves every check: `delay=S` waits before the answer,
 `stall=S` stops reading the body for a while, `size=N` makes the answer longer, `pieces=N` streams it in N chunks 5 ms
 apart, `close=before` and `close=middle` drop the connection. The answer is JSON: the id the client sent in X-Soak-Id,
-the bytes and the CRC-32 of the body received, and the name of this server.
+the bytes and the CRC-32 of the body received, the name of this server, and padding that is this request's own.
 
 Run as a process by the bench: `python -m bench.upstream PORT`.
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import zlib
+from collections import Counter
 from typing import cast
 from urllib.parse import parse_qsl
 
@@ -22,12 +23,17 @@ import uvloop
 _PIECE_SECONDS = 0.005
 
 
+def padding(name: str, size: int) -> str:
+    """Return `size` characters that belong to this request: its id, again and again."""
+    return (name * (size // max(1, len(name)) + 1))[:size] if name else "x" * size
+
+
 class Upstream:
-    """A server in this process; `seen` holds the ids of all requests whose head has come."""
+    """A server in this process; `seen` counts how often the head of each request has come, by its id."""
 
     def __init__(self, name: str = "one") -> None:
         self.name = name
-        self.seen: set[str] = set()
+        self.seen: Counter[str] = Counter()
         self.port = 0
         self._server: asyncio.Server | None = None
         self._open: set[_Connection] = set()
@@ -54,7 +60,7 @@ class Upstream:
 class _Connection(asyncio.Protocol):
     __slots__ = ("_crc", "_id", "_name", "_open", "_parser", "_query", "_received", "_seen", "_task", "_transport")
 
-    def __init__(self, open_now: set[_Connection], seen: set[str], name: str) -> None:
+    def __init__(self, open_now: set[_Connection], seen: Counter[str], name: str) -> None:
         self._open = open_now
         self._seen = seen
         self._name = name
@@ -94,7 +100,7 @@ class _Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         if name.lower() == b"x-soak-id":
             self._id = value.decode()
-            self._seen.add(self._id)
+            self._seen[self._id] += 1
 
     def on_headers_complete(self) -> None:
         if stall := self._query.get("stall"):
@@ -114,8 +120,9 @@ class _Connection(asyncio.Protocol):
             self._transport.write(self._head(f"Content-Length: {len(body)}") + body)
 
     def _body(self) -> bytes:
-        said = f'{{"id":"{self._id}","received":{self._received},"crc":{self._crc},"server":"{self._name}","pad":"'
-        return said.encode() + b"x" * int(self._query.get("size", 50)) + b'"}'
+        size = int(self._query.get("size", 50))
+        said = f'{{"id":"{self._id}","received":{self._received},"crc":{self._crc},"server":"{self._name}"'
+        return f'{said},"size":{size},"pad":"{padding(self._id, size)}"}}'.encode()
 
     def _head(self, framing: str) -> bytes:
         head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-Soak-Id: {self._id}\r\n{framing}\r\n\r\n"

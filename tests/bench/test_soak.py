@@ -14,11 +14,12 @@ from bench import checks, client
 from bench.answer import Answer
 from bench.client import Ask, Outcome
 from bench.trend import growth
-from bench.upstream import Upstream
+from bench.upstream import Upstream, padding
 
 
 def answer_to(ask: Ask, **changes: object) -> Answer:
-    said = {"id": ask.id, "received": ask.received, "crc": ask.crc, "server": "one"} | changes
+    said = {"id": ask.id, "received": ask.received, "crc": ask.crc, "server": "one", "size": 50} | changes
+    said = {"pad": padding(ask.id, 50), **said}
     headers = {"x-request-id": ask.id, "x-soak-id": ask.id}
     return Answer(ask.status, headers, json.dumps(said).encode(), last=False)
 
@@ -26,13 +27,15 @@ def answer_to(ask: Ask, **changes: object) -> Answer:
 @pytest.mark.parametrize("kind", [client.small, client.upload, client.streamed, client.slow])
 def test_the_right_answer_is_good(kind: Callable[[], Ask]) -> None:
     ask = kind()
-    assert client.check(ask, answer_to(ask)) == ""
+    assert client.check(ask, answer_to(ask)) == (Outcome.GOOD, "")
 
 
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
         (lambda ask, good: replace(good, status=502), "status 502"),
+        (lambda ask, good: answer_to(ask, pad="x" * 50), "padding"),
+        (lambda ask, good: answer_to(ask, size=51), "padding"),
         (lambda ask, good: replace(good, headers=good.headers | {"x-request-id": "other"}), "X-Request-ID"),
         (lambda ask, good: replace(good, headers=good.headers | {"x-soak-id": "other"}), "the answer to 'other'"),
         (lambda ask, good: replace(good, body=good.body[:-1]), "no JSON"),
@@ -43,7 +46,18 @@ def test_the_right_answer_is_good(kind: Callable[[], Ask]) -> None:
 )
 def test_a_wrong_answer_says_what_is_wrong(spoil: Callable[[Ask, Answer], Answer], words: str) -> None:
     ask = client.upload()
-    assert words in client.check(ask, spoil(ask, answer_to(ask)))
+    outcome, said = client.check(ask, spoil(ask, answer_to(ask)))
+    assert outcome is Outcome.WRONG
+    assert words in said
+
+
+def test_what_the_gateway_says_of_itself_is_an_error_and_nothing_wrong() -> None:
+    ask = client.small()
+    headers = {"x-request-id": ask.id, "content-type": "application/problem+json"}
+    said = Answer(502, headers, b'{"reason": "upstream_reset"}', last=False)
+    assert client.check(ask, said) == (Outcome.ERROR, "502 upstream_reset")
+    assert client.check(ask, replace(said, headers={**headers, "x-request-id": "other"}))[0] is Outcome.WRONG
+    assert client.check(ask, replace(said, body=b"{}"))[0] is Outcome.WRONG
 
 
 def test_an_upload_is_framed_as_it_says() -> None:
@@ -78,7 +92,7 @@ def served(asks: list[Ask]) -> list[tuple[Outcome, str]]:
             outcome, words, _ = await connection.ask(ask)
             ends.append((outcome, words))
             connection.close()
-        assert {ask.id for ask in asks} == upstream.seen
+        assert {ask.id: 1 for ask in asks} == upstream.seen
         await upstream.close()
         return ends
 
@@ -87,12 +101,12 @@ def served(asks: list[Ask]) -> list[tuple[Outcome, str]]:
 
 def test_an_end_before_the_answer_and_one_within_it_are_told_apart() -> None:
     ends = served([client.failing("/?close=before", 200), client.failing("/?close=middle", 200)])
-    assert [outcome for outcome, _ in ends] == [Outcome.UNANSWERED, Outcome.BROKEN]
+    assert [outcome for outcome, _ in ends] == [Outcome.UNANSWERED, Outcome.CUT]
 
 
 def test_an_answer_without_the_id_of_its_request_is_broken() -> None:
     [(outcome, words)] = served([client.small()])
-    assert outcome is Outcome.BROKEN
+    assert outcome is Outcome.WRONG
     assert "X-Request-ID None" in words
 
 
