@@ -24,12 +24,12 @@ from headgate.core.address import parse_endpoint
 from headgate.core.endpoint import Endpoint
 from headgate.policy.balance.round_robin import RoundRobinSettings
 from headgate.policy.balance.settings import CandidateSettings
-from headgate.policy.breaker import BreakerSettings
-from headgate.policy.concurrency import AdaptiveConcurrency, Overload
+from headgate.policy.breaker_settings import BreakerSettings
 from headgate.policy.health import HealthSettings
 from headgate.policy.limit.settings import Limit, LimitHeaders
 from headgate.policy.outlier import OutlierSettings
-from headgate.policy.retry import RetrySettings
+from headgate.policy.overload_settings import AdaptiveConcurrency, Overload
+from headgate.policy.retry_settings import RetrySettings
 from headgate.policy.rewrite import HeaderEdits
 from headgate.policy.split import Destination
 from headgate.wire.settings import Compression, Forwarding, HttpLimits, PoolLimits, RequestId, Timeouts, UpstreamTls

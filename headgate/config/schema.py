@@ -11,14 +11,14 @@ from typing import Annotated, Any, Literal
 from headgate.catalog import BALANCERS, STORES
 from headgate.core.settings import Between, Bytes, OneOrMany, Seconds, Short, Tagged, setting, settings
 from headgate.policy.balance.settings import CandidateSettings
-from headgate.policy.breaker import BreakerSettings
-from headgate.policy.concurrency import AdaptiveConcurrency, Overload, Priority
+from headgate.policy.breaker_settings import BreakerSettings
 from headgate.policy.fault import Fault
 from headgate.policy.health import HealthSettings
 from headgate.policy.limit.settings import Limit, LimitHeaders, ServiceRateLimit
 from headgate.policy.match import Match
 from headgate.policy.outlier import OutlierSettings
-from headgate.policy.retry import RetrySettings
+from headgate.policy.overload_settings import AdaptiveConcurrency, Overload, Priority
+from headgate.policy.retry_settings import RetrySettings
 from headgate.policy.rewrite import HeaderEdits, Mirror, QueryEdits, RedirectSetting, Respond, Rewrite
 from headgate.policy.split import Destination, Sticky
 from headgate.stores.settings import SharedStoreSettings
@@ -96,7 +96,9 @@ class Errors:
     """The shape of the answers the gateway itself gives. Default: RFC 9457 problem details.
 
     Placeholders: {status} {title} {message} {type} {reason} {request_id} {correlation_id} {timestamp} {timestamp_epoch}
-    {retry_after} {path} {method} {service} {route}. A key whose value is absent vanishes.
+    {retry_after} {path} {method} {service} {route}; of limits {limit_name} {limit} {window} {remaining} {reset}
+    {reset_epoch} and {limit_per_second}, {limit_per_minute}, {limit_per_hour}, {limit_per_day}. A key whose value is
+    absent vanishes.
     """
 
     content_type: str = setting(default="application/problem+json", help="Content-Type of the body.")

@@ -1,7 +1,10 @@
-"""Faults injected on purpose, to see how callers take them: the settings (the decisions follow)."""
+"""Faults injected on purpose, to see how callers take them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from headgate.core.message import Fields, first
 from headgate.core.settings import Seconds, setting, settings
 
 
@@ -30,3 +33,28 @@ class Fault:
     header: str | None = setting(
         default=None, help="Only requests that have this header field, whatever its value; absent: all."
     )
+
+
+class FaultInjector:
+    """Choose the requests of a route that suffer a fault."""
+
+    __slots__ = ("_abort", "_delay", "_header", "_random")
+
+    def __init__(self, settings: Fault, random: Callable[[], float]) -> None:
+        """Take a source of numbers of [0, 1)."""
+        self._delay = settings.delay
+        self._abort = settings.abort
+        self._header = settings.header.lower().encode() if settings.header is not None else None
+        self._random = random
+
+    def choose(self, fields: Fields) -> tuple[float, int]:
+        """Return the seconds to wait and the status to answer with then; 0 where a request is spared.
+
+        The two are drawn one by one: a request may be delayed and aborted.
+        """
+        if self._header is not None and first(fields, self._header) is None:
+            return 0.0, 0
+        delay, abort = self._delay, self._abort
+        seconds = delay.seconds if delay is not None and self._random() * 100.0 < delay.percent else 0.0
+        status = abort.status if abort is not None and self._random() * 100.0 < abort.percent else 0
+        return seconds, status

@@ -1,96 +1,158 @@
-"""Whether another try is safe and worth it, decided from the Failure alone.
+"""Whether another try is safe and worth it, decided from the Failure, or the status, of the last one.
 
-Law: a request that is not idempotent is never sent twice once a byte of it reached an upstream (RFC 9110
-section 9.2.2), and nothing is tried again after a response head went out; the exchange guards the latter.
+Laws:
+- A request whose method may not be sent twice is never sent twice once a byte of it reached an upstream (RFC 9110
+  section 9.2.2), and nothing is tried again after a response head went out; the exchange guards the latter.
+- A connection that the upstream closed while it was idle is nobody's failure: the next try follows at once and is free.
+- Tries that an upstream may have worked on are charged to the budget of their service, so that they cannot double an
+  outage; those of which nothing arrived add no work anywhere, and are bounded by their number alone.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import re
+from datetime import UTC, datetime
 
 from headgate.core.failure import Failure
-from headgate.core.settings import Between, Bytes, OneOrMany, Seconds, Short, setting, settings
+from headgate.policy.retry_settings import RetrySettings
 
 # RFC 9110 section 9.2.2.
 IDEMPOTENT = frozenset(("GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"))
 
-_BEFORE_SENDING = frozenset(("connect_refused", "connect_timeout", "dns", "tls", "upstream_reset"))
-
-
-Occasions = Annotated[int, Between(400, 599)] | Literal["connect", "reset", "timeout", "5xx"]
-
-
-@settings
-class Backoff:
-    """How long to wait before another try: a random part ("full jitter") of a time that doubles with every try."""
-
-    base: Seconds = setting(default=0.025, help="Seconds of the first wait, at most.", ge=0, le=60)
-    max: Seconds = setting(default=0.25, help="Seconds of any wait, at most.", ge=0, le=300)
-    retry_after: Seconds = setting(
-        default=1.0, help="Longest Retry-After of an upstream that is waited for; a longer one ends the tries.", ge=0,
-        le=300,
-    )  # fmt: skip
-
-
-@settings
-class RetryBudget:
-    """How much of a service's traffic may be retries, so that retries never double an outage (Envoy's retry budget)."""
-
-    percent: float = setting(default=20.0, help="Percent of the service's active requests.", ge=0, le=100)
-    minimum: int = setting(default=3, help="Retries at once that are always allowed, in each worker.", ge=0, le=1000)
-
-
-@settings
-class Hedging:
-    """Ask a second endpoint when the first is slow, and take the answer that comes first. A bare number is the delay.
-
-    Only requests with an idempotent method whose body is small and here are hedged; they count in the retry budget.
-    """
-
-    delay: Seconds = setting(help="Seconds without an answer after which the other is asked.", gt=0, le=60)
-
-
-@settings
-class RetrySettings:
-    """When a request is tried again."""
-
-    attempts: int = setting(default=2, help="Tries besides the first; 0 = none.", ge=0, le=10)
-    on: Annotated[list[Occasions], OneOrMany()] = setting(
-        default=lambda: ["connect", "reset"],
-        help="Occasions: connect (nobody was reached), reset (closed before a byte of the answer), timeout (of the"
-        " answer), 5xx, or a status such as 503.",
-    )
-    methods: Annotated[list[str], OneOrMany()] = setting(
-        default=lambda: ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"],
-        help="Methods that may be sent twice; any method may be tried again while no byte of it was sent.",
-    )
-    per_try_timeout: Seconds = setting(
-        default=0.0, help="Seconds for one try to bring the answer's head; 0 = timeout.response alone.", ge=0, le=86400
-    )
-    backoff: Backoff = setting(default=Backoff, help="How long to wait before another try.")
-    budget: RetryBudget = setting(default=RetryBudget, help="How much of the traffic may be retries.")
-    buffer: Bytes = setting(
-        default=65536, help="Bytes of a request body kept for another try; a longer one is sent once.", ge=0, le=1 << 26
-    )
-    hedge: Annotated[Hedging | None, Short("delay", int, float, str)] = setting(
-        default=None, help="Ask a second endpoint when the first is slow."
-    )
+_REASONS = {
+    "connect": ("connect_refused", "connect_timeout", "dns", "tls"),
+    "reset": ("upstream_reset",),
+    "timeout": ("response_timeout", "idle_timeout"),
+}
+_SERVER_ERRORS = range(500, 600)
+_SECONDS = re.compile(rb"[0-9]{1,10}")
+# RFC 9110 section 5.6.7: the one form that is written, and the two old ones that must still be read.
+_DATES = ("%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %d %H:%M:%S %Y")
 
 
 class Retry:
-    """Decide on another try after a Failure."""
+    """Decide on another try. `tries` counts those made so far; a `draw` is a random number of [0, 1)."""
 
-    __slots__ = ("_attempts",)
+    __slots__ = (
+        "_attempts",
+        "_base",
+        "_longest",
+        "_methods",
+        "_patience",
+        "_reasons",
+        "buffer",
+        "hedge_after",
+        "minimum",
+        "per_try_timeout",
+        "share",
+        "statuses",
+    )
 
     def __init__(self, settings: RetrySettings) -> None:
         self._attempts = settings.attempts
+        self._methods = frozenset(settings.methods)
+        self._reasons = frozenset(reason for each in settings.on for reason in _REASONS.get(str(each), ()))
+        numbers = {each for each in settings.on if isinstance(each, int)}
+        if "5xx" in settings.on:
+            numbers.update(_SERVER_ERRORS)
+        # Statuses of answers that are not passed on while another try is allowed; empty for most routes.
+        self.statuses = frozenset(numbers) if settings.attempts else frozenset()
+        self.per_try_timeout = settings.per_try_timeout
+        self.buffer = settings.buffer
+        self.hedge_after = settings.hedge.delay if settings.hedge is not None else 0.0
+        self.share = settings.budget.percent / 100.0
+        self.minimum = settings.budget.minimum
+        self._base = settings.backoff.base
+        self._longest = settings.backoff.max
+        self._patience = settings.backoff.retry_after
 
-    def allows(self, failure: Failure, method: str, tries: int, *, replayable: bool) -> bool:
-        """Tell whether try number `tries` + 1 may follow; `replayable`: the body sent so far is still held."""
-        if tries > self._attempts or not replayable:
+    def allows(self, failure: Failure, method: str, tries: int, *, replayable: bool, elsewhere: bool = False) -> bool:
+        """Tell whether another try may follow one that failed.
+
+        `replayable`: all of the body that was sent is still held. `elsewhere`: there is an endpoint that was not tried
+        yet. Whoever breaks a fresh connection instead of answering is not asked the same again, another one is.
+        """
+        if tries > self._attempts or not replayable or failure.reason not in self._reasons:
             return False
         if not failure.sent:
-            return failure.reason in _BEFORE_SENDING
-        # An idle connection that the upstream closed as we wrote: nobody answered, so an idempotent request may
-        # go again; one that is not idempotent may have been acted upon.
-        return failure.reused and failure.reason == "upstream_reset" and method in IDEMPOTENT
+            return True
+        if method not in self._methods:
+            return False
+        if failure.reason == "upstream_reset":
+            return elsewhere or failure.reused
+        return failure.reason in _REASONS["timeout"]
+
+    def allows_answered(self, method: str, tries: int, *, replayable: bool) -> bool:
+        """Tell whether another try may follow one whose answer has one of `statuses`."""
+        return tries <= self._attempts and replayable and method in self._methods
+
+    def hedges(self, method: str) -> bool:
+        """Tell whether a request that is still unanswered after `hedge_after` may be asked of a second endpoint."""
+        return method in IDEMPOTENT and method in self._methods
+
+    def charged(self, failure: Failure) -> bool:
+        """Tell whether a try after this failure is charged to the budget: an upstream may have worked on the last."""
+        return failure.sent and not _went_idle(failure)
+
+    def wait(self, failure: Failure, tries: int, draw: float, *, elsewhere: bool) -> float:
+        """Return the seconds before the next try. Who was not reached is not spared by waiting if there are others."""
+        if _went_idle(failure) or (elsewhere and not failure.sent):
+            return 0.0
+        return self.backoff(tries, draw)
+
+    def wait_answered(self, asked: float, tries: int, draw: float) -> float | None:
+        """Return the seconds before the next try when the upstream `asked` for so many; None: too long to wait.
+
+        The random part comes on top: all who were refused at once were given the same time.
+        """
+        return asked + self.backoff(tries, draw) if asked <= self._patience else None
+
+    def backoff(self, tries: int, draw: float) -> float:
+        """Return a random part of a time that doubles with every try (AWS, Exponential Backoff And Jitter)."""
+        return draw * min(self._longest, self._base * float(1 << (tries - 1)))
+
+
+class Budget:
+    """The tries beyond the first that are under way at one service, in one worker (Envoy's retry budget)."""
+
+    __slots__ = ("in_flight",)
+
+    def __init__(self) -> None:
+        self.in_flight = 0
+
+    def begin(self, retry: Retry, active: int) -> bool:
+        """Take a place while `active` requests are at the service; tell whether there was one. `end` gives it back."""
+        if self.in_flight >= max(retry.minimum, int(retry.share * active)):
+            return False
+        self.in_flight += 1
+        return True
+
+    def end(self) -> None:
+        """Give a place back."""
+        self.in_flight -= 1
+
+    def __repr__(self) -> str:
+        return f"<Budget in_flight={self.in_flight}>"
+
+
+def retry_after(value: bytes | None, wall: float) -> float:
+    """Return the seconds that a Retry-After field (RFC 9110 section 10.2.3) asks for; 0 for none or one in disorder.
+
+    `wall` is the present time in seconds since 1970.
+    """
+    if value is None:
+        return 0.0
+    if _SECONDS.fullmatch(value):
+        return float(value)
+    text = value.decode("latin-1")
+    for form in _DATES:
+        try:
+            then = datetime.strptime(text, form)
+        except ValueError:
+            continue
+        return max(0.0, then.replace(tzinfo=UTC).timestamp() - wall)
+    return 0.0
+
+
+def _went_idle(failure: Failure) -> bool:
+    return failure.reused and failure.reason == "upstream_reset"
