@@ -21,8 +21,6 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -46,6 +44,24 @@ class Entry(NamedTuple):
 
     name: str
     base: int
+
+
+class Lock:
+    """One byte of the board's file, locked while inside. It may be kept and entered again."""
+
+    __slots__ = ("_byte", "_file", "_owner")
+
+    def __init__(self, owner: Board, file: int, byte: int) -> None:
+        # The file is closed when its board goes.
+        self._owner = owner
+        self._file = file
+        self._byte = byte
+
+    def __enter__(self) -> None:
+        fcntl.lockf(self._file, fcntl.LOCK_EX, 1, self._byte)
+
+    def __exit__(self, *raised: object) -> None:
+        fcntl.lockf(self._file, fcntl.LOCK_UN, 1, self._byte)
 
 
 class Board:
@@ -93,7 +109,7 @@ class Board:
 
     def touch(self) -> None:
         """Let every reader look again; call it after the change."""
-        with self._locked(_HEADER_LOCK):
+        with Lock(self, self._file, _HEADER_LOCK):
             self._header[_VERSION] += 1
 
     def find(self, name: str) -> int | None:
@@ -114,7 +130,7 @@ class Board:
         base = self.find(name)
         if base is not None:
             return base
-        with self._locked(_HEADER_LOCK):
+        with Lock(self, self._file, _HEADER_LOCK):
             base = self.find(name)
             return self._add(name) if base is None else base
 
@@ -128,19 +144,12 @@ class Board:
         for place in range(self._header[_USED]):
             self.cells[place * self.width + OWN_CELLS + slot] = 0
 
-    @contextmanager
-    def lock(self, base: int) -> Iterator[None]:
-        """Hold the record that begins at `base` against all other processes; for microseconds, never across a wait."""
-        with self._locked(_RECORD_LOCKS + base // self.width):
-            yield
+    def lock(self, base: int) -> Lock:
+        """Return what holds the record that begins at `base` against all other processes, as often as it is entered.
 
-    @contextmanager
-    def _locked(self, byte: int) -> Iterator[None]:
-        fcntl.lockf(self._file, fcntl.LOCK_EX, 1, byte)
-        try:
-            yield
-        finally:
-            fcntl.lockf(self._file, fcntl.LOCK_UN, 1, byte)
+        It is held for microseconds, never across a wait.
+        """
+        return Lock(self, self._file, _RECORD_LOCKS + base // self.width)
 
     def _read_names(self) -> None:
         for place in range(len(self._found), self._header[_USED]):
