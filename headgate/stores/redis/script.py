@@ -1,0 +1,108 @@
+"""The script that counts, and how its calls are written: as bytes that are ready but for the keys and the time.
+
+Law: what does not change from call to call is packed once, so a call costs one join of bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from binascii import hexlify
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, Literal, NamedTuple
+
+from headgate.policy.limit.group import Group
+from headgate.stores.redis.connection import packed
+from headgate.stores.store import Ask
+
+Operation = Literal["admit", "settle", "undo"]
+
+
+class Script(NamedTuple):
+    """Its text, and the digest that servers know it by."""
+
+    text: str
+    sha: str
+
+
+def _load() -> Script:
+    text = Path(__file__).with_name("limits.lua").read_text(encoding="utf-8")
+    return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+SCRIPT: Final = _load()
+LOAD: Final = packed("SCRIPT", "LOAD", SCRIPT.text)
+ASKING: Final = packed("ASKING")
+
+_FRAMES: Final = 4096
+
+
+class Frames:
+    """Writes calls. Keys are PREFIX{DIGEST}, the digest in hexadecimal; the braces make it the Cluster's hash tag."""
+
+    __slots__ = ("_admits", "_key", "_owner", "_prefix")
+
+    def __init__(self, prefix: str, owner: int) -> None:
+        """`owner` is the number of this worker, below 2**53, that nobody else has.
+
+        Raises:
+            ValueError: if the prefix has a brace, which would move the hash tag.
+        """
+        if "{" in prefix or "}" in prefix:
+            raise ValueError("the prefix of Redis keys must not have braces")
+        self._prefix = prefix.encode()
+        self._owner = owner
+        # The length of a key is always the same: two braces around 32 digits.
+        self._key = b"$%d\r\n%b{" % (len(self._prefix) + 34, self._prefix)
+        self._admits: dict[tuple[Group, tuple[int, ...]], tuple[bytes, bytes]] = {}
+
+    def trial_key(self, tag: bytes = b"trial") -> bytes:
+        """Return the key that new connections are proven with."""
+        return b"%b{%b}" % (self._prefix, tag)
+
+    def admit(self, ask: Ask, tag: bytes, now: int | None) -> bytes:
+        """Return the call that holds one ask against its group; `tag` is its key in hexadecimal.
+
+        `now` None is the server's time.
+        """
+        known = self._admits.get((ask.group, ask.costs))
+        if known is None:
+            known = self._learn(ask)
+        if now is None:
+            return b"%b%b%b" % (known[0], tag, known[1])
+        return b"%b%b%b%b" % (known[0], tag, known[1][: -len(_NO_TIME)], _bulk(now))
+
+    def call(self, operation: Operation, asks: Sequence[Ask], now: int | None) -> bytes:
+        """Return the call of any operation on any number of groups, packed anew."""
+        words = self._words(operation, asks)
+        keys = [b"%b{%b}" % (self._prefix, hexlify(ask.key)) for ask in asks]
+        time = b"" if now is None else b"%d" % now
+        return packed("EVALSHA", SCRIPT.sha, len(asks), *keys, *words, time)
+
+    def _words(self, operation: Operation, asks: Sequence[Ask]) -> list[str | int]:
+        words: list[str | int] = [operation, self._owner]
+        for group, _, costs in asks:
+            words += (len(group.algorithms), int(group.shadow))
+            for algorithm, cost in zip(group.algorithms, costs, strict=True):
+                words += (algorithm.code, cost, *algorithm.numbers)
+        return words
+
+    def _learn(self, ask: Ask) -> tuple[bytes, bytes]:
+        if len(self._admits) >= _FRAMES:
+            # Groups of plans that are gone; those in use come back with their next request.
+            self._admits.clear()
+        words = [str(word).encode() for word in self._words("admit", (ask,))]
+        head = b"*%d\r\n%b%b%b%b" % (
+            len(words) + 5, _bulk("EVALSHA"), _bulk(SCRIPT.sha), _bulk(1), self._key,
+        )  # fmt: skip
+        tail = b"}\r\n" + b"".join(map(_bulk, words)) + _NO_TIME
+        self._admits[(ask.group, ask.costs)] = head, tail
+        return head, tail
+
+
+_NO_TIME: Final = b"$0\r\n\r\n"
+
+
+def _bulk(word: str | int | bytes) -> bytes:
+    text = word if isinstance(word, bytes) else str(word).encode()
+    return b"$%d\r\n%b\r\n" % (len(text), text)
