@@ -9,7 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from headgate.policy.balance.round_robin import RoundRobin, RoundRobinSettings, WeightedSettings
+from headgate.policy.balance.consistent_hash import ConsistentHash
+from headgate.policy.balance.least_connections import LeastConnections
+from headgate.policy.balance.peak_ewma import PeakEwma
+from headgate.policy.balance.round_robin import RoundRobin
+from headgate.policy.balance.settings import (
+    ConsistentHashSettings,
+    LeastConnectionsSettings,
+    PeakEwmaSettings,
+    RandomSettings,
+    RoundRobinSettings,
+    WeightedSettings,
+)
+from headgate.policy.balance.weighted_random import WeightedRandom
 from headgate.policy.limit.algorithm import Algorithm
 from headgate.policy.limit.quota import BUILDERS, Quota
 from headgate.stores.settings import MemoryStoreSettings, RedisStoreSettings, SharedStoreSettings
@@ -25,6 +37,10 @@ class Entry(NamedTuple):
 BALANCERS: dict[str, Entry] = {
     "round_robin": Entry(RoundRobinSettings, RoundRobin),
     "weighted": Entry(WeightedSettings, RoundRobin),
+    "least_connections": Entry(LeastConnectionsSettings, LeastConnections),
+    "random": Entry(RandomSettings, WeightedRandom),
+    "peak_ewma": Entry(PeakEwmaSettings, PeakEwma),
+    "consistent_hash": Entry(ConsistentHashSettings, ConsistentHash),
 }
 
 # The table stands with the one kind of settings that all limits share.

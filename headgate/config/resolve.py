@@ -6,7 +6,7 @@ configuration. Nearest level wins whole: route, then service, then gateway.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
 from headgate.config.schema import (
@@ -22,8 +22,7 @@ from headgate.config.schema import (
 )
 from headgate.core.address import parse_endpoint
 from headgate.core.endpoint import Endpoint
-from headgate.policy.balance.round_robin import RoundRobinSettings
-from headgate.policy.balance.settings import CandidateSettings
+from headgate.policy.balance.settings import CandidateSettings, RoundRobinSettings
 from headgate.policy.breaker_settings import BreakerSettings
 from headgate.policy.health import HealthSettings
 from headgate.policy.limit.settings import Limit, LimitHeaders
@@ -48,7 +47,7 @@ class ResolvedService:
     tls: UpstreamTls
     health: HealthSettings | None = None
     outlier: OutlierSettings | None = None
-    candidates: CandidateSettings = CandidateSettings()
+    candidates: CandidateSettings = field(default_factory=CandidateSettings)
     breaker: BreakerSettings | None = None
     adaptive: AdaptiveConcurrency | None = None
     rate_limit: Limit | None = None

@@ -1,7 +1,12 @@
-"""A service at run time: its endpoints, the balancer that chooses among them, and a pool for each.
+"""A service at run time: its endpoints, who of them gets requests, the balancer that chooses, and a pool for each.
 
-Law: the balancer decides from plain endpoints; connections belong to pools, and pools outlive a reload whose settings
-for them are equal.
+Laws:
+- The balancer decides from plain candidates; connections belong to pools, and pools outlive a reload whose settings
+  for them are equal.
+- What is known of an endpoint stands on the board, for all processes alike. It is read again when the board's version
+  changed or a known moment has come (an ejection ends, a slow start gains), so a pick compares two numbers.
+- The board's cells are the truth of what is in flight, over workers and over reloads. A candidate's count is a copy:
+  it follows this worker's own attempts at once, those of others within RECOUNT seconds.
 """
 
 from __future__ import annotations
@@ -13,6 +18,12 @@ from collections.abc import Callable, Iterable
 from headgate.catalog import BALANCERS
 from headgate.config.resolve import ResolvedService
 from headgate.core.endpoint import Endpoint
+from headgate.policy.balance.balancer import Balancer, Candidate
+from headgate.policy.balance.candidates import Standing, shares
+from headgate.policy.balance.hash_key import HashKey
+from headgate.policy.balance.settings import ConsistentHashSettings
+from headgate.policy.endpoint_record import DISABLED, EJECTED_UNTIL, UNHEALTHY, WELL_SINCE, record_name
+from headgate.stores.board import OWN_CELLS, Board
 from headgate.telemetry.access_log import json_fragment
 from headgate.telemetry.metrics import Metrics
 from headgate.wire.pool import Pool
@@ -22,60 +33,181 @@ from headgate.wire.settings import PoolLimits, UpstreamTls
 # verified by authorities that are no longer trusted, or shown a certificate that was replaced, shall not serve on.
 PoolKey = tuple[str, str, int, str, str, PoolLimits, UpstreamTls, ssl.SSLContext | None]
 
+# Seconds between two looks at what other workers have in flight; for a large service so many for each endpoint, which
+# holds the looks to about one percent of the time.
+RECOUNT = 0.005
+_RECOUNT_EACH = 0.0001
+_MICROSECONDS = 1_000_000
+# How often a retry asks the balancer for another endpoint than those tried before it looks for one by itself.
+_ASKED_AGAIN = 4
+# Moves a key to another place on a ring (the golden ratio in 64 bits).
+_ELSEWHERE = 0x9E3779B97F4A7C15
+_KEY_BITS = (1 << 64) - 1
 
-class Target:
-    """One endpoint as the exchange uses it."""
 
-    __slots__ = ("label", "pool")
+class Target(Candidate):
+    """One endpoint as the exchange uses it. `record` is its place on the board (policy.endpoint_record)."""
 
-    def __init__(self, endpoint: Endpoint, pool: Pool) -> None:
+    __slots__ = ("label", "pool", "record")
+
+    def __init__(self, endpoint: Endpoint, pool: Pool, record: int) -> None:
+        super().__init__(endpoint)
         self.label = json_fragment(endpoint.name)
         self.pool = pool
+        self.record = record
 
 
 class Cluster:
-    """One service."""
+    """One service.
 
-    __slots__ = ("_balancer", "_candidates", "_targets", "label", "name", "series")
+    `key_of` finds the key for `pick` where the balancer hashes, else it is None. With `counted` each pick that
+    returned a target is owed an `end`.
+    """
+
+    __slots__ = (
+        "_balancer",
+        "_board",
+        "_cells",
+        "_changes",
+        "_own",
+        "_recount",
+        "_service",
+        "_targets",
+        "_until",
+        "_version",
+        "_zone",
+        "counted",
+        "key_of",
+        "label",
+        "name",
+        "series",
+    )
 
     def __init__(
-        self, service: ResolvedService, metrics: Metrics, pool_for: Callable[[ResolvedService, Endpoint], Pool]
+        self,
+        service: ResolvedService,
+        metrics: Metrics,
+        pool_for: Callable[[ResolvedService, Endpoint], Pool],
+        board: Board | None = None,
+        slot: int = 0,
+        zone: str = "",
     ) -> None:
+        """Build it over `board`, on which this worker has `slot`; None: nobody else is to know. `zone` is ours.
+
+        Raises:
+            ValueError: with a sentence, when the board is full.
+        """
         self.name = service.name
         self.label = json_fragment(service.name)
         self.series = metrics.upstream(service.name)
-        self._candidates = service.endpoints
-        self._targets = {endpoint: Target(endpoint, pool_for(service, endpoint)) for endpoint in service.endpoints}
-        # Workers start at different turns, so that they do not march in step.
+        self._service = service
+        self._zone = zone
+        self._board = board if board is not None else Board.create(1, max(1, len(service.endpoints)))
+        self._cells = self._board.cells
+        self._own = OWN_CELLS + slot
+        self._targets = [
+            Target(each, pool_for(service, each), self._board.claim(record_name(service.name, each.name)))
+            for each in service.endpoints
+        ]
+        # Chance makes workers begin at different places, so that they do not march in step.
         build = BALANCERS[service.balancer.type].build
-        self._balancer = build(service.balancer, random.randrange(1 << 16))
+        self._balancer: Balancer[Target] = build(service.balancer, random.random)
+        self._balancer.take(self._targets)
+        self.counted = self._balancer.counted
+        settings = service.balancer
+        self.key_of = HashKey(settings).of if isinstance(settings, ConsistentHashSettings) else None
+        # No version is -1 and every moment is later than this one: the first pick looks at everything.
+        self._version = -1
+        self._until = self._changes = self._recount = 0.0
 
-    def pick(self, now: float, tried: Iterable[Target] = ()) -> Target | None:
-        """Choose an endpoint, one that was not tried yet if there is any."""
-        endpoint = self._balancer.pick(self._candidates, now)
-        if endpoint is None:
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """Return all endpoints of the service, in their order."""
+        return tuple(self._targets)
+
+    def pick(self, now: float, tried: Iterable[Target] = (), key: int = 0) -> Target | None:
+        """Choose an endpoint, one that was not tried yet if there is any; with `counted` it has one more in flight.
+
+        `now` in monotonic seconds; `key` is what `key_of` returned.
+        """
+        if now >= self._until or self._board.version != self._version:
+            self._look(now)
+        target = self._balancer.pick(now, key)
+        if target is None:
             return None
-        target = self._targets[endpoint]
         if tried and target in tried:
-            for _ in range(len(self._candidates)):
-                other = self._balancer.pick(self._candidates, now)
-                if other is not None and self._targets[other] not in tried:
-                    return self._targets[other]
-            # Its weight may be so small that its turn is far away.
-            for candidate in self._candidates:
-                if candidate.weight and self._targets[candidate] not in tried:
-                    return self._targets[candidate]
+            target = self._another(target, now, tried, key)
+        if self.counted:
+            self._balancer.begin(target)
+            self._cells[target.record + self._own] += 1
         return target
+
+    def end(self, target: Target, now: float, seconds: float | None = None, ok: bool = True) -> None:
+        """Count an attempt out, once for each pick where `counted`.
+
+        `seconds` until the answer's head came, or until it failed (not `ok`); None: it says nothing of the endpoint,
+        because the client left.
+        """
+        self._cells[target.record + self._own] -= 1
+        self._balancer.end(target, now, seconds, ok)
 
     def observe(self, cells: memoryview) -> None:
         """Write how many connections there are into the service's gauges."""
-        pools = [target.pool for target in self._targets.values()]
+        pools = [target.pool for target in self._targets]
         idle = sum(pool.idle for pool in pools)
         cells[self.series.idle] = idle
         cells[self.series.busy] = sum(pool.open for pool in pools) - idle
 
+    def _another(self, target: Target, now: float, tried: Iterable[Target], key: int) -> Target:
+        """Return one that was not tried, or `target` when all were."""
+        for turn in range(1, _ASKED_AGAIN + 1):
+            other = self._balancer.pick(now, (key + turn * _ELSEWHERE) & _KEY_BITS)
+            if other is not None and other not in tried:
+                return other
+        # The others may weigh so little, or have so much to do, that their turn is far away.
+        rest = [each for each in self._targets if each.weight > 0 and each not in tried]
+        return min(rest, key=lambda each: (each.in_flight + 1) / each.weight, default=target)
+
+    def _look(self, now: float) -> None:
+        """Read from the board what has changed, and when to look again."""
+        board = self._board
+        version = board.version
+        changed = False
+        if version != self._version or now >= self._changes:
+            self._version = version
+            changed = self._weigh(now)
+        if self.counted and (changed or now >= self._recount):
+            cells, slots = self._cells, board.slots
+            for target in self._targets:
+                first = target.record + OWN_CELLS
+                target.in_flight = max(0, sum(cells[first : first + slots]))
+            self._recount = now + max(RECOUNT, len(self._targets) * _RECOUNT_EACH)
+            changed = True
+        if changed:
+            self._balancer.take(self._targets)
+        self._until = min(self._changes, self._recount) if self.counted else self._changes
+
+    def _weigh(self, now: float) -> bool:
+        """Decide how much of its weight each endpoint has at present; tell whether that is news."""
+        cells, service = self._cells, self._service
+        standings = []
+        for target in self._targets:
+            at = target.record
+            standings.append(
+                Standing(cells[at + DISABLED], cells[at + UNHEALTHY], cells[at + EJECTED_UNTIL], cells[at + WELL_SINCE])
+            )
+        weights, until = shares(service.endpoints, standings, service.candidates, self._zone, int(now * _MICROSECONDS))
+        # Rounded up: at that moment it has happened.
+        self._changes = (until + 1) / _MICROSECONDS
+        changed = False
+        for target, weight in zip(self._targets, weights, strict=True):
+            if target.weight != weight:
+                target.weight = weight
+                changed = True
+        return changed
+
     def __repr__(self) -> str:
-        return f"<Cluster {self.name} endpoints={len(self._candidates)}>"
+        return f"<Cluster {self.name} endpoints={len(self._targets)}>"
 
 
 def pool_key(service: ResolvedService, endpoint: Endpoint, context: ssl.SSLContext | None) -> PoolKey:

@@ -9,7 +9,7 @@ import sys
 from headgate.config.resolve import ResolvedConfig, resolve
 from headgate.config.schema import Config, EndpointSetting, Route, Service
 from headgate.core.endpoint import Endpoint
-from headgate.policy.balance.round_robin import RoundRobinSettings
+from headgate.policy.balance.settings import RoundRobinSettings
 from headgate.policy.split import Destination
 from headgate.wire.settings import Timeouts
 from tests.config.golden import load_text

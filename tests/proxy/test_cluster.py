@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from headgate.config.resolve import ResolvedService
 from headgate.core.address import parse_endpoint
 from headgate.core.endpoint import Endpoint
-from headgate.policy.balance.round_robin import RoundRobinSettings
+from headgate.policy.balance.settings import RoundRobinSettings
 from headgate.proxy.cluster import Cluster, Target, pool_key
 from headgate.telemetry.cells import SlotRegion, SlotWriter, read
 from headgate.telemetry.metrics import Metrics

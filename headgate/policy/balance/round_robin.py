@@ -1,8 +1,8 @@
 """Smooth weighted round robin: in turn, in proportion to weight, never in bursts.
 
 Source: the algorithm of nginx (ngx_http_upstream_round_robin.c, "smooth weighted round-robin balancing").
-With equal weights it is plain round robin. Law: a pick is O(1) on the common path, an index into a turn order
-computed when the set of candidates changes; an order that would exceed MAX_TURNS is thinned in proportion.
+With equal weights it is plain round robin. Law: a pick is O(1), an index into a turn order computed when the
+candidates change; an order that would exceed MAX_TURNS is thinned in proportion.
 """
 
 from __future__ import annotations
@@ -10,54 +10,41 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import gcd
 from operator import add
-from typing import Literal
 
-from headgate.core.endpoint import Endpoint
-from headgate.core.settings import setting, settings
+from headgate.policy.balance.balancer import Balancer, C, Random
+from headgate.policy.balance.settings import RoundRobinSettings, WeightedSettings
 
 MAX_TURNS = 10_000
+# Weights grow by tenths during slow start.
+_PARTS = 10
 
 
-@settings
-class RoundRobinSettings:
-    """Endpoints take turns, in proportion to their weight."""
+class RoundRobin(Balancer[C]):
+    """Pick endpoints in turn."""
 
-    type: Literal["round_robin"] = setting(
-        default="round_robin", help="Endpoints take turns, in proportion to their weight."
-    )
+    __slots__ = ("_order", "_turn")
 
+    def __init__(self, settings: RoundRobinSettings | WeightedSettings, random: Random) -> None:
+        super().__init__(counted=False)
+        self._order: list[C] = []
+        self._turn = int(random() * MAX_TURNS)
 
-@settings
-class WeightedSettings:
-    """Another name of round_robin, which always heeds weights."""
+    def take(self, candidates: Sequence[C]) -> None:
+        """Lay down the order of turns."""
+        self._order = turn_order(candidates)
 
-    type: Literal["weighted"] = setting(default="weighted", help="Another name of round_robin, which heeds weights.")
-
-
-class RoundRobin:
-    """Pick endpoints in turn. `start` (any integer) sets the first one, so that workers do not march in step."""
-
-    __slots__ = ("_candidates", "_next", "_order")
-
-    def __init__(self, settings: RoundRobinSettings, start: int = 0) -> None:
-        self._candidates: Sequence[Endpoint] = ()
-        self._order: list[Endpoint] = []
-        self._next = start
-
-    def pick(self, candidates: Sequence[Endpoint], now: float) -> Endpoint | None:
-        """Choose one of `candidates` (the same object while the set is unchanged), or None when none has weight."""
-        if candidates is not self._candidates:
-            self._candidates = candidates
-            self._order = turn_order(candidates)
-        if not self._order:
+    def pick(self, now: float, key: int = 0) -> C | None:
+        """Choose the next in turn."""
+        order = self._order
+        if not order:
             return None
-        self._next = turn = (self._next + 1) % len(self._order)
-        return self._order[turn]
+        self._turn = turn = (self._turn + 1) % len(order)
+        return order[turn]
 
 
-def turn_order(candidates: Sequence[Endpoint]) -> list[Endpoint]:
+def turn_order(candidates: Sequence[C]) -> list[C]:
     """List one full cycle of turns."""
-    weighted = [(endpoint, endpoint.weight) for endpoint in candidates if endpoint.weight > 0]
+    weighted = [(each, max(1, round(each.weight * _PARTS))) for each in candidates if each.weight > 0]
     if not weighted:
         return []
     divisor = gcd(*(weight for _, weight in weighted))

@@ -1,10 +1,26 @@
-"""Settings of the balancers but the first, and of what stands before any of them: which endpoints are candidates."""
+"""Settings of the balancers, and of what stands before any of them: which endpoints are candidates."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 from headgate.core.settings import Seconds, setting, settings
+
+
+@settings
+class RoundRobinSettings:
+    """Endpoints take turns, in proportion to their weight."""
+
+    type: Literal["round_robin"] = setting(
+        default="round_robin", help="Endpoints take turns, in proportion to their weight."
+    )
+
+
+@settings
+class WeightedSettings:
+    """Another name of round_robin, which always heeds weights."""
+
+    type: Literal["weighted"] = setting(default="weighted", help="Another name of round_robin, which heeds weights.")
 
 
 @settings
