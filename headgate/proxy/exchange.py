@@ -22,6 +22,8 @@ from headgate.core.steps import Reply, Steps
 from headgate.policy.retry import IDEMPOTENT
 from headgate.proxy.cluster import Cluster, Target
 from headgate.proxy.forward import upstream_request
+from headgate.proxy.limit_stage import LimitStage
+from headgate.proxy.limiting import Counted, placeholders
 from headgate.proxy.plan import Plan, RouteRuntime
 from headgate.proxy.tries import Tries
 from headgate.wire.compression import Encoder, EncodingSink
@@ -52,6 +54,7 @@ class Exchange:
         "client",
         "cluster",
         "correlation_id",
+        "counted",
         "duration",
         "endpoint",
         "error",
@@ -78,7 +81,7 @@ class Exchange:
         head = stream.head
         self._gateway = gateway
         self.plan = plan
-        self.stream = stream
+        self.stream: ClientStream = stream
         self.way: RouteRuntime | None = None
         self.params: dict[str, str] = {}
         self.cluster: Cluster | None = None
@@ -88,6 +91,7 @@ class Exchange:
         self._encoder: Encoder | None = None
         self._tries: Tries | None = None
         self.identity: Identity = ANONYMOUS
+        self.counted: Counted | None = None
         self._tried_at = 0.0
         self.method = head.method
         self.path = head.path
@@ -110,10 +114,15 @@ class Exchange:
         stream = self.stream
         try:
             self._arrive()
+            if self.plan.limits is not None:
+                await self._gateway.limiter.admit(self, self.plan.limits)
             if not self._enter():
                 return
             way, cluster = self.way, self.cluster
             assert way is not None
+            limits = way.only_limits if cluster is way.only else self._limits(way, cluster)
+            if limits is not None:
+                await self._gateway.limiter.admit(self, limits)
             if cluster is None:
                 self._answer_here(way)
                 return
@@ -184,6 +193,9 @@ class Exchange:
             self.cluster = cluster = way.choose(head.fields)
             self.service = cluster.label
         return True
+
+    def _limits(self, way: RouteRuntime, cluster: Cluster | None) -> LimitStage | None:
+        return way.limits[cluster.name if cluster is not None else ""]
 
     def _answer_here(self, route: RouteRuntime) -> None:
         """Answer a route that needs no upstream."""
@@ -260,6 +272,8 @@ class Exchange:
         self.upstream = upstream.answered_at - self._tried_at
         cluster.series.answered(response.status, self.upstream)
         self.status = response.status
+        if self.counted is not None and self.counted.held:
+            self._gateway.limiter.charge(self.counted, response.fields)
         if response.status == 101:
             self._upstream = None
         elif self.way is not None and self.way.compressor is not None:
@@ -293,6 +307,8 @@ class Exchange:
         fields += self.ids
         if plan.via is not None:
             fields.append(plan.via)
+        if self.counted is not None:
+            fields += plan.limit_headers.fields(self.counted.told, wall())
         if route is not None and route.edit_response is not None:
             return route.edit_response.apply(fields, self.value)
         return fields
@@ -349,6 +365,7 @@ class Exchange:
             "method": self.method,
             "service": self.cluster.name if self.cluster is not None else None,
             "route": self.way.name if self.way is not None else None,
+            **(placeholders(self.counted) if self.counted is not None else {}),
         }
 
     def _finish(self) -> None:
@@ -357,6 +374,8 @@ class Exchange:
         self.duration = duration = monotonic() - stream.started
         self.bytes_in = stream.bytes_in
         self.bytes_out = stream.bytes_out
+        if self.counted is not None:
+            self._gateway.limiter.release(self.counted)
         route = self.way
         if route is None:
             series = self.plan.unrouted

@@ -22,6 +22,7 @@ from headgate.core.message import ResponseHead
 from headgate.proxy.access import AccessLogWriter
 from headgate.proxy.cluster import PoolKey, pool_key
 from headgate.proxy.exchange import Exchange
+from headgate.proxy.limiting import Limiter, Say
 from headgate.proxy.listening import Listening
 from headgate.proxy.mirror import Mirrors
 from headgate.proxy.own import OWN, Own
@@ -51,9 +52,16 @@ class Gateway:
     """One worker's data plane."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, slot: SlotWriter, worker: int, board: Board | None = None
+        self,
+        loop: asyncio.AbstractEventLoop,
+        slot: SlotWriter,
+        worker: int,
+        board: Board | None = None,
+        say: Say = lambda *_, **__: None,
     ) -> None:
+        """`say` takes lines for the operator: level, message, fields."""
         self.loop = loop
+        self.say = say
         # A gateway that is nobody's worker has the only slot of a board of its own.
         self.board_slot = max(0, worker - 1)
         self.board = board or Board.create(self.board_slot + 1)
@@ -75,6 +83,7 @@ class Gateway:
         self._pools: dict[PoolKey, Pool] = {}
         self._access = AccessLogWriter(loop, self.metrics)
         self.mirrors = Mirrors()
+        self.limiter = Limiter(loop, self.metrics, say)
         self.log: Callable[[Exchange], None] = self._access.write
         self._listening = Listening(self)
         self._raise_file_limit()
@@ -104,8 +113,10 @@ class Gateway:
         built = Plan(plan, self.metrics, pool_for)
         swap_listeners = self._listening.prepare(plan, sockets)
         access = self._access.prepare(plan.telemetry.access_log)
+        limiter = self.limiter.prepare(plan)
         # From here on nothing can fail.
         access()
+        limiter()
         retired = [pool for key, pool in self._pools.items() if key not in pools]
         self._pools = pools
         self.own = {path: OWN[path] for path in plan.admin.expose}
@@ -212,6 +223,7 @@ class Gateway:
         self.mirrors.close()
         for pool in self._pools.values():
             pool.retire()
+        self.limiter.close()
         self._observed.cancel()
         self._driver.close()
         self._access.close()

@@ -16,12 +16,14 @@ from headgate.core.failure import Failure
 from headgate.core.message import Fields, RequestHead
 from headgate.policy.answer import Redirection, fixed_answer
 from headgate.policy.edits import HeaderEditor, PathRewriter, QueryEditor
+from headgate.policy.limit.headers import LimitHeaderWriter
 from headgate.policy.mirror import MirrorSampler
 from headgate.policy.retry import Retry
 from headgate.policy.route import Matched, MethodNotAllowed, NotFound, RouteRule, RouteTable
 from headgate.policy.split import Split
 from headgate.proxy.cluster import Cluster
 from headgate.proxy.errors import ErrorShapes
+from headgate.proxy.limit_stage import Stages
 from headgate.proxy.request_id import RequestIds
 from headgate.telemetry.access_log import json_fragment
 from headgate.telemetry.metrics import Metrics, RequestSeries
@@ -46,22 +48,30 @@ class RouteRuntime:
         "fixed",
         "host",
         "label",
+        "limits",
         "max_body",
         "mirror",
         "mirror_cluster",
         "name",
         "only",
+        "only_limits",
         "only_series",
         "redirect",
         "retry",
         "rewrite",
         "series",
+        "tier",
         "timeouts",
         "upgrades",
     )
 
     def __init__(
-        self, route: ResolvedRoute, clusters: Mapping[str, Cluster], metrics: Metrics, shared: dict[Any, Any]
+        self,
+        route: ResolvedRoute,
+        clusters: Mapping[str, Cluster],
+        metrics: Metrics,
+        stages: Stages,
+        shared: dict[Any, Any],
     ) -> None:
         """Compile; `shared` holds what is equal on many routes, so that a large table touches little memory."""
         self.name = route.name
@@ -93,6 +103,9 @@ class RouteRuntime:
         self.series: dict[str, RequestSeries] = {
             name: metrics.requests(route.name, name) for name in [*self.clusters, ""]
         }
+        self.tier = settings.tier
+        self.limits = {name: stages.of(route, name) for name in [*self.clusters, ""]}
+        self.only_limits = self.limits[self.only.name if self.only is not None else ""]
         self.only_series = self.series[self.only.name] if self.only is not None else self.series[""]
 
     def choose(self, fields: Fields) -> Cluster:
@@ -112,7 +125,19 @@ class RouteRuntime:
 class Plan:
     """A configuration at work."""
 
-    __slots__ = ("_cache", "_table", "clusters", "config", "errors", "forwarding", "ids", "unrouted", "via")
+    __slots__ = (
+        "_cache",
+        "_table",
+        "clusters",
+        "config",
+        "errors",
+        "forwarding",
+        "ids",
+        "limit_headers",
+        "limits",
+        "unrouted",
+        "via",
+    )
 
     def __init__(
         self, config: ResolvedConfig, metrics: Metrics, pool_for: Callable[[ResolvedService, Endpoint], Pool]
@@ -131,10 +156,16 @@ class Plan:
         self.via = self.forwarding.via_pair(())
         self.clusters = {service.name: Cluster(service, metrics, pool_for) for service in config.services}
         self.unrouted = metrics.requests("", "")
+        stages = Stages(config)
+        self.limits = stages.early
+        self.limit_headers = LimitHeaderWriter(config.limit_headers)
         shared: dict[Any, Any] = {}
         rules = [
             RouteRule(
-                route.name, route.settings.match, RouteRuntime(route, self.clusters, metrics, shared), route.order
+                route.name,
+                route.settings.match,
+                RouteRuntime(route, self.clusters, metrics, stages, shared),
+                route.order,
             )
             for route in config.routes
         ]

@@ -80,7 +80,7 @@ def to(*upstreams: Upstream | str, route: dict[str, Any] | None = None, **more: 
 
 def resolved(document: dict[str, Any]) -> ResolvedConfig:
     """Load a configuration as the command line does; the access log is off unless the document says otherwise."""
-    base = {"listen": [ADDRESS], "telemetry": {"access_log": {"enabled": False}}}
+    base = {"listen": [ADDRESS], "telemetry": {"access_log": {"enabled": False}}, "store": "memory"}
     result = load([], environ={}, layers=[Layer("test", json.dumps(base | document))])
     assert result.config is not None, "\n".join(str(problem) for problem in result.problems)
     return result.config

@@ -1,0 +1,258 @@
+"""The limits that one request is held against at one place of its way, compiled: whom they count, by which numbers.
+
+A stage is made of parts: limits with the same key, the same conditions and the same manner of refusing are one part,
+decided as one group. A part has one variant for each tier its limits name, and one for all other callers.
+
+Law: what a caller sends becomes a key only through a digest (policy.limit.key), so nothing grows with what it sends;
+the keys remembered to spare the digest are bounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from headgate.config.resolve import ResolvedConfig, ResolvedRoute, ScopedLimit
+from headgate.policy.limit.algorithm import Reading
+from headgate.policy.limit.group import PEEK, Group
+from headgate.policy.limit.key import address_part, digest, value_part
+from headgate.policy.limit.quota import group, together
+from headgate.policy.limit.settings import Limit
+from headgate.policy.match import Match
+from headgate.policy.pattern import field_value
+from headgate.policy.route import Matched, RouteRule, RouteTable
+from headgate.stores.store import Ask
+from headgate.stores.store import Told as Answer
+
+if TYPE_CHECKING:
+    from headgate.proxy.exchange import Exchange
+
+# Known without the route and without the caller's identity.
+_EARLY = ("address", "host", "method", "path")
+_REMEMBERED = 4096
+_DEFAULT = ""
+
+# A text is an address, bytes are any other part of a key.
+KeySource = Callable[["Exchange"], "str | bytes"]
+
+
+class Told(NamedTuple):
+    """One limit as its headers tell it: name, seconds of the window, algorithm, where the request left it."""
+
+    name: str
+    window: float
+    type: str
+    reading: Reading
+
+
+class Later(NamedTuple):
+    """A limit whose real cost the answer tells, in this header: its place in the group, what was reserved."""
+
+    place: int
+    header: bytes
+    reserved: int
+
+
+class Variant:
+    """The group of a part for callers of one tier."""
+
+    __slots__ = ("_keys", "_peek", "concurrent", "costs", "group", "later", "limits")
+
+    def __init__(self, group: Group, limits: Sequence[Limit]) -> None:
+        by_name = {limit.name: limit for limit in limits}
+        self.group = group
+        self.limits = tuple(by_name[name] for name in group.names)
+        self.costs = tuple(limit.cost.request for limit in self.limits)
+        self.concurrent = tuple(place for place, limit in enumerate(self.limits) if limit.type == "concurrency")
+        self.later = tuple(
+            Later(place, limit.cost.header.lower().encode(), limit.cost.request)
+            for place, limit in enumerate(self.limits)
+            if limit.cost.header is not None
+        )
+        self._peek = (PEEK,) * len(self.costs)
+        self._keys: dict[tuple[str | bytes, ...], bytes] = {}
+
+    def ask(self, values: tuple[str | bytes, ...], exempt: bool) -> Ask:
+        """Ask for the key of these values; who is exempt only looks."""
+        key = self._keys.get(values)
+        if key is None:
+            if len(self._keys) >= _REMEMBERED:
+                self._keys.clear()
+            parts = [address_part(value) if isinstance(value, str) else value for value in values]
+            key = self._keys[values] = digest(self.group.fingerprint, parts)
+        return Ask(self.group, key, self._peek if exempt else self.costs)
+
+    def told(self, answer: Answer) -> list[Told]:
+        """Read what the store answered, or the worker by itself with its share of the numbers."""
+        algorithms = self.group.algorithms if answer.source == "store" else self.group.local.algorithms
+        return [
+            Told(limit.name, limit.window, limit.type, algorithm.read(answer.allowed, raw))
+            for limit, algorithm, raw in zip(self.limits, algorithms, answer.raws, strict=False)
+        ]
+
+
+class Part:
+    """Limits that are counted together."""
+
+    __slots__ = ("_condition", "_exempt", "_sources", "_variants", "name", "shadow", "tiers")
+
+    def __init__(self, scope: str, limits: Sequence[Limit], share: int, local_share: int) -> None:
+        first = limits[0]
+        self.name = ", ".join(limit.name for limit in limits)
+        self.shadow = first.shadow
+        self.tiers = tuple(dict.fromkeys(tier for limit in limits for tier in limit.tiers))
+        self._sources = tuple(_source(name) for name in first.key)
+        self._condition = _table([first.match]) if first.match is not None else None
+        self._exempt = _table([Match(path=path) for path in first.exempt]) if first.exempt else None
+        self._variants: dict[str, Variant | None] = {}
+        for tier in (_DEFAULT, *self.tiers):
+            made = group(limits, tier, share, scope=scope)
+            if made is not None:
+                made.local = group(limits, tier, local_share, scope=scope) or made
+            self._variants[tier] = Variant(made, limits) if made is not None else None
+
+    def variant(self, exchange: Exchange) -> Variant | None:
+        """Return what holds for this caller; None when nothing does."""
+        if self._condition is not None and not _holds(self._condition, exchange):
+            return None
+        if not self.tiers:
+            return self._variants[_DEFAULT]
+        way = exchange.way
+        tier = way.tier if way is not None and way.tier is not None else exchange.identity.tier
+        return self._variants[tier] if tier in self._variants else self._variants[_DEFAULT]
+
+    def ask(self, variant: Variant, exchange: Exchange) -> Ask:
+        """Say what a request asks of a variant."""
+        values = tuple([source(exchange) for source in self._sources])
+        return variant.ask(values, self._exempt is not None and _holds(self._exempt, exchange))
+
+    @property
+    def variants(self) -> Iterable[Variant]:
+        """List the variants that limit anything."""
+        return [each for each in self._variants.values() if each is not None]
+
+
+class LimitStage:
+    """All limits of one place on the way."""
+
+    __slots__ = ("parts",)
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self.parts = tuple(parts)
+
+
+class Stages:
+    """All stages of a plan; equal ones are one object, so that a large table of routes stays small."""
+
+    __slots__ = ("_late", "_local_share", "_made", "_services", "_share", "early")
+
+    def __init__(self, config: ResolvedConfig) -> None:
+        workers = config.workers if isinstance(config.workers, int) else 1
+        # A worker with a memory of its own counts a part of the traffic only, and enforces its part of each limit.
+        self._share = workers if config.store.type == "memory" else 1
+        self._local_share = workers * (config.store.gateways if config.store.type == "redis" else 1)
+        limits = [ScopedLimit("gateway", limit) for limit in config.limits]
+        self._late = tuple(each for each in limits if not is_early(each.limit))
+        self._services = {service.name: service for service in config.services}
+        self._made: dict[tuple[tuple[int, ...], str], LimitStage | None] = {}
+        self.early = self._stage(each for each in limits if is_early(each.limit))
+
+    def of(self, route: ResolvedRoute, service: str) -> LimitStage | None:
+        """Return the stage behind a route's match for what goes to `service`, or for what is answered here ("")."""
+        found = self._services.get(service)
+        limit = found.rate_limit if found is not None else None
+        own = (ScopedLimit(f"service {service}", limit),) if limit is not None else ()
+        limits = (*self._late, *route.limits, *own)
+        key = tuple(id(each.limit) for each in limits), route.name if route.settings.limits else ""
+        if key not in self._made:
+            self._made[key] = self._stage(limits)
+        return self._made[key]
+
+    def _stage(self, limits: Iterable[ScopedLimit]) -> LimitStage | None:
+        by_scope: dict[str, list[Limit]] = {}
+        for scope, limit in limits:
+            by_scope.setdefault(scope, []).append(limit)
+        parts = [
+            Part(scope, members, self._share, self._local_share)
+            for scope, all_ in by_scope.items()
+            for members in together(all_)
+        ]
+        return LimitStage(parts) if parts else None
+
+
+def is_early(limit: Limit) -> bool:
+    """Tell whether a limit of the gateway can be decided before routing, so that it counts every request there is."""
+    return not limit.tiers and all(name in _EARLY or name.startswith("header:") for name in limit.key)
+
+
+# -- conditions ---------------------------------------------------------------------------------------------------
+
+
+def _table(matches: Iterable[Match]) -> RouteTable[None]:
+    return RouteTable([RouteRule(f"limit {place}", match, None, place) for place, match in enumerate(matches)])
+
+
+def _holds(table: RouteTable[None], exchange: Exchange) -> bool:
+    head = exchange.stream.head
+    return isinstance(table.match(head.host, head.path, head.method, head.fields, head.query or b""), Matched)
+
+
+# -- keys ---------------------------------------------------------------------------------------------------------
+
+
+def _source(name: str) -> KeySource:
+    if name.startswith("header:"):
+        wanted = name.removeprefix("header:").lower().encode()
+        return lambda exchange: _value(field_value(exchange.stream.head.fields, wanted), exchange)
+    return _SOURCES[name]
+
+
+def _value(value: bytes | None, exchange: Exchange, mark: bytes = b"=") -> str | bytes:
+    """Return the part of the key; for a caller who lacks the value its address, which is a text."""
+    return value_part(value, mark) if value else exchange.client
+
+
+def _text(value: str) -> bytes:
+    return value_part(value.encode("utf-8", "surrogateescape"))
+
+
+def _user(exchange: Exchange) -> str | bytes:
+    identity = exchange.identity
+    return _value(identity.id.encode() if identity.kind == "user" else None, exchange)
+
+
+def _api_key(exchange: Exchange) -> str | bytes:
+    identity = exchange.identity
+    return _value(identity.id.encode() if identity.kind == "api_key" else None, exchange)
+
+
+def _identity(exchange: Exchange) -> str | bytes:
+    identity = exchange.identity
+    return _value(identity.id.encode(), exchange, identity.kind[:1].encode())
+
+
+def _address(exchange: Exchange) -> str:
+    return exchange.client
+
+
+def _service(exchange: Exchange) -> bytes:
+    return _text(exchange.cluster.name if exchange.cluster is not None else "")
+
+
+def _route(exchange: Exchange) -> bytes:
+    return _text(exchange.way.name if exchange.way is not None else "")
+
+
+_SOURCES: dict[str, KeySource] = {
+    "address": _address,
+    "user": _user,
+    "api_key": _api_key,
+    "identity": _identity,
+    "tenant": lambda exchange: _value(exchange.identity.tenant.encode(), exchange),
+    "tier": lambda exchange: _text(exchange.identity.tier),
+    "service": _service,
+    "route": _route,
+    "host": lambda exchange: _text(exchange.stream.head.host),
+    "method": lambda exchange: _text(exchange.stream.head.method),
+    "path": lambda exchange: _text(exchange.stream.head.path),
+}

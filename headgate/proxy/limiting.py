@@ -1,0 +1,304 @@
+"""Rate limits at work in one worker: the store, what requests hold in it, and what they are told.
+
+    ask (the store decides) -> decide (refuse, delay or go on) -> charge what the answer says it cost -> release
+
+Laws: refusing and admitting is the store's, in one step; a request that waits for a store waits no longer than the
+store's own bound; charging and releasing delay nobody. What was admitted is released exactly once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from math import ceil
+from typing import TYPE_CHECKING, NamedTuple
+
+from headgate.config.resolve import ResolvedConfig
+from headgate.core.clock import monotonic, wall
+from headgate.core.failure import Failure
+from headgate.core.message import Fields
+from headgate.core.steps import Reply, Steps
+from headgate.policy.limit.headers import retry_after
+from headgate.policy.limit.settings import MOST_COST
+from headgate.policy.pattern import field_value
+from headgate.proxy.limit_stage import LimitStage, Told, Variant
+from headgate.proxy.store import open_store
+from headgate.stores.fallback import FAILING
+from headgate.stores.store import Ask, Store
+from headgate.stores.store import Told as Answer
+from headgate.telemetry.metrics import Metrics
+
+if TYPE_CHECKING:
+    from headgate.proxy.exchange import Exchange
+
+_MICROSECONDS = 1_000_000
+# Less than a third of the time after which a concurrency lease lapses.
+_RENEW_SECONDS = 8.0
+_SWEEP_SECONDS = 0.1
+_UNITS = {1.0: "second", 60.0: "minute", 3600.0: "hour", 86400.0: "day"}
+
+
+class Held(NamedTuple):
+    """What a request holds of a variant; `local` where it was not counted in the store."""
+
+    variant: Variant
+    ask: Ask
+    local: bool
+
+
+Asked = list[tuple[Variant, Ask]]
+
+
+# Level, message, fields: a line for the operator.
+Say = Callable[..., None]
+
+
+class Counted:
+    """What one request was counted for: `told` for its headers, `held` to be settled later."""
+
+    __slots__ = ("held", "refused", "told")
+
+    def __init__(self) -> None:
+        self.told: list[Told] = []
+        self.held: list[Held] = []
+        self.refused: Told | None = None
+
+
+class Limiter:
+    """The limits of one worker."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, metrics: Metrics, say: Say) -> None:
+        self._say = say
+        self._loop = loop
+        self._metrics = metrics
+        self._cells: dict[tuple[str, str], int] = {}
+        self._holding: set[Counted] = set()
+        self._store: Store | None = None
+        self._settings: object = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._renewed = 0.0
+        self._observed: dict[int, int] = {}
+
+    def prepare(self, config: ResolvedConfig) -> Callable[[], None]:
+        """Open the store of a plan; the function returned swaps it in and cannot fail. Without limits there is none.
+
+        Raises:
+            ValueError: with a sentence, when it cannot be opened.
+        """
+        wanted = config.store if _has_limits(config) else None
+        if wanted == self._settings:
+            return lambda: None
+        store = open_store(wanted, self._changed) if wanted is not None else None
+        return lambda: self._use(wanted, store)
+
+    def _use(self, settings: object, store: Store | None) -> None:
+        old, self._store, self._settings = self._store, store, settings
+        self._observed.clear()
+        if old is not None:
+            # What requests still hold there expires by itself.
+            self._holding.clear()
+            old.close()
+        self._metrics.cells[self._metrics.store_failing] = 0
+        if store is not None and self._timer is None:
+            self._timer = self._loop.call_later(_SWEEP_SECONDS, self._tick)
+
+    def _changed(self, state: str, reason: str) -> None:
+        failing = state == FAILING
+        self._metrics.cells[self._metrics.store_failing] = int(failing)
+        if failing:
+            self._say("error", "the store of the limits fails; each limit's on_error decides", reason=reason)
+        else:
+            self._say("info", "the store of the limits works again")
+
+    # -- on the way in ---------------------------------------------------------------------------------------------
+
+    async def admit(self, exchange: Exchange, stage: LimitStage) -> None:
+        """Hold a request against the limits of a stage.
+
+        Raises:
+            Failure: rate_limited, or limits_unavailable.
+        """
+        store = self._store
+        assert store is not None
+        asked: Asked = []
+        for part in stage.parts:
+            variant = part.variant(exchange)
+            if variant is not None:
+                asked.append((variant, part.ask(variant, exchange)))
+        if not asked:
+            return
+        asks = [ask for _, ask in asked]
+        answers = store.admit(asks, int(monotonic() * _MICROSECONDS))
+        if isinstance(answers, Reply):
+            reply = answers
+            try:
+                answers = await reply
+            except Failure:
+                # The client left. What it was about to hold is let go as soon as it is known to be held.
+                Steps(self._abandon(asked, reply)).go_on()
+                raise
+        counted = exchange.counted
+        if counted is None:
+            counted = exchange.counted = Counted()
+        delay = self._decide(counted, asked, answers)
+        if delay:
+            await self._pause(delay)
+
+    async def _abandon(self, asked: Asked, reply: Reply[list[Answer]]) -> None:
+        answers = await reply
+        if _refusing(asked, answers) is None:
+            self._release(_held(asked, answers))
+
+    def _decide(self, counted: Counted, asked: Asked, answers: Sequence[Answer]) -> int:
+        """Refuse, or note what is held; return how long to wait, in microseconds."""
+        delay = 0
+        refusing = _refusing(asked, answers)
+        for (variant, ask), answer in zip(asked, answers, strict=True):
+            for told in variant.told(answer):
+                counted.told.append(told)
+                if not answer.allowed and ask.group.shadow:
+                    self._count("headgate_limit_shadow_total", told)
+                if told.reading.delay > delay and refusing is None:
+                    delay = told.reading.delay
+                    self._count("headgate_limit_delayed_total", told)
+        if refusing is not None:
+            self._refuse(counted, refusing[0].told(refusing[1]))
+        held = _held(asked, answers)
+        if held:
+            counted.held += held
+            if any(each.variant.concurrent for each in held):
+                self._holding.add(counted)
+        return delay
+
+    def _refuse(self, counted: Counted, told: list[Told]) -> None:
+        if not told:
+            raise Failure("limits_unavailable", "the store of the limits does not answer", retry_after=1.0)
+        worst = counted.refused = _worst(told)
+        self._count("headgate_limit_refused_total", worst)
+        raise Failure("rate_limited", worst.name, retry_after=retry_after([worst.reading]))
+
+    def _pause(self, delay: int) -> Reply[None]:
+        """Wait for the turn that a leaky bucket gave."""
+        turn: Reply[None] = Reply()
+        self._loop.call_later(delay / _MICROSECONDS, turn.set, None)
+        return turn
+
+    def _count(self, family: str, told: Told) -> None:
+        index = self._cells.get((family, told.name))
+        if index is None:
+            index = self._cells[family, told.name] = self._metrics.counter(family, told.name)
+        self._metrics.cells[index] += 1
+
+    # -- afterwards ------------------------------------------------------------------------------------------------
+
+    def charge(self, counted: Counted, fields: Fields) -> None:
+        """Charge what an answer with these fields says it cost, beyond what was reserved."""
+        for held in counted.held:
+            amounts = [0] * len(held.ask.costs)
+            for later in held.variant.later:
+                cost = _cost(field_value(fields, later.header))
+                amounts[later.place] = cost - later.reserved if cost is not None else 0
+            if any(amounts):
+                self._settle(held, amounts)
+
+    def release(self, counted: Counted) -> None:
+        """Give back what a request held while it lasted."""
+        if counted in self._holding:
+            self._holding.discard(counted)
+            self._release(counted.held)
+
+    def _release(self, held: list[Held]) -> None:
+        for each in held:
+            places = each.variant.concurrent
+            if places:
+                self._settle(each, [-cost if place in places else 0 for place, cost in enumerate(each.ask.costs)])
+
+    def _settle(self, held: Held, amounts: Sequence[int]) -> None:
+        if self._store is not None:
+            ask = held.ask._replace(costs=tuple(amounts))
+            self._store.settle([ask], int(monotonic() * _MICROSECONDS), local=held.local)
+
+    def _tick(self) -> None:
+        """Let the store forget what has expired, and renew what long requests hold."""
+        now = monotonic()
+        self._timer = None
+        if self._store is None:
+            return
+        self._store.sweep(int(now * _MICROSECONDS))
+        self._observe(self._store)
+        if now - self._renewed > _RENEW_SECONDS:
+            self._renewed = now
+            long = {(each.ask.key, each.local): each for counted in self._holding for each in counted.held}
+            for each in long.values():
+                if each.variant.concurrent:
+                    self._settle(each, [0] * len(each.ask.costs))
+        self._timer = self._loop.call_later(_SWEEP_SECONDS, self._tick)
+
+    def _observe(self, store: Store) -> None:
+        cells, metrics = self._metrics.cells, self._metrics
+        fallback = getattr(store, "fallback", None)
+        for cell, counted in (
+            (metrics.store_evicted, getattr(store, "evicted", 0)),
+            (metrics.store_fallback, fallback.decided if fallback is not None else 0),
+        ):
+            cells[cell] += counted - self._observed.get(cell, 0)
+            self._observed[cell] = counted
+
+    def close(self) -> None:
+        """Let go of the store."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._use(None, None)
+
+
+def _has_limits(config: ResolvedConfig) -> bool:
+    return bool(
+        config.limits
+        or any(route.limits for route in config.routes)
+        or any(service.rate_limit is not None for service in config.services)
+    )
+
+
+def placeholders(counted: Counted) -> dict[str, object]:
+    """Return what error bodies may say of limits: the one that refused, and each by its window."""
+    known: dict[str, object] = {
+        f"limit_per_{unit}": told.reading.limit for told in counted.told if (unit := _UNITS.get(told.window))
+    }
+    if counted.refused is not None:
+        name, window, _, reading = counted.refused
+        seconds = ceil(reading.reset / _MICROSECONDS)
+        known |= {"limit_name": name, "limit": reading.limit, "window": round(window), "remaining": reading.remaining}
+        known |= {"reset": seconds, "reset_epoch": int(wall()) + seconds}
+    return known
+
+
+def _held(asked: Asked, answers: Sequence[Answer]) -> list[Held]:
+    """List what an admitted request has to settle later; who was exempt has nothing to."""
+    return [
+        Held(variant, ask, answer.source == "local")
+        for (variant, ask), answer in zip(asked, answers, strict=True)
+        if (variant.concurrent or variant.later) and answer.raws and answer.allowed and ask.costs is variant.costs
+    ]
+
+
+def _refusing(asked: Asked, answers: Sequence[Answer]) -> tuple[Variant, Answer] | None:
+    """Return what refused, the longest wait first where several did."""
+    found = [
+        (variant, answer)
+        for (variant, ask), answer in zip(asked, answers, strict=True)
+        if not answer.allowed and not ask.group.shadow
+    ]
+    if len(found) < 2:
+        return found[0] if found else None
+    return max(found, key=lambda each: max((told.reading.wait for told in each[0].told(each[1])), default=0))
+
+
+def _worst(told: list[Told]) -> Told:
+    return max(told, key=lambda each: each.reading.wait)
+
+
+def _cost(value: bytes | None) -> int | None:
+    """Read a cost from a header; None for what is no whole number."""
+    text = value.strip() if value is not None else b""
+    return min(int(text), MOST_COST) if text.isdigit() and len(text) < 20 else None

@@ -1,0 +1,34 @@
+"""The store that a configuration names, opened by a worker."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from headgate.stores.fallback import OnChange
+from headgate.stores.memory import MemoryStore
+from headgate.stores.settings import MemoryStoreSettings, SharedStoreSettings
+from headgate.stores.shared import SharedStore
+from headgate.stores.store import Store
+
+# What a worker counts by itself while the store is away.
+_LOCAL_KEYS = 100_000
+
+
+def open_store(settings: Any, on_change: OnChange) -> Store:
+    """Open it; `on_change` is told when it fails and when it works again.
+
+    Raises:
+        ValueError: with a sentence, when it cannot be opened.
+    """
+    # Six bytes, so that the script of a store elsewhere can count with it.
+    owner = int.from_bytes(os.urandom(6), "little")
+    if isinstance(settings, MemoryStoreSettings):
+        return MemoryStore(settings.max_keys, owner)
+    local = MemoryStore(_LOCAL_KEYS, owner, "local")
+    if isinstance(settings, SharedStoreSettings):
+        if settings.path is None:
+            raise ValueError("nobody has prepared the folder of the shared store")
+        return SharedStore(Path(settings.path), settings.size, owner, local, on_change)
+    raise ValueError(f"there is no store {settings.type}")
