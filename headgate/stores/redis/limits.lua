@@ -369,8 +369,12 @@ local function admit(group)
 end
 
 local function keep(key, group)
+  local changed = false
+  for index = 1, #group do
+    if group.new[index] ~= group.old[index] then changed = true end
+  end
+  if not changed then return end
   local record = join(group, group.new)
-  if record == group.record then return end
   if record == '' then return redis.call('DEL', key) end
   local expires = now
   for index, limit in ipairs(group) do
@@ -401,8 +405,7 @@ for index, key in ipairs(KEYS) do
   group, at = read_group(at)
   local record = redis.pcall('GET', key)
   -- False: there is none; a table: what is there is no string.
-  group.record = type(record) == 'string' and record or ''
-  group.old = split(group, group.record)
+  group.old = split(group, type(record) == 'string' and record or '')
   groups[index] = group
 end
 
