@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
@@ -19,6 +19,23 @@ SECOND = 1_000_000
 START = 1_000 * SECOND
 
 
+class CountingLock:
+    """Keeps nobody out, and says how often it was taken; `meanwhile` is what others do before it is."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+        self.meanwhile: Callable[[], None] | None = None
+
+    def __enter__(self) -> None:
+        self.taken += 1
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile is not None:
+            meanwhile()
+
+    def __exit__(self, *raised: object) -> None:
+        pass
+
+
 class Rig:
     """A breaker on cells of its own, with a clock that the test turns."""
 
@@ -31,9 +48,8 @@ class Rig:
         self.now = START
         self.changes: list[State] = []
         self.settings = BreakerSettings(**settings)
-        self.breaker = Breaker(
-            self.settings, self.memory, OWN_CELLS, nullcontext(), lambda: random, self.changes.append
-        )
+        self.lock = CountingLock()
+        self.breaker = Breaker(self.settings, self.memory, OWN_CELLS, self.lock, lambda: random, self.changes.append)
 
     def call(self, outcome: int) -> bool:
         """Make a call that ends at once; tell whether it was let through."""
@@ -111,7 +127,8 @@ def test_nothing_is_written_while_all_goes_well() -> None:
 
 # -- the naive model ------------------------------------------------------------------------------------------------
 
-steps = st.lists(st.tuples(st.sampled_from(".x-"), st.integers(0, 700_000)), max_size=200)
+pauses = st.one_of(st.integers(0, 700_000), st.integers(0, 40 * SECOND))
+steps = st.lists(st.tuples(st.sampled_from(".x-"), pauses), max_size=200)
 
 
 class Naive:
@@ -127,8 +144,7 @@ class Naive:
         if failed or self.has_failure:
             self.calls.append((now, failed))
         if settings.error_rate is not None:
-            width = round(settings.window * SECOND) // 20
-            recent = [fault for when, fault in self.calls if when // width > now // width - 20]
+            recent = self.recent(now)
             self.has_failure = any(recent)
             enough = len(recent) >= settings.minimum_requests
             return enough and any(recent) and sum(recent) / len(recent) * 100 >= settings.error_rate
@@ -140,29 +156,35 @@ class Naive:
         self.has_failure = bool(recent) and recent[-1]
         return len(recent) == settings.threshold and all(recent)
 
+    def recent(self, now: int) -> list[bool]:
+        """Return the calls of the window of a rate: of the present twentieth of it, and of the 19 before."""
+        width = round(self.settings.window * SECOND) // 20
+        return [failed for when, failed in self.calls if when // width > now // width - 20]
 
-@given(
-    steps,
-    st.one_of(
-        st.builds(lambda threshold: {"threshold": threshold}, st.integers(1, 6)),
-        st.builds(
-            lambda threshold, size: {"threshold": threshold, "window_size": size},
-            st.integers(1, 6),
-            st.integers(1, 200),
-        ),
-        st.builds(
-            lambda percent, volume, window: {"error_rate": percent, "minimum_requests": volume, "window": window},
-            st.sampled_from([10.0, 25.0, 50.0, 75.0, 100.0]),
-            st.integers(1, 12),
-            st.sampled_from([1.0, 2.5, 10.0]),
-        ),
+
+MODES: dict[str, st.SearchStrategy[dict[str, Any]]] = {
+    "in a row": st.fixed_dictionaries({"threshold": st.integers(1, 6)}),
+    "last calls": st.fixed_dictionaries({"threshold": st.integers(1, 6), "window_size": st.integers(1, 200)}),
+    "rate": st.fixed_dictionaries(
+        {
+            "error_rate": st.sampled_from([10.0, 25.0, 50.0, 75.0, 100.0]),
+            "minimum_requests": st.integers(1, 12),
+            "window": st.sampled_from([1.0, 2.5, 10.0]),
+        }
     ),
-)
-def test_it_opens_where_the_list_of_all_calls_says_so(calls: list[tuple[str, int]], settings: dict[str, Any]) -> None:
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@given(st.data())
+def test_it_opens_where_the_list_of_all_calls_says_so(mode: str, data: st.DataObject) -> None:
+    calls, settings = data.draw(steps), data.draw(MODES[mode])
     rig = Rig(**settings)
     naive = Naive(rig.settings)
     for letter, later in calls:
         rig.now += later
+        if mode == "rate":
+            assert rig.breaker.snapshot(rig.now).failures == sum(naive.recent(rig.now))
         rig.calls(letter)
         opens = letter != "-" and naive.opens(letter == "x", rig.now)
         assert (rig.state() == "open") is opens
@@ -271,6 +293,39 @@ def test_late_tickets_decide_nothing() -> None:
     assert rig.calls(".") == "c"
     rig.breaker.settle(trial, FAILED, rig.now)
     assert rig.breaker.snapshot(rig.now).failures == 0
+
+
+def test_what_others_do_while_one_waits_for_the_lock_counts() -> None:
+    rig = Rig(threshold=2, jitter=0)
+    early = [rig.breaker.admit(rig.now) for _ in range(3)]
+    rig.calls("x")
+    rig.lock.meanwhile = lambda: rig.breaker.settle(early[1], FAILED, rig.now)
+    rig.breaker.settle(early[0], FAILED, rig.now + SECOND)
+    assert rig.breaker.snapshot(rig.now)[2:5] == (2, START, START)
+    assert rig.changes == ["open"]
+    rig.now += 30 * SECOND
+    rig.lock.meanwhile = lambda: rig.breaker.settle(rig.breaker.admit(rig.now), OK, rig.now)
+    assert rig.breaker.admit(rig.now) % 4 == 0
+    assert rig.changes == ["open", "half_open", "closed"]
+    rig.lock.meanwhile = lambda: rig.breaker.force_closed()
+    rig.breaker.settle(rig.breaker.admit(rig.now), FAILED, rig.now)
+    assert rig.breaker.snapshot(rig.now).failures == 0
+
+
+def test_who_changes_nothing_takes_no_lock() -> None:
+    rig = Rig(threshold=1, jitter=0, trials=1)
+    early = [rig.breaker.admit(rig.now) for _ in range(3)]
+    rig.calls("." * 5 + "-" * 5)
+    assert rig.lock.taken == 0
+    rig.calls("x")
+    assert rig.lock.taken == 1
+    for ticket, outcome in zip(early, (OK, FAILED, EXCLUDED), strict=True):
+        rig.breaker.settle(ticket, outcome, rig.now)
+    rig.calls("." * 5)
+    assert rig.lock.taken == 1
+    rig.now += 30 * SECOND
+    assert sum(rig.breaker.admit(rig.now) >= 0 for _ in range(5)) == 1
+    assert rig.lock.taken == 2
 
 
 @given(st.lists(st.tuples(st.sampled_from("aosfe"), st.integers(0, 20)), max_size=150), st.integers(1, 4))
