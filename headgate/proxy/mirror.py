@@ -46,37 +46,44 @@ class Mirrors:
     def __init__(self) -> None:
         self._in_flight: set[Steps] = set()
 
-    def send(self, cluster: Cluster, request: Outgoing, body: bytes, timeouts: Timeouts) -> None:
-        """Send a copy, if there is room for one."""
+    def send(self, cluster: Cluster, request: Outgoing, body: bytes, timeouts: Timeouts, key: int = 0) -> None:
+        """Send a copy, if there is room for one; `key` is for the cluster's balancer."""
         if len(self._in_flight) < _MOST_IN_FLIGHT:
             copy = Outgoing(request.method, request.target, list(request.fields), request.length)
             copy.authority = request.authority
             copy.block = request.block
             steps: list[Steps] = []
-            steps.append(Steps(self._deliver(cluster, copy, body, timeouts, steps)))
+            steps.append(Steps(self._deliver(cluster, copy, body, timeouts, key, steps)))
             self._in_flight.add(steps[0])
             steps[0].go_on()
 
     async def _deliver(
-        self, cluster: Cluster, request: Outgoing, body: bytes, timeouts: Timeouts, own: list[Steps]
+        self, cluster: Cluster, request: Outgoing, body: bytes, timeouts: Timeouts, key: int, own: list[Steps]
     ) -> None:
         upstream: UpstreamConnection | None = None
         started = monotonic()
-        target = cluster.pick(started)
+        target = cluster.pick(started, (), key)
+        seconds, ok = None, True
         try:
             if target is None:
                 raise Failure("no_endpoint", cluster.name)
             upstream = target.pool.take(False) or await target.pool.connecting(timeouts.connect)
             response = await upstream.send(request, body, True, timeouts)
-            cluster.series.answered(response.status, monotonic() - started)
+            seconds = monotonic() - started
+            cluster.series.answered(response.status, seconds)
             await upstream.relay(_NOWHERE)
             upstream.release()
             upstream = None
         except Failure as failure:
             cluster.series.failed(failure.reason)
+            ok = failure.side != "upstream"
+            if not ok:
+                seconds = monotonic() - started
         finally:
             if upstream is not None:
                 upstream.close()
+            if target is not None and cluster.counted:
+                cluster.end(target, monotonic(), seconds, ok)
             self._in_flight.difference_update(own)
 
     def close(self) -> None:

@@ -212,6 +212,7 @@ def test_workers_share_what_is_known_by_name() -> None:
 # -- what is in flight -------------------------------------------------------------------------------------------------
 
 COUNTING = [LeastConnectionsSettings(), PeakEwmaSettings(), ConsistentHashSettings()]
+COUNTLESS = [RoundRobinSettings(), RandomSettings(), ConsistentHashSettings(bound=0)]
 
 
 @pytest.mark.parametrize("balancer", COUNTING, ids=lambda each: str(each.type))
@@ -227,11 +228,7 @@ def test_what_was_picked_is_in_flight_until_its_end(balancer: Any) -> None:
     assert [each.in_flight for each in stage.cluster.targets] == [0, 0]
 
 
-@pytest.mark.parametrize(
-    "balancer",
-    [RoundRobinSettings(), RandomSettings(), ConsistentHashSettings(bound=0)],
-    ids=lambda each: str(each.type),
-)
+@pytest.mark.parametrize("balancer", COUNTLESS, ids=lambda each: str(each.type))
 def test_nobody_counts_for_a_balancer_that_heeds_no_counts(balancer: Any) -> None:
     stage = Stage(1, 1, balancer=balancer)
     assert not stage.cluster.counted
@@ -308,10 +305,8 @@ def test_a_key_leads_to_one_endpoint_and_its_retry_to_one_other() -> None:
 
 
 def test_only_a_balancer_that_hashes_wants_a_key() -> None:
-    kinds = [
-        kind for kind, entry in BALANCERS.items() if Stage(1, balancer=entry.settings()).cluster.key_of is not None
-    ]
-    assert kinds == ["consistent_hash"]
+    clusters = {kind: Stage(1, balancer=entry.settings()).cluster for kind, entry in BALANCERS.items()}
+    assert [kind for kind, cluster in clusters.items() if cluster.key_of is not None] == ["consistent_hash"]
 
 
 # -- pools -------------------------------------------------------------------------------------------------------------
