@@ -230,7 +230,7 @@ class Control:
         if error is not None:
             return self._refuse(reason, (error,))
         # No worker has a use for the admin token, and workers are the processes that strangers talk to.
-        for_workers = replace(config, admin=replace(config.admin, token=""))
+        for_workers = replace(config, admin=replace(config.admin, token=""), workers=self._workers)
         plan = await asyncio.to_thread(pack, Plan(self._fleet.next_version, for_workers))
         outcome = await self._fleet.publish(plan)
         if not outcome.ok:

@@ -78,7 +78,9 @@ def _control(seat: Seat, options: RunOptions) -> int:
 
 
 def _worker(seat: Seat) -> int:
+    from headgate.control.log import Log
     from headgate.control.worker import run_worker
     from headgate.proxy.gateway import Gateway
 
-    return run_worker(seat, lambda loop, slot, number: Gateway(loop, slot, worker=number, board=seat.board))
+    say = Log(f"worker-{seat.number}")
+    return run_worker(seat, lambda loop, slot, number: Gateway(loop, slot, worker=number, board=seat.board, say=say))

@@ -114,15 +114,16 @@ class Exchange:
         stream = self.stream
         try:
             self._arrive()
-            if self.plan.limits is not None:
-                await self._gateway.limiter.admit(self, self.plan.limits)
+            limits = self.plan.limits
+            if limits is not None and (pending := self._gateway.limiter.admit(self, limits)) is not None:
+                await pending
             if not self._enter():
                 return
             way, cluster = self.way, self.cluster
             assert way is not None
             limits = way.only_limits if cluster is way.only else self._limits(way, cluster)
-            if limits is not None:
-                await self._gateway.limiter.admit(self, limits)
+            if limits is not None and (pending := self._gateway.limiter.admit(self, limits)) is not None:
+                await pending
             if cluster is None:
                 self._answer_here(way)
                 return

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from headgate.config.resolve import ResolvedConfig, ResolvedRoute, ScopedLimit
-from headgate.policy.limit.algorithm import Reading
 from headgate.policy.limit.group import PEEK, Group
+from headgate.policy.limit.headers import Told
 from headgate.policy.limit.key import address_part, digest, value_part
 from headgate.policy.limit.quota import group, together
 from headgate.policy.limit.settings import Limit
@@ -33,16 +33,9 @@ _REMEMBERED = 4096
 _DEFAULT = ""
 
 # A text is an address, bytes are any other part of a key.
-KeySource = Callable[["Exchange"], "str | bytes"]
-
-
-class Told(NamedTuple):
-    """One limit as its headers tell it: name, seconds of the window, algorithm, where the request left it."""
-
-    name: str
-    window: float
-    type: str
-    reading: Reading
+KeyValue = str | bytes
+KeyValues = KeyValue | tuple[KeyValue, ...]
+KeySource = Callable[["Exchange"], KeyValue]
 
 
 class Later(NamedTuple):
@@ -53,83 +46,100 @@ class Later(NamedTuple):
     reserved: int
 
 
-class Variant:
-    """The group of a part for callers of one tier."""
+class Question(NamedTuple):
+    """What a request asks of the store, and the variant that reads the answer."""
 
-    __slots__ = ("_keys", "_peek", "concurrent", "costs", "group", "later", "limits")
+    variant: Variant
+    ask: Ask
+
+
+class Variant:
+    """The group of a part for callers of one tier. `plain`: nothing is left to do once it is admitted."""
+
+    __slots__ = ("_known", "_peek", "_words", "concurrent", "costs", "group", "later", "plain")
 
     def __init__(self, group: Group, limits: Sequence[Limit]) -> None:
         by_name = {limit.name: limit for limit in limits}
+        mine = [by_name[name] for name in group.names]
         self.group = group
-        self.limits = tuple(by_name[name] for name in group.names)
-        self.costs = tuple(limit.cost.request for limit in self.limits)
-        self.concurrent = tuple(place for place, limit in enumerate(self.limits) if limit.type == "concurrency")
+        self.costs = tuple(limit.cost.request for limit in mine)
+        self.concurrent = tuple(place for place, limit in enumerate(mine) if limit.type == "concurrency")
         self.later = tuple(
             Later(place, limit.cost.header.lower().encode(), limit.cost.request)
-            for place, limit in enumerate(self.limits)
+            for place, limit in enumerate(mine)
             if limit.cost.header is not None
         )
+        shaping = any(limit.max_delay for limit in mine)
+        self.plain = not (self.concurrent or self.later or shaping or group.shadow)
+        self._words = [(limit.name, limit.window, limit.type) for limit in mine]
         self._peek = (PEEK,) * len(self.costs)
-        self._keys: dict[tuple[str | bytes, ...], bytes] = {}
+        self._known: dict[KeyValues, Question] = {}
 
-    def ask(self, values: tuple[str | bytes, ...], exempt: bool) -> Ask:
-        """Ask for the key of these values; who is exempt only looks."""
-        key = self._keys.get(values)
-        if key is None:
-            if len(self._keys) >= _REMEMBERED:
-                self._keys.clear()
-            parts = [address_part(value) if isinstance(value, str) else value for value in values]
-            key = self._keys[values] = digest(self.group.fingerprint, parts)
-        return Ask(self.group, key, self._peek if exempt else self.costs)
+    def question(self, values: KeyValues) -> Question:
+        """Ask for the key of these values."""
+        known = self._known.get(values)
+        if known is None:
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
+            each = values if isinstance(values, tuple) else (values,)
+            parts = [address_part(value) if isinstance(value, str) else value for value in each]
+            ask = Ask(self.group, digest(self.group.fingerprint, parts), self.costs)
+            known = self._known[values] = Question(self, ask)
+        return known
+
+    def peek(self, values: KeyValues) -> Question:
+        """Ask what holds for the key of these values, and consume nothing."""
+        return Question(self, self.question(values).ask._replace(costs=self._peek))
 
     def told(self, answer: Answer) -> list[Told]:
         """Read what the store answered, or the worker by itself with its share of the numbers."""
-        algorithms = self.group.algorithms if answer.source == "store" else self.group.local.algorithms
+        allowed, raws, source = answer
+        algorithms = self.group.algorithms if source == "store" else self.group.local.algorithms
+        if len(raws) == 1:
+            name, window, type_ = self._words[0]
+            return [(name, window, type_, algorithms[0].read(allowed, raws[0]))]
         return [
-            Told(limit.name, limit.window, limit.type, algorithm.read(answer.allowed, raw))
-            for limit, algorithm, raw in zip(self.limits, algorithms, answer.raws, strict=False)
+            (name, window, type_, algorithm.read(allowed, raw))
+            for (name, window, type_), algorithm, raw in zip(self._words, algorithms, raws, strict=False)
         ]
 
 
 class Part:
     """Limits that are counted together."""
 
-    __slots__ = ("_condition", "_exempt", "_sources", "_variants", "name", "shadow", "tiers")
+    __slots__ = ("_condition", "_exempt", "_source", "_sources", "_tiers", "_variants")
 
     def __init__(self, scope: str, limits: Sequence[Limit], share: int, local_share: int) -> None:
         first = limits[0]
-        self.name = ", ".join(limit.name for limit in limits)
-        self.shadow = first.shadow
-        self.tiers = tuple(dict.fromkeys(tier for limit in limits for tier in limit.tiers))
+        self._tiers = tuple(dict.fromkeys(tier for limit in limits for tier in limit.tiers))
         self._sources = tuple(_source(name) for name in first.key)
+        self._source = self._sources[0] if len(self._sources) == 1 else None
         self._condition = _table([first.match]) if first.match is not None else None
         self._exempt = _table([Match(path=path) for path in first.exempt]) if first.exempt else None
         self._variants: dict[str, Variant | None] = {}
-        for tier in (_DEFAULT, *self.tiers):
+        for tier in (_DEFAULT, *self._tiers):
             made = group(limits, tier, share, scope=scope)
             if made is not None:
                 made.local = group(limits, tier, local_share, scope=scope) or made
             self._variants[tier] = Variant(made, limits) if made is not None else None
 
-    def variant(self, exchange: Exchange) -> Variant | None:
-        """Return what holds for this caller; None when nothing does."""
+    def question(self, exchange: Exchange) -> Question | None:
+        """Return what this request asks; None when it is not limited here."""
         if self._condition is not None and not _holds(self._condition, exchange):
             return None
-        if not self.tiers:
-            return self._variants[_DEFAULT]
+        variant = self._variants[_DEFAULT] if not self._tiers else self._of_tier(exchange)
+        if variant is None:
+            return None
+        source = self._source
+        values = source(exchange) if source is not None else tuple([each(exchange) for each in self._sources])
+        if self._exempt is not None and _holds(self._exempt, exchange):
+            return variant.peek(values)
+        return variant.question(values)
+
+    def _of_tier(self, exchange: Exchange) -> Variant | None:
         way = exchange.way
         tier = way.tier if way is not None and way.tier is not None else exchange.identity.tier
         return self._variants[tier] if tier in self._variants else self._variants[_DEFAULT]
-
-    def ask(self, variant: Variant, exchange: Exchange) -> Ask:
-        """Say what a request asks of a variant."""
-        values = tuple([source(exchange) for source in self._sources])
-        return variant.ask(values, self._exempt is not None and _holds(self._exempt, exchange))
-
-    @property
-    def variants(self) -> Iterable[Variant]:
-        """List the variants that limit anything."""
-        return [each for each in self._variants.values() if each is not None]
 
 
 class LimitStage:

@@ -9,7 +9,7 @@ store's own bound; charging and releasing delay nobody. What was admitted is rel
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from math import ceil
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,10 +18,10 @@ from headgate.core.clock import monotonic, wall
 from headgate.core.failure import Failure
 from headgate.core.message import Fields
 from headgate.core.steps import Reply, Steps
-from headgate.policy.limit.headers import retry_after
+from headgate.policy.limit.headers import Told, retry_after
 from headgate.policy.limit.settings import MOST_COST
 from headgate.policy.pattern import field_value
-from headgate.proxy.limit_stage import LimitStage, Told, Variant
+from headgate.proxy.limit_stage import LimitStage, Question, Variant
 from headgate.proxy.store import open_store
 from headgate.stores.fallback import FAILING
 from headgate.stores.store import Ask, Store
@@ -44,9 +44,6 @@ class Held(NamedTuple):
     variant: Variant
     ask: Ask
     local: bool
-
-
-Asked = list[tuple[Variant, Ask]]
 
 
 # Level, message, fields: a line for the operator.
@@ -112,81 +109,83 @@ class Limiter:
 
     # -- on the way in ---------------------------------------------------------------------------------------------
 
-    async def admit(self, exchange: Exchange, stage: LimitStage) -> None:
-        """Hold a request against the limits of a stage.
+    def admit(self, exchange: Exchange, stage: LimitStage) -> Awaitable[None] | None:
+        """Hold a request against the limits of a stage; what is returned, if anything, is to be waited for.
 
         Raises:
-            Failure: rate_limited, or limits_unavailable.
+            Failure: rate_limited, or limits_unavailable; also from the wait.
         """
         store = self._store
         assert store is not None
-        asked: Asked = []
-        for part in stage.parts:
-            variant = part.variant(exchange)
-            if variant is not None:
-                asked.append((variant, part.ask(variant, exchange)))
-        if not asked:
-            return
-        asks = [ask for _, ask in asked]
-        answers = store.admit(asks, int(monotonic() * _MICROSECONDS))
+        questions = [found for part in stage.parts if (found := part.question(exchange)) is not None]
+        if not questions:
+            return None
+        answers = store.admit([question.ask for question in questions], int(monotonic() * _MICROSECONDS))
         if isinstance(answers, Reply):
-            reply = answers
-            try:
-                answers = await reply
-            except Failure:
-                # The client left. What it was about to hold is let go as soon as it is known to be held.
-                Steps(self._abandon(asked, reply)).go_on()
-                raise
+            return self._admit_later(exchange, questions, answers)
+        return self._decide(exchange, questions, answers)
+
+    async def _admit_later(self, exchange: Exchange, questions: list[Question], reply: Reply[list[Answer]]) -> None:
+        try:
+            answers = await reply
+        except Failure:
+            # The client left. What it was about to hold is let go as soon as it is known to be held.
+            Steps(self._abandon(questions, reply)).go_on()
+            raise
+        pause = self._decide(exchange, questions, answers)
+        if pause is not None:
+            await pause
+
+    async def _abandon(self, questions: list[Question], reply: Reply[list[Answer]]) -> None:
+        answers = await reply
+        if _refusing(questions, answers) is None:
+            self._release(_held(questions, answers))
+
+    def _decide(self, exchange: Exchange, questions: list[Question], answers: Sequence[Answer]) -> Reply[None] | None:
+        """Refuse, or note what is held and told; return a wait for the turn that a leaky bucket gave."""
         counted = exchange.counted
         if counted is None:
             counted = exchange.counted = Counted()
-        delay = self._decide(counted, asked, answers)
-        if delay:
-            await self._pause(delay)
-
-    async def _abandon(self, asked: Asked, reply: Reply[list[Answer]]) -> None:
-        answers = await reply
-        if _refusing(asked, answers) is None:
-            self._release(_held(asked, answers))
-
-    def _decide(self, counted: Counted, asked: Asked, answers: Sequence[Answer]) -> int:
-        """Refuse, or note what is held; return how long to wait, in microseconds."""
+        if len(answers) == 1 and answers[0].allowed and questions[0].variant.plain:
+            counted.told += questions[0].variant.told(answers[0])
+            return None
+        refusing = _refusing(questions, answers)
         delay = 0
-        refusing = _refusing(asked, answers)
-        for (variant, ask), answer in zip(asked, answers, strict=True):
+        for (variant, ask), answer in zip(questions, answers, strict=True):
             for told in variant.told(answer):
                 counted.told.append(told)
+                name, _, _, reading = told
                 if not answer.allowed and ask.group.shadow:
-                    self._count("headgate_limit_shadow_total", told)
-                if told.reading.delay > delay and refusing is None:
-                    delay = told.reading.delay
-                    self._count("headgate_limit_delayed_total", told)
+                    self._count("headgate_limit_shadow_total", name)
+                if reading.delay > delay and refusing is None:
+                    delay = reading.delay
+                    self._count("headgate_limit_delayed_total", name)
         if refusing is not None:
-            self._refuse(counted, refusing[0].told(refusing[1]))
-        held = _held(asked, answers)
+            self._refuse(counted, refusing.variant.told(answers[questions.index(refusing)]))
+        held = _held(questions, answers)
         if held:
             counted.held += held
             if any(each.variant.concurrent for each in held):
                 self._holding.add(counted)
-        return delay
+        return self._pause(delay) if delay else None
 
     def _refuse(self, counted: Counted, told: list[Told]) -> None:
         if not told:
             raise Failure("limits_unavailable", "the store of the limits does not answer", retry_after=1.0)
-        worst = counted.refused = _worst(told)
-        self._count("headgate_limit_refused_total", worst)
-        raise Failure("rate_limited", worst.name, retry_after=retry_after([worst.reading]))
+        worst = counted.refused = max(told, key=_wait)
+        name, _, _, reading = worst
+        self._count("headgate_limit_refused_total", name)
+        raise Failure("rate_limited", name, retry_after=retry_after([reading]))
 
     def _pause(self, delay: int) -> Reply[None]:
-        """Wait for the turn that a leaky bucket gave."""
         turn: Reply[None] = Reply()
         self._loop.call_later(delay / _MICROSECONDS, turn.set, None)
         return turn
 
-    def _count(self, family: str, told: Told) -> None:
-        index = self._cells.get((family, told.name))
+    def _count(self, family: str, limit: str) -> None:
+        index = self._cells.get((family, limit))
         if index is None:
-            index = self._cells[family, told.name] = self._metrics.counter(family, told.name)
+            index = self._cells[family, limit] = self._metrics.counter(family, limit)
         self._metrics.cells[index] += 1
 
     # -- afterwards ------------------------------------------------------------------------------------------------
@@ -263,7 +262,7 @@ def _has_limits(config: ResolvedConfig) -> bool:
 def placeholders(counted: Counted) -> dict[str, object]:
     """Return what error bodies may say of limits: the one that refused, and each by its window."""
     known: dict[str, object] = {
-        f"limit_per_{unit}": told.reading.limit for told in counted.told if (unit := _UNITS.get(told.window))
+        f"limit_per_{unit}": reading.limit for _, window, _, reading in counted.told if (unit := _UNITS.get(window))
     }
     if counted.refused is not None:
         name, window, _, reading = counted.refused
@@ -273,29 +272,27 @@ def placeholders(counted: Counted) -> dict[str, object]:
     return known
 
 
-def _held(asked: Asked, answers: Sequence[Answer]) -> list[Held]:
+def _held(questions: list[Question], answers: Sequence[Answer]) -> list[Held]:
     """List what an admitted request has to settle later; who was exempt has nothing to."""
     return [
         Held(variant, ask, answer.source == "local")
-        for (variant, ask), answer in zip(asked, answers, strict=True)
+        for (variant, ask), answer in zip(questions, answers, strict=True)
         if (variant.concurrent or variant.later) and answer.raws and answer.allowed and ask.costs is variant.costs
     ]
 
 
-def _refusing(asked: Asked, answers: Sequence[Answer]) -> tuple[Variant, Answer] | None:
+def _refusing(questions: list[Question], answers: Sequence[Answer]) -> Question | None:
     """Return what refused, the longest wait first where several did."""
     found = [
-        (variant, answer)
-        for (variant, ask), answer in zip(asked, answers, strict=True)
-        if not answer.allowed and not ask.group.shadow
+        (max(map(_wait, question.variant.told(answer)), default=0), question)
+        for question, answer in zip(questions, answers, strict=True)
+        if not answer.allowed and not question.ask.group.shadow
     ]
-    if len(found) < 2:
-        return found[0] if found else None
-    return max(found, key=lambda each: max((told.reading.wait for told in each[0].told(each[1])), default=0))
+    return max(found, key=lambda each: each[0])[1] if found else None
 
 
-def _worst(told: list[Told]) -> Told:
-    return max(told, key=lambda each: each.reading.wait)
+def _wait(told: Told) -> int:
+    return told[3].wait
 
 
 def _cost(value: bytes | None) -> int | None:
