@@ -4,6 +4,7 @@ and leaky_bucket (generic cell rate algorithm, ITU-T I.371 annex A; the moment i
 A request of cost n moves the moment on by n * window / limit, from now or from where it is, whichever is later, and is
 admitted when the moment is then at most burst * window / limit ahead of now. The window need not divide: with
 window / limit = span / parts in lowest terms, moments are microseconds and a number of `parts`-ths of one, exact.
+(Doubles round a product beyond 2**53, but that is one of a cost far above the burst, refused however it is rounded.)
 
 State, 12 bytes, little endian, of a moment that is not past:
     moment     int64    microseconds

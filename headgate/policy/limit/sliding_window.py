@@ -2,7 +2,8 @@
 still covers, and what is counted in this one. (As Cloudflare's "How we built rate limiting", 2017.)
 
 Windows of a key follow each other from its first request on. The share that is covered is counted in `ticks` of `tick`
-microseconds, rounded up, so that no product reaches 2**53; a window has at most 2**21 of them.
+microseconds, rounded up, so that no product reaches 2**53; a window has at most 2**21 of them, and where it can be a
+whole number of them (the last is shorter otherwise).
 
     previous * (ticks - elapsed // tick) + (current + cost) * ticks <= limit * ticks
 
@@ -20,6 +21,7 @@ Numbers: (limit, window, tick, ticks). A clock that stepped back before the star
 
 from __future__ import annotations
 
+from functools import lru_cache
 from struct import Struct
 from typing import Final
 
@@ -27,6 +29,8 @@ from headgate.policy.limit.algorithm import MOST_COUNT, NEVER, Raw, Reading
 
 COSTS: Final = 2**31
 _MOST_TICKS: Final = 2**21
+# How many lengths of a tick are tried in search of one that divides the window: enough for minutes, hours and days.
+_TRIES: Final = 4096
 _STATE: Final = Struct("<qII")
 _STATE_BYTES: Final = 16
 _pack: Final = _STATE.pack
@@ -44,7 +48,7 @@ class SlidingWindow:
         """`window` in microseconds."""
         self.limit = limit
         self.window = window
-        self.tick = -(-window // _MOST_TICKS)
+        self.tick = _tick(window)
         self.ticks = -(-window // self.tick)
 
     @property
@@ -127,3 +131,9 @@ class SlidingWindow:
             return min(max(0, self.ticks - weight) * self.tick, self.window)
         weight = free * self.ticks // current
         return self.window + min((self.ticks - weight) * self.tick, self.window)
+
+
+@lru_cache(1024)
+def _tick(window: int) -> int:
+    shortest = -(-window // _MOST_TICKS)
+    return next((tick for tick in range(shortest, shortest + _TRIES) if not window % tick), shortest)
