@@ -207,6 +207,7 @@ class Upstream:
         self._play = play
         self._new: asyncio.Queue[Wire] = asyncio.Queue()
         self._server: asyncio.Server | None = None
+        self._over = False
 
     async def __aenter__(self) -> Self:
         if self.unix:
@@ -217,6 +218,7 @@ class Upstream:
 
     async def __aexit__(self, *_: object) -> None:
         self.stop()
+        self._over = True
         for link in self.links:
             link.writer.transport.abort()
 
@@ -231,8 +233,14 @@ class Upstream:
         assert self._server is not None
         if self.unix:
             return f"unix:{self.unix}"
-        scheme = "http" if self.tls is None else "https"
-        return f"{scheme}://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return f"{'http' if self.tls is None else 'https'}://127.0.0.1:{self.port}"
+
+    @property
+    def port(self) -> int:
+        """The TCP port it listens on."""
+        assert self._server is not None
+        port: int = self._server.sockets[0].getsockname()[1]
+        return port
 
     async def accepted(self) -> Wire:
         """Wait for the next connection."""
@@ -241,6 +249,10 @@ class Upstream:
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         link = Wire(reader, writer)
+        if self._over:
+            # Accepted in the last moment.
+            writer.transport.abort()
+            return
         self.links.append(link)
         self._new.put_nowait(link)
         if self._play is not None:
