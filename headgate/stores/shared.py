@@ -37,13 +37,14 @@ _RETRY: Final = 1_000_000
 _OVERHEAD: Final = 32
 _PAGE: Final = PAGESIZE
 # Kept back: at least these pages, and one of so many.
-_LEAST_RESERVE: Final = 48
+_LEAST_RESERVE: Final = 64
 _RESERVED: Final = 16
 # So many workers may write at the same time before any of them looks again how much room is left.
 _WORKERS: Final = 64
 _SAMPLE: Final = 64
 _BATCH: Final = 16
 _BATCHES: Final = 8
+_PAGES_ENOUGH: Final = 4
 # A chunk of a sweep holds the lock; others wait for it. Between two chunks they get their turn.
 _CHUNK_SECONDS: Final = 0.0004
 _SWEEP_SECONDS: Final = 0.004
@@ -58,8 +59,8 @@ class SharedStore:
     """The file, opened by one worker after its fork. `evicted` keys were pushed out by others, `swept` had expired."""
 
     __slots__ = (
-        "_begin", "_env", "_looks", "_owner", "_path", "_place", "_retry", "_room", "_size", "_spare", "evicted",
-        "fallback", "swept",
+        "_begin", "_env", "_looks", "_owner", "_path", "_place", "_reserve", "_retry", "_room", "_size",
+        "_spare", "evicted", "fallback", "swept",
     )  # fmt: skip
 
     def __init__(self, path: Path, size: int, owner: int, local: MemoryStore, on_change: OnChange) -> None:
@@ -78,7 +79,8 @@ class SharedStore:
         self._looks = _FEWEST_LOOKS
         self._room = 0
         pages = size // _PAGE
-        self._spare = pages - max(_LEAST_RESERVE, pages // _RESERVED)
+        self._reserve = max(_LEAST_RESERVE, pages // _RESERVED)
+        self._spare = pages - self._reserve
         self._env: lmdb.Environment | None = None
         try:
             self._open()
@@ -133,7 +135,7 @@ class SharedStore:
         """Charge the costs of the asks after the fact (negative ones give back); lost while the file fails."""
         if local:
             self.fallback.settle(asks, now)
-        elif not self.fallback.failing:
+        elif self._env is not None and not self.fallback.failing:
             try:
                 self._settle(asks, now)
             except lmdb.Error as error:
@@ -170,26 +172,33 @@ class SharedStore:
         if free > 0:
             # What is added to full pages splits them, so it can take twice its bytes.
             self._room = free * _PAGE // (2 * _WORKERS)
-        else:
-            freed = 0
-            for _ in range(_BATCHES):
-                freed += self._evict(txn)
-                if freed >= len(value):
-                    break
-            self._room = freed - len(value) - _OVERHEAD
+            return
+        # Where the reserve is touched, whole neighbourhoods go: pages become free only when they are nearly empty.
+        batch = _BATCH if -free < self._reserve // 2 else _SAMPLE
+        freed = 0
+        for _ in range(_BATCHES):
+            freed += self._evict(txn, batch, len(value))
+            if freed >= len(value):
+                break
+        self._room = 0 if batch == _SAMPLE else freed - len(value) - _OVERHEAD
 
-    def _evict(self, txn: lmdb.Transaction[bytes]) -> int:
-        """Push out those nearest to their end among some neighbours; return about how many bytes they had."""
+    def _evict(self, txn: lmdb.Transaction[bytes], batch: int, wanted: int) -> int:
+        """Push out those nearest to their end among some neighbours; return about how many bytes they had.
+
+        `wanted` bytes are enough, and so are those of a few pages.
+        """
         cursor = txn.cursor()
         if not cursor.set_range(os.urandom(KEY_BYTES)) and not cursor.first():
             return 0
         sample = list(islice(cursor.iternext(), _SAMPLE))
         sample.sort(key=_value_of)
         freed = 0
-        for key, value in sample[:_BATCH]:
+        for key, value in sample[:batch]:
             txn.delete(key)
             freed += len(value) + _OVERHEAD
-        self.evicted += min(_BATCH, len(sample))
+            self.evicted += 1
+            if freed >= wanted and freed >= _PAGES_ENOUGH * _PAGE:
+                break
         return freed
 
     def _again(
@@ -211,7 +220,7 @@ class SharedStore:
     def _make_room(self) -> None:
         for _ in range(_BATCHES):
             with self._begin(write=True) as txn:
-                self._evict(txn)
+                self._evict(txn, _SAMPLE, _RESERVED * _PAGE)
 
     def sweep(self, now: int) -> None:
         """Forget some of what has expired: one chunk of keys, and more of them while a good part had expired."""
@@ -251,6 +260,9 @@ class SharedStore:
 
     def _open(self) -> None:
         self.close()
+        # LMDB would make another, which nobody else counts in.
+        if not (self._path / "data.mdb").exists():
+            raise lmdb.Error("the file is gone")
         self._env = _open(self._path, self._size, create=False)
         # A worker killed while it opened the file may have left a reader behind.
         self._env.reader_check()
