@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from headgate.config.check_health import check_service_health
 from headgate.config.check_routes import check_routes
+from headgate.config.check_traffic import check_traffic
 from headgate.config.check_values import Finding, field_names, field_value
 from headgate.config.check_wire import check_endpoints, check_listeners, check_networks, check_upstream_tls
 from headgate.config.problems import Path, did_you_mean
@@ -66,6 +67,7 @@ def check(config: Config, names: Iterable[str]) -> list[Finding]:
     for place, service in enumerate(config.services):
         found += _service(service, ("services", place), service.name in asked or not service.routes)
     found += check_routes(config, known)
+    found += check_traffic(config)
     return found
 
 
@@ -122,17 +124,6 @@ def _template(body: object, path: Path) -> Iterator[Finding]:
 # -- services -----------------------------------------------------------------------------------------------------
 
 
-class _Later(NamedTuple):
-    key: str
-    what: str
-
-
-_LATER = (
-    _Later("circuit_breaker", "calls are never refused"),
-    _Later("rate_limit", "requests are not counted"),
-)
-
-
 def _asked(config: Config) -> set[str]:
     """Return the services that some route asks, by its destinations or for a mirror's copies."""
     asked: set[str] = set()
@@ -155,14 +146,3 @@ def _service(service: Service, path: Path, needed: bool) -> Iterator[Finding]:
     yield from check_endpoints(service, path)
     yield from check_upstream_tls(service, path)
     yield from check_service_health(service, path)
-    yield from _not_yet(service, path)
-
-
-def _not_yet(service: Service, path: Path) -> Iterator[Finding]:
-    """Say once for a service which of its blocks wait for a later version."""
-    keys = [later.key for later in _LATER if getattr(service, later.key) is not None]
-    if keys:
-        effects = ", ".join(dict.fromkeys(later.what for later in _LATER if later.key in keys))
-        several = f"{', '.join(keys[:-1])} and {keys[-1]} are " if len(keys) > 1 else ""
-        message = f"{several}read and checked, but this version does not act on {'them' if several else 'it'} yet"
-        yield Finding((*path, keys[0]), f"{message}: {effects}", "", "warning")

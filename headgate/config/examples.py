@@ -139,4 +139,41 @@ compression:
   algorithms: [br, gzip]
   min_size: 2KiB
 """,
+    "Limit": """
+limits:
+  - {name: per-client, key: address, requests: 60, window: 60}
+  - {name: per-client-hour, key: address, requests: 1000, window: 1h}
+  - name: tokens
+    key: [header:X-Team, service]
+    type: token_bucket
+    requests: 100000
+    window: 60
+    burst: 20000
+    cost: {request: 500, header: X-Tokens-Used}
+    tiers: {gold: {requests: 1000000, burst: 200000}, internal: unlimited}
+    match: {path: /v1/chat, method: POST}
+    exempt: [/v1/chat/models]
+    on_error: closed
+""",
+    "LimitHeaders": """
+limit_headers: {forms: [plain, per_window, ietf], reset: epoch}
+""",
+    "RedisStoreSettings": """
+store:
+  type: redis
+  mode: sentinel
+  url: [redis://10.0.0.1:26379, redis://10.0.0.2:26379, redis://10.0.0.3:26379]
+  sentinel_master: limits
+  password: ${REDIS_PASSWORD:-}
+  gateways: 3
+""",
+    "SharedStoreSettings": """
+store: {type: shared, size: 256MiB}
+""",
+    "BreakerSettings": """
+services:
+  - name: chat
+    url: http://10.0.0.1:8001
+    circuit_breaker: {threshold: 5, window_size: 100, success_threshold: 2, timeout: 60}
+""",
 }
