@@ -42,7 +42,8 @@ _OPEN: Final = 2
 _HALF_OPEN: Final = 3
 _STATE_BITS: Final = 2
 _STATES: Final = 3
-# The bit that tells whether calls are anything but simply let through.
+# What is not zero of a phase or a ticket when a success has to be told, and when calls are not simply let through.
+NOT_CLEAN: Final = 3
 NOT_CLOSED: Final = 2
 _NAMES: Final[tuple[State, State, State, State]] = ("closed", "closed", "open", "half_open")
 
@@ -135,7 +136,7 @@ class Breaker:
         """Take back a ticket, once: the call ended with `outcome`."""
         cells, base = self._cells, self._base
         if outcome == OK:
-            if cells[base] == ticket and not ticket & _STATES:
+            if cells[base] == ticket and not ticket & NOT_CLEAN:
                 return
         elif outcome == EXCLUDED and not ticket & NOT_CLOSED:
             return

@@ -20,7 +20,7 @@ from headgate.telemetry.cells import OTHER, Kind, SeriesName, SlotWriter
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"})
 POOL_STATES = ("idle", "busy")
-RETRY_REASONS = frozenset({*REASONS, "status"})
+RETRY_REASONS = frozenset({*REASONS, "status", "hedge"})
 
 _MICROSECONDS = 1_000_000
 _REQUEST_BUCKETS = (
@@ -106,6 +106,26 @@ _TABLE = (
     Family("headgate_store_failing", "gauge", "Workers for which the store of the limits is away."),
     Family("headgate_store_fallback_total", "counter", "Requests counted without the store: it was away."),
     Family("headgate_store_evicted_total", "counter", "Keys of limits forgotten before their end: the store was full."),
+    Family(
+        "headgate_breaker_transitions_total",
+        "counter",
+        "Changes of a circuit breaker's state that calls have brought about, by the new state.",
+        ("service", "to"),
+    ),
+    Family("headgate_breaker_refused_total", "counter", "Requests refused by a circuit breaker.", ("service",)),
+    Family(
+        "headgate_breaker_state", "gauge", "State of a circuit breaker: 0 closed, 1 open, 2 half-open.", ("service",)
+    ),
+    Family("headgate_faults_injected_total", "counter", "Faults injected on purpose.", ("route", "kind")),
+    Family("headgate_shed_total", "counter", "Requests refused under overload, by who had it.", ("by", "priority")),
+    Family(
+        "headgate_overload_pressure",
+        "gauge",
+        "How much a worker refuses: 0 nothing, 1 all of low priority, 4 everything.",
+        ("worker",),
+        1000,
+    ),
+    Family("headgate_concurrency_limit", "gauge", "Requests at once that the workers let a service have.", ("service",)),
     Family("headgate_connections_open", "gauge", "Client connections open.", ("listener",)),
     Family("headgate_connections_total", "counter", "Client connections accepted.", ("listener",)),
     Family("headgate_pool_connections", "gauge", "Connections to upstreams.", ("service", "state")),
@@ -136,6 +156,7 @@ class Metrics:
         "config_version",
         "families",
         "in_flight",
+        "pressure",
         "store_evicted",
         "store_failing",
         "store_fallback",
@@ -157,6 +178,7 @@ class Metrics:
         self.store_evicted = self.counter("headgate_store_evicted_total")
         self.worker_restarts = self.counter("headgate_worker_restarts_total")
         self.config_version = self.gauge("headgate_config_version", worker)
+        self.pressure = self.gauge("headgate_overload_pressure", worker)
         self._lag, self._lag_bounds = self.histogram("headgate_loop_lag_seconds")
         self._errors: dict[str, int] = {}
 
@@ -196,6 +218,14 @@ class Metrics:
             known = reason if reason in REASONS else OTHER
             index = self._errors[known] = self.counter("headgate_errors_total", known)
         self.cells[index] += 1
+
+    def fault(self, route: str, kind: str) -> None:
+        """Count a fault injected on purpose; `kind` is delay or abort."""
+        self.cells[self.counter("headgate_faults_injected_total", route, kind)] += 1
+
+    def shed(self, by: str, priority: str) -> None:
+        """Count a request refused under overload of the "gateway" or of a "service"."""
+        self.cells[self.counter("headgate_shed_total", by, priority)] += 1
 
     def loop_lag(self, seconds: float) -> None:
         """Observe by how much a timer ran late."""

@@ -182,6 +182,9 @@ def test_the_whole_default_table_parses_after_real_counting() -> None:
             metrics.cells[metrics.counter(f"headgate_limit_{kind}_total", "per-client")] += 1
         metrics.cells[metrics.counter("headgate_health_checks_total", "chat", "well")] += 1
         metrics.cells[metrics.counter("headgate_outlier_ejections_total", "chat", "success_rate")] += 1
+        metrics.cells[metrics.counter("headgate_breaker_transitions_total", "chat", "open")] += 1
+        metrics.cells[metrics.counter("headgate_breaker_refused_total", "chat")] += 1
+        metrics.cells[metrics.gauge("headgate_breaker_state", "chat")] += 1
     seen = parse(render(read(regions)))
     request = (("route", "chat"), ("service", "chat"))
     assert seen["headgate_requests_total", (*request, ("method", "GET"), ("status", "200"))] == 2
