@@ -82,12 +82,20 @@ class Passage:
 
 
 class FaultProxy:
-    """The proxy, before port `target` of this machine."""
+    """The proxy, before port `target` of this machine; on a free port unless one is given."""
 
-    def __init__(self, target: int, script: Callable[[int], Fault] | Fault = UNHARMED) -> None:
+    def __init__(
+        self,
+        target: int,
+        script: Callable[[int], Fault] | Fault = UNHARMED,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+    ) -> None:
         self.script: Callable[[int], Fault] = script if callable(script) else lambda _: script
         self.passages: list[Passage] = []
-        self.port = 0
+        self.host = host
+        self.port = port
         self._target = target
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -107,11 +115,11 @@ class FaultProxy:
     @property
     def url(self) -> str:
         """Where it listens."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     async def listen(self) -> None:
         """Take connections; on the port it had before, if it had one."""
-        self._server = await asyncio.start_server(self._accepted, "127.0.0.1", self.port)
+        self._server = await asyncio.start_server(self._accepted, self.host, self.port)
         self.port = self._server.sockets[0].getsockname()[1]
 
     def refuse(self) -> None:

@@ -25,7 +25,7 @@ async def echo(link: Wire) -> None:
 async def through(fault: Fault = UNHARMED) -> AsyncIterator[tuple[FaultProxy, Wire]]:
     """Connect through a proxy to a server that returns what it is sent."""
     async with Upstream(echo) as server:
-        async with FaultProxy(int(server.url.rpartition(":")[2]), fault) as proxy:
+        async with FaultProxy(server.port, fault) as proxy:
             client = await connect(proxy)
             yield proxy, client
             client.writer.transport.abort()
@@ -90,7 +90,7 @@ async def test_an_end_is_passed_on_as_what_it_was(reset: bool) -> None:
         ends.append((await end_of(link))[1])
         link.close()
 
-    async with Upstream(watch) as server, FaultProxy(int(server.url.rpartition(":")[2])) as proxy:
+    async with Upstream(watch) as server, FaultProxy(server.port) as proxy:
         client = await connect(proxy)
         await client.send(b"x")
         await eventually(lambda: proxy.passages[0].passed["up"] == 1)

@@ -1,0 +1,118 @@
+"""An upstream that says nothing more: while connecting, before the head of its answer, or within its body."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from bench import client
+from bench.client import Outcome
+from tests.faults.proxy import Fault, FaultProxy, Lane
+from tests.faults.scene import ask_all, upstream
+from tests.proxy.peers import eventually
+from tests.proxy.stage import gateway, on_loop, to
+
+TIMEOUTS = {"connect": 0.2, "response": 0.2, "idle": 0.2}
+LONG = "/api/things?size=2000"
+SILENCES = (
+    Fault(accept="hang"),
+    Fault(up=Lane(after=0, then="stall")),
+    Fault(down=Lane(after=0, then="stall")),
+    Fault(down=Lane(after=60, then="stall")),
+)
+
+
+def held() -> tuple[int, int]:
+    """Return how many files this process has open, and how many tasks there are."""
+    return len(list(Path("/proc/self/fd").iterdir())), len(asyncio.all_tasks())
+
+
+@contextmanager
+def full_listener() -> Iterator[int]:
+    """Give the port of a listener that takes nobody any more: whoever connects gets no answer."""
+    with socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        fillers = [socket.socket() for _ in range(3)]
+        for each in fillers:
+            each.setblocking(False)
+            each.connect_ex(full.getsockname())
+        yield full.getsockname()[1]
+        for each in fillers:
+            each.close()
+
+
+@on_loop
+async def test_while_connecting() -> None:
+    with full_listener() as port:
+        url = f"http://127.0.0.1:{port}"
+        async with gateway(to(url, timeout=TIMEOUTS, retry={"attempts": 0})) as rig:
+            before = held()
+            tally = await ask_all(rig, (client.small() for _ in range(5)))
+            assert tally.words == {"504 connect_timeout": 5}
+            await eventually(lambda: held() == before)
+
+
+@pytest.mark.parametrize("fault", SILENCES)
+@on_loop
+async def test_before_the_head(fault: Fault) -> None:
+    async with (
+        upstream() as server,
+        FaultProxy(server.port, fault) as proxy,
+        gateway(to(proxy.url, timeout=TIMEOUTS)) as rig,
+    ):
+        before = held()
+        tally = await ask_all(rig, (client.small(method=method) for method in ("GET", "PUT", "POST") * 2))
+        assert tally.words == {"504 response_timeout": 6}
+        assert {line["attempts"] for line in rig.log} == {1}
+        await eventually(lambda: proxy.alive == 0 and held() == before)
+
+
+@pytest.mark.parametrize("after", [200, 300, 2000])
+@pytest.mark.parametrize("target", [LONG, f"{LONG}&pieces=4"], ids=["length", "chunked"])
+@on_loop
+async def test_within_the_body(target: str, after: int) -> None:
+    fault = Fault(down=Lane(after=after, then="stall"))
+    async with (
+        upstream() as server,
+        FaultProxy(server.port, fault) as proxy,
+        gateway(to(proxy.url, timeout=TIMEOUTS)) as rig,
+    ):
+        before = held()
+        tally = await ask_all(rig, (client.small(target) for _ in range(5)))
+        assert tally.outcomes == {Outcome.CUT: 5}
+        assert {line["error"] for line in await rig.logged(5)} == {"idle_timeout"}
+        await eventually(lambda: proxy.alive == 0 and held() == before)
+
+
+@on_loop
+async def test_while_the_request_goes_up() -> None:
+    """An upstream that takes no more of a body, longer than all buffers on the way."""
+    fault = Fault(up=Lane(after=1000, then="stall"))
+    async with (
+        upstream() as server,
+        FaultProxy(server.port, fault) as proxy,
+        gateway(to(proxy.url, timeout=TIMEOUTS)) as rig,
+    ):
+        before = held()
+        tally = await ask_all(rig, (client.upload() for _ in range(3)))
+        assert tally.words == {"504 response_timeout": 3}
+        await eventually(lambda: proxy.alive == 0 and held() == before)
+
+
+@on_loop
+async def test_slowness_is_no_hang() -> None:
+    """A byte at a time, either way, far longer in all than any of the timeouts."""
+    crawl = Lane(piece=1, delay=0.001)
+    async with (
+        upstream() as server,
+        FaultProxy(server.port, Fault(up=crawl, down=crawl)) as proxy,
+        gateway(to(proxy.url, timeout=TIMEOUTS | {"response": 5})) as rig,
+    ):
+        tally = await ask_all(rig, (client.small("/api/things?size=300") for _ in range(3)))
+        assert tally.outcomes == {Outcome.GOOD: 3}
