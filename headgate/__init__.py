@@ -8,6 +8,9 @@ The nouns, from a byte to the machine:
     Route         which requests are meant, and what is done to them (policy.route, policy.rewrite)
     Service       what an operator configures; at run time a Cluster: its endpoints, their pools, its balancer
     Endpoint      one address of a service
+    Limit         how many requests of one key may pass (policy.limit); a Store counts them for all workers (stores)
+    Breaker       refuses calls to a service that fails; like health and ejection it lives on the Board, which all
+                  processes of a gateway share (policy.breaker, stores.board)
     Exchange      the life of one request, one coroutine, from its head to its line in the log (proxy.exchange)
     Failure       what went wrong, on whose side, whether a byte had left; one table makes it a status (core.failure)
     Plan          all that a worker runs, built whole from a configuration and swapped in at once (proxy.plan)
