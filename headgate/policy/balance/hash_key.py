@@ -5,17 +5,15 @@ Law: it depends on the value alone, so all workers and all gateways find the sam
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from hashlib import blake2b
 
-from headgate.core.objection import Objection
 from headgate.policy.balance.settings import ConsistentHashSettings
-from headgate.policy.pattern import TOKEN, Fields, field_value
+from headgate.policy.pattern import Fields, field_value
 from headgate.policy.split import cookie_value
 
 
 class HashKey:
-    """Where the key is found: in the header, else in the cookie, else by address or path."""
+    """Where the key is found: in the header or the cookie, and without it in address or path."""
 
     __slots__ = ("_cookie", "_header", "_path")
 
@@ -29,15 +27,8 @@ class HashKey:
         value = None
         if self._header is not None:
             value = field_value(fields, self._header)
-        if not value and self._cookie is not None:
+        elif self._cookie is not None:
             value = cookie_value(fields, self._cookie)
         if not value:
             value = (path if self._path else address).encode()
         return int.from_bytes(blake2b(value, digest_size=8).digest(), "big")
-
-
-def check_hash(settings: ConsistentHashSettings) -> Iterator[Objection]:
-    """Yield what is wrong with where the key is to be found."""
-    for key, name in (("header", settings.header), ("cookie", settings.cookie)):
-        if name is not None and not TOKEN.fullmatch(name):
-            yield Objection((key,), f"{name!r} is not the name of a header field or a cookie")
