@@ -42,9 +42,11 @@ _RESERVED: Final = 16
 # So many workers may write at the same time before any of them looks again how much room is left.
 _WORKERS: Final = 64
 _SAMPLE: Final = 64
-_BATCH: Final = 16
+_SAMPLE_BYTES: Final = 2 * _PAGE
+# Of a sample one in so many.
+_GENTLE: Final = 4
+_HARSH: Final = 1
 _BATCHES: Final = 8
-_PAGES_ENOUGH: Final = 4
 # A chunk of a sweep holds the lock; others wait for it. Between two chunks they get their turn.
 _CHUNK_SECONDS: Final = 0.0004
 _SWEEP_SECONDS: Final = 0.004
@@ -173,54 +175,65 @@ class SharedStore:
             # What is added to full pages splits them, so it can take twice its bytes.
             self._room = free * _PAGE // (2 * _WORKERS)
             return
-        # Where the reserve is touched, whole neighbourhoods go: pages become free only when they are nearly empty.
-        batch = _BATCH if -free < self._reserve // 2 else _SAMPLE
+        # Where the reserve is used up, whole neighbourhoods go: pages become free only when they are nearly empty.
+        share = _GENTLE if -free < self._reserve // 2 else _HARSH
         freed = 0
         for _ in range(_BATCHES):
-            freed += self._evict(txn, batch, len(value))
+            freed += self._evict(txn, share)
             if freed >= len(value):
                 break
-        self._room = 0 if batch == _SAMPLE else freed - len(value) - _OVERHEAD
+        self._room = freed - len(value) - _OVERHEAD if share == _GENTLE else 0
 
-    def _evict(self, txn: lmdb.Transaction[bytes], batch: int, wanted: int) -> int:
-        """Push out those nearest to their end among some neighbours; return about how many bytes they had.
+    def _evict(self, txn: lmdb.Transaction[bytes], share: int) -> int:
+        """Push out, of some neighbours, the one in `share` nearest to their end; return about how many bytes they had.
 
-        `wanted` bytes are enough, and so are those of a few pages.
+        The fewer pages are changed, the fewer free ones it takes: the neighbours lie in two or three.
         """
         cursor = txn.cursor()
         if not cursor.set_range(os.urandom(KEY_BYTES)) and not cursor.first():
             return 0
-        sample = list(islice(cursor.iternext(), _SAMPLE))
-        sample.sort(key=_value_of)
-        freed = 0
-        for key, value in sample[:batch]:
-            txn.delete(key)
-            freed += len(value) + _OVERHEAD
-            self.evicted += 1
-            if freed >= wanted and freed >= _PAGES_ENOUGH * _PAGE:
+        sample = []
+        bytes_left = _SAMPLE_BYTES
+        for item in islice(cursor.iternext(), _SAMPLE):
+            sample.append(item)
+            bytes_left -= len(item[1])
+            if bytes_left < 0:
                 break
-        return freed
+        sample.sort(key=_value_of)
+        chosen = sample[: -(-len(sample) // share)]
+        for key, _ in chosen:
+            txn.delete(key)
+        self.evicted += len(chosen)
+        return sum(len(value) + _OVERHEAD for _, value in chosen)
 
     def _again(
         self, error: lmdb.Error, work: Callable[[Sequence[Ask], int], T], asks: Sequence[Ask], now: int
     ) -> T | None:
-        """Try once more, with more room, what failed because there was none; else note that the file fails.
-
-        The reserve makes this rare: long records that find no pages side by side.
-        """
+        """Try once more, with more room, what failed because there was none; else note that the file fails."""
         try:
             if isinstance(error, lmdb.MapFullError):
                 self._make_room()
-                return work(asks, now)
+                try:
+                    return work(asks, now)
+                except lmdb.MapFullError:
+                    # A long record that finds no pages side by side: this request's misfortune, not the file's.
+                    return None
         except lmdb.Error as another:
             error = another
         self._fails(error, now)
         return None
 
     def _make_room(self) -> None:
+        share = _HARSH
         for _ in range(_BATCHES):
-            with self._begin(write=True) as txn:
-                self._evict(txn, _SAMPLE, _RESERVED * _PAGE)
+            try:
+                with self._begin(write=True) as txn:
+                    self._evict(txn, share)
+            except lmdb.MapFullError:
+                # What the last transaction freed can be used by the next but one, so any that is done is a help.
+                share = _SAMPLE
+                with self._begin(write=True) as txn:
+                    self._evict(txn, share)
 
     def sweep(self, now: int) -> None:
         """Forget some of what has expired: one chunk of keys, and more of them while a good part had expired."""

@@ -204,7 +204,9 @@ def test_ten_times_too_many_keys_are_never_an_error(
         return sources, store.evicted, said
 
     for sources, evicted, said in together(3, work):
-        assert sources.keys() == {"store"}
+        # One long record in a hundred may find no pages side by side.
+        assert sources.keys() <= {"store", "local"}
+        assert sources["local"] <= (sources.total() // 100 if "exact" in kind else 0)
         assert evicted > 100
         assert said == []
     store = opened(path)
