@@ -43,6 +43,10 @@ class Reading(NamedTuple):
     delay: int
 
 
+# Makes a Reading in half the time that its own constructor takes.
+new_tuple: Final = tuple.__new__
+
+
 class Algorithm(Protocol):
     """One limit of one tier."""
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 from struct import Struct
 from typing import Final
 
-from headgate.policy.limit.algorithm import MOST_COUNT, NEVER, Raw, Reading
+from headgate.policy.limit.algorithm import MOST_COUNT, NEVER, Raw, Reading, new_tuple
 
 LEASE: Final = 30_000_000
 MOST_OWNERS: Final = 3_000
@@ -80,7 +80,7 @@ class Concurrency:
         wait = 0
         if refused and not allowed:
             wait = RETRY if cost <= self.limit else NEVER
-        return Reading(self.limit, max(0, self.limit - count), RETRY if count else 0, wait, 0)
+        return new_tuple(Reading, (self.limit, max(0, self.limit - count), RETRY if count else 0, wait, 0))
 
     def _split(self, state: bytes, now: int, owner: int) -> tuple[bytes, int, int, int]:
         """Return the entries of others that count, the own count and when it was renewed, and the count of all."""

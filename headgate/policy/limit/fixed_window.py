@@ -13,7 +13,7 @@ from __future__ import annotations
 from struct import Struct
 from typing import Final
 
-from headgate.policy.limit.algorithm import MOST_COUNT, NEVER, Raw, Reading
+from headgate.policy.limit.algorithm import MOST_COUNT, NEVER, Raw, Reading, new_tuple
 
 _STATE: Final = Struct("<qI")
 _STATE_BYTES: Final = 12
@@ -86,4 +86,4 @@ class FixedWindow:
         wait = 0
         if not allowed and count + cost > self.limit:
             wait = left if cost <= self.limit else NEVER
-        return Reading(self.limit, max(0, self.limit - count), left, wait, 0)
+        return new_tuple(Reading, (self.limit, max(0, self.limit - count), left, wait, 0))

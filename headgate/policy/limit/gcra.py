@@ -24,7 +24,7 @@ from math import gcd
 from struct import Struct
 from typing import Final
 
-from headgate.policy.limit.algorithm import LONGEST, NEVER, Raw, Reading
+from headgate.policy.limit.algorithm import LONGEST, NEVER, Raw, Reading, new_tuple
 
 _STATE: Final = Struct("<qI")
 _STATE_BYTES: Final = 12
@@ -131,4 +131,4 @@ class Gcra:
                 wait = max(wait, reset - self._max_delay)
             elif cost:
                 delay = max(0, -((cost * self._span - held) // parts))
-        return Reading(self.burst, remaining, reset, wait, delay)
+        return new_tuple(Reading, (self.burst, remaining, reset, wait, delay))

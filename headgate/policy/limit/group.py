@@ -18,6 +18,9 @@ from headgate.policy.limit.algorithm import Algorithm, Raw
 # A cost that asks only to be told: never refused, consumes nothing (exempt paths).
 PEEK: Final = -1
 _LENGTH: Final = 2
+# The lengths of all states but logs, ready made.
+_SHORTS: Final = 64
+_SHORT: Final = tuple(length.to_bytes(_LENGTH, "little") for length in range(_SHORTS))
 
 
 class Group:
@@ -62,21 +65,29 @@ class Group:
             return allowed, state, (raw,)
         old = self._split(record)
         allowed = True
+        changed = False
         states = []
         raws = []
-        for algorithm, state, cost in zip(self.algorithms, old, costs, strict=True):
-            admitted, after, raw = algorithm.admit(state, now, max(0, cost), owner)
+        for index, algorithm in enumerate(self.algorithms):
+            state = old[index]
+            cost = costs[index]
             if cost < 0:
-                after = state
-            elif not admitted:
+                raws.append(algorithm.admit(state, now, 0, owner)[2])
+                states.append(state)
+                continue
+            admitted, after, raw = algorithm.admit(state, now, cost, owner)
+            if not admitted:
                 allowed = False
+            elif after is not state:
+                changed = True
             states.append(after)
             raws.append(raw)
         if allowed:
-            return True, record if states == old else _join(states), tuple(raws)
-        for index, algorithm in enumerate(self.algorithms):
-            if states[index] is not old[index]:
-                raws[index] = algorithm.admit(old[index], now, 0, owner)[2]
+            return True, _join(states) if changed else record, tuple(raws)
+        if changed:
+            for index, algorithm in enumerate(self.algorithms):
+                if states[index] is not old[index]:
+                    raws[index] = algorithm.admit(old[index], now, 0, owner)[2]
         return False, record, tuple(raws)
 
     def look(self, record: bytes, now: int, owner: int) -> tuple[Raw, ...]:
@@ -108,14 +119,22 @@ class Group:
     def _split(self, record: bytes) -> list[bytes]:
         states = []
         place = 0
+        end = len(record)
         for _ in self.algorithms:
             start = place + _LENGTH
-            place = start + int.from_bytes(record[place:start], "little")
+            if start > end:
+                break
+            place = start + record[start - 2] + (record[start - 1] << 8)
             states.append(record[start:place])
-        return states if place == len(record) else [b""] * len(states)
+        return states if place == end and len(states) == len(self.algorithms) else [b""] * len(self.algorithms)
 
 
 def _join(states: list[bytes]) -> bytes:
     if not any(states):
         return b""
-    return b"".join([len(state).to_bytes(_LENGTH, "little") + state for state in states])
+    parts = []
+    for state in states:
+        length = len(state)
+        parts.append(_SHORT[length] if length < _SHORTS else length.to_bytes(_LENGTH, "little"))
+        parts.append(state)
+    return b"".join(parts)

@@ -25,7 +25,7 @@ from functools import lru_cache
 from struct import Struct
 from typing import Final
 
-from headgate.policy.limit.algorithm import MOST_COUNT, NEVER, Raw, Reading
+from headgate.policy.limit.algorithm import MOST_COUNT, NEVER, Raw, Reading, new_tuple
 
 COSTS: Final = 2**31
 _MOST_TICKS: Final = 2**21
@@ -121,7 +121,7 @@ class SlidingWindow:
         wait = 0
         if not allowed:
             wait = max(0, self._wait(cost, count, previous) - elapsed) if cost <= limit else NEVER
-        return Reading(limit, remaining, reset, wait, 0)
+        return new_tuple(Reading, (limit, remaining, reset, wait, 0))
 
     def _wait(self, cost: int, current: int, previous: int) -> int:
         """Return when, from the start of this window, `cost` is admitted."""

@@ -16,11 +16,12 @@ from bisect import bisect_right
 from struct import Struct
 from typing import Final
 
-from headgate.policy.limit.algorithm import NEVER, Raw, Reading
+from headgate.policy.limit.algorithm import NEVER, Raw, Reading, new_tuple
 
 _MOMENT: Final = Struct("@q")
 _MOMENT_BYTES: Final = 8
 _pack: Final = _MOMENT.pack
+_moment: Final = _MOMENT.unpack_from
 
 
 class SlidingWindowLog:
@@ -48,23 +49,24 @@ class SlidingWindowLog:
 
     def admit(self, state: bytes, now: int, cost: int, owner: int) -> tuple[bool, bytes, Raw]:
         """Write `cost` moments down, if with those that still count they stay in the limit."""
-        limit, window = self.limit, self.window
-        if not state or not self._is_log(state):
+        limit = self.limit
+        size = len(state)
+        if not size or size > self._most_bytes or size % _MOMENT_BYTES:
             if cost > limit:
                 return False, state, (0, 0, -1)
-            return True, _pack(now) * cost if cost else state, (cost, window if cost else 0, 0)
-        moments = memoryview(state).cast("q")
-        newest = moments[-1]
-        now = max(now, newest)
-        past = bisect_right(moments, now - window) if moments[0] <= now - window else 0
-        count = len(moments) - past
-        left = newest + window - now if count else 0
+            return True, _pack(now) * cost if cost else state, (cost, self.window if cost else 0, 0)
+        newest = _moment(state, size - _MOMENT_BYTES)[0]
+        if newest > now:
+            now = newest
+        over = now - self.window
+        past = bisect_right(memoryview(state).cast("q"), over) if _moment(state)[0] <= over else 0
+        count = size // _MOMENT_BYTES - past
         if count + cost > limit:
-            wait = moments[past + count + cost - limit - 1] + window - now if cost <= limit else -1
-            return False, state, (count, left, wait)
+            wait = _moment(state, (past + count + cost - limit - 1) * _MOMENT_BYTES)[0] - over if cost <= limit else -1
+            return False, state, (count, newest - over if count else 0, wait)
         if not cost:
-            return True, state, (count, left, 0)
-        return True, state[past * _MOMENT_BYTES :] + _pack(now) * cost, (count + cost, window, 0)
+            return True, state, (count, newest - over if count else 0, 0)
+        return True, state[past * _MOMENT_BYTES :] + _pack(now) * cost, (count + cost, self.window, 0)
 
     def settle(self, state: bytes, now: int, amount: int, owner: int) -> bytes:
         """Write `amount` moments down; what is given back is the oldest that count, so that no span holds too many."""
@@ -94,7 +96,7 @@ class SlidingWindowLog:
         count, left, wait = raw
         if allowed:
             wait = 0
-        return Reading(self.limit, max(0, self.limit - count), left, wait if wait >= 0 else NEVER, 0)
+        return new_tuple(Reading, (self.limit, max(0, self.limit - count), left, wait if wait >= 0 else NEVER, 0))
 
     def _is_log(self, state: bytes) -> bool:
         return len(state) <= self._most_bytes and not len(state) % _MOMENT_BYTES
