@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import hmac
 import ipaddress
+import json
 import socket
 import time
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
+from headgate.control.endpoints import Endpoints
 from headgate.control.fleet import Outcome
 from headgate.telemetry import prometheus
 from headgate.telemetry.cells import Sample
@@ -39,6 +41,10 @@ class Subject(Protocol):
     @property
     def draining(self) -> bool:
         """Whether the gateway is stopping."""
+
+    @property
+    def endpoints(self) -> Endpoints:
+        """The endpoints of all services."""
 
     def snapshot(self) -> dict[str, Any]:
         """Plan, workers and drain now."""
@@ -75,7 +81,7 @@ async def serve(subject: Subject, sockets: list[socket.socket]) -> None:
 
 
 def make_app(subject: Subject) -> FastAPI:
-    """Build the application: /metrics, /health, /ready and POST /reload."""
+    """Build the application: /metrics, /health, /ready, /endpoints; POST /reload and /endpoints."""
     app = FastAPI(title="Headgate", docs_url=None, redoc_url=None, openapi_url=None)
 
     @app.get("/metrics")
@@ -98,6 +104,8 @@ def make_app(subject: Subject) -> FastAPI:
         answer = {"ready": is_ready, "plan": shown["plan"], "workers": alive, "draining": shown["draining"]}
         return JSONResponse(answer, status_code=200 if is_ready else 503)
 
+    _serve_endpoints(app, subject)
+
     @app.post("/reload")
     async def reload(request: Request) -> JSONResponse:
         denied = _denied(request, subject.token)
@@ -110,6 +118,31 @@ def make_app(subject: Subject) -> FastAPI:
         return JSONResponse({**answer, "problems": list(outcome.problems)}, status_code=200 if outcome.ok else 422)
 
     return app
+
+
+def _serve_endpoints(app: FastAPI, subject: Subject) -> None:
+    @app.get("/endpoints")
+    async def endpoints() -> dict[str, Any]:
+        return {"endpoints": subject.endpoints.list()}
+
+    @app.post("/endpoints")
+    async def set_enabled(request: Request) -> JSONResponse:
+        denied = _denied(request, subject.token)
+        if denied is not None:
+            return denied
+        try:
+            asked = json.loads(await request.body())
+        except ValueError:
+            asked = None
+        match asked:
+            case {"service": str(service), "endpoint": str(endpoint), "enabled": bool(enabled)}:
+                found = subject.endpoints.set_enabled(service, endpoint, enabled)
+            case _:
+                text = 'expected {"service": NAME, "endpoint": "HOST:PORT", "enabled": true or false}'
+                return JSONResponse({"error": text}, status_code=400)
+        if found is None:
+            return JSONResponse({"error": f"there is no endpoint {endpoint} of {service}"}, status_code=404)
+        return JSONResponse(found)
 
 
 def _prefers_json(accept: str) -> bool:

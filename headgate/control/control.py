@@ -27,6 +27,7 @@ from headgate.config.problems import Problem, render
 from headgate.config.resolve import ResolvedConfig
 from headgate.control.children import Seat
 from headgate.control.cpus import worker_count
+from headgate.control.endpoints import Endpoints
 from headgate.control.fleet import Fleet, Outcome
 from headgate.control.listeners import Listener, ListenError, open_listener
 from headgate.control.log import Log
@@ -79,6 +80,7 @@ class Control:
         self._fleet = Fleet(self._log, kept.plan if kept else None)
         self._draining = False
         self._probes = Probes(seat.board, self._log, self._spawn)
+        self.endpoints = Endpoints(seat.board)
         # What is counted elsewhere than in the cells of the workers.
         self._sources: list[Callable[[], list[Sample]]] = [self._probes.samples]
 
@@ -90,7 +92,7 @@ class Control:
         self._beat()
         if self._config is not None:
             # Endpoints are checked on, whatever a broken file makes of the start.
-            self._probes.follow(self._config)
+            self._follow(self._config)
         self._spawn(self._start())
         code = await self._over
         for task in self._tasks:
@@ -240,11 +242,15 @@ class Control:
         self._config = config
         keep(self._seat.memory, Kept(plan, config.admin.token))
         self._settle(config)
-        self._probes.follow(config)
+        self._follow(config)
         self._log(
             "info", f"plan {plan.version} is in force", reason=reason, workers=f"{outcome.workers} of {self._workers}"
         )
         return outcome
+
+    def _follow(self, config: ResolvedConfig) -> None:
+        self._probes.follow(config)
+        self.endpoints.follow(config)
 
     def _say_what_needs_a_restart(self, config: ResolvedConfig, wanted: int) -> None:
         if self._workers not in (0, wanted):

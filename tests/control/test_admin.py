@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 from typing import Any
@@ -11,9 +12,12 @@ import httpx
 import pytest
 
 from headgate.control.admin import make_app
+from headgate.control.endpoints import Endpoints
 from headgate.control.fleet import Outcome
+from headgate.stores.board import Board
 from headgate.telemetry.cells import Sample, SlotRegion, SlotWriter, read
 from tests.control.driver import Rig, until
+from tests.proxy.stage import resolved, to
 
 LOCAL = {"host": "127.0.0.1:8081"}
 
@@ -31,6 +35,7 @@ class Subject:
         writer = SlotWriter(region)
         writer.cells[writer.counter("headgate_request_bytes_total", ("rig",))] += 7
         self._regions = [region]
+        self.endpoints = Endpoints(Board.create(1))
 
     @property
     def draining(self) -> bool:
@@ -48,12 +53,17 @@ class Subject:
 
 
 def ask(
-    subject: Subject, method: str, path: str, headers: dict[str, str] | None = None, peer: str = "127.0.0.1"
+    subject: Subject,
+    method: str,
+    path: str,
+    headers: dict[str, str] | None = None,
+    peer: str = "127.0.0.1",
+    body: bytes = b"",
 ) -> httpx.Response:
     async def asked() -> httpx.Response:
         transport = httpx.ASGITransport(make_app(subject), client=(peer, 40000))
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8081") as client:
-            return await client.request(method, path, headers=headers)
+            return await client.request(method, path, headers=headers, content=body)
 
     return asyncio.run(asked())
 
@@ -101,6 +111,43 @@ def test_ready_needs_a_plan_a_living_worker_and_no_drain(snapshot: dict[str, Any
 def test_health_shows_the_last_known_state(snapshot: dict[str, Any], health: str) -> None:
     answer = ask(Subject(**snapshot), "GET", "/health")
     assert (answer.status_code, answer.json()["status"]) == (200, health)
+
+
+def disable(subject: Subject, body: object = None, **more: Any) -> httpx.Response:
+    asked = {"service": "api", "endpoint": "a:80", "enabled": False} if body is None else body
+    return ask(subject, "POST", "/endpoints", body=json.dumps(asked).encode(), **more)
+
+
+def test_an_endpoint_is_taken_out_and_shown_so() -> None:
+    subject = Subject()
+    subject.endpoints.follow(resolved(to("http://a", "http://b")))
+    assert disable(subject).json()["state"] == "disabled"
+    shown = ask(subject, "GET", "/endpoints").json()["endpoints"]
+    assert [(each["endpoint"], each["state"]) for each in shown] == [("a:80", "disabled"), ("b:80", "healthy")]
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"service": "api", "endpoint": "b:80", "enabled": False}, 404),
+        ({"service": "api", "endpoint": "a:80", "enabled": 0}, 400),
+        ({"service": "api", "endpoint": "a:80"}, 400),
+        (["api"], 400),
+        ("", 400),
+    ],
+)
+def test_what_is_no_endpoint_is_refused(body: object, status: int) -> None:
+    subject = Subject()
+    subject.endpoints.follow(resolved(to("http://a")))
+    answer = disable(subject, body)
+    assert (answer.status_code, list(answer.json())) == (status, ["error"])
+
+
+def test_strangers_take_no_endpoint_out() -> None:
+    subject = Subject("secret")
+    subject.endpoints.follow(resolved(to("http://a")))
+    assert disable(subject).status_code == 401
+    assert disable(subject, peer="203.0.113.9", headers={"authorization": "Bearer secret"}).status_code == 200
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,81 @@
+"""The endpoints of all services as an operator sees them and takes them out by hand.
+
+Law: what stands on the board is the truth, and what a hand did there outlives reloads, checks and control; only its
+opposite, or the end of the gateway, undoes it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from headgate.config.resolve import ResolvedConfig
+from headgate.core.clock import monotonic
+from headgate.policy.endpoint_record import (
+    CHECK_STATUS,
+    CHECKED_AT,
+    DISABLED,
+    EJECTED_UNTIL,
+    UNHEALTHY,
+    WELL_SINCE,
+    record_name,
+)
+from headgate.stores.board import Board
+
+_MICROSECONDS = 1_000_000
+
+
+class Endpoints:
+    """The endpoints of the configuration in force, over the board."""
+
+    __slots__ = ("_board", "_places")
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+        self._places: list[tuple[str, str]] = []
+
+    def follow(self, config: ResolvedConfig) -> None:
+        """Know the endpoints of this configuration from now on."""
+        self._places = [(service.name, each.name) for service in config.services for each in service.endpoints]
+
+    def list(self) -> list[dict[str, Any]]:
+        """Describe all endpoints; ages and times left are in seconds, None where there is none."""
+        now = int(monotonic() * _MICROSECONDS)
+        return [self._describe(service, name, now) for service, name in self._places]
+
+    def set_enabled(self, service: str, endpoint: str, enabled: bool) -> dict[str, Any] | None:
+        """Take an endpoint out, or let it in again, and describe it; None when there is no such endpoint.
+
+        Raises:
+            ValueError: with a sentence, when the board is full.
+        """
+        if (service, endpoint) not in self._places:
+            return None
+        now = int(monotonic() * _MICROSECONDS)
+        board, base = self._board, self._board.claim(record_name(service, endpoint))
+        with board.lock(base):
+            changed = bool(board.cells[base + DISABLED]) is enabled
+            board.cells[base + DISABLED] = not enabled
+            if changed and enabled:
+                board.cells[base + WELL_SINCE] = now
+        if changed:
+            board.touch()
+        return self._describe(service, endpoint, now)
+
+    def _describe(self, service: str, name: str, now: int) -> dict[str, Any]:
+        base = self._board.find(record_name(service, name))
+        known = {"service": service, "endpoint": name}
+        if base is None:
+            return {**known, "state": "healthy", "enabled": True, "healthy": True, "ejected": None, "checked": None}
+        cells = self._board.cells
+        disabled, unhealthy = cells[base + DISABLED], cells[base + UNHEALTHY]
+        left, checked_at = cells[base + EJECTED_UNTIL] - now, cells[base + CHECKED_AT]
+        return {
+            **known,
+            "state": "disabled" if disabled else "unhealthy" if unhealthy else "ejected" if left > 0 else "healthy",
+            "enabled": not disabled,
+            "healthy": not unhealthy,
+            "ejected": round(left / _MICROSECONDS, 3) if left > 0 else None,
+            "checked": {"age": round((now - checked_at) / _MICROSECONDS, 3), "status": cells[base + CHECK_STATUS]}
+            if checked_at
+            else None,
+        }

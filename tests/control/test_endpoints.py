@@ -1,0 +1,102 @@
+"""Endpoints as an operator sees them, and takes them out by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from headgate.control.endpoints import Endpoints
+from headgate.policy.endpoint_record import (
+    CHECK_STATUS,
+    CHECKED_AT,
+    DISABLED,
+    EJECTED_UNTIL,
+    UNHEALTHY,
+    WELL_SINCE,
+    record_name,
+)
+from headgate.stores.board import Board
+from tests.proxy.stage import resolved, to
+
+NOW = 1000.0
+
+
+class Hand:
+    """An operator before a board with one record."""
+
+    def __init__(self) -> None:
+        self.board = Board.create(1)
+        self.endpoints = Endpoints(self.board)
+        self.endpoints.follow(resolved(to("http://a", "http://b")))
+        self.base = self.board.claim(record_name("api", "a:80"))
+
+    def write(self, cells: dict[int, int]) -> None:
+        for cell, value in cells.items():
+            self.board.cells[self.base + cell] = value
+
+    def cell(self, cell: int) -> int:
+        return self.board.cells[self.base + cell]
+
+
+@pytest.fixture
+def hand(monkeypatch: pytest.MonkeyPatch) -> Hand:
+    monkeypatch.setattr("headgate.control.endpoints.monotonic", lambda: NOW)
+    return Hand()
+
+
+WELL = {"enabled": True, "healthy": True, "ejected": None, "checked": None}
+CHECKED = {CHECKED_AT: 997_500_000, CHECK_STATUS: 503}
+
+
+@pytest.mark.parametrize(
+    ("cells", "state", "shown"),
+    [
+        ({}, "healthy", {}),
+        ({DISABLED: 1}, "disabled", {"enabled": False}),
+        ({UNHEALTHY: 1, **CHECKED}, "unhealthy", {"healthy": False, "checked": {"age": 2.5, "status": 503}}),
+        ({EJECTED_UNTIL: 1_004_000_000}, "ejected", {"ejected": 4.0}),
+        ({EJECTED_UNTIL: 999_000_000}, "healthy", {}),
+        (
+            {DISABLED: 1, UNHEALTHY: 1, EJECTED_UNTIL: 1_004_000_000},
+            "disabled",
+            {"enabled": False, "healthy": False, "ejected": 4.0},
+        ),
+    ],
+)
+def test_what_is_shown(hand: Hand, cells: dict[int, int], state: str, shown: dict[str, object]) -> None:
+    hand.write(cells)
+    a, b = hand.endpoints.list()
+    assert a == {"service": "api", "endpoint": "a:80", "state": state, **WELL, **shown}
+    assert b == {"service": "api", "endpoint": "b:80", "state": "healthy", **WELL}
+
+
+def test_a_hand_takes_out_and_lets_in_and_each_is_told_once(hand: Hand) -> None:
+    for _ in range(2):
+        shown = hand.endpoints.set_enabled("api", "a:80", False)
+        assert shown is not None
+        assert (shown["state"], hand.cell(DISABLED), hand.board.version) == ("disabled", 1, 1)
+    for _ in range(2):
+        shown = hand.endpoints.set_enabled("api", "a:80", True)
+        assert shown is not None
+        assert (shown["state"], hand.cell(DISABLED), hand.board.version) == ("healthy", 0, 2)
+    assert hand.cell(WELL_SINCE) == 1_000_000_000
+
+
+def test_enabled_is_not_healthy(hand: Hand) -> None:
+    hand.write({UNHEALTHY: 1, DISABLED: 1})
+    shown = hand.endpoints.set_enabled("api", "a:80", True)
+    assert shown is not None
+    assert shown["state"] == "unhealthy"
+
+
+def test_an_endpoint_nobody_has_written_of_can_be_taken_out(hand: Hand) -> None:
+    shown = hand.endpoints.set_enabled("api", "b:80", False)
+    assert shown is not None
+    assert shown["state"] == "disabled"
+
+
+def test_what_is_not_configured_is_nobody(hand: Hand) -> None:
+    assert hand.endpoints.set_enabled("api", "c:80", False) is None
+    assert hand.endpoints.set_enabled("other", "a:80", False) is None
+    hand.endpoints.follow(resolved(to("http://b")))
+    assert hand.endpoints.set_enabled("api", "a:80", False) is None
+    assert [each["endpoint"] for each in hand.endpoints.list()] == ["b:80"]
