@@ -76,6 +76,33 @@ services:
     routes:
       - {name: chat, match: {path: /api/v1/chat, method: POST}}
 """,
+    "LeastConnectionsSettings": """
+services:
+  - name: chat
+    endpoints: [http://10.0.0.1:8001, {url: http://10.0.0.2:8001, weight: 3}]
+    balancer: least_connections
+""",
+    "PeakEwmaSettings": """
+services:
+  - name: chat
+    endpoints: [http://10.0.0.1:8001, http://10.0.0.2:8001]
+    balancer: {type: peak_ewma, decay: 5s}
+""",
+    "ConsistentHashSettings": """
+services:
+  - name: sessions
+    endpoints: [http://10.0.0.1:8001, http://10.0.0.2:8001]
+    balancer: {type: consistent_hash, cookie: session}
+""",
+    "CandidateSettings": """
+zone: eu-1
+services:
+  - name: chat
+    endpoints:
+      - {url: http://10.0.0.1:8001, zone: eu-1}
+      - {url: http://10.0.1.1:8001, zone: eu-2}
+    candidates: {panic_threshold: 30, slow_start: 1m, zone_preference: true}
+""",
     "UpstreamTls": """
 services:
   - name: billing
