@@ -103,6 +103,24 @@ services:
       - {url: http://10.0.1.1:8001, zone: eu-2}
     candidates: {panic_threshold: 30, slow_start: 1m, zone_preference: true}
 """,
+    "HealthSettings": """
+services:
+  - name: chat
+    endpoints: [http://10.0.0.1:8001, http://10.0.0.2:8001]
+    health:
+      path: /health/ready
+      body: '"status": *"ok"'
+      interval: 10s
+      timeout: 2s
+""",
+    "OutlierSettings": """
+services:
+  - name: chat
+    endpoints: [http://10.0.0.1:8001, http://10.0.0.2:8001, http://10.0.0.3:8001]
+    outlier:
+      consecutive_failures: 5
+      ejection_time: 10s
+""",
     "UpstreamTls": """
 services:
   - name: billing
