@@ -72,10 +72,18 @@ class Failure(Exception):
     `sent`: at least one byte of the request had been handed to the upstream's socket.
     `reused`: it was sent on a connection that had already served a request, so the upstream may have closed it idle.
     `retry_after`: seconds after which asking again makes sense; 0 when nothing is known of it.
+    `status`: answered with, in place of the reason's own; 0 = that one.
     """
 
     def __init__(
-        self, reason: str, detail: str = "", *, sent: bool = False, reused: bool = False, retry_after: float = 0.0
+        self,
+        reason: str,
+        detail: str = "",
+        *,
+        sent: bool = False,
+        reused: bool = False,
+        retry_after: float = 0.0,
+        status: int = 0,
     ) -> None:
         super().__init__(reason, detail)
         self.reason = reason
@@ -83,6 +91,7 @@ class Failure(Exception):
         self.sent = sent
         self.reused = reused
         self.retry_after = retry_after
+        self.status = status
 
     @property
     def side(self) -> Side:

@@ -22,7 +22,9 @@ from headgate.policy.balance.balancer import Balancer, Candidate
 from headgate.policy.balance.candidates import Standing, shares
 from headgate.policy.balance.hash_key import HashKey
 from headgate.policy.balance.settings import ConsistentHashSettings
+from headgate.policy.concurrency import AdaptiveLimit
 from headgate.policy.endpoint_record import DISABLED, EJECTED_UNTIL, UNHEALTHY, WELL_SINCE, record_name
+from headgate.policy.retry import Budget
 from headgate.stores.board import OWN_CELLS, Board
 from headgate.telemetry.access_log import json_fragment
 from headgate.telemetry.metrics import Metrics
@@ -60,8 +62,9 @@ class Target(Candidate):
 class Cluster:
     """One service.
 
-    `key_of` finds the key for `pick` where the balancer hashes, else it is None. With `counted` each pick that
-    returned a target is owed an `end`.
+    `targets` are all its endpoints in their order, those that get nothing at present included. `key_of` finds the key
+    for `pick` where the balancer hashes, else it is None. With `counted` each pick that returned a target is owed an
+    `end`.
     """
 
     __slots__ = (
@@ -69,18 +72,21 @@ class Cluster:
         "_board",
         "_cells",
         "_changes",
+        "_limit",
         "_own",
         "_recount",
         "_service",
-        "_targets",
         "_until",
         "_version",
         "_zone",
+        "adaptive",
+        "budget",
         "counted",
         "key_of",
         "label",
         "name",
         "series",
+        "targets",
     )
 
     def __init__(
@@ -105,25 +111,23 @@ class Cluster:
         self._board = board if board is not None else Board.create(1, max(1, len(service.endpoints)))
         self._cells = self._board.cells
         self._own = OWN_CELLS + slot
-        self._targets = [
+        self.targets = [
             Target(each, pool_for(service, each), self._board.claim(record_name(service.name, each.name)))
             for each in service.endpoints
         ]
         # Chance makes workers begin at different places, so that they do not march in step.
         build = BALANCERS[service.balancer.type].build
         self._balancer: Balancer[Target] = build(service.balancer, random.random)
-        self._balancer.take(self._targets)
+        self._balancer.take(self.targets)
         self.counted = self._balancer.counted
+        self.budget = Budget()
+        self.adaptive = AdaptiveLimit(service.adaptive) if service.adaptive is not None else None
+        self._limit = metrics.gauge("headgate_concurrency_limit", service.name) if self.adaptive is not None else -1
         settings = service.balancer
         self.key_of = HashKey(settings).of if isinstance(settings, ConsistentHashSettings) else None
         # No version is -1 and every moment is later than this one: the first pick looks at everything.
         self._version = -1
         self._until = self._changes = self._recount = 0.0
-
-    @property
-    def targets(self) -> tuple[Target, ...]:
-        """Return all endpoints of the service, in their order."""
-        return tuple(self._targets)
 
     def pick(self, now: float, tried: Iterable[Target] = (), key: int = 0) -> Target | None:
         """Choose an endpoint, one that was not tried yet if there is any; with `counted` it has one more in flight.
@@ -151,12 +155,21 @@ class Cluster:
         self._cells[target.record + self._own] -= 1
         self._balancer.end(target, now, seconds, ok)
 
+    def follow(self, previous: Cluster | None) -> None:
+        """Go on with what the same service of the previous Plan has learned, where the settings are equal."""
+        if previous is not None:
+            self.budget = previous.budget
+            if previous._service.adaptive == self._service.adaptive:
+                self.adaptive = previous.adaptive
+
     def observe(self, cells: memoryview) -> None:
         """Write how many connections there are into the service's gauges."""
-        pools = [target.pool for target in self._targets]
+        pools = [target.pool for target in self.targets]
         idle = sum(pool.idle for pool in pools)
         cells[self.series.idle] = idle
         cells[self.series.busy] = sum(pool.open for pool in pools) - idle
+        if self.adaptive is not None:
+            cells[self._limit] = self.adaptive.limit
 
     def _another(self, target: Target, now: float, tried: Iterable[Target], key: int) -> Target:
         """Return one that was not tried, or `target` when all were."""
@@ -165,7 +178,7 @@ class Cluster:
             if other is not None and other not in tried:
                 return other
         # The others may weigh so little, or have so much to do, that their turn is far away.
-        rest = [each for each in self._targets if each.weight > 0 and each not in tried]
+        rest = [each for each in self.targets if each.weight > 0 and each not in tried]
         return min(rest, key=lambda each: (each.in_flight + 1) / each.weight, default=target)
 
     def _look(self, now: float) -> None:
@@ -178,20 +191,20 @@ class Cluster:
             changed = self._weigh(now)
         if self.counted and (changed or now >= self._recount):
             cells, slots = self._cells, board.slots
-            for target in self._targets:
+            for target in self.targets:
                 first = target.record + OWN_CELLS
                 target.in_flight = max(0, sum(cells[first : first + slots]))
-            self._recount = now + max(RECOUNT, len(self._targets) * _RECOUNT_EACH)
+            self._recount = now + max(RECOUNT, len(self.targets) * _RECOUNT_EACH)
             changed = True
         if changed:
-            self._balancer.take(self._targets)
+            self._balancer.take(self.targets)
         self._until = min(self._changes, self._recount) if self.counted else self._changes
 
     def _weigh(self, now: float) -> bool:
         """Decide how much of its weight each endpoint has at present; tell whether that is news."""
         cells, service = self._cells, self._service
         standings = []
-        for target in self._targets:
+        for target in self.targets:
             at = target.record
             standings.append(
                 Standing(cells[at + DISABLED], cells[at + UNHEALTHY], cells[at + EJECTED_UNTIL], cells[at + WELL_SINCE])
@@ -200,14 +213,14 @@ class Cluster:
         # Rounded up: at that moment it has happened.
         self._changes = (until + 1) / _MICROSECONDS
         changed = False
-        for target, weight in zip(self._targets, weights, strict=True):
+        for target, weight in zip(self.targets, weights, strict=True):
             if target.weight != weight:
                 target.weight = weight
                 changed = True
         return changed
 
     def __repr__(self) -> str:
-        return f"<Cluster {self.name} endpoints={len(self._targets)}>"
+        return f"<Cluster {self.name} endpoints={len(self.targets)}>"
 
 
 def pool_key(service: ResolvedService, endpoint: Endpoint, context: ssl.SSLContext | None) -> PoolKey:

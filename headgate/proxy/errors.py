@@ -53,12 +53,12 @@ class ErrorShapes:
         return self._shapes[reason].status
 
     def body(self, reason: str, values: Callable[[], Values]) -> bytes:
-        """Fill the template; `values` gives what this request knows, None for what it does not."""
+        """Fill the template; `values` gives what this request knows, the status too, None for what it does not."""
         shape = self._shapes[reason]
         now = datetime.now(UTC)
         known = {
-            **values(),
             **shape.constants,
+            **values(),
             "timestamp": now.strftime("%Y-%m-%dT%H:%M:%S.") + f"{now.microsecond // 1000:03d}Z",
             "timestamp_epoch": round(now.timestamp(), 3),
         }

@@ -21,9 +21,11 @@ from headgate.core.message import Fields, ResponseHead, may_have_body
 from headgate.core.steps import Reply, Steps
 from headgate.policy.retry import IDEMPOTENT
 from headgate.proxy.cluster import Cluster, Target
+from headgate.proxy.faults import suffer
 from headgate.proxy.forward import upstream_request
 from headgate.proxy.limit_stage import LimitStage
 from headgate.proxy.limiting import Counted, placeholders
+from headgate.proxy.overload import Place, shed
 from headgate.proxy.plan import Plan, RouteRuntime
 from headgate.proxy.tries import Tries
 from headgate.wire.compression import Encoder, EncodingSink
@@ -31,6 +33,7 @@ from headgate.wire.dates import http_date
 from headgate.wire.forwarded import Client
 from headgate.wire.outgoing import Outgoing
 from headgate.wire.pool import Pool
+from headgate.wire.replay import KeptBody
 from headgate.wire.stream import ClientStream
 from headgate.wire.upstream import UpstreamConnection
 
@@ -44,15 +47,14 @@ class Exchange:
     __slots__ = (
         "_encoder",
         "_gateway",
+        "_place",
         "_steps",
-        "_tried_at",
-        "_tries",
-        "_upstream",
         "attempts",
         "bytes_in",
         "bytes_out",
         "client",
         "cluster",
+        "connection",
         "correlation_id",
         "counted",
         "duration",
@@ -72,6 +74,7 @@ class Exchange:
         "status",
         "stream",
         "target",
+        "tried_at",
         "upstream",
         "wall",
         "way",
@@ -86,13 +89,13 @@ class Exchange:
         self.params: dict[str, str] = {}
         self.cluster: Cluster | None = None
         self.target: Target | None = None
-        self._upstream: UpstreamConnection | None = None
+        self.connection: UpstreamConnection | None = None
         self.peer: Client | None = None
         self._encoder: Encoder | None = None
-        self._tries: Tries | None = None
+        self._place: Place | None = None
         self.identity: Identity = ANONYMOUS
         self.counted: Counted | None = None
-        self._tried_at = 0.0
+        self.tried_at = 0.0
         self.method = head.method
         self.path = head.path
         self.host = head.host
@@ -117,32 +120,35 @@ class Exchange:
             limits = self.plan.limits
             if limits is not None and (pending := self._gateway.limiter.admit(self, limits)) is not None:
                 await pending
-            if not self._enter():
+            way = self._enter()
+            if way is None:
                 return
-            way, cluster = self.way, self.cluster
-            assert way is not None
+            cluster = self.cluster
+            if way.fault is not None:
+                await suffer(self._gateway, self, way.fault, way.name)
             limits = way.only_limits if cluster is way.only else self._limits(way, cluster)
             if limits is not None and (pending := self._gateway.limiter.admit(self, limits)) is not None:
                 await pending
             if cluster is None:
                 self._answer_here(way)
                 return
+            if cluster.adaptive is not None:
+                self._place = Place(self._gateway, cluster, way)
             request = upstream_request(self, way)
-            if way.mirror is not None:
-                self._maybe_mirror(way, request)
-            body = b""
-            while True:
+            body, response, failed = b"", None, None
+            if not way.careful:
                 try:
-                    pool = self._aim(cluster)
+                    pool = self.aim(cluster)
                     upstream = pool.take(self.method in IDEMPOTENT)
                     if upstream is None:
                         upstream = await pool.connecting(way.timeouts.connect)
-                    body += stream.take()
-                    response = await self._send(upstream, request, body)
-                    break
+                    body = stream.take()
+                    response = await self.send(upstream, request, body)
                 except Failure as failure:
-                    self._try_again(failure, body)
-            self._answered(response)
+                    failed = failure
+            if response is None or response.status in way.retry.statuses:
+                response = await Tries(self._gateway, self, way, cluster, request, body).run(failed, response)
+            upstream = self._answered(response)
             if response.status == 101:
                 await self._gateway.tunnel(stream, upstream, response, way.timeouts.tunnel)
             elif upstream.ended and not upstream.trailers:
@@ -177,14 +183,14 @@ class Exchange:
         )
         self.client = client.address
 
-    def _enter(self) -> bool:
-        """Find the request's way and service; False when it was answered here."""
+    def _enter(self) -> RouteRuntime | None:
+        """Find the request's way and service; None when it was answered here."""
         stream, gateway = self.stream, self._gateway
         head = stream.head
         own = gateway.own.get(head.path)
         if own is not None:
             own(gateway, self)
-            return False
+            return None
         found = self.plan.route(head)
         self.params = found.params
         self.way = way = found.payload
@@ -193,7 +199,9 @@ class Exchange:
             stream.limit_body(way.max_body)
             self.cluster = cluster = way.choose(head.fields)
             self.service = cluster.label
-        return True
+        if gateway.in_flight > gateway.shedder.bar:
+            shed(gateway, way)
+        return way
 
     def _limits(self, way: RouteRuntime, cluster: Cluster | None) -> LimitStage | None:
         return way.limits[cluster.name if cluster is not None else ""]
@@ -219,26 +227,31 @@ class Exchange:
                 return self.cluster.name if self.cluster is not None else None
         return self.params.get(name.removeprefix("params."))
 
-    def _maybe_mirror(self, route: RouteRuntime, request: Outgoing) -> None:
+    def maybe_mirror(self, route: RouteRuntime, request: Outgoing) -> None:
+        """Send a copy elsewhere, if the route has a mirror and chance will."""
         mirror, cluster, stream = route.mirror, route.mirror_cluster, self.stream
         if mirror is not None and cluster is not None and stream.ended and not request.upgrade and mirror.chosen():
             self._gateway.mirrors.send(cluster, request, stream.peek(), route.timeouts)
 
-    def _aim(self, cluster: Cluster) -> Pool:
-        """Choose an endpoint for the next try."""
+    def aim(self, cluster: Cluster, tried: tuple[Target, ...] = ()) -> Pool:
+        """Choose an endpoint for the next try, another one than those `tried` if there is any.
+
+        Raises:
+            Failure: no_endpoint.
+        """
         self.attempts += 1
-        self._tried_at = now = monotonic()
-        self.target = target = cluster.pick(now) if self._tries is None else cluster.pick(now, self._tries.tried)
+        self.tried_at = now = monotonic()
+        self.target = target = cluster.pick(now, tried)
         if target is None:
             raise Failure("no_endpoint", cluster.name)
         self.endpoint = target.label
         return target.pool
 
-    def _send(self, upstream: UpstreamConnection, request: Outgoing, body: bytes) -> Reply[ResponseHead]:
+    def send(self, upstream: UpstreamConnection, request: Outgoing, body: bytes) -> Reply[ResponseHead]:
         """Send the request with the `body` that is there; the rest follows as it arrives."""
         stream, way = self.stream, self.way
         assert way is not None
-        self._upstream = upstream
+        self.connection = upstream
         upstream.informed = stream.inform
         # Trailers need chunks to stand behind.
         complete = stream.ended and not stream.trailers
@@ -247,39 +260,25 @@ class Exchange:
             upstream.bound(stream.started + way.timeouts.total)
         if not complete and not answer.done:
             upstream.source = stream
-            stream.pipe_to(upstream)
+            stream.pipe_to(KeptBody(body, way.kept, upstream) if way.kept else upstream)
         return answer
 
-    def _try_again(self, failure: Failure, body: bytes) -> None:
-        """Take a try that failed: let there be another one, or raise the failure.
-
-        Raises:
-            Failure: this one.
-        """
-        way, cluster, target = self.way, self.cluster, self.target
-        self.stream.sink = None
-        if way is None or cluster is None or target is None or failure.side == "client":
-            # Nobody was tried, or the client left or broke its body: not the upstream's failure.
-            raise failure
-        if self._tries is None:
-            self._tries = Tries(self, way, cluster)
-        self._tries.after(failure, target, body)
-
-    def _answered(self, response: ResponseHead) -> None:
+    def _answered(self, response: ResponseHead) -> UpstreamConnection:
         """Note the head of the answer, and put on it what belongs on every answer."""
-        cluster, upstream = self.cluster, self._upstream
+        cluster, upstream = self.cluster, self.connection
         assert cluster is not None
         assert upstream is not None
-        self.upstream = upstream.answered_at - self._tried_at
+        self.upstream = upstream.answered_at - self.tried_at
         cluster.series.answered(response.status, self.upstream)
         self.status = response.status
         if self.counted is not None and self.counted.held:
             self._gateway.limiter.charge(self.counted, response.fields)
         if response.status == 101:
-            self._upstream = None
+            self.connection = None
         elif self.way is not None and self.way.compressor is not None:
             self._encoder = self.way.compressor.begin(self.stream.head, response)
         response.fields = self.dressed(response.fields)
+        return upstream
 
     def _pass_whole(self, response: ResponseHead, upstream: UpstreamConnection) -> None:
         """Pass on an answer that is here to its end."""
@@ -297,7 +296,7 @@ class Exchange:
         return upstream.relay(stream if encoder is None else EncodingSink(encoder, stream))
 
     def _release(self) -> None:
-        upstream, self._upstream = self._upstream, None
+        upstream, self.connection = self.connection, None
         if upstream is not None:
             self.stream.sink = None
             upstream.release()
@@ -328,7 +327,7 @@ class Exchange:
     def _fail(self, failure: Failure) -> None:
         """Turn a Failure into an answer, or into a visible cut where one is under way."""
         stream = self.stream
-        upstream, self._upstream = self._upstream, None
+        upstream, self.connection = self.connection, None
         if upstream is not None:
             upstream.close()
         left = failure.reason == "client_closed"
@@ -343,7 +342,7 @@ class Exchange:
                 stream.source_failed(failure)
             return
         shapes = self.plan.errors
-        self.status = shapes.status(failure.reason)
+        self.status = failure.status or shapes.status(failure.reason)
         if stream.gone:
             return
         extra: Fields = []
@@ -359,6 +358,7 @@ class Exchange:
 
     def _values(self, retry_after: int | None) -> dict[str, Any]:
         return {
+            "status": self.status,
             "request_id": self.request_id,
             "correlation_id": self.correlation_id,
             "retry_after": retry_after,
@@ -375,6 +375,8 @@ class Exchange:
         self.duration = duration = monotonic() - stream.started
         self.bytes_in = stream.bytes_in
         self.bytes_out = stream.bytes_out
+        if self._place is not None:
+            self._place.leave(self)
         if self.counted is not None:
             self._gateway.limiter.release(self.counted)
         route = self.way

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def upstream_request(exchange: Exchange, way: RouteRuntime) -> Outgoing:
-    """Make the request that goes upstream.
+    """Make the request that goes upstream, and send a copy of it where the route has a mirror.
 
     Raises:
         Failure: bad_path, when the rewritten path is none.
@@ -41,4 +41,6 @@ def upstream_request(exchange: Exchange, way: RouteRuntime) -> Outgoing:
         request.authority = head.authority if way.host == "preserve" else way.host.encode()
     if head.upgrade in way.upgrades:
         request.upgrade = head.upgrade
+    if way.mirror is not None:
+        exchange.maybe_mirror(way, request)
     return request

@@ -19,6 +19,8 @@ from headgate.core.clock import monotonic
 from headgate.core.endpoint import Endpoint
 from headgate.core.failure import Failure
 from headgate.core.message import ResponseHead
+from headgate.policy.overload_settings import Overload
+from headgate.policy.shedding import LoadShedder
 from headgate.proxy.access import AccessLogWriter
 from headgate.proxy.cluster import PoolKey, pool_key
 from headgate.proxy.exchange import Exchange
@@ -46,6 +48,8 @@ from headgate.wire.whole import WholeAnswers
 # one every few requests (measured: 4 us of each). Faults do make some; this bounds what they hold.
 _COLLECT_AFTER = (50_000, 20, 100)
 _OBSERVE_SECONDS = 1.0
+# Several looks at the lateness of the loop in each interval of policy.shedding.
+_SENSE_SECONDS = 0.1
 
 
 class Gateway:
@@ -84,10 +88,13 @@ class Gateway:
         self._access = AccessLogWriter(loop, self.metrics)
         self.mirrors = Mirrors()
         self.limiter = Limiter(loop, self.metrics, say)
+        self.shedder = LoadShedder(Overload())
+        self._overload = Overload()
         self.log: Callable[[Exchange], None] = self._access.write
         self._listening = Listening(self)
         self._raise_file_limit()
         self._observed = loop.call_later(_OBSERVE_SECONDS, self._observe, monotonic() + _OBSERVE_SECONDS)
+        self._sensed = loop.call_later(_SENSE_SECONDS, self._sense, monotonic() + _SENSE_SECONDS)
 
     # -- plans -----------------------------------------------------------------------------------------------------
 
@@ -120,7 +127,12 @@ class Gateway:
         retired = [pool for key, pool in self._pools.items() if key not in pools]
         self._pools = pools
         self.own = {path: OWN[path] for path in plan.admin.expose}
+        if self.plan is not None:
+            for name, cluster in built.clusters.items():
+                cluster.follow(self.plan.clusters.get(name))
         self.plan = built
+        if plan.overload != self._overload:
+            self.shedder, self._overload = LoadShedder(plan.overload), plan.overload
         for pool in pools.values():
             pool.answers = answers
         swap_listeners()
@@ -188,10 +200,17 @@ class Gateway:
         """Write the gauges that would cost too much to keep with every request."""
         now = monotonic()
         self.metrics.loop_lag(max(0.0, now - due))
+        self.metrics.cells[self.metrics.pressure] = int(self.shedder.pressure * 1000)
         if self.plan is not None:
             for cluster in self.plan.clusters.values():
                 cluster.observe(self.metrics.cells)
         self._observed = self.loop.call_later(_OBSERVE_SECONDS, self._observe, now + _OBSERVE_SECONDS)
+
+    def _sense(self, due: float) -> None:
+        """Tell the shedder how late the loop is."""
+        now = monotonic()
+        self.shedder.observe(max(0.0, now - due), now)
+        self._sensed = self.loop.call_later(_SENSE_SECONDS, self._sense, now + _SENSE_SECONDS)
 
     # -- the end ---------------------------------------------------------------------------------------------------
 
@@ -225,6 +244,7 @@ class Gateway:
             pool.retire()
         self.limiter.close()
         self._observed.cancel()
+        self._sensed.cancel()
         self._driver.close()
         self._access.close()
 

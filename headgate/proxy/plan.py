@@ -15,9 +15,12 @@ from headgate.core.endpoint import Endpoint
 from headgate.core.failure import Failure
 from headgate.core.message import Fields, RequestHead
 from headgate.policy.answer import Redirection, fixed_answer
+from headgate.policy.deadline import DeadlineHeader
 from headgate.policy.edits import HeaderEditor, PathRewriter, QueryEditor
+from headgate.policy.fault import FaultInjector
 from headgate.policy.limit.headers import LimitHeaderWriter
 from headgate.policy.mirror import MirrorSampler
+from headgate.policy.overload_settings import PRIORITIES
 from headgate.policy.retry import Retry
 from headgate.policy.route import Matched, MethodNotAllowed, NotFound, RouteRule, RouteTable
 from headgate.policy.split import Split
@@ -40,13 +43,17 @@ class RouteRuntime:
 
     __slots__ = (
         "_split",
+        "careful",
         "clusters",
         "compressor",
+        "deadline",
         "edit_query",
         "edit_request",
         "edit_response",
+        "fault",
         "fixed",
         "host",
+        "kept",
         "label",
         "limits",
         "max_body",
@@ -56,6 +63,7 @@ class RouteRuntime:
         "only",
         "only_limits",
         "only_series",
+        "rank",
         "redirect",
         "retry",
         "rewrite",
@@ -82,6 +90,7 @@ class RouteRuntime:
         self.max_body: int = shared.setdefault(route.max_body, route.max_body)
         # By identity: what several routes inherit is one object, and it holds lists.
         self.retry: Retry = shared.setdefault(("retry", id(route.retry)), Retry(route.retry))
+        self._bound(route)
         upgrades = frozenset(name.lower().encode() for name in settings.upgrade)
         self.upgrades: frozenset[bytes] = shared.setdefault(upgrades, upgrades)
         self.compressor = Compressor(route.compression) if route.compression is not None else None
@@ -107,6 +116,18 @@ class RouteRuntime:
         self.limits = {name: stages.of(route, name) for name in [*self.clusters, ""]}
         self.only_limits = self.limits[self.only.name if self.only is not None else ""]
         self.only_series = self.series[self.only.name] if self.only is not None else self.series[""]
+
+    def _bound(self, route: ResolvedRoute) -> None:
+        """Compile what bounds a request in time and number."""
+        retry, settings = self.retry, route.settings
+        deadline = route.timeout.deadline_header
+        self.deadline = DeadlineHeader(deadline) if deadline is not None else None
+        # Whether even a first try needs more than the exchange does for a plain one (proxy.tries).
+        self.careful = self.deadline is not None or retry.per_try_timeout > 0.0 or retry.hedge_after > 0.0
+        # Bytes of a body that are kept while it streams.
+        self.kept = retry.buffer if route.retry.attempts else 0
+        self.fault = FaultInjector(settings.fault, random.random) if settings.fault is not None else None
+        self.rank = PRIORITIES.index(settings.priority)
 
     def choose(self, fields: Fields) -> Cluster:
         """Choose the service for a request with these fields.

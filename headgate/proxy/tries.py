@@ -1,42 +1,233 @@
-"""What follows a try that failed: another one, or the end.
+"""All tries of a request but a plain first one: what follows a failure or a status that is tried again, and the bounds
+in time that a route sets besides the plain timeouts.
 
-Law: made at the first failure, so a request that goes well pays nothing for it.
+    loop { wait -> pick an endpoint, another one if there is any -> connection -> send the body that was kept -> head }
+
+Laws: made when it is needed, so a request that goes well on a plain route pays nothing for it; nothing is tried again
+once a head went out; waits end with the client, with the deadline, and with the time the exchange has in all; at most
+one answer is ever passed on, and the connection of one that is not is either read to its end or closed.
 """
 
 from __future__ import annotations
 
+from random import random
 from typing import TYPE_CHECKING
 
+from headgate.core.clock import monotonic, wall
 from headgate.core.failure import Failure
+from headgate.core.message import ResponseHead
+from headgate.policy.deadline import expired
+from headgate.policy.retry import IDEMPOTENT, retry_after
 from headgate.proxy.cluster import Cluster, Target
+from headgate.proxy.hedge import Race
+from headgate.proxy.pause import pause
 from headgate.proxy.plan import RouteRuntime
+from headgate.wire.outgoing import Outgoing
+from headgate.wire.replay import KeptBody
+from headgate.wire.timers import NEVER
+from headgate.wire.upstream import UpstreamConnection
 
 if TYPE_CHECKING:
     from headgate.proxy.exchange import Exchange
+    from headgate.proxy.gateway import Gateway
 
 
 class Tries:
-    """The failed tries of one request."""
+    """The tries of one request."""
 
-    __slots__ = ("_cluster", "_exchange", "_way", "tried")
+    __slots__ = (
+        "_charged",
+        "_gateway",
+        "_late",
+        "_until",
+        "body",
+        "cluster",
+        "exchange",
+        "request",
+        "retry",
+        "tried",
+        "way",
+    )
 
-    def __init__(self, exchange: Exchange, way: RouteRuntime, cluster: Cluster) -> None:
-        self._exchange = exchange
-        self._way = way
-        self._cluster = cluster
+    def __init__(
+        self,
+        gateway: Gateway,
+        exchange: Exchange,
+        way: RouteRuntime,
+        cluster: Cluster,
+        request: Outgoing,
+        body: bytes = b"",
+    ) -> None:
+        """Take a request of which `body` was sent with the first try, if there was one."""
+        self._gateway = gateway
+        self.exchange = exchange
+        self.way = way
+        self.cluster = cluster
+        self.request = request
+        self.body = body
+        self.retry = way.retry
         self.tried: tuple[Target, ...] = ()
+        # Places taken in the budget of the service.
+        self._charged = 0
+        # When the exchange has to be over, and the reason of its failure then.
+        self._until = NEVER
+        self._late = ""
+        started, total = exchange.stream.started, way.timeouts.total
+        if total:
+            self._until, self._late = started + total, "total_timeout"
+        if way.deadline is not None:
+            said = way.deadline.read(exchange.stream.head.fields, started)
+            if said is not None and said < self._until:
+                self._until, self._late = said, "deadline_exceeded"
 
-    def after(self, failure: Failure, target: Target, body: bytes) -> None:
-        """Take a try that failed at `target`, with the `body` sent so far: let there be another one.
+    async def run(self, failure: Failure | None = None, response: ResponseHead | None = None) -> ResponseHead:
+        """Make tries until there is an answer to pass on; after a first one that had this failure or response, if any.
 
         Raises:
-            Failure: this one, when there may not be another.
+            Failure: of the last try, or deadline_exceeded, or total_timeout.
         """
-        exchange, cluster = self._exchange, self._cluster
-        stream = exchange.stream
-        cluster.series.failed(failure.reason)
-        replayable = not failure.sent or (stream.ended and stream.bytes_in == len(body))
-        if not self._way.retry.allows(failure, exchange.method, exchange.attempts, replayable=replayable):
+        try:
+            while True:
+                wait: float | None = 0.0
+                if failure is not None:
+                    wait = self._after(failure)
+                elif response is not None:
+                    wait = self._declined(response)
+                    if wait is None:
+                        return response
+                if wait:
+                    await pause(self._gateway.loop, wait)
+                failure = response = None
+                try:
+                    response = await self._try()
+                except Failure as error:
+                    failure = error
+        finally:
+            for _ in range(self._charged):
+                self.cluster.budget.end()
+
+    # -- one try ---------------------------------------------------------------------------------------------------
+
+    async def _try(self) -> ResponseHead:
+        exchange, stream, now = self.exchange, self.exchange.stream, monotonic()
+        if expired(self._until, now):
+            raise Failure(self._late)
+        if self.way.deadline is not None and self._until != NEVER:
+            self.request.fields = self.way.deadline.replaced(self.request.fields, self._until, now)
+        if self.retry.hedge_after and self.retry.hedges(exchange.method) and stream.ended and not stream.trailers:
+            self.body += stream.take()
+            return await Race(self._gateway, self).run()
+        pool = exchange.aim(self.cluster, self.tried)
+        upstream = pool.take(exchange.method in IDEMPOTENT)
+        if upstream is None:
+            upstream = await pool.connecting(self.connect_within(now))
+        self.body += stream.take()
+        answer = exchange.send(upstream, self.request, self.body)
+        self.bind(upstream, now)
+        response = await answer
+        self.loosen(upstream)
+        return response
+
+    def connect_within(self, started: float) -> float:
+        """Return the seconds that a try begun at `started` may take to connect."""
+        left = self._until - started
+        if self.retry.per_try_timeout:
+            left = min(left, self.retry.per_try_timeout)
+        connect: float = self.way.timeouts.connect
+        return min(connect, left)
+
+    def bind(self, upstream: UpstreamConnection, started: float) -> None:
+        """Let a try begun at `started` end in time."""
+        until, late = self._until, self._late
+        if self.retry.per_try_timeout and started + self.retry.per_try_timeout < until:
+            until, late = started + self.retry.per_try_timeout, "response_timeout"
+        if until != NEVER:
+            upstream.bound(until, late)
+
+    def loosen(self, upstream: UpstreamConnection) -> None:
+        """Let the body of an answer, whose head came in time, take as long as the exchange may."""
+        if self.retry.per_try_timeout:
+            upstream.loosen(self._until, self._late)
+
+    # -- what follows ----------------------------------------------------------------------------------------------
+
+    def _after(self, failure: Failure) -> float:
+        """Take a try that failed; returns the seconds before the next one.
+
+        Raises:
+            Failure: this one when there may not be another, or the one that says that the time is over.
+        """
+        exchange, cluster, retry, target = self.exchange, self.cluster, self.retry, self.exchange.target
+        if target is None or failure.side == "client" or failure.reason == self._late:
+            # Nobody was tried, the client left or broke its body, or the time of all tries is over.
             raise failure
+        self.lost(target, failure)
+        now = monotonic()
+        if now >= self._until:
+            raise Failure(self._late, failure.reason)
+        held = self._held()
+        elsewhere = any(each.weight and each not in self.tried for each in cluster.targets)
+        replayable = not failure.sent or held is not None
+        if not retry.allows(
+            failure, exchange.method, exchange.attempts, replayable=replayable, elsewhere=elsewhere
+        ) or (retry.charged(failure) and not self._charged and not self.charge()):
+            raise failure
+        wait = retry.wait(failure, exchange.attempts, random(), elsewhere=elsewhere)
+        if now + wait >= self._until:
+            raise failure
+        self._rewind(held)
         cluster.series.retried(failure.reason)
+        return wait
+
+    def _declined(self, response: ResponseHead) -> float | None:
+        """Take an answer; returns the seconds before the next try, or None when this one is passed on."""
+        exchange, retry = self.exchange, self.retry
+        if response.status not in retry.statuses:
+            return None
+        held, upstream, target = self._held(), exchange.connection, exchange.target
+        assert upstream is not None
+        assert target is not None
+        if not retry.allows_answered(exchange.method, exchange.attempts, replayable=held is not None):
+            return None
+        asked = retry_after(response.get(b"retry-after"), wall())
+        wait = retry.wait_answered(asked, exchange.attempts, random())
+        if wait is None or monotonic() + wait >= self._until or not (self._charged or self.charge()):
+            return None
         self.tried = (*self.tried, target)
+        self.cluster.series.answered(response.status, upstream.answered_at - exchange.tried_at)
+        self.cluster.series.retried("status")
+        self._rewind(held)
+        exchange.connection = None
+        # Gives the connection back if the answer has ended, and closes it if not.
+        upstream.release()
+        return wait
+
+    def lost(self, target: Target, failure: Failure) -> None:
+        """Count a try that failed at `target`."""
+        self.tried = (*self.tried, target)
+        self.cluster.series.failed(failure.reason)
+
+    def charge(self) -> bool:
+        """Take a place in the budget of the service; tell whether there was one."""
+        active = sum(each.pool.open - each.pool.idle for each in self.cluster.targets)
+        if not self.cluster.budget.begin(self.retry, active):
+            return False
+        self._charged += 1
+        return True
+
+    def _held(self) -> bytes | None:
+        """Return all of the body that was sent, or None when it is not held."""
+        sink = self.exchange.stream.sink
+        if isinstance(sink, KeptBody):
+            return sink.whole
+        return self.body if sink is None and len(self.body) <= self.retry.buffer else None
+
+    def _rewind(self, held: bytes | None) -> None:
+        """Let the next try begin with the body that is held; what arrives meanwhile waits."""
+        stream = self.exchange.stream
+        if stream.sink is not None:
+            stream.sink = None
+            # The upstream that is gone may have held the client back.
+            stream.resume()
+        if held is not None:
+            self.body = held

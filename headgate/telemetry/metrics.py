@@ -125,7 +125,7 @@ _TABLE = (
         ("worker",),
         1000,
     ),
-    Family("headgate_concurrency_limit", "gauge", "Requests at once that the workers let a service have.", ("service",)),
+    Family("headgate_concurrency_limit", "gauge", "Requests at once that workers let a service have.", ("service",)),
     Family("headgate_connections_open", "gauge", "Client connections open.", ("listener",)),
     Family("headgate_connections_total", "counter", "Client connections accepted.", ("listener",)),
     Family("headgate_pool_connections", "gauge", "Connections to upstreams.", ("service", "state")),

@@ -52,6 +52,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_head_bytes",
         "_interim",
         "_interims",
+        "_late",
         "_left",
         "_limit",
         "_out_ended",
@@ -102,7 +103,9 @@ class UpstreamConnection(asyncio.Protocol):
         self.source: Source | None = None
         self._request: Outgoing | None = None
         self._timeouts: Timeouts | None = None
+        # When the exchange has to be over, and what it has failed of then.
         self._limit = NEVER
+        self._late = "total_timeout"
         self._sent = False
         self._corked = b""
         self._out_ended = True
@@ -203,7 +206,10 @@ class UpstreamConnection(asyncio.Protocol):
         self.bytes_in = 0
         self._request = request
         self._timeouts = timeouts
-        self._limit = now + timeouts.total if timeouts.total else NEVER
+        self._limit = NEVER
+        if timeouts.total:
+            self._limit = now + timeouts.total
+            self._late = "total_timeout"
         self._out_ended = complete
         self._chunked_out = not complete and request.length == UNKNOWN_LENGTH
         self._head = None
@@ -249,11 +255,19 @@ class UpstreamConnection(asyncio.Protocol):
             if self._waiter is not None and self._timeouts is not None:
                 self._wait_until(monotonic() + self._timeouts.response)
 
-    def bound(self, until: float) -> None:
-        """Let the exchange end at `until` (monotonic seconds) whatever it waits for then."""
+    def bound(self, until: float, late: str = "total_timeout") -> None:
+        """Let the exchange fail with the reason `late` at `until` (monotonic seconds), whatever it waits for then."""
         self._limit = until
+        self._late = late
         if not self.ended:
             self._wait_until(self.deadline)
+
+    def loosen(self, until: float, late: str) -> None:
+        """Put another bound in place of one that was the head's alone; what is waited for now is the body."""
+        self._limit = until
+        self._late = late
+        if not self.ended:
+            self._expect_more()
 
     def source_failed(self, failure: Failure) -> None:
         """Give the request up: what the upstream has of its body must not look complete."""
@@ -533,7 +547,7 @@ class UpstreamConnection(asyncio.Protocol):
         if self.ended:
             self.close()
         elif now >= self._limit:
-            self._fail("total_timeout")
+            self._fail(self._late)
         elif self._waiter is not None and self._out_ended:
             self._fail("response_timeout")
         else:
