@@ -8,7 +8,9 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from bench import client, proc
 from bench.client import Outcome
@@ -19,12 +21,23 @@ _START_SECONDS = 30.0
 
 
 class Gate:
-    """A gateway in front of one or two upstreams; everything under /api is proxied, anything else is 404."""
+    """A gateway in front of one or two upstreams; everything under /api is proxied, anything else is 404.
 
-    def __init__(self, stage: Stage, cores: Cores, upstream: int, workers: int = 1) -> None:
+    `service` are further keys of the service's configuration.
+    """
+
+    def __init__(
+        self,
+        stage: Stage,
+        cores: Cores,
+        upstream: int,
+        workers: int = 1,
+        service: Mapping[str, object] = MappingProxyType({}),
+    ) -> None:
         self._stage = stage
         self._cores = cores
         self._workers = workers
+        self._service = service
         self.port = free_port()
         self._admin_port = free_port()
         self._file = stage.folder / f"soak-{self.port}.yaml"
@@ -40,6 +53,7 @@ class Gate:
                 {"name": "hurried", "match": {"path": "/api/hurried"}, "timeout": {"response": 0.5}},
                 {"name": "api", "match": {"path": "/api"}},
             ],
+            **self._service,
         }
         text = json.dumps(
             {

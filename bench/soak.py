@@ -12,8 +12,9 @@ from collections.abc import Sequence
 
 import uvloop
 
-from bench.checks import CHECKS, Scene, Verdict
+from bench.checks import CHECKS
 from bench.peers import PEERS
+from bench.scene import Scene, Verdict
 from bench.stage import CannotRunError, Stage, choose_cores, end_on_sigterm, names_of, raise_file_limit, say
 
 

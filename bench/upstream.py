@@ -2,8 +2,9 @@
 
 What it does is asked for in the query, so that one port serves every check: `delay=S` waits before the answer,
 `stall=S` stops reading the body for a while, `size=N` makes the answer longer, `pieces=N` streams it in N chunks 5 ms
-apart, `close=before` and `close=middle` drop the connection. The answer is JSON: the id the client sent in X-Soak-Id,
-the bytes and the CRC-32 of the body received, the name of this server, and padding that is this request's own.
+apart, `close=before` and `close=middle` drop the connection, `work=S` takes one of the server's places for so long
+(who finds none waits for one). The answer is JSON: the id the client sent in X-Soak-Id, the bytes and the CRC-32 of the
+body received, the name of this server, and padding that is this request's own.
 
 Run as a process by the bench: `python -m bench.upstream PORT`.
 """
@@ -29,10 +30,18 @@ def padding(name: str, size: int) -> str:
 
 
 class Upstream:
-    """A server in this process; `seen` counts how often the head of each request has come, by its id."""
+    """A server in this process.
 
-    def __init__(self, name: str = "one") -> None:
+    `places` is how many requests with `work` it does at once; `keep_alive` the seconds after which it closes a
+    connection without a request, 0 for never. `seen` counts how often the head of each request has come, by its id;
+    `expired` the connections that were closed idle.
+    """
+
+    def __init__(self, name: str = "one", places: int = 1000, keep_alive: float = 0.0) -> None:
         self.name = name
+        self.places = asyncio.Semaphore(places)
+        self.keep_alive = keep_alive
+        self.expired = 0
         self.seen: Counter[str] = Counter()
         self.port = 0
         self._server: asyncio.Server | None = None
@@ -42,7 +51,7 @@ class Upstream:
         """Listen on 127.0.0.1; on the port it had before, when it was closed in between."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
-            lambda: _Connection(self._open, self.seen, self.name), "127.0.0.1", port or self.port, backlog=4096
+            lambda: _Connection(self, self._open), "127.0.0.1", port or self.port, backlog=4096
         )
         self.port = self._server.sockets[0].getsockname()[1]
 
@@ -58,12 +67,12 @@ class Upstream:
 
 
 class _Connection(asyncio.Protocol):
-    __slots__ = ("_crc", "_id", "_name", "_open", "_parser", "_query", "_received", "_seen", "_task", "_transport")
+    __slots__ = ("_crc", "_expiry", "_id", "_open", "_parser", "_query", "_received", "_server", "_task", "_transport")
 
-    def __init__(self, open_now: set[_Connection], seen: Counter[str], name: str) -> None:
+    def __init__(self, server: Upstream, open_now: set[_Connection]) -> None:
+        self._server = server
         self._open = open_now
-        self._seen = seen
-        self._name = name
+        self._expiry: asyncio.TimerHandle | None = None
         self._parser = httptools.HttpRequestParser(self)
         self._task: asyncio.Task[None] | None = None
         self._query: dict[str, str] = {}
@@ -75,16 +84,31 @@ class _Connection(asyncio.Protocol):
         # A cast and no check: the transports of uvloop are no subclasses of asyncio's.
         self._transport = cast(asyncio.Transport, transport)
         self._open.add(self)
+        self._wait()
 
     def connection_lost(self, _error: Exception | None) -> None:
         self._open.discard(self)
+        self._stop_waiting()
         if self._task:
             self._task.cancel()
 
     def drop(self) -> None:
         self._transport.abort()
 
+    def _wait(self) -> None:
+        if self._server.keep_alive:
+            self._expiry = asyncio.get_running_loop().call_later(self._server.keep_alive, self._expire)
+
+    def _stop_waiting(self) -> None:
+        if self._expiry:
+            self._expiry.cancel()
+
+    def _expire(self) -> None:
+        self._server.expired += 1
+        self._transport.close()
+
     def data_received(self, data: bytes) -> None:
+        self._stop_waiting()
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError:
@@ -100,7 +124,7 @@ class _Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         if name.lower() == b"x-soak-id":
             self._id = value.decode()
-            self._seen[self._id] += 1
+            self._server.seen[self._id] += 1
 
     def on_headers_complete(self) -> None:
         if stall := self._query.get("stall"):
@@ -112,16 +136,19 @@ class _Connection(asyncio.Protocol):
         self._crc = zlib.crc32(body, self._crc)
 
     def on_message_complete(self) -> None:
-        slow = self._query.keys() & {"delay", "pieces", "close"}
+        slow = self._query.keys() & {"delay", "pieces", "close", "work"}
         if slow:
             self._task = asyncio.get_running_loop().create_task(self._answer_slowly(dict(self._query), self._body()))
         else:
-            body = self._body()
-            self._transport.write(self._head(f"Content-Length: {len(body)}") + body)
+            self._answer(self._body())
+            self._wait()
+
+    def _answer(self, body: bytes) -> None:
+        self._transport.write(self._head(f"Content-Length: {len(body)}") + body)
 
     def _body(self) -> bytes:
         size = int(self._query.get("size", 50))
-        said = f'{{"id":"{self._id}","received":{self._received},"crc":{self._crc},"server":"{self._name}"'
+        said = f'{{"id":"{self._id}","received":{self._received},"crc":{self._crc},"server":"{self._server.name}"'
         return f'{said},"size":{size},"pad":"{padding(self._id, size)}"}}'.encode()
 
     def _head(self, framing: str) -> bytes:
@@ -130,6 +157,9 @@ class _Connection(asyncio.Protocol):
 
     async def _answer_slowly(self, query: dict[str, str], body: bytes) -> None:
         await asyncio.sleep(float(query.get("delay", 0)))
+        if "work" in query:
+            async with self._server.places:
+                await asyncio.sleep(float(query["work"]))
         if query.get("close") == "before":
             self._transport.abort()
         elif query.get("close") == "middle":
@@ -138,7 +168,7 @@ class _Connection(asyncio.Protocol):
         elif "pieces" in query:
             await self._stream(body, int(query["pieces"]))
         else:
-            self._transport.write(self._head(f"Content-Length: {len(body)}") + body)
+            self._answer(body)
 
     async def _stream(self, body: bytes, pieces: int) -> None:
         self._transport.write(self._head("Transfer-Encoding: chunked"))

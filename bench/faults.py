@@ -1,0 +1,324 @@
+"""The checks of the soak that do harm: to workers, upstreams and connections, and by more than can be served.
+
+Their laws stand in bench/checks.py; what each holds besides is the first line of its docstring.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+from collections import Counter
+from dataclasses import dataclass, field
+from statistics import quantiles
+
+from bench import client
+from bench.client import Crowd, Ending, Outcome
+from bench.gate import Gate
+from bench.scene import CLIENTS, STEADY, Scene, Verdict, ask_all, shown, strictly
+from bench.stage import say
+from bench.upstream import Upstream
+
+_ACCEPTED_SECONDS = 1.0
+# Five deaths within 30 s are a crash loop to the master, which then waits before it starts another worker.
+_KILLS = 4
+# A worker without a heartbeat for 10 s is taken for stuck; then a new one starts.
+_REPLACED_SECONDS = 13.0
+_KEEP_ALIVE = 0.1
+_PLACES = 10
+_WORK_SECONDS = 0.05
+_FLOOD_SECONDS = 10.0
+_TOLD_SECONDS = 0.01
+_RECOVERY_SECONDS = 5.0
+
+
+async def kill(scene: Scene, times: int = _KILLS) -> Verdict:
+    """A worker killed under load takes only its own connections with it, and within a second all is served again.
+
+    Of its connections everything may be lost but an answer that is wrong; on all others, and on every connection
+    opened after the kill, nothing may fail or wait for longer than a second.
+    """
+    upstream = Upstream()
+    await upstream.start()
+    gate = Gate(scene.stage, scene.cores, upstream.port, workers=2)
+    await gate.start()
+    lost_with: set[int] = set()
+    killed_at = 0.0
+    lost = 0
+    slowest = 0.0
+
+    def judge(ending: Ending) -> str:
+        nonlocal lost, slowest
+        if ending.outcome is Outcome.WRONG:
+            return ending.words
+        if ending.outcome is not Outcome.GOOD and ending.local_port in lost_with and ending.opened < killed_at:
+            lost += 1
+            return ""
+        if ending.outcome is not Outcome.GOOD:
+            return f"{ending.words}, on a connection of nobody who was killed"
+        if killed_at and ending.opened >= killed_at:
+            slowest = max(slowest, ending.ended - ending.began)
+        return ""
+
+    crowd = Crowd(gate.port, STEADY, judge)
+    crowd.start(CLIENTS)
+    loop = asyncio.get_running_loop()
+    for number in range(times):
+        await asyncio.sleep(3)
+        holders = gate.holders()
+        victim = max(holders, key=lambda pid: len(holders[pid]))
+        lost_with, killed_at = holders[victim], loop.time()
+        os.kill(victim, signal.SIGKILL)
+        worst, failures = await _fresh_connections(gate, killed_at + 2)
+        slowest = max(slowest, worst)
+        crowd.failures += failures
+        say(f"  kill {number + 1}: {len(lost_with)} connections, {lost} requests lost so far, slowest {slowest:.2f} s")
+    await crowd.stop()
+    await upstream.close()
+    words = f"{times} kills, {lost} requests lost with them of {crowd.total:,}, {len(crowd.failures)} others failed, "
+    words += f"slowest on a new connection {slowest:.2f} s (at most {_ACCEPTED_SECONDS:g})"
+    held = slowest <= _ACCEPTED_SECONDS and not crowd.failures and lost > 0
+    return Verdict(held, words + shown(crowd.failures))
+
+
+async def stop(scene: Scene, times: int = 2) -> Verdict:
+    """A worker that stands still takes only its own connections with it, and is replaced; no connection is refused.
+
+    On connections of other workers nothing fails or waits for longer than a second. New connections may fall to the
+    one that stands still: they are served by its successor.
+    """
+    upstream = Upstream()
+    await upstream.start()
+    gate = Gate(scene.stage, scene.cores, upstream.port, workers=2)
+    await gate.start()
+    lost_with: set[int] = set()
+    stopped_at = 0.0
+    lost = 0
+    slowest = {"old": 0.0, "new": 0.0}
+
+    def judge(ending: Ending) -> str:
+        nonlocal lost
+        if ending.local_port in lost_with and ending.opened < stopped_at:
+            lost += ending.outcome is not Outcome.GOOD
+            return ending.words if ending.outcome is Outcome.WRONG else ""
+        if stopped_at:
+            kind = "old" if ending.opened < stopped_at else "new"
+            slowest[kind] = max(slowest[kind], ending.ended - ending.began)
+        return strictly(ending)
+
+    crowd = Crowd(gate.port, STEADY, judge)
+    crowd.start(CLIENTS)
+    loop = asyncio.get_running_loop()
+    for number in range(times):
+        await asyncio.sleep(3)
+        holders = gate.holders()
+        victim = max(holders, key=lambda pid: len(holders[pid]))
+        lost_with, stopped_at = holders[victim], loop.time()
+        os.kill(victim, signal.SIGSTOP)
+        took, failures = await _fresh_connections(gate, stopped_at + _REPLACED_SECONDS, every=0.2)
+        slowest["new"] = max(slowest["new"], took)
+        crowd.failures += failures
+        if victim in gate.holders():
+            crowd.failures.append(f"the worker that stood still is still there after {_REPLACED_SECONDS:g} s")
+        say(f"  stop {number + 1}: {len(lost_with)} connections, {lost} requests lost so far")
+    await crowd.stop()
+    await upstream.close()
+    words = f"{times} stops, {lost} requests lost with them of {crowd.total:,}, {len(crowd.failures)} others failed, "
+    words += f"slowest beside them {slowest['old']:.2f} s (at most {_ACCEPTED_SECONDS:g}), "
+    words += f"on a new connection {slowest['new']:.2f} s (at most {_REPLACED_SECONDS:g})"
+    held = slowest["old"] <= _ACCEPTED_SECONDS and slowest["new"] <= _REPLACED_SECONDS and lost > 0
+    return Verdict(held and not crowd.failures, words + shown(crowd.failures))
+
+
+async def _fresh_connections(gate: Gate, until: float, every: float = 0.02) -> tuple[float, list[str]]:
+    """Open a connection every so many seconds until then; return the slowest answer on one, and the failures."""
+
+    async def one() -> tuple[float, str]:
+        began = loop.time()
+        try:
+            connection = await client.connect(gate.port)
+        except OSError as error:
+            return 0.0, f"a new connection after the kill: {error}"
+        outcome, words, _ = await connection.ask(client.small())
+        connection.close()
+        return loop.time() - began, "" if outcome is Outcome.GOOD else f"a new connection after the kill: {words}"
+
+    loop = asyncio.get_running_loop()
+    tasks = []
+    while loop.time() < until:
+        tasks.append(loop.create_task(one()))
+        await asyncio.sleep(every)
+    ends = await asyncio.gather(*tasks)
+    return max(took for took, _ in ends), [words for _, words in ends if words]
+
+
+async def faults(scene: Scene, times: int = 200) -> Verdict:
+    """An upstream that fails gets its client the right answer each time, and fails nobody beside it."""
+    upstream = Upstream()
+    await upstream.start()
+    gate = Gate(scene.stage, scene.cores, upstream.port)
+    await gate.start()
+    crowd = Crowd(gate.port, STEADY, strictly)
+    crowd.start(8)
+    failures: list[str] = []
+    deadline = scene.deadline()
+    loop = asyncio.get_running_loop()
+    done = 0
+    while done < times and loop.time() < deadline:
+        for ask, wanted in _faulty():
+            connection = await client.connect(gate.port)
+            outcome, words, _ = await connection.ask(ask)
+            connection.close()
+            if outcome is not wanted:
+                failures.append(f"{ask.data.split(None, 2)[1].decode()}: {outcome} instead of {wanted}: {words}")
+        done += 1
+    await crowd.stop()
+    await upstream.close()
+    failures += await _refused(gate)
+    await upstream.start()
+    failures += await ask_all([await client.connect(gate.port)])
+    await upstream.close()
+    failures += crowd.failures
+    words = f"{done} rounds of faults, {crowd.total:,} requests beside them, {len(failures)} failed{shown(failures)}"
+    return Verdict(not failures and done > 0, words)
+
+
+def _faulty() -> list[tuple[client.Ask, Outcome]]:
+    """Return the requests that go wrong upstream, and how each must end."""
+    return [
+        (client.failing("/api/x?close=before", 502), Outcome.GOOD),
+        (client.failing("/api/x?close=middle&size=4000", 200), Outcome.CUT),
+        (client.failing("/api/hurried?delay=1.5", 504), Outcome.GOOD),
+    ]
+
+
+async def _refused(gate: Gate) -> list[str]:
+    """With the upstream gone every request is answered 502, at once."""
+    failures = []
+    for _ in range(20):
+        connection = await client.connect(gate.port)
+        outcome, words, _ = await connection.ask(client.failing("/api/things", 502))
+        connection.close()
+        if outcome is not Outcome.GOOD:
+            failures.append(f"with the upstream gone: {words}")
+    return failures
+
+
+async def stale(scene: Scene, tries: int = 10_000) -> Verdict:
+    """An upstream closes idle connections as requests are sent on them: no harmless one fails, no other is doubled.
+
+    The pool is told to keep them for longer than the upstream does, which no operator should: with the pool's own
+    default the race is never met. Clients ask again within 5 ms before and after the upstream's time.
+    """
+    upstream = Upstream(keep_alive=_KEEP_ALIVE)
+    await upstream.start()
+    gate = Gate(scene.stage, scene.cores, upstream.port, service={"pool": {"idle_timeout": 3600}})
+    await gate.start()
+    failures: list[str] = []
+    ends: Counter[tuple[str, Outcome]] = Counter()
+    deadline = scene.deadline()
+    loop = asyncio.get_running_loop()
+
+    async def one() -> None:
+        connection = await client.connect(gate.port)
+        while ends.total() < tries and loop.time() < deadline:
+            await asyncio.sleep(_KEEP_ALIVE + random.uniform(-0.005, 0.005))
+            method = random.choice(("GET", "POST"))
+            ask = client.small(method=method)
+            outcome, words, _ = await connection.ask(ask)
+            ends[method, outcome] += 1
+            if outcome is not Outcome.GOOD and (method == "GET" or words != "502 upstream_reset"):
+                failures.append(f"{method}: {outcome}: {words}")
+            if method == "POST" and upstream.seen[ask.id] > 1:
+                failures.append(f"the upstream got a POST {upstream.seen[ask.id]} times")
+        connection.close()
+
+    await asyncio.gather(*(one() for _ in range(CLIENTS)))
+    await upstream.close()
+    posts = sum(count for (method, _), count in ends.items() if method == "POST")
+    failed = ends["POST", Outcome.ERROR]
+    words = (
+        f"{ends.total():,} tries, {failed} of {posts:,} POSTs failed with a reason, {upstream.expired:,} connections "
+    )
+    words += f"were closed idle, {len(failures)} failed otherwise or were doubled{shown(failures)}"
+    return Verdict(not failures and failed <= posts * 0.01 and upstream.expired > 0, words)
+
+
+@dataclass(slots=True)
+class Flood:
+    """What became of requests that were sent at a fixed rate, whatever became of those before them."""
+
+    served: list[float] = field(default_factory=list)
+    refused: list[float] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+    async def run(self, gate: Gate, rate: float, seconds: float, target: str) -> None:
+        """Send `rate` requests a second for so long, and wait for all answers."""
+        loop = asyncio.get_running_loop()
+        idle: list[client.Connection] = []
+        began = loop.time()
+        tasks = []
+        for number in range(round(rate * seconds)):
+            await asyncio.sleep(began + number / rate - loop.time())
+            tasks.append(loop.create_task(self._one(gate, idle, target)))
+        await asyncio.gather(*tasks)
+        for connection in idle:
+            connection.close()
+
+    async def _one(self, gate: Gate, idle: list[client.Connection], target: str) -> None:
+        loop = asyncio.get_running_loop()
+        connection = idle.pop() if idle else await client.connect(gate.port)
+        began = loop.time()
+        outcome, words, _ = await connection.ask(client.small(target))
+        took = loop.time() - began
+        if outcome is Outcome.GOOD:
+            self.served.append(took)
+        elif outcome is Outcome.ERROR and words.startswith("503"):
+            self.refused.append(took)
+        else:
+            self.failures.append(f"{outcome}: {words}")
+        if connection.usable:
+            idle.append(connection)
+
+
+async def overload(scene: Scene) -> Verdict:
+    """At two and five times of what a service can do it does four fifths of it at least, and the rest is told at once.
+
+    The rate is kept whatever happens. Those who are served wait at most three times as long as at the peak, the
+    median of the refusals takes 10 ms at most, and when it is over nobody is refused after 5 s.
+    """
+    upstream = Upstream(places=_PLACES)
+    await upstream.start()
+    service = {"adaptive_concurrency": {"enabled": True}, "retry": {"attempts": 0}}
+    gate = Gate(scene.stage, scene.cores, upstream.port, service=service)
+    await gate.start()
+    target = f"/api/work?work={_WORK_SECONDS}"
+    peak = _PLACES / _WORK_SECONDS
+    seconds = min(_FLOOD_SECONDS, scene.seconds / 4)
+    usual = Flood()
+    await usual.run(gate, peak * 0.9, seconds, target)
+    parts, failures = [], list(usual.failures)
+    if len(usual.refused) > len(usual.served) * 0.05:
+        failures.append(f"{len(usual.refused)} refused below the peak")
+    slowest = 3 * max(_percentile(usual.served, 99), _WORK_SECONDS)
+    for times in (2, 5):
+        flood = Flood()
+        await flood.run(gate, peak * times, seconds, target)
+        share = len(flood.served) / (peak * seconds)
+        late, told = _percentile(flood.served, 99), _percentile(flood.refused, 50)
+        failures += flood.failures
+        parts.append(f"{times}x: {share:.0%} served (p99 {late * 1000:.0f} ms), refusals {told * 1000:.1f} ms")
+        say(f"  {parts[-1]}")
+        if share < 0.8 or late > slowest or told > _TOLD_SECONDS:
+            failures.append(parts[-1])
+    await asyncio.sleep(_RECOVERY_SECONDS)
+    after = Flood()
+    await after.run(gate, peak * 0.5, seconds, target)
+    failures += [*after.failures, *(["refused after it was over"] if after.refused else [])]
+    await upstream.close()
+    return Verdict(not failures, "; ".join(parts) + shown(failures))
+
+
+def _percentile(values: list[float], percent: int) -> float:
+    return quantiles(values, n=100)[percent - 1] if len(values) > 1 else 0.0

@@ -1,0 +1,50 @@
+"""What every check of the soak has: the stage it runs on, and the words of its verdict."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from bench import client
+from bench.client import Ending, Outcome
+from bench.stage import Cores, Stage
+
+STEADY = {client.small: 70, client.missing: 10, client.upload: 10, client.streamed: 5, client.slow: 5}
+CLIENTS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What a check runs on: a stage of its own, the cores, and the seconds after which it ends early."""
+
+    stage: Stage
+    cores: Cores
+    seconds: float
+
+    def deadline(self) -> float:
+        """Return the loop time at which the check ends, counted from now."""
+        return asyncio.get_running_loop().time() + self.seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether the check held, and the figures in words."""
+
+    held: bool
+    words: str
+
+
+def strictly(ending: Ending) -> str:
+    """Judge a request of a time when nothing may fail."""
+    return "" if ending.outcome is Outcome.GOOD else ending.words or ending.outcome
+
+
+def shown(failures: list[str]) -> str:
+    """Return the first few failures, as the end of a sentence; nothing when there are none."""
+    return f"; FAILED: {'; '.join(failures[:3])}" if failures else ""
+
+
+async def ask_all(connections: list[client.Connection]) -> list[str]:
+    """Ask on all of these connections at once; return what was not good."""
+    ends = await asyncio.gather(*(connection.ask(client.small()) for connection in connections))
+    return [f"an idle connection: {words}" for outcome, words, _ in ends if outcome is not Outcome.GOOD]
