@@ -9,7 +9,7 @@ import pytest
 from tests.proxy.peers import Upstream, answering, eventually, free_port, get, ok
 from tests.proxy.stage import Rig, gateway, on_loop, to
 
-WAYS = [
+WAYS: list[dict[str, Any]] = [
     {"balancer": "random"},
     {"balancer": "least_connections"},
     {"balancer": {"type": "consistent_hash", "header": "X-User"}},
