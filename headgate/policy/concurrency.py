@@ -17,8 +17,8 @@ from math import sqrt
 
 from headgate.policy.overload_settings import AdaptiveConcurrency
 
-# Percent of the limit that each rank of PRIORITIES may fill: critical goes a little beyond what all others get.
-SHARES = (110.0, 100.0, 90.0, 70.0)
+# Percent of the limit that each rank of PRIORITIES may fill: those above normal go a little beyond it.
+SHARES = (120.0, 110.0, 100.0, 70.0)
 
 _FEWEST = 10
 _SMOOTHING = 0.2

@@ -19,7 +19,7 @@ INTERVAL = 0.25
 """Seconds that lateness has to last (RFC 8289: about the longest round trip; here what a client hardly notices)."""
 
 # Percent of max_in_flight that each rank of PRIORITIES may fill.
-_SHARES = (110, 100, 90, 70)
+_SHARES = (120, 110, 100, 70)
 _RANKS = len(PRIORITIES)
 # What passes of the rank in question shrinks by this part for each multiple of the lag in an interval, at most by half,
 # and grows by one step, then two, then three, until there is overload again. Both in proportion: where a tenth may

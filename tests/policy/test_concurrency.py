@@ -15,7 +15,7 @@ from headgate.policy.overload_settings import PRIORITIES, AdaptiveConcurrency
 CRITICAL, HIGH, NORMAL, LOW = range(4)
 
 
-def fill(limit: AdaptiveLimit, rank: int = HIGH) -> int:
+def fill(limit: AdaptiveLimit, rank: int = NORMAL) -> int:
     """Admit as many as there is room for; returns how many."""
     count = 0
     while limit.admit(rank):
@@ -27,7 +27,7 @@ def window(limit: AdaptiveLimit, now: float, latency: float, demand: int | None 
     """Play one window of answers: `demand` at once (None: as many as there may be), again and again."""
     for _ in range(20):
         count = 0
-        while (demand is None or count < demand) and limit.admit(HIGH):
+        while (demand is None or count < demand) and limit.admit(NORMAL):
             count += 1
         for _ in range(count):
             limit.settle(latency, now)
@@ -42,14 +42,14 @@ def test_at_first_there_may_be_as_many_as_configured() -> None:
 def test_low_priorities_find_less_room_and_critical_ones_a_little_more() -> None:
     limit = AdaptiveLimit(AdaptiveConcurrency(initial=100))
     filled = [fill(limit, rank) for rank in (LOW, NORMAL, HIGH, CRITICAL)]
-    assert filled == [70, 20, 10, 10]
+    assert filled == [70, 30, 10, 10]
     assert len(SHARES) == len(PRIORITIES)
 
 
 def test_who_was_refused_was_not_counted() -> None:
     limit = AdaptiveLimit(AdaptiveConcurrency(initial=5))
     fill(limit)
-    assert not limit.admit(HIGH)
+    assert not limit.admit(NORMAL)
     limit.settle(0.0, 0.0)
     assert limit.in_flight == 4
     assert fill(limit) == 1
@@ -116,7 +116,7 @@ def test_a_service_that_became_slower_for_good_is_believed_in_the_end() -> None:
 def test_lost_answers_shrink_it_once_a_window() -> None:
     limit = AdaptiveLimit(AdaptiveConcurrency(initial=100, window=1.0))
     for _ in range(40):
-        limit.admit(HIGH)
+        limit.admit(NORMAL)
     for _ in range(20):
         limit.dropped(1.0)
     assert limit.limit == 90

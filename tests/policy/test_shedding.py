@@ -45,7 +45,7 @@ def test_switched_off_it_refuses_nothing() -> None:
 def test_a_bound_of_requests_in_flight_leaves_room_for_the_important_ones() -> None:
     shedder = LoadShedder(Overload(max_in_flight=100))
     most = {rank: max(n for n in range(1, 200) if shedder.admits(rank, n)) for rank in RANKS}
-    assert most == {LOW: 70, NORMAL: 90, HIGH: 100, CRITICAL: 110}
+    assert most == {LOW: 70, NORMAL: 100, HIGH: 110, CRITICAL: 120}
     assert shedder.bar == 70
 
 
