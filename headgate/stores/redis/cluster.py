@@ -101,6 +101,9 @@ class Cluster:
         for node in self._nodes.values():
             node.close()
 
+    def __repr__(self) -> str:
+        return f"<Cluster {list(self._nodes.values())}>"
+
     # -- the map --------------------------------------------------------------------------------------------------
 
     async def _ready(self) -> None:

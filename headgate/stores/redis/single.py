@@ -76,6 +76,9 @@ class Single:
         """Let go."""
         self._node.close()
 
+    def __repr__(self) -> str:
+        return repr(self._node)
+
 
 class ByUrl:
     """Opens connections to the first server that works of those that stand for each other."""

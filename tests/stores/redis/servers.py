@@ -41,6 +41,8 @@ class RedisServer:
     def __init__(self, folder: Path, *flags: str, port: int | None = None, sentinel: str = "") -> None:
         """With `sentinel` (a configuration) it is a Sentinel."""
         self.port = free_port() if port is None else port
+        self.bus = 0
+        """The port that servers of a cluster talk to each other at."""
         self.folder = folder / f"redis-{self.port}"
         self.folder.mkdir(parents=True, exist_ok=True)
         self._flags = flags
