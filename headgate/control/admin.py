@@ -1,17 +1,12 @@
 """The admin listener: what the gateway says of itself, and the few things an operator may tell it.
 
-Who may change something (POST): with `admin.token` set, whoever shows it as a bearer token; the comparison takes the
-same time for every wrong one. Without a token only a program on this machine, and no browser or proxy on its
-behalf: the peer must be loopback or the Unix socket, the Host a loopback name (a page of a stranger whose name was
-pointed at 127.0.0.1 has another), and neither Origin nor a forwarding header may be present.
-Reading is open to whoever reaches the address, which is loopback unless configured otherwise.
+Reading is open to whoever reaches the address, which is loopback unless configured otherwise. Who may change something
+(POST) is decided in admin_access.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hmac
-import ipaddress
 import json
 import socket
 import time
@@ -22,13 +17,14 @@ import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
+from headgate.control.admin_access import denied
+from headgate.control.breakers import ACTIONS, Breakers
 from headgate.control.endpoints import Endpoints
 from headgate.control.fleet import Outcome
 from headgate.telemetry import prometheus
 from headgate.telemetry.cells import Sample
 
 _SHUTDOWN_SECONDS = 1
-_MARKS_OF_OTHERS = ("origin", "forwarded", "x-forwarded-for", "via")
 
 
 class Subject(Protocol):
@@ -45,6 +41,10 @@ class Subject(Protocol):
     @property
     def endpoints(self) -> Endpoints:
         """The endpoints of all services."""
+
+    @property
+    def breakers(self) -> Breakers:
+        """The circuit breakers of all services."""
 
     def snapshot(self) -> dict[str, Any]:
         """Plan, workers and drain now."""
@@ -105,12 +105,13 @@ def make_app(subject: Subject) -> FastAPI:
         return JSONResponse(answer, status_code=200 if is_ready else 503)
 
     _serve_endpoints(app, subject)
+    _serve_breakers(app, subject)
 
     @app.post("/reload")
     async def reload(request: Request) -> JSONResponse:
-        denied = _denied(request, subject.token)
-        if denied is not None:
-            return denied
+        refusal = denied(request, subject.token)
+        if refusal is not None:
+            return refusal
         if subject.draining:
             return JSONResponse({"ok": False, "problems": ["the gateway is stopping"]}, status_code=409)
         outcome = await subject.reload("POST /reload")
@@ -127,9 +128,9 @@ def _serve_endpoints(app: FastAPI, subject: Subject) -> None:
 
     @app.post("/endpoints")
     async def set_enabled(request: Request) -> JSONResponse:
-        denied = _denied(request, subject.token)
-        if denied is not None:
-            return denied
+        refusal = denied(request, subject.token)
+        if refusal is not None:
+            return refusal
         try:
             asked = json.loads(await request.body())
         except ValueError:
@@ -145,42 +146,29 @@ def _serve_endpoints(app: FastAPI, subject: Subject) -> None:
         return JSONResponse(found)
 
 
+def _serve_breakers(app: FastAPI, subject: Subject) -> None:
+    @app.get("/breakers")
+    async def breakers() -> dict[str, Any]:
+        return subject.breakers.describe()
+
+    @app.post("/breakers/{service}/{action}")
+    async def steer(request: Request, service: str, action: str) -> JSONResponse:
+        refusal = denied(request, subject.token)
+        if refusal is not None:
+            return refusal
+        wanted = next((each for each in ACTIONS if each == action), None)
+        if wanted is None:
+            text = f"a breaker can be told {', '.join(ACTIONS[:-1])} or {ACTIONS[-1]}, not {action}"
+            return JSONResponse({"error": text}, status_code=404)
+        found = subject.breakers.steer(service, wanted)
+        if found is None:
+            return JSONResponse({"error": f"there is no circuit breaker of a service {service}"}, status_code=404)
+        return JSONResponse({"service": service, **found})
+
+
 def _prefers_json(accept: str) -> bool:
     """Tell whether JSON is named before, or without, the text form; no Accept at all means text."""
     kinds = [part.partition(";")[0].strip().lower() for part in accept.split(",")]
     json_at = kinds.index("application/json") if "application/json" in kinds else len(kinds)
     text = {"text/plain", "text/*", "*/*", "application/openmetrics-text"}
     return json_at < next((place for place, kind in enumerate(kinds) if kind in text), len(kinds))
-
-
-def _denied(request: Request, token: str) -> JSONResponse | None:
-    """Return the refusal of a request that may not change anything, or None when it may."""
-    if token:
-        scheme, _, shown = request.headers.get("authorization", "").partition(" ")
-        right = hmac.compare_digest(shown.strip().encode(), token.encode())
-        if scheme.lower() == "bearer" and right:
-            return None
-        text = "this needs the header Authorization: Bearer TOKEN with the token of admin.token"
-        return JSONResponse({"error": text}, status_code=401, headers={"WWW-Authenticate": "Bearer"})
-    if _is_local(request):
-        return None
-    text = "without admin.token only a direct request from this machine may do this; set admin.token to allow others"
-    return JSONResponse({"error": text}, status_code=403)
-
-
-def _is_local(request: Request) -> bool:
-    if any(mark in request.headers for mark in _MARKS_OF_OTHERS):
-        return False
-    # A Unix socket has no peer address, and its own permissions.
-    if request.client is None or not request.client.host:
-        return True
-    return _is_loopback(request.client.host) and _is_loopback(request.url.hostname or "")
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

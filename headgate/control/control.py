@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from headgate.config.problems import Problem, render
 from headgate.config.resolve import ResolvedConfig
+from headgate.control.breakers import Breakers
 from headgate.control.children import Seat
 from headgate.control.cpus import worker_count
 from headgate.control.endpoints import Endpoints
@@ -81,8 +82,9 @@ class Control:
         self._draining = False
         self._probes = Probes(seat.board, self._log, self._spawn)
         self.endpoints = Endpoints(seat.board)
+        self.breakers = Breakers(seat.board, self._log)
         # What is counted elsewhere than in the cells of the workers.
-        self._sources: list[Callable[[], list[Sample]]] = [self._probes.samples]
+        self._sources: list[Callable[[], list[Sample]]] = [self._probes.samples, self.breakers.samples]
 
     async def run(self) -> int:
         """Bring the configuration into force, then follow the master's word and the files until the end."""
@@ -251,6 +253,7 @@ class Control:
     def _follow(self, config: ResolvedConfig) -> None:
         self._probes.follow(config)
         self.endpoints.follow(config)
+        self.breakers.follow(config)
 
     def _say_what_needs_a_restart(self, config: ResolvedConfig, wanted: int) -> None:
         if self._workers not in (0, wanted):

@@ -12,8 +12,10 @@ import httpx
 import pytest
 
 from headgate.control.admin import make_app
+from headgate.control.breakers import Breakers
 from headgate.control.endpoints import Endpoints
 from headgate.control.fleet import Outcome
+from headgate.control.log import Log
 from headgate.stores.board import Board
 from headgate.telemetry.cells import Sample, SlotRegion, SlotWriter, read
 from tests.control.driver import Rig, until
@@ -35,7 +37,9 @@ class Subject:
         writer = SlotWriter(region)
         writer.cells[writer.counter("headgate_request_bytes_total", ("rig",))] += 7
         self._regions = [region]
-        self.endpoints = Endpoints(Board.create(1))
+        board = Board.create()
+        self.endpoints = Endpoints(board)
+        self.breakers = Breakers(board, Log("control"))
 
     @property
     def draining(self) -> bool:
@@ -141,6 +145,35 @@ def test_what_is_no_endpoint_is_refused(body: object, status: int) -> None:
     subject.endpoints.follow(resolved(to("http://a")))
     answer = disable(subject, body)
     assert (answer.status_code, list(answer.json())) == (status, ["error"])
+
+
+def with_breaker(token: str = "") -> Subject:
+    subject = Subject(token)
+    subject.breakers.follow(resolved(to("http://a", service={"circuit_breaker": {"threshold": 3}})))
+    return subject
+
+
+def test_breakers_are_shown_and_steered() -> None:
+    subject = with_breaker()
+    shown = ask(subject, "GET", "/breakers").json()
+    assert list(shown) == ["api"]
+    assert (shown["api"]["state"], shown["api"]["failure_count"], shown["api"]["threshold"]) == ("closed", 0, 3)
+    for action, state in {"open": "open", "close": "closed", "reset": "closed"}.items():
+        told = ask(subject, "POST", f"/breakers/api/{action}", LOCAL)
+        assert (told.status_code, told.json()["service"], told.json()["state"]) == (200, "api", state)
+        assert ask(subject, "GET", "/breakers").json()["api"]["state"] == state
+
+
+@pytest.mark.parametrize("path", ["/breakers/shop/reset", "/breakers/api/explode", "/breakers/api"])
+def test_what_is_no_breaker_is_refused(path: str) -> None:
+    assert ask(with_breaker(), "POST", path, LOCAL).status_code == 404
+
+
+def test_strangers_steer_no_breaker() -> None:
+    subject = with_breaker("secret")
+    assert ask(subject, "POST", "/breakers/api/open", LOCAL).status_code == 401
+    assert ask(with_breaker(), "POST", "/breakers/api/open", {"origin": "http://page"}).status_code == 403
+    assert ask(subject, "GET", "/breakers").json()["api"]["state"] == "closed"
 
 
 def test_strangers_take_no_endpoint_out() -> None:

@@ -1,0 +1,113 @@
+"""The circuit breakers of all services as an operator sees and steers them.
+
+Law: what stands on the board is the truth, so a hand's work holds for all workers at once. It outlives reloads that
+leave the breaker's settings alone, and control; only another hand's work, or the end of the gateway, undoes it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from headgate.config.resolve import ResolvedConfig
+from headgate.control.log import Log
+from headgate.core.clock import monotonic, wall
+from headgate.policy.breaker import Breaker, State
+from headgate.policy.breaker_settings import BreakerSettings
+from headgate.proxy.breaking import breaker_over
+from headgate.stores.board import Board
+from headgate.telemetry.cells import Sample, SeriesName
+
+Action = Literal["reset", "open", "close"]
+ACTIONS: tuple[Action, ...] = ("reset", "open", "close")
+
+_MICROSECONDS = 1_000_000
+_GAUGE: dict[State, int] = {"closed": 0, "open": 1, "half_open": 2}
+
+
+class Breakers:
+    """The breakers of the configuration in force, over the board."""
+
+    __slots__ = ("_board", "_breakers", "_log")
+
+    def __init__(self, board: Board, log: Log) -> None:
+        self._board = board
+        self._log = log
+        self._breakers: dict[str, tuple[BreakerSettings, Breaker]] = {}
+
+    def follow(self, config: ResolvedConfig) -> None:
+        """Know the breakers of this configuration from now on."""
+        self._breakers = {}
+        for service in config.services:
+            if service.breaker is None:
+                continue
+            try:
+                # No call passes here, so this one brings about no change that would have to be told.
+                breaker, _ = breaker_over(service.name, service.breaker, self._board, lambda _: None)
+            except ValueError as error:
+                self._log("error", f"breaker {service.name} is not shown: {error}")
+                continue
+            self._breakers[service.name] = service.breaker, breaker
+
+    def describe(self) -> dict[str, dict[str, Any]]:
+        """Describe all breakers, by service."""
+        return {service: _describe(*found) for service, found in self._breakers.items()}
+
+    def steer(self, service: str, action: Action) -> dict[str, Any] | None:
+        """Reset a breaker, or force it open or closed until a reset, and describe it; None when there is none."""
+        if service not in self._breakers:
+            return None
+        settings, breaker = self._breakers[service]
+        match action:
+            case "reset":
+                breaker.reset()
+                self._log("info", f"breaker {service} is reset by hand", breaker=service)
+            case "open":
+                breaker.force_open(_now())
+                self._log("warning", f"breaker {service} is forced open by hand until a reset", breaker=service)
+            case "close":
+                breaker.force_closed()
+                self._log("warning", f"breaker {service} is forced closed by hand until a reset", breaker=service)
+        return _describe(settings, breaker)
+
+    def samples(self) -> list[Sample]:
+        """Return the state of each breaker as a gauge."""
+        now = _now()
+        return [
+            Sample(SeriesName("headgate_breaker_state", "gauge", (service,)), [_GAUGE[breaker.state(now)]])
+            for service, (_, breaker) in self._breakers.items()
+        ]
+
+
+def _describe(settings: BreakerSettings, breaker: Breaker) -> dict[str, Any]:
+    """Describe a breaker: seconds for durations, seconds since 1970 for moments, None for what is not."""
+    now = _now()
+    seen = breaker.snapshot(now)
+    counted: dict[str, Any] = {"threshold": settings.threshold}
+    if settings.error_rate is not None:
+        counted = {"threshold": None, "error_rate": settings.error_rate}
+        counted |= {"window": settings.window, "minimum_requests": settings.minimum_requests}
+    elif settings.window_size is not None:
+        counted["window_size"] = settings.window_size
+    return {
+        "state": seen.state,
+        "forced": seen.forced or None,
+        "failure_count": seen.failures,
+        **counted,
+        "success_count": seen.successes,
+        "success_threshold": settings.success_threshold,
+        "timeout": settings.timeout,
+        "last_failure_time": _moment(seen.last_failure, now),
+        "opened_at": _moment(seen.opened_at, now),
+        "open_until": _moment(seen.until, now),
+        "trials_in_flight": seen.trials,
+        "trials": settings.trials,
+    }
+
+
+def _moment(micros: int, now: int) -> float | None:
+    """Return a monotonic moment in seconds since 1970, None for never."""
+    return round(wall() - (now - micros) / _MICROSECONDS, 3) if micros else None
+
+
+def _now() -> int:
+    return int(monotonic() * _MICROSECONDS)
