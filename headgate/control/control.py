@@ -14,7 +14,6 @@ States: *starting* until the first plan is in force, where every problem ends th
 from __future__ import annotations
 
 import asyncio
-import shutil
 import sys
 import time
 import traceback
@@ -35,6 +34,8 @@ from headgate.control.log import Log
 from headgate.control.memory import Kept, keep, recall
 from headgate.control.messages import Plan, pack, unpack
 from headgate.control.probes import Probes
+from headgate.control.runtime import remove
+from headgate.control.store_file import StoreFiles
 from headgate.control.watch import Watch
 from headgate.telemetry.cells import Sample, read
 
@@ -79,6 +80,7 @@ class Control:
         kept = recall(seat.memory)
         self._config = _config_of(kept) if kept else None
         self._fleet = Fleet(self._log, kept.plan if kept else None)
+        self._store = StoreFiles(seat.runtime, kept.store if kept else None)
         self._draining = False
         self._probes = Probes(seat.board, self._log, self._spawn)
         self.endpoints = Endpoints(seat.board)
@@ -120,7 +122,7 @@ class Control:
             if received is None:
                 # The master was killed. Workers see it too; nobody but us is left to clean up behind it.
                 asyncio.get_running_loop().remove_reader(self._seat.link.fileno())
-                shutil.rmtree(self._seat.runtime, ignore_errors=True)
+                remove(self._seat.runtime)
                 self._end(1)
                 return
             match received[0]:
@@ -230,19 +232,25 @@ class Control:
         wanted = worker_count() if config.workers == "auto" else int(config.workers)
         self._say_what_needs_a_restart(config, wanted)
         self._workers = self._workers or wanted
+        try:
+            store = await asyncio.to_thread(self._store.prepare, config)
+        except ValueError as unusable:
+            return self._refuse(reason, (str(unusable),))
         error = await self._open(config)
         if error is not None:
+            self._store.conclude(taken=False)
             return self._refuse(reason, (error,))
         # No worker has a use for the admin token, and workers are the processes that strangers talk to.
-        for_workers = replace(config, admin=replace(config.admin, token=""), workers=self._workers)
+        for_workers = replace(config, admin=replace(config.admin, token=""), workers=self._workers, store=store)
         plan = await asyncio.to_thread(pack, Plan(self._fleet.next_version, for_workers))
         outcome = await self._fleet.publish(plan)
+        self._store.conclude(outcome.ok)
         if not outcome.ok:
             if self._config is not None:
                 self._settle(self._config)
             return self._refuse(reason, outcome.problems)
         self._config = config
-        keep(self._seat.memory, Kept(plan, config.admin.token))
+        keep(self._seat.memory, Kept(plan, config.admin.token, self._store.current))
         self._settle(config)
         self._follow(config)
         self._log(

@@ -19,13 +19,10 @@ import contextlib
 import os
 import random
 import selectors
-import shutil
 import signal
 import socket
-import tempfile
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, Literal
 
 from headgate.control.children import PLAN_REFUSED, Child, Seat
@@ -33,6 +30,7 @@ from headgate.control.link import Link
 from headgate.control.listeners import Listener, ListenError, open_listener
 from headgate.control.log import Log
 from headgate.control.restart import Restarts
+from headgate.control.runtime import make_runtime, remove
 from headgate.control.watchdog import Watchdog
 from headgate.stores.board import Board
 from headgate.telemetry.cells import SlotRegion
@@ -69,7 +67,7 @@ class Master:
 
     def run(self) -> int:
         """Run the gateway until it is told to stop; return the exit status."""
-        self._runtime = _make_runtime()
+        self._runtime = make_runtime()
         self._memory = os.memfd_create("headgate-plan")
         self._wakeup, wakeup_end = socket.socketpair()
         for end in (self._wakeup, wakeup_end):
@@ -159,7 +157,7 @@ class Master:
         return Seat(
             number=child.number,
             link=link,
-            runtime=self._runtime,
+            runtime=self._runtime.path,
             regions=regions,
             memory=memory,
             workers=self._count,
@@ -361,15 +359,9 @@ class Master:
         self._wakeup_end.close()
         self._selector.close()
         os.close(self._memory)
-        shutil.rmtree(self._runtime, ignore_errors=True)
+        remove(self._runtime.path)
         if self._state != "starting":
             self._log("info", "ended", status=self._exit)
-
-
-def _make_runtime() -> Path:
-    folder = os.environ.get("XDG_RUNTIME_DIR")
-    usable = folder and Path(folder).is_dir() and os.access(folder, os.W_OK)
-    return Path(tempfile.mkdtemp(prefix="headgate-", dir=folder if usable else None))
 
 
 def _by_wakeup(_number: int, _frame: object) -> None:

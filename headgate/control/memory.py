@@ -12,15 +12,17 @@ import pickle
 from typing import NamedTuple
 
 from headgate.control.messages import PackedPlan
+from headgate.control.store_file import StoreFile
 
 _LENGTH_BYTES = 8
 
 
 class Kept(NamedTuple):
-    """The plan as workers have it, and the admin token, which they do not have."""
+    """The plan as workers have it, the admin token, which they do not have, and the file of the store it names."""
 
     plan: PackedPlan
     token: str
+    store: StoreFile | None = None
 
 
 def keep(memory: int, kept: Kept) -> None:

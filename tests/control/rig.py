@@ -7,6 +7,8 @@ configuration is a small JSON file. The data plane answers:
     GET /ready       200 or 503
     GET /hold/NAME   like / once the file NAME exists in the folder of the rig
     GET /orphan      like /, after leaving behind a process that nobody waits for
+    GET /take        like /, or 429 when the limit of all requests together is used up
+    GET /store       the folder of the store that limits are counted in
 """
 
 from __future__ import annotations
@@ -30,6 +32,13 @@ from headgate.control.control import run_control
 from headgate.control.master import Master
 from headgate.control.watchdog import Watchdog
 from headgate.control.worker import run_worker
+from headgate.policy.limit.fixed_window import FixedWindow
+from headgate.policy.limit.group import Group
+from headgate.policy.limit.settings import Limit
+from headgate.stores.memory import MemoryStore
+from headgate.stores.settings import SharedStoreSettings
+from headgate.stores.shared import SharedStore
+from headgate.stores.store import Ask
 from headgate.telemetry.cells import SlotWriter
 
 if TYPE_CHECKING:
@@ -64,6 +73,8 @@ def load(path: Path) -> LoadResult:
             admin=Admin(address=f"unix:{path.parent}/admin.sock", token=raw.get("token", "")),
             workers=raw["workers"],
             shutdown=Shutdown(**raw.get("shutdown", {})),
+            limits=[Limit(name="all", key=[], requests=raw["requests"])] if "requests" in raw else [],
+            store=SharedStoreSettings(**raw.get("store", {})),
         )
         plan = resolve(said)
         shared = {each.name: getattr(plan, each.name) for each in fields(plan)}
@@ -91,6 +102,8 @@ class RigGateway:
         self._idle = asyncio.Event()
         self._ready = False
         self._draining = False
+        self._store: SharedStore | None = None
+        self._store_path: str | None = None
 
     def apply(self, plan: ResolvedConfig, sockets: dict[str, list[socket.socket]]) -> None:
         assert isinstance(plan, RigConfig)
@@ -98,6 +111,10 @@ class RigGateway:
             raise ValueError(f"worker {self._worker} cannot build {plan.text}")
         if (self._folder / f"refuse-{self._worker}").exists():
             raise ValueError("a file is gone")
+        if plan.limits and plan.store.path != self._store_path:
+            path, self._store_path = Path(plan.store.path), plan.store.path
+            local = MemoryStore(1000, self._worker, "local")
+            self._store = SharedStore(path, plan.store.size, self._worker, local, lambda state, detail: None)
         self._plan = plan
         for address in self._listening.keys() - sockets.keys():
             self._close(self._listening.pop(address))
@@ -194,10 +211,21 @@ class RigGateway:
         elif path == "/orphan":
             _leave_orphan()
         status = "503 No" if path == "/ready" and not self._ready else "200 OK"
-        body = f"{self._plan.text} {self._worker} {os.getpid()}".encode()
+        if path == "/take" and not self._take():
+            status = "429 No"
+        text = self._store_path if path == "/store" else self._plan.text
+        body = f"{text} {self._worker} {os.getpid()}".encode()
         extra = "Connection: close\r\n" if self._draining else ""
         head = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n{extra}\r\n"
         await self._loop.sock_sendall(connection, head.encode() + body)
+
+    def _take(self) -> bool:
+        assert self._store is not None
+        assert self._plan is not None
+        requests = self._plan.limits[0].requests
+        group = Group(["all"], [FixedWindow(requests, 3600 * 1_000_000)], b"contract")
+        now = int(time.monotonic() * 1_000_000)
+        return self._store.admit([Ask(group, b"all requests    ", (1,))], now)[0].allowed
 
 
 def _leave_orphan() -> None:
