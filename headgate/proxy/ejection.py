@@ -12,19 +12,17 @@ is the client or the gateway says nothing of an endpoint: it is not told.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from headgate.config.resolve import ResolvedService
 from headgate.policy.endpoint_record import FAILURES_IN_ROW
 from headgate.policy.endpoint_record import record_name as endpoint_record_name
 from headgate.policy.outlier import Ejection, Outliers, record_name
+from headgate.proxy.breaking import Say
 from headgate.stores.board import Board
 from headgate.telemetry.metrics import Metrics
 
 _MICROSECONDS = 1_000_000
-
-# Level, message, fields: a line for the operator.
-Say = Callable[..., None]
 
 
 class JudgedEndpoint:
