@@ -25,6 +25,8 @@ from headgate.policy.balance.settings import ConsistentHashSettings
 from headgate.policy.concurrency import AdaptiveLimit
 from headgate.policy.endpoint_record import DISABLED, EJECTED_UNTIL, UNHEALTHY, WELL_SINCE, record_name
 from headgate.policy.retry import Budget
+from headgate.proxy.breaking import Say, ServiceBreaker
+from headgate.proxy.ejection import JudgedEndpoint, ServiceOutliers
 from headgate.stores.board import OWN_CELLS, Board
 from headgate.telemetry.access_log import json_fragment
 from headgate.telemetry.metrics import Metrics
@@ -50,13 +52,15 @@ _KEY_BITS = (1 << 64) - 1
 class Target(Candidate):
     """One endpoint as the exchange uses it. `record` is its place on the board (policy.endpoint_record)."""
 
-    __slots__ = ("label", "pool", "record")
+    __slots__ = ("judged", "label", "pool", "record")
 
     def __init__(self, endpoint: Endpoint, pool: Pool, record: int) -> None:
         super().__init__(endpoint)
         self.label = json_fragment(endpoint.name)
         self.pool = pool
         self.record = record
+        # Takes what attempts say of it, where outliers are ejected.
+        self.judged: JudgedEndpoint | None = None
 
 
 class Cluster:
@@ -73,6 +77,7 @@ class Cluster:
         "_cells",
         "_changes",
         "_limit",
+        "_outliers",
         "_own",
         "_recount",
         "_service",
@@ -80,6 +85,7 @@ class Cluster:
         "_version",
         "_zone",
         "adaptive",
+        "breaker",
         "budget",
         "counted",
         "key_of",
@@ -97,8 +103,11 @@ class Cluster:
         board: Board | None = None,
         slot: int = 0,
         zone: str = "",
+        say: Say = lambda *_, **__: None,
     ) -> None:
         """Build it over `board`, on which this worker has `slot`; None: nobody else is to know. `zone` is ours.
+
+        `say` takes lines for the operator: level, message, fields.
 
         Raises:
             ValueError: with a sentence, when the board is full.
@@ -120,6 +129,13 @@ class Cluster:
         self._balancer: Balancer[Target] = build(service.balancer, random.random)
         self._balancer.take(self.targets)
         self.counted = self._balancer.counted
+        self.breaker = (
+            ServiceBreaker(service.name, service.breaker, self._board, metrics, say) if service.breaker else None
+        )
+        self._outliers = ServiceOutliers(service, self._board, metrics, say) if service.outlier else None
+        if self._outliers is not None:
+            for target, judged in zip(self.targets, self._outliers.endpoints, strict=True):
+                target.judged = judged
         self.budget = Budget()
         self.adaptive = AdaptiveLimit(service.adaptive) if service.adaptive is not None else None
         self._limit = metrics.gauge("headgate_concurrency_limit", service.name) if self.adaptive is not None else -1
@@ -162,8 +178,10 @@ class Cluster:
             if previous._service.adaptive == self._service.adaptive:
                 self.adaptive = previous.adaptive
 
-    def observe(self, cells: memoryview) -> None:
-        """Write how many connections there are into the service's gauges."""
+    def observe(self, cells: memoryview, now: float) -> None:
+        """Write how many connections there are into the service's gauges; review whose answers were bad."""
+        if self._outliers is not None:
+            self._outliers.tick(now)
         pools = [target.pool for target in self.targets]
         idle = sum(pool.idle for pool in pools)
         cells[self.series.idle] = idle

@@ -11,8 +11,8 @@ once; a Failure becomes an answer in one place (`_fail`) and only while no head 
 from __future__ import annotations
 
 import traceback
-from math import ceil
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING
 
 from headgate.core.clock import monotonic, wall
 from headgate.core.failure import Failure
@@ -20,13 +20,15 @@ from headgate.core.identity import ANONYMOUS, Identity
 from headgate.core.message import Fields, ResponseHead, may_have_body
 from headgate.core.steps import Reply, Steps
 from headgate.policy.retry import IDEMPOTENT
+from headgate.proxy import guards
 from headgate.proxy.cluster import Cluster, Target
 from headgate.proxy.faults import suffer
 from headgate.proxy.forward import upstream_request
 from headgate.proxy.limit_stage import LimitStage
-from headgate.proxy.limiting import Counted, placeholders
+from headgate.proxy.limiting import Counted
 from headgate.proxy.overload import Place, shed
 from headgate.proxy.plan import Plan, RouteRuntime
+from headgate.proxy.refusal import refusal
 from headgate.proxy.tries import Tries
 from headgate.wire.compression import Encoder, EncodingSink
 from headgate.wire.dates import http_date
@@ -47,7 +49,6 @@ class Exchange:
     __slots__ = (
         "_encoder",
         "_gateway",
-        "_place",
         "_steps",
         "attempts",
         "bytes_in",
@@ -67,6 +68,7 @@ class Exchange:
         "params",
         "path",
         "peer",
+        "place",
         "plan",
         "request_id",
         "route",
@@ -74,6 +76,7 @@ class Exchange:
         "status",
         "stream",
         "target",
+        "ticket",
         "tried_at",
         "upstream",
         "wall",
@@ -92,7 +95,8 @@ class Exchange:
         self.connection: UpstreamConnection | None = None
         self.peer: Client | None = None
         self._encoder: Encoder | None = None
-        self._place: Place | None = None
+        self.place: Place | None = None
+        self.ticket = -1
         self.identity: Identity = ANONYMOUS
         self.counted: Counted | None = None
         self.tried_at = 0.0
@@ -126,14 +130,13 @@ class Exchange:
             cluster = self.cluster
             if way.fault is not None:
                 await suffer(self._gateway, self, way.fault, way.name)
-            limits = way.only_limits if cluster is way.only else self._limits(way, cluster)
+            limits = self._limits(way, cluster)
             if limits is not None and (pending := self._gateway.limiter.admit(self, limits)) is not None:
                 await pending
             if cluster is None:
                 self._answer_here(way)
                 return
-            if cluster.adaptive is not None:
-                self._place = Place(self._gateway, cluster, way)
+            guards.enter(self._gateway, self, way, cluster)
             request = upstream_request(self, way)
             body, response, failed = b"", None, None
             if not way.careful:
@@ -148,13 +151,9 @@ class Exchange:
                     failed = failure
             if response is None or response.status in way.retry.statuses:
                 response = await Tries(self._gateway, self, way, cluster, request, body).run(failed, response)
-            upstream = self._answered(response)
-            if response.status == 101:
-                await self._gateway.tunnel(stream, upstream, response, way.timeouts.tunnel)
-            elif upstream.ended and not upstream.trailers:
-                self._pass_whole(response, upstream)
-            else:
-                await self._pass_on(response, upstream)
+            relayed = self._pass(response, self._answered(cluster, response), way)
+            if relayed is not None:
+                await relayed
                 self._release()
         except Failure as failure:
             self._fail(failure)
@@ -204,6 +203,8 @@ class Exchange:
         return way
 
     def _limits(self, way: RouteRuntime, cluster: Cluster | None) -> LimitStage | None:
+        if cluster is way.only:
+            return way.only_limits
         return way.limits[cluster.name if cluster is not None else ""]
 
     def _answer_here(self, route: RouteRuntime) -> None:
@@ -231,7 +232,7 @@ class Exchange:
         """Send a copy elsewhere, if the route has a mirror and chance will."""
         mirror, cluster, stream = route.mirror, route.mirror_cluster, self.stream
         if mirror is not None and cluster is not None and stream.ended and not request.upgrade and mirror.chosen():
-            self._gateway.mirrors.send(cluster, request, stream.peek(), route.timeouts)
+            self._gateway.mirrors.send(cluster, request, stream.peek(), route.timeouts, self._key(cluster))
 
     def aim(self, cluster: Cluster, tried: tuple[Target, ...] = ()) -> Pool:
         """Choose an endpoint for the next try, another one than those `tried` if there is any.
@@ -241,11 +242,22 @@ class Exchange:
         """
         self.attempts += 1
         self.tried_at = now = monotonic()
-        self.target = target = cluster.pick(now, tried)
+        self.target = target = cluster.pick(now, tried, 0 if cluster.key_of is None else self._key(cluster))
         if target is None:
             raise Failure("no_endpoint", cluster.name)
         self.endpoint = target.label
         return target.pool
+
+    def _key(self, cluster: Cluster) -> int:
+        """Return what a balancer that hashes goes by."""
+        key_of = cluster.key_of
+        return 0 if key_of is None else key_of(self.stream.head.fields, self.client, self.path)
+
+    def end_try(self, cluster: Cluster, now: float, seconds: float | None = None, ok: bool = True) -> None:
+        """Count the try under way out; `seconds` until its head or its failure, None when it says nothing."""
+        target, self.target = self.target, None
+        if target is not None and cluster.counted:
+            cluster.end(target, now, seconds, ok)
 
     def send(self, upstream: UpstreamConnection, request: Outgoing, body: bytes) -> Reply[ResponseHead]:
         """Send the request with the `body` that is there; the rest follows as it arrives."""
@@ -263,13 +275,15 @@ class Exchange:
             stream.pipe_to(KeptBody(body, way.kept, upstream) if way.kept else upstream)
         return answer
 
-    def _answered(self, response: ResponseHead) -> UpstreamConnection:
+    def _answered(self, cluster: Cluster, response: ResponseHead) -> UpstreamConnection:
         """Note the head of the answer, and put on it what belongs on every answer."""
-        cluster, upstream = self.cluster, self.connection
-        assert cluster is not None
+        upstream, target = self.connection, self.target
         assert upstream is not None
+        assert target is not None
         self.upstream = upstream.answered_at - self.tried_at
         cluster.series.answered(response.status, self.upstream)
+        if target.judged is not None:
+            target.judged.answered(response.status, upstream.answered_at)
         self.status = response.status
         if self.counted is not None and self.counted.held:
             self._gateway.limiter.charge(self.counted, response.fields)
@@ -279,6 +293,15 @@ class Exchange:
             self._encoder = self.way.compressor.begin(self.stream.head, response)
         response.fields = self.dressed(response.fields)
         return upstream
+
+    def _pass(self, response: ResponseHead, upstream: UpstreamConnection, way: RouteRuntime) -> Awaitable[None] | None:
+        """Pass the answer on; what is returned, if anything, is to be waited for."""
+        if response.status == 101:
+            return self._gateway.tunnel(self.stream, upstream, response, way.timeouts.tunnel)
+        if upstream.ended and not upstream.trailers:
+            self._pass_whole(response, upstream)
+            return None
+        return self._pass_on(response, upstream)
 
     def _pass_whole(self, response: ResponseHead, upstream: UpstreamConnection) -> None:
         """Pass on an answer that is here to its end."""
@@ -345,29 +368,9 @@ class Exchange:
         self.status = failure.status or shapes.status(failure.reason)
         if stream.gone:
             return
-        extra: Fields = []
-        retry_after = None
-        if failure.reason == "method_not_allowed":
-            extra.append((b"Allow", failure.detail.encode()))
-        elif self.status in (429, 503):
-            retry_after = max(1, ceil(failure.retry_after))
-            extra.append((b"Retry-After", b"%d" % retry_after))
         self._gateway.metrics.error(failure.reason)
-        body = shapes.body(failure.reason, lambda: self._values(retry_after))
+        extra, body = refusal(self, failure)
         self.respond(self.status, shapes.content_type, body, extra)
-
-    def _values(self, retry_after: int | None) -> dict[str, Any]:
-        return {
-            "status": self.status,
-            "request_id": self.request_id,
-            "correlation_id": self.correlation_id,
-            "retry_after": retry_after,
-            "path": self.path,
-            "method": self.method,
-            "service": self.cluster.name if self.cluster is not None else None,
-            "route": self.way.name if self.way is not None else None,
-            **(placeholders(self.counted) if self.counted is not None else {}),
-        }
 
     def _finish(self) -> None:
         stream = self.stream
@@ -375,8 +378,8 @@ class Exchange:
         self.duration = duration = monotonic() - stream.started
         self.bytes_in = stream.bytes_in
         self.bytes_out = stream.bytes_out
-        if self._place is not None:
-            self._place.leave(self)
+        if self.cluster is not None:
+            guards.leave(self, self.cluster)
         if self.counted is not None:
             self._gateway.limiter.release(self.counted)
         route = self.way

@@ -22,7 +22,7 @@ from headgate.core.message import ResponseHead
 from headgate.policy.overload_settings import Overload
 from headgate.policy.shedding import LoadShedder
 from headgate.proxy.access import AccessLogWriter
-from headgate.proxy.cluster import PoolKey, pool_key
+from headgate.proxy.cluster import Cluster, PoolKey, pool_key
 from headgate.proxy.exchange import Exchange
 from headgate.proxy.limiting import Limiter, Say
 from headgate.proxy.listening import Listening
@@ -117,7 +117,10 @@ class Gateway:
             pools[key] = pool
             return pool
 
-        built = Plan(plan, self.metrics, pool_for)
+        def cluster_for(service: ResolvedService) -> Cluster:
+            return Cluster(service, self.metrics, pool_for, self.board, self.board_slot, plan.zone, self.say)
+
+        built = Plan(plan, self.metrics, cluster_for)
         swap_listeners = self._listening.prepare(plan, sockets)
         access = self._access.prepare(plan.telemetry.access_log)
         limiter = self.limiter.prepare(plan)
@@ -203,7 +206,7 @@ class Gateway:
         self.metrics.cells[self.metrics.pressure] = int(self.shedder.pressure * 1000)
         if self.plan is not None:
             for cluster in self.plan.clusters.values():
-                cluster.observe(self.metrics.cells)
+                cluster.observe(self.metrics.cells, now)
         self._observed = self.loop.call_later(_OBSERVE_SECONDS, self._observe, now + _OBSERVE_SECONDS)
 
     def _sense(self, due: float) -> None:

@@ -87,6 +87,8 @@ class Race:
             for each in [each for each in self._runners if each is not winner]:
                 self._runners.remove(each)
                 each.stop()
+                if winner is not None or each.target is not exchange.target:
+                    self._count_out(each, None)
         assert winner.upstream is not None
         assert winner.response is not None
         exchange.target = winner.target
@@ -124,10 +126,17 @@ class Race:
             return
         self._runners.remove(runner)
         if self._runners:
-            self.tries.lost(runner.target, failure)
+            now = monotonic()
+            self.tries.lost(runner.target, failure, now)
+            self._count_out(runner, now - runner.started)
         else:
             self.tries.exchange.target = runner.target
             self._over.fail(failure)
+
+    def _count_out(self, runner: Runner, seconds: float | None) -> None:
+        cluster = self.tries.cluster
+        if cluster.counted:
+            cluster.end(runner.target, monotonic(), seconds, False)
 
     def broken(self, error: Exception) -> None:
         """Take a fault of our own."""

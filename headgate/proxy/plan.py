@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from headgate.config.resolve import ResolvedConfig, ResolvedRoute, ResolvedService
-from headgate.core.endpoint import Endpoint
 from headgate.core.failure import Failure
 from headgate.core.message import Fields, RequestHead
 from headgate.policy.answer import Redirection, fixed_answer
@@ -32,7 +31,6 @@ from headgate.telemetry.access_log import json_fragment
 from headgate.telemetry.metrics import Metrics, RequestSeries
 from headgate.wire.compression import Compressor
 from headgate.wire.forwarded import ForwardedRules, TrustPolicy
-from headgate.wire.pool import Pool
 
 _CACHED = 16_384
 _CACHED_LENGTH = 512
@@ -161,7 +159,10 @@ class Plan:
     )
 
     def __init__(
-        self, config: ResolvedConfig, metrics: Metrics, pool_for: Callable[[ResolvedService, Endpoint], Pool]
+        self,
+        config: ResolvedConfig,
+        metrics: Metrics,
+        make_cluster: Callable[[ResolvedService], Cluster],
     ) -> None:
         """Build all of it.
 
@@ -175,7 +176,7 @@ class Plan:
         trust = TrustPolicy(forwarding.trust, forwarding.hops)
         self.forwarding = ForwardedRules(trust, forwarding.forwarded, forwarding.via)
         self.via = self.forwarding.via_pair(())
-        self.clusters = {service.name: Cluster(service, metrics, pool_for) for service in config.services}
+        self.clusters = {service.name: make_cluster(service) for service in config.services}
         self.unrouted = metrics.requests("", "")
         stages = Stages(config)
         self.limits = stages.early

@@ -103,8 +103,7 @@ class Tries:
                 except Failure as error:
                     failure = error
         finally:
-            for _ in range(self._charged):
-                self.cluster.budget.end()
+            self._refund()
 
     # -- one try ---------------------------------------------------------------------------------------------------
 
@@ -161,8 +160,10 @@ class Tries:
         if target is None or failure.side == "client" or failure.reason == self._late:
             # Nobody was tried, the client left or broke its body, or the time of all tries is over.
             raise failure
-        self.lost(target, failure)
         now = monotonic()
+        self.lost(target, failure, now)
+        exchange.end_try(cluster, now, now - exchange.tried_at, failure.side != "upstream")
+        self._refund()
         if now >= self._until:
             raise Failure(self._late, failure.reason)
         held = self._held()
@@ -170,7 +171,7 @@ class Tries:
         replayable = not failure.sent or held is not None
         if not retry.allows(
             failure, exchange.method, exchange.attempts, replayable=replayable, elsewhere=elsewhere
-        ) or (retry.charged(failure) and not self._charged and not self.charge()):
+        ) or (retry.charged(failure) and not self.charge()):
             raise failure
         wait = retry.wait(failure, exchange.attempts, random(), elsewhere=elsewhere)
         if now + wait >= self._until:
@@ -184,6 +185,7 @@ class Tries:
         exchange, retry = self.exchange, self.retry
         if response.status not in retry.statuses:
             return None
+        self._refund()
         held, upstream, target = self._held(), exchange.connection, exchange.target
         assert upstream is not None
         assert target is not None
@@ -191,10 +193,14 @@ class Tries:
             return None
         asked = retry_after(response.get(b"retry-after"), wall())
         wait = retry.wait_answered(asked, exchange.attempts, random())
-        if wait is None or monotonic() + wait >= self._until or not (self._charged or self.charge()):
+        if wait is None or monotonic() + wait >= self._until or not self.charge():
             return None
         self.tried = (*self.tried, target)
-        self.cluster.series.answered(response.status, upstream.answered_at - exchange.tried_at)
+        seconds = upstream.answered_at - exchange.tried_at
+        self.cluster.series.answered(response.status, seconds)
+        if target.judged is not None:
+            target.judged.answered(response.status, upstream.answered_at)
+        exchange.end_try(self.cluster, upstream.answered_at, seconds, response.status < 500)
         self.cluster.series.retried("status")
         self._rewind(held)
         exchange.connection = None
@@ -202,10 +208,12 @@ class Tries:
         upstream.release()
         return wait
 
-    def lost(self, target: Target, failure: Failure) -> None:
+    def lost(self, target: Target, failure: Failure, now: float) -> None:
         """Count a try that failed at `target`."""
         self.tried = (*self.tried, target)
         self.cluster.series.failed(failure.reason)
+        if target.judged is not None and failure.side == "upstream":
+            target.judged.failed(now)
 
     def charge(self) -> bool:
         """Take a place in the budget of the service; tell whether there was one."""
@@ -214,6 +222,12 @@ class Tries:
             return False
         self._charged += 1
         return True
+
+    def _refund(self) -> None:
+        """Give the places in the budget back: no try is under way."""
+        for _ in range(self._charged):
+            self.cluster.budget.end()
+        self._charged = 0
 
     def _held(self) -> bytes | None:
         """Return all of the body that was sent, or None when it is not held."""

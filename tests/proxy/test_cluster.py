@@ -317,17 +317,17 @@ def test_the_gauges_are_the_sums_over_all_pools() -> None:
     assert stage.gauges() == {"idle": 0, "busy": 0}
     for pool, (opened, idle) in zip(stage.pools, [(5, 2), (3, 3)], strict=True):
         pool.open, pool.idle = opened, idle
-    stage.cluster.observe(stage.metrics.cells)
+    stage.cluster.observe(stage.metrics.cells, 0.0)
     assert stage.gauges() == {"idle": 5, "busy": 3}
     for pool in stage.pools:
         pool.open = pool.idle = 0
-    stage.cluster.observe(stage.metrics.cells)
+    stage.cluster.observe(stage.metrics.cells, 0.0)
     assert stage.gauges() == {"idle": 0, "busy": 0}
 
 
 def test_a_cluster_without_endpoints_is_observed_too() -> None:
     stage = Stage()
-    stage.cluster.observe(stage.metrics.cells)
+    stage.cluster.observe(stage.metrics.cells, 0.0)
     assert stage.gauges() == {"idle": 0, "busy": 0}
 
 

@@ -1,0 +1,49 @@
+"""What guards a service: its breaker, and how many requests it takes at once; entered before the first try, left once.
+
+Law: whoever entered leaves, at the end of the request and with what became of it: of its last try for the endpoint, of
+the whole request for the breaker.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from headgate.core.clock import monotonic
+from headgate.core.failure import REASONS
+from headgate.proxy.cluster import Cluster
+from headgate.proxy.overload import Place
+from headgate.proxy.plan import RouteRuntime
+
+if TYPE_CHECKING:
+    from headgate.proxy.exchange import Exchange
+    from headgate.proxy.gateway import Gateway
+
+
+def enter(gateway: Gateway, exchange: Exchange, way: RouteRuntime, cluster: Cluster) -> None:
+    """Let a request go to a service.
+
+    Raises:
+        Failure: breaker_open or shed.
+    """
+    if cluster.breaker is not None:
+        exchange.ticket = cluster.breaker.admit(monotonic())
+    if cluster.adaptive is not None:
+        exchange.place = Place(gateway, cluster, way)
+
+
+def leave(exchange: Exchange, cluster: Cluster) -> None:
+    """Take the last try of a request out of the books, and tell how the request ended."""
+    target, error = exchange.target, exchange.error
+    if target is not None and (cluster.counted or error):
+        now = monotonic()
+        failed = bool(error) and REASONS[error].side == "upstream"
+        if failed and target.judged is not None:
+            target.judged.failed(now)
+        exchange.end_try(cluster, now, exchange.upstream or None, not failed)
+    if cluster.breaker is not None and exchange.ticket >= 0:
+        if error:
+            cluster.breaker.failed(exchange.ticket, error, monotonic())
+        else:
+            cluster.breaker.answered(exchange.ticket, exchange.status, monotonic())
+    if exchange.place is not None:
+        exchange.place.leave(exchange)

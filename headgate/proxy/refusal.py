@@ -1,0 +1,41 @@
+"""What a client is told of a failure: the fields beside the body, and the body in the configured shape."""
+
+from __future__ import annotations
+
+from math import ceil
+from typing import TYPE_CHECKING, Any
+
+from headgate.core.failure import Failure
+from headgate.core.message import Fields
+from headgate.proxy.limiting import placeholders
+
+if TYPE_CHECKING:
+    from headgate.proxy.exchange import Exchange
+
+_TRY_LATER = (429, 503)
+
+
+def refusal(exchange: Exchange, failure: Failure) -> tuple[Fields, bytes]:
+    """Return the fields and the body that tell a client of a failure; the exchange has its status already."""
+    extra: Fields = []
+    retry_after = None
+    if failure.reason == "method_not_allowed":
+        extra.append((b"Allow", failure.detail.encode()))
+    elif exchange.status in _TRY_LATER:
+        retry_after = max(1, ceil(failure.retry_after))
+        extra.append((b"Retry-After", b"%d" % retry_after))
+    return extra, exchange.plan.errors.body(failure.reason, lambda: _values(exchange, retry_after))
+
+
+def _values(exchange: Exchange, retry_after: int | None) -> dict[str, Any]:
+    return {
+        "status": exchange.status,
+        "request_id": exchange.request_id,
+        "correlation_id": exchange.correlation_id,
+        "retry_after": retry_after,
+        "path": exchange.path,
+        "method": exchange.method,
+        "service": exchange.cluster.name if exchange.cluster is not None else None,
+        "route": exchange.way.name if exchange.way is not None else None,
+        **(placeholders(exchange.counted) if exchange.counted is not None else {}),
+    }
