@@ -36,6 +36,10 @@ class Candidate:
         # Where its balancer keeps it.
         self.place = 0
 
+    def remember(self, earlier: Candidate) -> None:
+        """Take over what was seen of the same endpoint."""
+        self.latency, self.observed = earlier.latency, earlier.observed
+
 
 C = TypeVar("C", bound=Candidate)
 
