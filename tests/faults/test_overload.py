@@ -16,18 +16,20 @@ from tests.proxy.stage import Rig, gateway, on_loop, to
 
 CAPACITY = 8
 WAVES = 10
+# The loop of a test on a busy machine is late at times, which is overload, too.
+UNHURRIED = {"overload": {"lag": 60}}
 MEANS: dict[str, tuple[dict[str, Any], int, str]] = {
     "adaptive": (
-        {"service": {"adaptive_concurrency": {"initial": CAPACITY, "min": CAPACITY, "max": CAPACITY}}},
+        {"service": {"adaptive_concurrency": {"initial": CAPACITY, "min": CAPACITY, "max": CAPACITY}}, **UNHURRIED},
         503,
         "shed",
     ),
     "limit": (
-        {"limits": [{"name": "slots", "key": [], "type": "concurrency", "requests": CAPACITY}]},
+        {"limits": [{"name": "slots", "key": [], "type": "concurrency", "requests": CAPACITY}], **UNHURRIED},
         429,
         "rate_limited",
     ),
-    "gateway": ({"overload": {"max_in_flight": CAPACITY}}, 503, "shed"),
+    "gateway": ({"overload": {"max_in_flight": CAPACITY, "lag": 60}}, 503, "shed"),
 }
 
 
@@ -82,16 +84,18 @@ async def test_the_critical_are_served_when_the_others_are_refused() -> None:
         {"name": "low", "match": {"path": "/low"}, "priority": "low"},
         {"name": "critical", "match": {"path": "/critical"}, "priority": "critical"},
     ]
-    document = to("http://127.0.0.1:1", overload={"max_in_flight": CAPACITY})
+    document = to("http://127.0.0.1:1", overload={"max_in_flight": CAPACITY, "lag": 60})
     bounded = Bounded()
     async with Upstream(bounded.play) as upstream:
         document["services"][0] |= {"endpoints": [upstream.url], "routes": routes}
         async with gateway(document) as rig:
             low = [asyncio.ensure_future(rig.ask(get("/low"))) for _ in range(2 * CAPACITY)]
-            await eventually(lambda: any(task.done() for task in low))
+            await eventually(lambda: sum(task.done() for task in low) + bounded.busy == 2 * CAPACITY)
+            # Full for these, and not for those.
+            assert (await rig.ask(get("/low"))).status == 503
             critical = asyncio.ensure_future(rig.ask(get("/critical")))
-            await eventually(lambda: critical.done() or rig.log == [] or bounded.busy > 0)
+            await eventually(lambda: bounded.busy + sum(task.done() for task in low) == 2 * CAPACITY + 1)
             bounded.turn.set()
             assert (await critical).status == 200
             statuses = [answer.status for answer in await asyncio.gather(*low)]
-            assert statuses.count(503) >= CAPACITY
+            assert 0 < statuses.count(200) < CAPACITY
