@@ -2,7 +2,8 @@
 
     outliers = ServiceOutliers(service, board, metrics, say)     once for each Plan, where `service.outlier` is set
     judged = outliers.endpoints[i]                               in the order of `service.endpoints`
-    judged.answered(status, now) or judged.failed(now)           at the end of each attempt, once
+    judged.answered(status, now)                                 when the answer of an attempt has come to its end
+    judged.failed(now)                                           or when none came, or one that was cut; never both
     outliers.tick(now)                                           about once a second
 
 Laws: a good attempt costs an addition and a look at one cell, no call and no lock, as long as nobody's attempt failed
@@ -39,7 +40,10 @@ class JudgedEndpoint:
         self.successes = self.failures = 0
 
     def answered(self, status: int, now: float) -> None:
-        """Note an attempt whose answer's head came, `now` in monotonic seconds."""
+        """Note an attempt whose answer came whole (or switched protocols), `now` in monotonic seconds.
+
+        Noted with the head, an answer that is cut behind it would end the very row of failures it belongs to.
+        """
         if status >= 500:
             self.failed(now)
             return
