@@ -177,6 +177,10 @@ class Cluster:
             self.budget = previous.budget
             if previous._service.adaptive == self._service.adaptive:
                 self.adaptive = previous.adaptive
+            known = {each.endpoint.name: each for each in previous.targets}
+            for target in self.targets:
+                if target.endpoint.name in known:
+                    target.remember(known[target.endpoint.name])
 
     def observe(self, cells: memoryview, now: float) -> None:
         """Write how many connections there are into the service's gauges; review whose answers were bad."""

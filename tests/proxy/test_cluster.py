@@ -280,6 +280,16 @@ def test_latency_is_learned_from_ends() -> None:
     assert stage.picked(1, now=0.001) == {1: 1}
 
 
+def test_a_reload_forgets_no_latency() -> None:
+    old = Stage(1, 1, balancer=PeakEwmaSettings())
+    for target, seconds in zip(old.cluster.targets, (1.0, 0.01), strict=True):
+        target.latency, target.observed = seconds, 5.0
+    new = Stage(1, 1, 1, balancer=PeakEwmaSettings())
+    new.cluster.follow(old.cluster)
+    assert [(each.latency, each.observed) for each in new.cluster.targets] == [(1.0, 5.0), (0.01, 5.0), (0.0, 0.0)]
+    new.cluster.follow(None)
+
+
 # -- keys --------------------------------------------------------------------------------------------------------------
 
 
