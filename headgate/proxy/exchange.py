@@ -277,13 +277,10 @@ class Exchange:
 
     def _answered(self, cluster: Cluster, response: ResponseHead) -> UpstreamConnection:
         """Note the head of the answer, and put on it what belongs on every answer."""
-        upstream, target = self.connection, self.target
+        upstream = self.connection
         assert upstream is not None
-        assert target is not None
         self.upstream = upstream.answered_at - self.tried_at
         cluster.series.answered(response.status, self.upstream)
-        if target.judged is not None:
-            target.judged.answered(response.status, upstream.answered_at)
         self.status = response.status
         if self.counted is not None and self.counted.held:
             self._gateway.limiter.charge(self.counted, response.fields)

@@ -34,11 +34,15 @@ def enter(gateway: Gateway, exchange: Exchange, way: RouteRuntime, cluster: Clus
 def leave(exchange: Exchange, cluster: Cluster) -> None:
     """Take the last try of a request out of the books, and tell how the request ended."""
     target, error = exchange.target, exchange.error
-    if target is not None and (cluster.counted or error):
+    if target is not None and (cluster.counted or target.judged is not None):
         now = monotonic()
         failed = bool(error) and REASONS[error].side == "upstream"
-        if failed and target.judged is not None:
-            target.judged.failed(now)
+        if target.judged is not None:
+            # Not before the end of its answer: one that is cut has failed, however well it began.
+            if failed:
+                target.judged.failed(now)
+            elif not error:
+                target.judged.answered(exchange.status, now)
         exchange.end_try(cluster, now, exchange.upstream or None, not failed)
     if cluster.breaker is not None and exchange.ticket >= 0:
         if error:
