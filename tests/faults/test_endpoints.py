@@ -15,7 +15,7 @@ from tests.proxy.peers import Message, Upstream, Wire, answering, get, ok
 from tests.proxy.stage import gateway, on_loop, to
 
 RETRY = {"attempts": 2, "on": ["connect", "reset", "5xx"], "backoff": {"base": 0}}
-OUTLIER = {"consecutive_failures": 3, "ejection_time": 300}
+OUTLIER = {"consecutive_failures": 2, "ejection_time": 300}
 
 
 def flawed(share: float, seen: list[Message]) -> Callable[[Wire], Awaitable[None]]:
@@ -38,7 +38,7 @@ async def test_one_of_three_that_fails_now_and_then_is_taken_out(method: str) ->
     ):
         statuses = [(await rig.ask(get(method=method), method)).status for _ in range(1000)]
         # A POST is not sent twice: its failures are all that there were before the endpoint was out.
-        assert statuses.count(200) >= (1000 if method == "GET" else 980)
+        assert statuses.count(200) >= (1000 if method == "GET" else 990)
         assert len(bad) < 200
         assert statuses[-500:] == [200] * 500
         assert len(bad) + len(fine) == sum(line["attempts"] for line in rig.log)
@@ -58,7 +58,7 @@ async def test_when_all_are_bad_they_are_still_tried() -> None:
         assert {(answer.status, answer.body) for answer in answers} == {(503, b"no")}
         assert sum(map(len, seen)) == 60
         # Half of them may be out: of three, one.
-        assert sum(len(each) > 3 for each in seen) >= 2
+        assert sum(len(each) > 2 for each in seen) >= 2
 
 
 @on_loop
@@ -94,4 +94,4 @@ async def test_one_whose_answers_are_cut_is_taken_out_too() -> None:
         tally = Tally()
         for _ in range(60):
             await ask(rig, client.small("/api/things?size=1000"), tally)
-        assert tally.outcomes == {Outcome.CUT: 3, Outcome.GOOD: 57}
+        assert tally.outcomes == {Outcome.CUT: 2, Outcome.GOOD: 58}
