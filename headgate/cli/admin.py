@@ -48,13 +48,14 @@ def add_address(parser: Parser) -> None:
     )
 
 
-def ask(arguments: Namespace, method: str, path: str) -> Reply | None:
-    """Send one request; None when there is no gateway to answer, which has been said."""
+def ask(arguments: Namespace, method: str, path: str, body: object = None) -> Reply | None:
+    """Send one request, with `body` as JSON; None when there is no gateway to answer, which has been said."""
     address = arguments.admin or DEFAULT_ADDRESS
     token = os.environ.get(TOKEN_VARIABLE, "")
     try:
         connection = _connect(address)
-        connection.request(method, path, headers={"Authorization": f"Bearer {token}"} if token else {})
+        payload = None if body is None else json.dumps(body)
+        connection.request(method, path, payload, headers={"Authorization": f"Bearer {token}"} if token else {})
         response = connection.getresponse()
         reply = Reply(response.status, json.loads(response.read()))
         connection.close()
@@ -66,6 +67,23 @@ def ask(arguments: Namespace, method: str, path: str) -> Reply | None:
         )
         return None
     return reply
+
+
+def tell(arguments: Namespace, path: str, body: object = None) -> Any | None:
+    """Have the gateway do something; return what it answered, None when it did not do it, which has been said."""
+    reply = ask(arguments, "POST", path, body)
+    if reply is None:
+        return None
+    if reply.status == 200:
+        return reply.body
+    say_refused(reply)
+    return None
+
+
+def say_refused(reply: Reply) -> None:
+    """Print why the gateway did not do it."""
+    variable = f" (here: the variable {TOKEN_VARIABLE})" if reply.status in (401, 403) else ""
+    print(f"{reply.body.get('error')}{variable}", file=sys.stderr)
 
 
 def _connect(address: str) -> http.client.HTTPConnection:

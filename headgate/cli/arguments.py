@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -40,6 +40,9 @@ class Namespace(argparse.Namespace):
     workers: str | None
     admin: str | None
     admin_port: int
+    action: str
+    service: str | None
+    endpoint: str | None
     token: str | None
     no_watch: bool
 
@@ -113,6 +116,19 @@ def paths_of(arguments: Namespace) -> list[Path]:
 def add_json(parser: Parser) -> None:
     """Add --json."""
     parser.add_argument("--json", action="store_true", help="write JSON, for programs")
+
+
+def one_of(what: str, words: Sequence[str]) -> Callable[[str], str]:
+    """Make what reads one of these words; `what` is the noun for them."""
+
+    def read(text: str) -> str:
+        if text in words:
+            return text
+        raise argparse.ArgumentTypeError(
+            f'there is no {what} "{text}"{closest(text, words) or ": " + ", ".join(words)}'
+        )
+
+    return read
 
 
 def port(text: str) -> int:

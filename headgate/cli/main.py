@@ -27,6 +27,8 @@ COMMANDS = {
     "schema": "print the JSON Schema of the configuration",
     "status": "show how a running gateway is",
     "reload": "let a running gateway load its configuration anew",
+    "breaker": "show the circuit breakers of a running gateway, reset them, or force them",
+    "endpoint": "show the endpoints of a running gateway, take one out, or put it back",
 }
 
 

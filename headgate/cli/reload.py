@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from headgate.cli.admin import TOKEN_VARIABLE, add_address, ask
+from headgate.cli.admin import add_address, ask, say_refused
 from headgate.cli.arguments import Namespace, Parser
 
 
@@ -23,7 +23,7 @@ def run(arguments: Namespace) -> int:
         print(f"plan {reply.body['plan']} is in force in {workers} worker{'' if workers == 1 else 's'}")
         return 0
     if reply.status in (401, 403):
-        print(f"{reply.body.get('error')} (here: the variable {TOKEN_VARIABLE})", file=sys.stderr)
+        say_refused(reply)
         return 1
     print("\n".join(reply.body.get("problems", ())), file=sys.stderr)
     print("Nothing changed: the configuration before stays in force.", file=sys.stderr)

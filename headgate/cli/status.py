@@ -7,6 +7,8 @@ from typing import Any
 
 from headgate.cli.admin import add_address, ask
 from headgate.cli.arguments import Namespace, Parser, add_json
+from headgate.cli.breaker import breakers_table
+from headgate.cli.endpoint import endpoints_table
 from headgate.cli.terminal import bold, table
 
 
@@ -17,24 +19,39 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(arguments: Namespace) -> int:
-    """Print it; return 0 when the gateway is healthy, else 1."""
-    reply = ask(arguments, "GET", "/health")
-    if reply is None:
-        return 1
-    print(json.dumps(reply.body, indent=2) if arguments.json else text(reply.body))
-    return 0 if reply.body.get("status") == "healthy" else 1
+    """Print it; return 0 when the gateway is healthy, else 1. An open breaker or an endpoint out is no ill health."""
+    shown: dict[str, Any] = {}
+    for path in ("/health", "/breakers", "/endpoints"):
+        reply = ask(arguments, "GET", path)
+        if reply is None:
+            return 1
+        shown |= {"breakers": reply.body} if path == "/breakers" else reply.body
+    print(json.dumps(shown, indent=2) if arguments.json else text(shown))
+    return 0 if shown["status"] == "healthy" else 1
 
 
 def text(shown: dict[str, Any]) -> str:
-    """Write the state for people."""
+    """Write the state for people: of breakers and endpoints only what is not as it should be."""
     draining = ", draining" if shown["draining"] else ""
     rows = [
         [str(worker["worker"]), str(worker["pid"]), _duration(worker["uptime"]), "yes" if worker["alive"] else "NO"]
         for worker in shown["workers"]
     ]
-    return f"{bold(shown['status'])}, plan {shown['plan']}{draining}\n\n" + table(
-        ("WORKER", "PID", "UP", "ALIVE"), rows
-    )
+    parts = [
+        f"{bold(shown['status'])}, plan {shown['plan']}{draining}",
+        table(("WORKER", "PID", "UP", "ALIVE"), rows),
+    ]
+    breakers = {
+        service: record
+        for service, record in shown["breakers"].items()
+        if record["state"] != "closed" or record["forced"]
+    }
+    if breakers:
+        parts.append(f"Breakers that are not closed, or held by hand\n{breakers_table(breakers.items())}")
+    out = [each for each in shown["endpoints"] if each["state"] != "healthy"]
+    if out:
+        parts.append(f"Endpoints that are out\n{endpoints_table(out)}")
+    return "\n\n".join(parts)
 
 
 def _duration(seconds: float) -> str:

@@ -151,7 +151,7 @@ def _serve_breakers(app: FastAPI, subject: Subject) -> None:
     async def breakers() -> dict[str, Any]:
         return subject.breakers.describe()
 
-    @app.post("/breakers/{service}/{action}")
+    @app.post("/breakers/{service:path}/{action}")
     async def steer(request: Request, service: str, action: str) -> JSONResponse:
         refusal = denied(request, subject.token)
         if refusal is not None:

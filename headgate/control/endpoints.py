@@ -6,8 +6,10 @@ opposite, or the end of the gateway, undoes it.
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
+from headgate.catalog import BALANCERS
 from headgate.config.resolve import ResolvedConfig
 from headgate.core.clock import monotonic
 from headgate.policy.endpoint_record import (
@@ -19,7 +21,7 @@ from headgate.policy.endpoint_record import (
     WELL_SINCE,
     record_name,
 )
-from headgate.stores.board import Board
+from headgate.stores.board import OWN_CELLS, Board
 
 _MICROSECONDS = 1_000_000
 
@@ -31,14 +33,22 @@ class Endpoints:
 
     def __init__(self, board: Board) -> None:
         self._board = board
-        self._places: list[tuple[str, str]] = []
+        # And whether its balancer has workers count what is in flight there.
+        self._places: dict[tuple[str, str], bool] = {}
 
     def follow(self, config: ResolvedConfig) -> None:
         """Know the endpoints of this configuration from now on."""
-        self._places = [(service.name, each.name) for service in config.services for each in service.endpoints]
+        self._places = {}
+        for service in config.services:
+            build = BALANCERS[service.balancer.type].build
+            counted = build(service.balancer, random.random).counted
+            self._places |= {(service.name, each.name): counted for each in service.endpoints}
 
     def list(self) -> list[dict[str, Any]]:
-        """Describe all endpoints; ages and times left are in seconds, None where there is none."""
+        """Describe all endpoints; ages and times left are in seconds, None where there is none.
+
+        `in_flight` is over all workers, None where the balancer needs no count.
+        """
         now = int(monotonic() * _MICROSECONDS)
         return [self._describe(service, name, now) for service, name in self._places]
 
@@ -64,8 +74,10 @@ class Endpoints:
     def _describe(self, service: str, name: str, now: int) -> dict[str, Any]:
         base = self._board.find(record_name(service, name))
         known = {"service": service, "endpoint": name}
+        counted = self._places[service, name]
         if base is None:
-            return {**known, "state": "healthy", "enabled": True, "healthy": True, "ejected": None, "checked": None}
+            well = {"state": "healthy", "enabled": True, "healthy": True, "ejected": None, "checked": None}
+            return {**known, **well, "in_flight": 0 if counted else None}
         cells = self._board.cells
         disabled, unhealthy = cells[base + DISABLED], cells[base + UNHEALTHY]
         left, checked_at = cells[base + EJECTED_UNTIL] - now, cells[base + CHECKED_AT]
@@ -78,4 +90,5 @@ class Endpoints:
             "checked": {"age": round((now - checked_at) / _MICROSECONDS, 3), "status": cells[base + CHECK_STATUS]}
             if checked_at
             else None,
+            "in_flight": sum(cells[base + OWN_CELLS : base + self._board.width]) if counted else None,
         }

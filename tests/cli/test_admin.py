@@ -1,4 +1,4 @@
-"""status and reload: what they ask of the admin address and how they say the answer."""
+"""status, reload, breaker, endpoint: what they ask of the admin address and how they say the answer."""
 
 from __future__ import annotations
 
@@ -24,15 +24,53 @@ HEALTH = {
 }
 
 
-class Admin(BaseHTTPRequestHandler):
-    """A gateway's admin address that answers what the test says, and keeps what it was asked."""
+OPEN = {
+    "state": "open",
+    "forced": None,
+    "failure_count": 5,
+    "threshold": 5,
+    "success_count": 0,
+    "success_threshold": 1,
+    "timeout": 30.0,
+    "last_failure_time": 1_900_000_000.0,
+    "opened_at": 1_900_000_000.0,
+    "open_until": 1_900_000_030.0,
+    "trials_in_flight": 0,
+    "trials": 1,
+}
+CLOSED = {**OPEN, "state": "closed", "failure_count": 1, "opened_at": None, "open_until": None}
+HALF_OPEN = {**OPEN, "state": "half_open", "open_until": None, "threshold": 7, "window_size": 20}
+RATED = {**CLOSED, "forced": "closed", "threshold": None, "error_rate": 12.5, "window": 10.0, "minimum_requests": 20}
 
-    answer: tuple[int, dict[str, Any]] = (200, {})
+WELL = {
+    "service": "chat",
+    "endpoint": "10.0.0.1:8001",
+    "state": "healthy",
+    "enabled": True,
+    "healthy": True,
+    "ejected": None,
+    "checked": {"age": 2.5, "status": 200},
+    "in_flight": 3,
+}
+OUT = {**WELL, "endpoint": "10.0.0.2:8001", "state": "disabled", "enabled": False, "checked": None, "in_flight": None}
+EJECTED = {**WELL, "endpoint": "10.0.0.3:8001", "state": "ejected", "ejected": 7.4, "checked": {"age": 1, "status": 0}}
+
+
+class Admin(BaseHTTPRequestHandler):
+    """A gateway's admin address that answers what the test says, and keeps what it was asked.
+
+    `answers` are for the paths they name, `answer` is for all others.
+    """
+
+    answer: tuple[int, Any] = (200, {})
+    answers: dict[str, tuple[int, Any]] = {}
     asked: list[tuple[str, str, str | None]] = []
+    bodies: list[bytes] = []
 
     def do_GET(self) -> None:
         self.asked.append((self.command, self.path, self.headers["Authorization"]))
-        status, body = self.answer
+        self.bodies.append(self.rfile.read(int(self.headers["Content-Length"] or 0)))
+        status, body = self.answers.get(self.path, self.answer)
         payload = json.dumps(body).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(payload)))
@@ -54,9 +92,15 @@ class UnixHTTPServer(UnixStreamServer):
         return connection, ("", 0)
 
 
+def showing(breakers: dict[str, Any] | None = None, *endpoints: Any) -> None:
+    """Let the gateway show these breakers and endpoints."""
+    Admin.answers = {"/breakers": (200, breakers or {}), "/endpoints": (200, {"endpoints": list(endpoints)})}
+
+
 @pytest.fixture
 def admin() -> Iterator[str]:
-    Admin.asked = []
+    Admin.asked, Admin.bodies = [], []
+    showing()
     with HTTPServer(("127.0.0.1", 0), Admin) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
@@ -71,7 +115,18 @@ def test_status_shows_plan_and_workers(admin: str, capsys: pytest.CaptureFixture
     said = capsys.readouterr().out
     assert said.startswith("healthy, plan 3\n")
     assert said.splitlines()[-1].split() == ["1", "4711", "1:02:05", "yes"]
-    assert Admin.asked == [("GET", "/health", None)]
+    assert Admin.asked == [("GET", "/health", None), ("GET", "/breakers", None), ("GET", "/endpoints", None)]
+
+
+def test_status_shows_breakers_that_are_not_closed_and_endpoints_that_are_out(
+    admin: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Admin.answer = (200, HEALTH)
+    showing({"chat": OPEN, "shop": CLOSED, "mail": RATED}, WELL, OUT)
+    assert main(["status", "--admin", admin]) == 0
+    _, _, breakers, endpoints = capsys.readouterr().out.strip().split("\n\n")
+    assert [line.split()[0] for line in breakers.splitlines()] == ["Breakers", "SERVICE", "chat", "mail"]
+    assert [line.split()[1] for line in endpoints.splitlines()] == ["that", "ENDPOINT", "10.0.0.2:8001"]
 
 
 def test_status_of_a_degraded_gateway_is_1_and_json_is_what_it_said(
@@ -80,11 +135,12 @@ def test_status_of_a_degraded_gateway_is_1_and_json_is_what_it_said(
     degraded = {**HEALTH, "status": "degraded"}
     Admin.answer = (200, degraded)
     assert main(["status", "--json", "--admin", admin]) == 1
-    assert json.loads(capsys.readouterr().out) == degraded
+    assert json.loads(capsys.readouterr().out) == {**degraded, "breakers": {}, "endpoints": []}
 
 
 def test_status_over_a_unix_socket(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Admin.answer = (200, HEALTH)
+    showing()
     path = tmp_path / "admin.sock"
     with UnixHTTPServer(str(path), Admin) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
@@ -125,3 +181,122 @@ def test_a_reload_that_is_not_allowed_names_the_variable(admin: str, capsys: pyt
     Admin.answer = (401, {"error": "this needs a token"})
     assert main(["reload", "--admin", admin]) == 1
     assert "HEADGATE_ADMIN_TOKEN" in capsys.readouterr().err
+
+
+# -- breaker --------------------------------------------------------------------------------------------------------
+
+
+def test_breakers_are_listed(admin: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.time", lambda: 1_900_000_010.4)
+    showing({"chat": OPEN, "shop": CLOSED, "mail": RATED, "news": HALF_OPEN})
+    assert main(["breaker", "list", "--admin", admin]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "SERVICE  STATE            FAILURES                    TRIES AGAIN",
+        "chat     open             5 of 5                      in 20 s",
+        "shop     closed           1 of 5",
+        "mail     closed, by hand  1, opens at 12.5 % in 10 s",
+        "news     half-open        5 of 7 in 20 calls          now",
+    ]
+    assert main(["breaker", "list", "shop", "--json", "--admin", admin]) == 0
+    assert json.loads(capsys.readouterr().out) == {"shop": CLOSED}
+    assert main(["breaker", "list", "nobody", "--admin", admin]) == 1
+    assert capsys.readouterr().err == "There is no circuit breaker of a service nobody.\n"
+
+
+def test_without_breakers_that_is_said(admin: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["breaker", "list", "--admin", admin]) == 0
+    assert capsys.readouterr().out == "No service has a circuit_breaker.\n"
+
+
+@pytest.mark.parametrize(
+    ("action", "said"),
+    [
+        ("reset", "breaker chat is closed, and calls decide\n"),
+        ("open", "breaker chat refuses every request until `headgate breaker reset chat`\n"),
+        ("close", "breaker chat lets every request through until `headgate breaker reset chat`\n"),
+    ],
+)
+def test_a_breaker_is_told_what_to_do(action: str, said: str, admin: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Admin.answer = (200, {"service": "chat", **CLOSED})
+    assert main(["breaker", action, "chat", "--admin", admin]) == 0
+    assert capsys.readouterr().out == said
+    assert Admin.asked == [("POST", f"/breakers/chat/{action}", None)]
+    assert main(["breaker", action, "chat", "--json", "--admin", admin]) == 0
+    assert json.loads(capsys.readouterr().out)["service"] == "chat"
+
+
+def test_a_service_of_any_name_is_one_part_of_the_path(admin: str) -> None:
+    Admin.answer = (404, {"error": "there is no circuit breaker of a service a/b c"})
+    assert main(["breaker", "reset", "a/b c", "--admin", admin]) == 1
+    assert Admin.asked[0][1] == "/breakers/a%2Fb%20c/reset"
+
+
+def test_what_the_gateway_does_not_do_it_says(admin: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Admin.answer = (404, {"error": "there is no circuit breaker of a service shop"})
+    assert main(["breaker", "open", "shop", "--admin", admin]) == 1
+    assert capsys.readouterr().err == "there is no circuit breaker of a service shop\n"
+    Admin.answers["/endpoints"] = (401, {"error": "this needs a token"})
+    assert main(["endpoint", "enable", "chat", "10.0.0.1:8001", "--admin", admin]) == 1
+    assert capsys.readouterr().err == "this needs a token (here: the variable HEADGATE_ADMIN_TOKEN)\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["breaker"], "ACTION"),
+        (["breaker", "rest", "chat"], 'there is no action "rest"; did you mean "reset"?'),
+        (["endpoint", "remove"], 'there is no action "remove": list, disable, enable'),
+    ],
+)
+def test_a_wrong_command_line_is_said(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["breaker", "reset"], "Of which service? Write headgate breaker reset SERVICE.\n"),
+        (["endpoint", "disable", "chat"], "Which one? Write headgate endpoint disable SERVICE ENDPOINT.\n"),
+    ],
+)
+def test_who_is_meant_has_to_be_said(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    assert capsys.readouterr().err == said
+
+
+# -- endpoint -------------------------------------------------------------------------------------------------------
+
+
+def test_endpoints_are_listed(admin: str, capsys: pytest.CaptureFixture[str]) -> None:
+    showing({}, WELL, OUT, EJECTED, {**WELL, "service": "shop"})
+    assert main(["endpoint", "list", "chat", "--admin", admin]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "SERVICE  ENDPOINT       STATE              IN FLIGHT  LAST CHECK",
+        "chat     10.0.0.1:8001  healthy            3          200, 2 s ago",
+        "chat     10.0.0.2:8001  disabled",
+        "chat     10.0.0.3:8001  ejected, 7 s left  3          1 s ago",
+    ]
+    assert main(["endpoint", "list", "--json", "--admin", admin]) == 0
+    assert len(json.loads(capsys.readouterr().out)) == 4
+    assert main(["endpoint", "list", "mail", "--admin", admin]) == 1
+    assert capsys.readouterr().out == "There are no endpoints of a service mail.\n"
+
+
+def test_an_endpoint_is_taken_out_and_put_back(admin: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Admin.answers = {}
+    for known, left in ((3, "; 3 in flight"), (None, "")):
+        Admin.answer = (200, {**OUT, "in_flight": known})
+        assert main(["endpoint", "disable", "chat", "10.0.0.2:8001", "--admin", admin]) == 0
+        again = "gets no new requests until `headgate endpoint enable chat 10.0.0.2:8001`"
+        assert capsys.readouterr().out == f"10.0.0.2:8001 of chat {again}{left}\n"
+    Admin.answer = (200, {**WELL, "state": "unhealthy"})
+    assert main(["endpoint", "enable", "chat", "10.0.0.2:8001", "--admin", admin]) == 0
+    assert capsys.readouterr().out == "10.0.0.2:8001 of chat is enabled; it is unhealthy\n"
+    assert main(["endpoint", "enable", "chat", "10.0.0.2:8001", "--json", "--admin", admin]) == 0
+    assert json.loads(capsys.readouterr().out)["state"] == "unhealthy"
+    assert {path for _, path, _ in Admin.asked} == {"/endpoints"}
+    assert json.loads(Admin.bodies[0]) == {"service": "chat", "endpoint": "10.0.0.2:8001", "enabled": False}
+    assert json.loads(Admin.bodies[-1])["enabled"] is True

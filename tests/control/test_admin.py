@@ -169,6 +169,13 @@ def test_what_is_no_breaker_is_refused(path: str) -> None:
     assert ask(with_breaker(), "POST", path, LOCAL).status_code == 404
 
 
+def test_a_service_of_any_name_has_its_breaker_steered() -> None:
+    subject = Subject()
+    named = {"name": "a/b c", "circuit_breaker": {}}
+    subject.breakers.follow(resolved(to("http://a", service=named)))
+    assert ask(subject, "POST", "/breakers/a%2Fb%20c/open", LOCAL).json()["service"] == "a/b c"
+
+
 def test_strangers_steer_no_breaker() -> None:
     subject = with_breaker("secret")
     assert ask(subject, "POST", "/breakers/api/open", LOCAL).status_code == 401

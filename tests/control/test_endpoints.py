@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from headgate.control.endpoints import Endpoints
@@ -14,7 +16,7 @@ from headgate.policy.endpoint_record import (
     WELL_SINCE,
     record_name,
 )
-from headgate.stores.board import Board
+from headgate.stores.board import OWN_CELLS, Board
 from tests.proxy.stage import resolved, to
 
 NOW = 1000.0
@@ -43,7 +45,7 @@ def hand(monkeypatch: pytest.MonkeyPatch) -> Hand:
     return Hand()
 
 
-WELL = {"enabled": True, "healthy": True, "ejected": None, "checked": None}
+WELL = {"enabled": True, "healthy": True, "ejected": None, "checked": None, "in_flight": None}
 CHECKED = {CHECKED_AT: 997_500_000, CHECK_STATUS: 503}
 
 
@@ -92,6 +94,15 @@ def test_an_endpoint_nobody_has_written_of_can_be_taken_out(hand: Hand) -> None:
     shown = hand.endpoints.set_enabled("api", "b:80", False)
     assert shown is not None
     assert shown["state"] == "disabled"
+
+
+def test_what_is_in_flight_is_shown_where_the_balancer_has_it_counted(hand: Hand) -> None:
+    assert [each["in_flight"] for each in hand.endpoints.list()] == [None, None]
+    counting = {"balancer": {"type": "least_connections"}}
+    hand.endpoints.follow(resolved(to("http://a", "http://b", service=counting)))
+    board = Board(os.dup(hand.board._file))
+    board.cells[hand.base + OWN_CELLS] += 3
+    assert [each["in_flight"] for each in hand.endpoints.list()] == [3, 0]
 
 
 def test_what_is_not_configured_is_nobody(hand: Hand) -> None:
