@@ -93,7 +93,7 @@ class Cluster:
 
     def ready(self) -> Awaitable[object]:
         """Wait for the map, and for the first attempt at each node."""
-        return self._ready()
+        return asyncio.shield(self._started)
 
     def close(self) -> None:
         """Let go of all nodes."""
@@ -106,8 +106,7 @@ class Cluster:
 
     # -- the map --------------------------------------------------------------------------------------------------
 
-    async def _ready(self) -> None:
-        await asyncio.shield(self._started)
+    async def _tried(self) -> None:
         await asyncio.gather(*(asyncio.shield(node.proven) for node in self._nodes.values()))
 
     async def _keep_learning(self) -> None:
@@ -145,19 +144,20 @@ class Cluster:
         for server in [*known, *(seed for seed in self._seeds if seed not in known)]:
             try:
                 answer = await self._dialer.ask(server, "CLUSTER", "SLOTS")
-                self._take(_read(answer, server.host))
+                ranges = _read(answer, server.host)
             except FAILURES as error:
                 reasons.append(f"{server.name}: {in_words(error)}")
             else:
-                return
+                return await self._take(ranges)
         raise Unusable("; ".join(reasons))
 
-    def _take(self, ranges: list[tuple[int, int, str, int]]) -> None:
-        """Put a map into force."""
+    async def _take(self, ranges: list[tuple[int, int, str, int]]) -> None:
+        """Put a map into force; let go of who is no longer in it when those who are were tried."""
         slots: list[Node | None] = [None] * SLOTS
         for first, last, host, port in ranges:
             slots[first : last + 1] = [self._node(host, port)] * (last + 1 - first)
         self._slots = slots
+        await self._tried()
         named = {(host, port) for _, _, host, port in ranges}
         for address in self._nodes.keys() - named:
             node = self._nodes.pop(address)

@@ -7,7 +7,6 @@ async with opened(server.url) as gate:
 from __future__ import annotations
 
 import asyncio
-import random
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -34,7 +33,6 @@ class Gate:
             settings,
             MemoryStore(10_000, 1, "local"),
             lambda state, reason: self.changes.append((state, reason)),
-            chance=random.Random(1),
             **options,
         )
 

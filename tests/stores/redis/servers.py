@@ -45,7 +45,7 @@ class RedisServer:
         """The port that servers of a cluster talk to each other at."""
         self.folder = folder / f"redis-{self.port}"
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._flags = flags
+        self.flags = flags
         self._sentinel = sentinel
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -66,7 +66,7 @@ class RedisServer:
             file.write_text(self._sentinel)
             command = [program("redis-sentinel"), str(file), *own]
         else:
-            command = [program("redis-server"), *own, "--save", "", "--appendonly", "no", *self._flags]
+            command = [program("redis-server"), *own, "--save", "", "--repl-diskless-sync-delay", "0", *self.flags]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         end = time.monotonic() + CEILING
