@@ -58,6 +58,7 @@ class Exchange:
         "connection",
         "correlation_id",
         "counted",
+        "detail",
         "duration",
         "endpoint",
         "error",
@@ -106,7 +107,7 @@ class Exchange:
         self.client = stream.connection.address
         self.request_id = self.correlation_id = request_id = plan.ids.choose(head.ids)
         self.ids = plan.ids.fields(request_id)
-        self.route = self.service = self.endpoint = self.error = ""
+        self.route = self.service = self.endpoint = self.error = self.detail = ""
         self.status = self.attempts = 0
         self.upstream = 0.0
         stream.on_failed = self._interrupt
@@ -354,7 +355,7 @@ class Exchange:
         if left and stream.done:
             # It left with the whole answer, before its exchange had its turn.
             return
-        self.error = failure.reason
+        self.error, self.detail = failure.reason, failure.detail
         if stream.responded:
             if left:
                 self.status = self.plan.errors.status(failure.reason)

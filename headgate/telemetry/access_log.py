@@ -20,6 +20,7 @@ The record of the access log view, as JSON (fields in this order; those marked ?
     bytes_out       int, bytes of the answer's body
     client          str, address
     error           str?, reason of the failure (a key of REASONS)
+    detail          str?, what is known of that failure, such as the limit that refused; for the operator
 
 Laws:
 - A line is one line, whatever a client sends: printable ASCII between the braces, everything else escaped (controls,
@@ -69,6 +70,7 @@ class AccessRecord(Protocol):
     bytes_out: int
     client: str
     error: str
+    detail: str
 
 
 def json_fragment(text: str) -> str:
@@ -107,7 +109,7 @@ class JsonLines:
             f',"method":{quoted(method)},"path":{quoted(path)},"host":{quoted(host)},"status_code":{status}'
             f',"duration_ms":{duration}{_place(record)}'
             f',"bytes_in":{record.bytes_in},"bytes_out":{record.bytes_out},"client":{quoted(client)}'
-            f"{_optional('error', error) if error else ''}}}\n"
+            f"{_failed(error, record.detail) if error else ''}}}\n"
         ).encode("ascii")
 
 
@@ -126,6 +128,10 @@ def _place(record: AccessRecord) -> str:
     if attempts:
         parts.append(f',"upstream_ms":{record.upstream * 1000:.2f},"attempts":{attempts}')
     return "".join(parts)
+
+
+def _failed(error: str, detail: str) -> str:
+    return _optional("error", error) + _optional("detail", detail)
 
 
 def _optional(name: str, text: str) -> str:
@@ -168,6 +174,8 @@ class ConsoleLines:
             words.append(f"attempts={record.attempts}")
         if record.error:
             words.append(f"error={_printable(_clipped(record.error))}")
+            if record.detail:
+                words.append(f"({_printable(_clipped(record.detail))})")
         return (" ".join(words) + "\n").encode()
 
     def _painted(self, status: int) -> str:

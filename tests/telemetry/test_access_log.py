@@ -43,6 +43,7 @@ class AccessRecord:
     bytes_out: int = 0
     client: str = ""
     error: str = ""
+    detail: str = ""
 
 
 FULL = AccessRecord(
@@ -96,8 +97,8 @@ def test_fields_without_a_value_are_absent() -> None:
 
 
 def test_fields_with_a_value_of_their_own() -> None:
-    fields = logged(changed(request_id="req-9", error="response_timeout", status=504))
-    assert (fields["request_id"], fields["error"]) == ("req-9", "response_timeout")
+    fields = logged(changed(request_id="req-9", error="rate_limited", detail="per-client", status=429))
+    assert (fields["request_id"], fields["error"], fields["detail"]) == ("req-9", "rate_limited", "per-client")
 
 
 @pytest.mark.parametrize(
@@ -190,6 +191,7 @@ RECORDS = st.builds(
     bytes_out=st.integers(0, 2**60),
     client=ANY_TEXT,
     error=ANY_TEXT,
+    detail=ANY_TEXT,
 )
 
 
@@ -233,6 +235,7 @@ def test_the_console_line_to_the_letter() -> None:
 def test_the_console_line_tells_of_trouble_only_when_there_is_some() -> None:
     record = changed(status=504, route="r", service="s", endpoint="e", attempts=3, error="response_timeout")
     assert shown(record).endswith(" r→s e attempts=3 error=response_timeout\n")
+    assert shown(dataclasses.replace(record, detail="10.0.0.1")).endswith(" error=response_timeout (10.0.0.1)\n")
     assert shown(AccessRecord(wall=WALL, method="GET", path="/", status=404)) == "10:30:00.123 GET / 404 0.0ms 0B\n"
 
 
