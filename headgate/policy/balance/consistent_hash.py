@@ -24,7 +24,11 @@ from headgate.core.endpoint import Endpoint
 from headgate.policy.balance.balancer import Balancer, C, Random
 from headgate.policy.balance.settings import ConsistentHashSettings
 
-POINTS = 128
+_NUMBER_BITS = 7
+POINTS = 1 << _NUMBER_BITS
+_NUMBER = POINTS - 1
+_OWNER_BITS = 24
+_PLACE = (1 << _OWNER_BITS - _NUMBER_BITS) - 1
 # What one digest is cut into.
 _AT_ONCE = 8
 
@@ -32,16 +36,15 @@ _AT_ONCE = 8
 class ConsistentHash(Balancer[C]):
     """Pick by key."""
 
-    __slots__ = ("_bound", "_endpoints", "_in_flight", "_members", "_points", "_positions", "_ring", "_weight")
+    __slots__ = ("_bound", "_endpoints", "_in_flight", "_members", "_points", "_ring", "_weight")
 
     def __init__(self, settings: ConsistentHashSettings, random: Random) -> None:
         super().__init__(counted=settings.bound > 0)
         self._bound = settings.bound
         self._endpoints: list[Endpoint] = []
         self._members: list[C] = []
-        # Where the points are, in order; and for each its place in _members and its number there.
-        self._positions: list[int] = []
-        self._ring: list[tuple[int, int]] = []
+        # Points in order: 40 bits of position, then whose it is (a place in _members) and its number there.
+        self._ring: list[int] = []
         # How many points each has at present; the weight of all; what is in flight at those with weight.
         self._points: list[int] = []
         self._weight = 0.0
@@ -53,17 +56,15 @@ class ConsistentHash(Balancer[C]):
         full = points_of([endpoint.weight for endpoint in endpoints])
         if endpoints != self._endpoints:
             self._endpoints = endpoints
-            ring = sorted(
-                (position, place, number)
-                for place, endpoint in enumerate(endpoints)
-                for number, position in enumerate(positions_of(endpoint.name + endpoint.prefix, full[place]))
+            self._ring = sorted(
+                position >> _OWNER_BITS << _OWNER_BITS | place << _NUMBER_BITS | number
+                for place, (endpoint, count) in enumerate(zip(endpoints, full, strict=True))
+                for number, position in enumerate(positions_of(endpoint.name + endpoint.prefix, count))
             )
-            self._positions = [position for position, _, _ in ring]
-            self._ring = [(place, number) for _, place, number in ring]
         self._members = list(candidates)
         self._points = [
-            ceil(points * min(1.0, each.weight / each.endpoint.weight)) if each.weight > 0 and points else 0
-            for points, each in zip(full, candidates, strict=True)
+            ceil(count * min(1.0, each.weight / each.endpoint.weight)) if each.weight > 0 and count else 0
+            for count, each in zip(full, candidates, strict=True)
         ]
         live = [each for each in candidates if each.weight > 0]
         self._weight = sum(each.weight for each in live)
@@ -76,12 +77,12 @@ class ConsistentHash(Balancer[C]):
         ring, points, members = self._ring, self._points, self._members
         room = self._bound * (self._in_flight + 1) / self._weight
         own: C | None = None
-        at = bisect_right(self._positions, key)
+        at = bisect_right(ring, key)
         for _ in range(len(ring)):
             if at == len(ring):
                 at = 0
-            place, number = ring[at]
-            if number < points[place]:
+            place = ring[at] >> _NUMBER_BITS & _PLACE
+            if ring[at] & _NUMBER < points[place]:
                 each = members[place]
                 if not self.counted or each.in_flight <= 0 or each.in_flight < room * each.weight:
                     return each
