@@ -110,7 +110,7 @@ class Race:
         if not any(each.weight and each not in tried for each in tries.cluster.targets) or not tries.charge():
             return
         target = tries.cluster.pick(now, tried)
-        if target is None or target in tried:
+        if target is None:
             return
         tries.exchange.attempts += 1
         tries.cluster.series.retried("hedge")
@@ -129,6 +129,9 @@ class Race:
             now = monotonic()
             self.tries.lost(runner.target, failure, now)
             self._count_out(runner, now - runner.started)
+            # The exchange counts out the one that it has in hand.
+            tries, left = self.tries, self._runners[0]
+            tries.exchange.target, tries.exchange.tried_at = left.target, left.started
         else:
             self.tries.exchange.target = runner.target
             self._over.fail(failure)

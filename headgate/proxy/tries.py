@@ -113,7 +113,8 @@ class Tries:
             raise Failure(self._late)
         if self.way.deadline is not None and self._until != NEVER:
             self.request.fields = self.way.deadline.replaced(self.request.fields, self._until, now)
-        if self.retry.hedge_after and self.retry.hedges(exchange.method) and stream.ended and not stream.trailers:
+        here = stream.ended and not stream.trailers and not self.request.upgrade
+        if here and self.retry.hedge_after and self.retry.hedges(exchange.method):
             self.body += stream.take()
             return await Race(self._gateway, self).run()
         pool = exchange.aim(self.cluster, self.tried)
@@ -157,8 +158,11 @@ class Tries:
             Failure: this one when there may not be another, or the one that says that the time is over.
         """
         exchange, cluster, retry, target = self.exchange, self.cluster, self.retry, self.exchange.target
-        if target is None or failure.side == "client" or failure.reason == self._late:
-            # Nobody was tried, the client left or broke its body, or the time of all tries is over.
+        if target is None or failure.side == "client":
+            # Nobody was tried, or the client left or broke its body: not the upstream's failure.
+            raise failure
+        if failure.reason == self._late:
+            cluster.series.failed(failure.reason)
             raise failure
         now = monotonic()
         self.lost(target, failure, now)
