@@ -124,7 +124,7 @@ def make_app(subject: Subject) -> FastAPI:
 def _serve_endpoints(app: FastAPI, subject: Subject) -> None:
     @app.get("/endpoints")
     async def endpoints() -> dict[str, Any]:
-        return {"endpoints": subject.endpoints.list()}
+        return {"endpoints": subject.endpoints.describe()}
 
     @app.post("/endpoints")
     async def set_enabled(request: Request) -> JSONResponse:

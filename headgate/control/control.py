@@ -83,10 +83,14 @@ class Control:
         self._store = StoreFiles(seat.runtime, kept.store if kept else None)
         self._draining = False
         self._probes = Probes(seat.board, self._log, self._spawn)
-        self.endpoints = Endpoints(seat.board)
+        self.endpoints = Endpoints(seat.board, self._log)
         self.breakers = Breakers(seat.board, self._log)
         # What is counted elsewhere than in the cells of the workers.
-        self._sources: list[Callable[[], list[Sample]]] = [self._probes.samples, self.breakers.samples]
+        self._sources: list[Callable[[], list[Sample]]] = [
+            self._probes.samples,
+            self.breakers.samples,
+            self.endpoints.samples,
+        ]
 
     async def run(self) -> int:
         """Bring the configuration into force, then follow the master's word and the files until the end."""

@@ -7,10 +7,12 @@ opposite, or the end of the gateway, undoes it.
 from __future__ import annotations
 
 import random
+from collections import Counter
 from typing import Any
 
 from headgate.catalog import BALANCERS
 from headgate.config.resolve import ResolvedConfig
+from headgate.control.log import Log
 from headgate.core.clock import monotonic
 from headgate.policy.endpoint_record import (
     CHECK_STATUS,
@@ -22,6 +24,9 @@ from headgate.policy.endpoint_record import (
     record_name,
 )
 from headgate.stores.board import OWN_CELLS, Board
+from headgate.telemetry.cells import Sample, SeriesName
+
+STATES = ("healthy", "unhealthy", "ejected", "disabled")
 
 _MICROSECONDS = 1_000_000
 
@@ -29,10 +34,11 @@ _MICROSECONDS = 1_000_000
 class Endpoints:
     """The endpoints of the configuration in force, over the board."""
 
-    __slots__ = ("_board", "_places")
+    __slots__ = ("_board", "_log", "_places")
 
-    def __init__(self, board: Board) -> None:
+    def __init__(self, board: Board, log: Log) -> None:
         self._board = board
+        self._log = log
         # And whether its balancer has workers count what is in flight there.
         self._places: dict[tuple[str, str], bool] = {}
 
@@ -44,7 +50,7 @@ class Endpoints:
             counted = build(service.balancer, random.random).counted
             self._places |= {(service.name, each.name): counted for each in service.endpoints}
 
-    def list(self) -> list[dict[str, Any]]:
+    def describe(self) -> list[dict[str, Any]]:
         """Describe all endpoints; ages and times left are in seconds, None where there is none.
 
         `in_flight` is over all workers, None where the balancer needs no count.
@@ -69,7 +75,16 @@ class Endpoints:
                 board.cells[base + WELL_SINCE] = now
         if changed:
             board.touch()
+            done = "enabled" if enabled else "disabled"
+            self._log("info" if enabled else "warning", f"endpoint {endpoint} of {service} is {done} by hand")
         return self._describe(service, endpoint, now)
+
+    def samples(self) -> list[Sample]:
+        """Return how many endpoints of each service are in each state, as gauges."""
+        # A state that nobody is in is shown, too, so that an alarm on it has something to look at.
+        counts = Counter({(service, state): 0 for service, _ in self._places for state in STATES})
+        counts.update((each["service"], each["state"]) for each in self.describe())
+        return [Sample(SeriesName("headgate_endpoints", "gauge", key), [count]) for key, count in counts.items()]
 
     def _describe(self, service: str, name: str, now: int) -> dict[str, Any]:
         base = self._board.find(record_name(service, name))

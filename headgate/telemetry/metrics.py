@@ -95,6 +95,12 @@ _TABLE = (
         ("service", "outcome"),
     ),
     Family(
+        "headgate_endpoints",
+        "gauge",
+        "Endpoints of a service by state: healthy, unhealthy, ejected, disabled.",
+        ("service", "state"),
+    ),
+    Family(
         "headgate_outlier_ejections_total",
         "counter",
         "Endpoints taken out for a while, by what gave them away.",

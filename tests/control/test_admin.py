@@ -38,7 +38,7 @@ class Subject:
         writer.cells[writer.counter("headgate_request_bytes_total", ("rig",))] += 7
         self._regions = [region]
         board = Board.create()
-        self.endpoints = Endpoints(board)
+        self.endpoints = Endpoints(board, Log("control"))
         self.breakers = Breakers(board, Log("control"))
 
     @property

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Iterator
 
 import pytest
 
 from headgate.control.endpoints import Endpoints
+from headgate.control.log import Log
 from headgate.policy.endpoint_record import (
     CHECK_STATUS,
     CHECKED_AT,
@@ -27,7 +30,10 @@ class Hand:
 
     def __init__(self) -> None:
         self.board = Board.create(1)
-        self.endpoints = Endpoints(self.board)
+        reading, writing = os.pipe()
+        self.endpoints = Endpoints(self.board, Log("control", writing))
+        self._lines = os.fdopen(reading)
+        self._writing = writing
         self.endpoints.follow(resolved(to("http://a", "http://b")))
         self.base = self.board.claim(record_name("api", "a:80"))
 
@@ -35,14 +41,24 @@ class Hand:
         for cell, value in cells.items():
             self.board.cells[self.base + cell] = value
 
+    def log(self) -> list[str]:
+        """Return what was logged, and log no more."""
+        if self._lines.closed:
+            return []
+        os.close(self._writing)
+        with self._lines:
+            return [json.loads(line)["message"] for line in self._lines]
+
     def cell(self, cell: int) -> int:
         return self.board.cells[self.base + cell]
 
 
 @pytest.fixture
-def hand(monkeypatch: pytest.MonkeyPatch) -> Hand:
+def hand(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hand]:
     monkeypatch.setattr("headgate.control.endpoints.monotonic", lambda: NOW)
-    return Hand()
+    made = Hand()
+    yield made
+    made.log()
 
 
 WELL = {"enabled": True, "healthy": True, "ejected": None, "checked": None, "in_flight": None}
@@ -66,7 +82,7 @@ CHECKED = {CHECKED_AT: 997_500_000, CHECK_STATUS: 503}
 )
 def test_what_is_shown(hand: Hand, cells: dict[int, int], state: str, shown: dict[str, object]) -> None:
     hand.write(cells)
-    a, b = hand.endpoints.list()
+    a, b = hand.endpoints.describe()
     assert a == {"service": "api", "endpoint": "a:80", "state": state, **WELL, **shown}
     assert b == {"service": "api", "endpoint": "b:80", "state": "healthy", **WELL}
 
@@ -81,6 +97,7 @@ def test_a_hand_takes_out_and_lets_in_and_each_is_told_once(hand: Hand) -> None:
         assert shown is not None
         assert (shown["state"], hand.cell(DISABLED), hand.board.version) == ("healthy", 0, 2)
     assert hand.cell(WELL_SINCE) == 1_000_000_000
+    assert hand.log() == [f"endpoint a:80 of api is {done} by hand" for done in ("disabled", "enabled")]
 
 
 def test_enabled_is_not_healthy(hand: Hand) -> None:
@@ -97,12 +114,18 @@ def test_an_endpoint_nobody_has_written_of_can_be_taken_out(hand: Hand) -> None:
 
 
 def test_what_is_in_flight_is_shown_where_the_balancer_has_it_counted(hand: Hand) -> None:
-    assert [each["in_flight"] for each in hand.endpoints.list()] == [None, None]
+    assert [each["in_flight"] for each in hand.endpoints.describe()] == [None, None]
     counting = {"balancer": {"type": "least_connections"}}
     hand.endpoints.follow(resolved(to("http://a", "http://b", service=counting)))
     board = Board(os.dup(hand.board._file))
     board.cells[hand.base + OWN_CELLS] += 3
-    assert [each["in_flight"] for each in hand.endpoints.list()] == [3, 0]
+    assert [each["in_flight"] for each in hand.endpoints.describe()] == [3, 0]
+
+
+def test_so_many_are_in_each_state(hand: Hand) -> None:
+    hand.write({UNHEALTHY: 1})
+    counts = {each.name.labels: each.values[0] for each in hand.endpoints.samples()}
+    assert counts == {("api", "healthy"): 1, ("api", "unhealthy"): 1, ("api", "ejected"): 0, ("api", "disabled"): 0}
 
 
 def test_what_is_not_configured_is_nobody(hand: Hand) -> None:
@@ -110,4 +133,4 @@ def test_what_is_not_configured_is_nobody(hand: Hand) -> None:
     assert hand.endpoints.set_enabled("other", "a:80", False) is None
     hand.endpoints.follow(resolved(to("http://b")))
     assert hand.endpoints.set_enabled("api", "a:80", False) is None
-    assert [each["endpoint"] for each in hand.endpoints.list()] == ["b:80"]
+    assert [each["endpoint"] for each in hand.endpoints.describe()] == ["b:80"]

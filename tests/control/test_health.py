@@ -124,7 +124,7 @@ class Gateway:
 
     def kill_control(self) -> None:
         """Kill the process that checks: the child of the master that is no worker."""
-        workers = {worker["pid"] for worker in json.loads(self._ask(self._admin, "GET", "/health")[1])["workers"]}
+        workers = until(self._workers, "both workers are there")
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         (control,) = {int(child) for child in children} - workers
         os.kill(control, signal.SIGKILL)
@@ -137,6 +137,10 @@ class Gateway:
             self.process.wait(CEILING)
         self.one.close()
         self.other.close()
+
+    def _workers(self) -> set[int] | None:
+        shown = json.loads(self._ask(self._admin, "GET", "/health")[1])["workers"]
+        return {worker["pid"] for worker in shown} if all(worker["pid"] for worker in shown) else None
 
     def _admin_answers(self) -> bool:
         try:
