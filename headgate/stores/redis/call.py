@@ -1,10 +1,7 @@
 """Calls of the script on their way: what is sent, what is made of the reply, and what when there is none.
 
-Laws:
-- A call ends once. It is sent again after NOSCRIPT, MOVED and ASK, MOST_HOPS times at most; any other error ends the
-  connection it came over, because a server that cannot count is as good as away.
-- What a request counted that nobody waits for any more stays counted, but for what it holds of a limit of concurrency:
-  nobody would give that back.
+Law: a call ends once. It is sent again after NOSCRIPT, MOVED and ASK, MOST_HOPS times at most; any other error ends the
+connection it came over, because a server that cannot count is as good as away.
 """
 
 from __future__ import annotations
@@ -15,7 +12,6 @@ from typing import Any, ClassVar, Final, Protocol
 from hiredis import ReplyError
 
 from headgate.core.steps import Reply
-from headgate.policy.limit.concurrency import Concurrency
 from headgate.stores.redis.connection import Link
 from headgate.stores.redis.script import ASKING, LOAD, Operation
 from headgate.stores.store import Ask, Told
@@ -34,9 +30,6 @@ class Calling(Protocol):
 
     def instead(self, asks: Sequence[Ask], now: int) -> list[Told]:
         """Decide in the server's place."""
-
-    def settle(self, asks: Sequence[Ask], now: int, *, local: bool = False) -> None:
-        """Charge without waiting."""
 
     def undo(self, together: Together, place: int) -> None:
         """Take back what one of several calls counted."""
@@ -83,15 +76,16 @@ class Call:
                 # Once for all calls that found it missing; they come again behind it.
                 if not link.loading:
                     link.loading = link.send(LOAD, _Loaded())
-                return self._again(link, False)
+                return self.send(link)
             if words[0] in ("MOVED", "ASK"):
                 found = self.store.redirected(words)
                 if found is not None:
-                    return self._again(*found)
+                    return self.send(*found)
         link.end(error)
         return self.on_lost()
 
-    def _again(self, link: Link | None, asking: bool) -> None:
+    def send(self, link: Link | None, asking: bool = False) -> None:
+        """Send it over a connection, or do without when there is none; `asking` follows an ASK."""
         frame = self.store.frame(self.operation, self.asks, self.now)
         sent = link is not None and (link.send(ASKING + frame, self, 2) if asking else link.send(frame, self))
         if not sent:
@@ -128,8 +122,6 @@ class Admission(Call):
 
     def on_told(self, told: list[Told]) -> None:
         """Bring it to the request."""
-        if not self.reply.has_waiter:
-            release(self.store, self.asks, told, self.now)
         self.reply.set(told)
 
     def on_lost(self) -> None:
@@ -198,7 +190,7 @@ class Together:
             return
         counted = [told.allowed and not ask.group.shadow for ask, told in zip(self.asks, self.tolds, strict=True)]
         if all(told.allowed or ask.group.shadow for ask, told in zip(self.asks, self.tolds, strict=True)):
-            self._tell()
+            self.reply.set(self.tolds)
             return
         # One more, so that what is undone at once does not conclude before the last was begun.
         self._missing = sum(counted) + 1
@@ -216,12 +208,7 @@ class Together:
     def _is_undone(self) -> None:
         self._missing -= 1
         if not self._missing:
-            self._tell()
-
-    def _tell(self) -> None:
-        if not self.reply.has_waiter:
-            release(self._store, self.asks, self.tolds, self.now)
-        self.reply.set(self.tolds)
+            self.reply.set(self.tolds)
 
 
 class _Loaded:
@@ -241,27 +228,19 @@ def given_back(ask: Ask) -> Ask:
     return ask._replace(costs=tuple(-max(0, cost) for cost in ask.costs))
 
 
-def release(store: Calling, asks: Sequence[Ask], tolds: Sequence[Told], now: int) -> None:
-    """Give back what a request that has gone holds of limits of concurrency."""
-    if all(told.allowed or ask.group.shadow for ask, told in zip(asks, tolds, strict=True)):
-        for ask, told in zip(asks, tolds, strict=True):
-            held = [isinstance(algorithm, Concurrency) for algorithm in ask.group.algorithms]
-            if told.allowed and any(held):
-                costs = tuple(-max(0, cost) if is_held else 0 for cost, is_held in zip(ask.costs, held, strict=True))
-                store.settle((ask._replace(costs=costs),), now, local=told.source == "local")
-
-
 def read(reply: Any, asks: Sequence[Ask]) -> list[Told] | None:
     """Return what the script told of each ask; None when the reply is none of the script's."""
     if reply.__class__ is not list:
         return None
-    for number in reply:
-        if number.__class__ is not int:
-            return None
     if len(reply) == 4 and len(asks) == 1:
+        # The most frequent case by far, without a loop.
         allowed, first, second, third = reply
-        return [Told(allowed == 1, ((first, second, third),), "store")]
+        if allowed.__class__ is first.__class__ is second.__class__ is third.__class__ is int:
+            return [Told(allowed == 1, ((first, second, third),), "store")]
+        return None
     if len(reply) != sum(1 + 3 * len(ask.group.algorithms) for ask in asks):
+        return None
+    if not all(number.__class__ is int for number in reply):
         return None
     told = []
     place = 0

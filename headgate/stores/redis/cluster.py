@@ -32,8 +32,8 @@ class Cluster:
     """The nodes that are masters, and which slots each has."""
 
     __slots__ = (
-        "_chance", "_dialer", "_doubtful", "_loop", "_nodes", "_reason", "_seeds", "_slots", "_started", "_task",
-        "_trial_key", "_watch", "spread",
+        "_chance", "_dialer", "_doubtful", "_loop", "_nodes", "_reason", "_seeds", "_slots", "_task", "_trial_key",
+        "_watch", "proven", "spread",
     )  # fmt: skip
 
     def __init__(
@@ -58,7 +58,7 @@ class Cluster:
         self._reason = "the cluster is not known yet"
         self._doubtful = asyncio.Event()
         self._doubtful.set()
-        self._started = loop.create_future()
+        self.proven: asyncio.Future[None] = loop.create_future()
         self._task = loop.create_task(self._keep_learning())
 
     def link(self, tag: bytes) -> Link | None:
@@ -91,15 +91,16 @@ class Cluster:
         """Return why there is no connection."""
         return next((node.away for node in self._nodes.values() if node.link is None), self._reason)
 
-    def ready(self) -> Awaitable[object]:
-        """Wait for the map, and for the first attempt at each node."""
-        return asyncio.shield(self._started)
-
     def close(self) -> None:
         """Let go of all nodes."""
         self._task.cancel()
         for node in self._nodes.values():
             node.close()
+        self._is_proven()
+
+    def _is_proven(self) -> None:
+        if not self.proven.done():
+            self.proven.set_result(None)
 
     def __repr__(self) -> str:
         return f"<Cluster {list(self._nodes.values())}>"
@@ -125,8 +126,7 @@ class Cluster:
             else:
                 pause.reset()
                 wait = REFRESH
-            if not self._started.done():
-                self._started.set_result(None)
+            self._is_proven()
             await asyncio.sleep(wait)
             if any(node.link is None for node in self._nodes.values()):
                 # What cannot be reached may have been replaced.

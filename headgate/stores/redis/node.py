@@ -71,7 +71,7 @@ class Node:
         self.link: Link | None = None
         self.away = f"{name}: not connected yet"
         """Why there was no connection when there last was none."""
-        self.proven = loop.create_future()
+        self.proven: asyncio.Future[None] = loop.create_future()
         """Done when the first attempt has ended, well or not."""
         self._loop = loop
         self._open = opening

@@ -60,11 +60,14 @@ class Frames:
         """Return the key that new connections are proven with."""
         return b"%b{%b}" % (self._prefix, tag)
 
-    def admit(self, ask: Ask, tag: bytes, now: int | None) -> bytes:
-        """Return the call that holds one ask against its group; `tag` is its key in hexadecimal.
+    def admit(self, asks: Sequence[Ask], tag: bytes, now: int | None) -> bytes:
+        """Return the call that holds asks against their groups; `tag` is the key in hexadecimal if it is one ask.
 
         `now` None is the server's time.
         """
+        if len(asks) > 1:
+            return self.call("admit", asks, now)
+        ask = asks[0]
         known = self._admits.get((ask.group, ask.costs))
         if known is None:
             known = self._learn(ask)

@@ -7,7 +7,7 @@ connection broke or it answered READONLY; what they name must itself say that it
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Protocol
 
@@ -23,6 +23,9 @@ class Topology(Protocol):
     spread: bool
     """Whether keys lie on different servers, so that a call has one key only."""
 
+    proven: asyncio.Future[None]
+    """Done when the first attempts to connect have ended, well or not."""
+
     def link(self, tag: bytes) -> Link | None:
         """Return the connection for a key with this hash tag; None while there is none."""
 
@@ -36,9 +39,6 @@ class Topology(Protocol):
     def away(self) -> str:
         """Return why there is no connection."""
 
-    def ready(self) -> Awaitable[object]:
-        """Wait until the first attempts to connect have ended, well or not."""
-
     def close(self) -> None:
         """Let go of all connections."""
 
@@ -46,11 +46,12 @@ class Topology(Protocol):
 class Single:
     """All keys on one server at a time."""
 
-    __slots__ = ("_node", "spread")
+    __slots__ = ("_node", "proven", "spread")
 
     def __init__(self, name: str, loop: asyncio.AbstractEventLoop, opening: Open, watch: Watch, chance: Random) -> None:
         self.spread = False
         self._node = Node(name, loop, opening, watch, chance)
+        self.proven = self._node.proven
 
     def link(self, tag: bytes) -> Link | None:
         """Return the one connection."""
@@ -67,10 +68,6 @@ class Single:
     def away(self) -> str:
         """Return why there is no connection."""
         return self._node.away
-
-    def ready(self) -> Awaitable[object]:
-        """Wait for the first attempt."""
-        return self._node.proven
 
     def close(self) -> None:
         """Let go."""

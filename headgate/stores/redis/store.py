@@ -3,8 +3,8 @@
 Laws:
 - One script call decides all asks of a request; in a Cluster one for each, and what was admitted beside a refusal is
   taken back. All calls of one turn of the loop leave in one write.
-- A request waits `timeout` for a server at most. When one is late, all that wait for it are decided by `on_error`
-  at once, and later ones without waiting, until a new connection has proven that it counts.
+- A request waits `timeout` for a server at most, also for the first connection. When one is late, all that wait for it
+  are decided by `on_error` at once, and later ones without waiting, until a new connection has proven that it counts.
 - Time is the server's, so gateways need not agree on theirs.
 - A change from working to failing, and back, is told once.
 """
@@ -15,15 +15,14 @@ import asyncio
 from binascii import hexlify
 from collections.abc import Sequence
 from random import Random, SystemRandom
-from typing import Final
 
 from headgate.core.steps import Reply
 from headgate.stores.fallback import Fallback, OnChange
 from headgate.stores.memory import MemoryStore
 from headgate.stores.redis.address import parse_all, server_names
-from headgate.stores.redis.call import Admission, Charge, Part, Together, Undo, given_back
+from headgate.stores.redis.call import Admission, Call, Charge, Part, Together, Undo, given_back
 from headgate.stores.redis.cluster import Cluster
-from headgate.stores.redis.connection import Link
+from headgate.stores.redis.connection import MOST_OUTSTANDING, Link
 from headgate.stores.redis.dial import Dialer
 from headgate.stores.redis.node import Node
 from headgate.stores.redis.script import Frames, Operation
@@ -31,47 +30,48 @@ from headgate.stores.redis.single import BySentinel, ByUrl, Single, Topology
 from headgate.stores.settings import RedisStoreSettings
 from headgate.stores.store import Ask, Told
 
-# A limit of concurrency knows a worker by its number; doubles hold it.
-_OWNERS: Final = 2**52
-
 
 class RedisStore:
-    """The store of one worker. Make it in the worker's running loop; `await ready()` before the first request."""
+    """The store of one worker."""
 
-    __slots__ = ("_failing", "_frames", "_takes_now", "_topology", "fallback")
+    __slots__ = (
+        "_early", "_early_timer", "_failing", "_frames", "_loop", "_takes_now", "_timeout", "_topology", "fallback",
+    )  # fmt: skip
 
     def __init__(
         self,
         settings: RedisStoreSettings,
+        owner: int,
         local: MemoryStore,
         on_change: OnChange,
+        loop: asyncio.AbstractEventLoop,
         *,
-        owner: int | None = None,
-        chance: Random | None = None,
         server_time: bool = True,
     ) -> None:
-        """Begin to connect.
+        """Begin to connect; requests that come before wait for that as they would for an answer.
 
-        `local` counts for groups that enforce their worker's share while servers are away; make it with the source
-        "local". `owner` names this worker to limits of concurrency, among all workers of all gateways; drawn by
-        default. Without `server_time` the caller's `now` is the time.
+        `owner`, below 2**53, names this worker to limits of concurrency among all workers of all gateways. `local`
+        counts for groups that enforce their worker's share while servers are away. Without `server_time` the caller's
+        `now` is the time.
 
         Raises:
             ValueError: with a sentence, if a URL or the prefix cannot be.
         """
-        chance = SystemRandom() if chance is None else chance
         self.fallback = Fallback(local, on_change)
-        self._failing: set[Node | None] = set()
+        self._loop = loop
+        self._timeout = settings.timeout
         self._takes_now = not server_time
-        self._frames = Frames(settings.prefix, chance.randrange(1, _OWNERS) if owner is None else owner)
-        self._topology = self._begin(settings, chance)
-
-    async def ready(self) -> None:
-        """Wait until the first attempts to connect have ended, well or not: for `connect_timeout`, about, at most."""
-        await self._topology.ready()
+        self._failing: set[Node | None] = set()
+        self._frames = Frames(settings.prefix, owner)
+        # What came before the first attempts to connect had ended, with its hash tag; None from then on.
+        self._early: list[tuple[Call, bytes]] | None = []
+        self._early_timer: asyncio.TimerHandle | None = None
+        self._topology = self._begin(settings, SystemRandom())
+        self._topology.proven.add_done_callback(lambda _: self._end_of_beginning())
 
     def close(self) -> None:
         """Let go of all connections; what waits is decided without them."""
+        self._end_of_beginning()
         self._topology.close()
 
     def sweep(self, now: int) -> None:
@@ -82,22 +82,20 @@ class RedisStore:
 
     def admit(self, asks: Sequence[Ask], now: int) -> list[Told] | Reply[list[Told]]:
         """Hold a request against all asks."""
+        tag = b""
         if len(asks) == 1:
-            ask = asks[0]
-            tag = hexlify(ask.key)
-            link = self._topology.link(tag)
-            if link is not None:
-                call = Admission(self, asks, now)
-                if link.send(self._frames.admit(ask, tag, now if self._takes_now else None), call):
-                    return call.reply
+            tag = hexlify(asks[0].key)
         elif self._topology.spread:
             return self._admit_together(asks, now)
-        else:
-            link = self._topology.link(b"")
-            if link is not None:
-                call = Admission(self, asks, now)
-                if link.send(self.frame("admit", asks, now), call):
-                    return call.reply
+        link = self._topology.link(tag)
+        if link is not None:
+            call = Admission(self, asks, now)
+            if link.send(self._frames.admit(asks, tag, now if self._takes_now else None), call):
+                return call.reply
+        elif self._early is not None:
+            call = Admission(self, asks, now)
+            if self._waits(call, tag):
+                return call.reply
         return self.instead(asks, now)
 
     def settle(self, asks: Sequence[Ask], now: int, *, local: bool = False) -> None:
@@ -106,23 +104,40 @@ class RedisStore:
             self.fallback.settle(asks, now)
         elif self._topology.spread:
             for ask in asks:
-                self._charge((ask,), hexlify(ask.key), now)
+                Charge(self, (ask,), now).send(self._topology.link(hexlify(ask.key)))
         else:
-            self._charge(asks, b"", now)
-
-    def _charge(self, asks: Sequence[Ask], tag: bytes, now: int) -> None:
-        link = self._topology.link(tag)
-        if link is not None:
-            link.send(self.frame("settle", asks, now), Charge(self, asks, now))
+            Charge(self, asks, now).send(self._topology.link(b""))
 
     def _admit_together(self, asks: Sequence[Ask], now: int) -> list[Told] | Reply[list[Told]]:
         together = Together(self, asks, now)
         for place, ask in enumerate(asks):
             call = Part(self, together, place)
-            link = self._topology.link(hexlify(ask.key))
-            if link is None or not link.send(self.frame("admit", call.asks, now), call):
-                call.on_lost()
+            tag = hexlify(ask.key)
+            link = self._topology.link(tag)
+            if link is not None or not self._waits(call, tag):
+                call.send(link)
         return together.tolds if together.reply.done else together.reply
+
+    # -- before the first connection ------------------------------------------------------------------------------
+
+    def _waits(self, call: Call, tag: bytes) -> bool:
+        """Let a call wait for the first connection, as long as it would for an answer."""
+        early = self._early
+        if early is None or len(early) >= MOST_OUTSTANDING:
+            return False
+        early.append((call, tag))
+        if self._early_timer is None:
+            self._early_timer = self._loop.call_later(self._timeout, self._end_of_beginning)
+        return True
+
+    def _end_of_beginning(self) -> None:
+        """Send what has waited; from here on nobody waits for a connection."""
+        early, self._early = self._early, None
+        if self._early_timer is not None:
+            self._early_timer.cancel()
+            self._early_timer = None
+        for call, tag in early or ():
+            call.send(self._topology.link(tag))
 
     # -- for calls (see Calling) ----------------------------------------------------------------------------------
 
@@ -145,11 +160,9 @@ class RedisStore:
         """Take back what one of several calls counted, where it was counted."""
         ask, told = together.asks[place], together.tolds[place]
         if told.source == "store":
-            call = Undo(self, together, place)
-            link = self._topology.link(hexlify(ask.key))
-            if link is not None and link.send(self.frame("undo", (ask,), together.now), call):
-                return
-        elif told.source == "local":
+            Undo(self, together, place).send(self._topology.link(hexlify(ask.key)))
+            return
+        if told.source == "local":
             self.fallback.settle((given_back(ask),), together.now)
         together.undone(place, None)
 
@@ -170,7 +183,7 @@ class RedisStore:
     # -- inside ---------------------------------------------------------------------------------------------------
 
     def _begin(self, settings: RedisStoreSettings, chance: Random) -> Topology:
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         dialer = Dialer(loop, settings)
         servers = parse_all(settings.url, settings.username, settings.password)
         if settings.mode == "cluster":

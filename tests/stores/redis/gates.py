@@ -7,6 +7,7 @@ async with opened(server.url) as gate:
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -27,14 +28,20 @@ NOW = 1000 * SECOND
 class Gate:
     """A store, what it said of its changes, and how it is asked."""
 
-    def __init__(self, settings: RedisStoreSettings, **options: Any) -> None:
+    def __init__(self, settings: RedisStoreSettings, owner: int | None = None, *, server_time: bool = True) -> None:
         self.changes: list[tuple[str, str]] = []
         self.store = RedisStore(
             settings,
+            secrets.randbelow(2**48) if owner is None else owner,
             MemoryStore(10_000, 1, "local"),
             lambda state, reason: self.changes.append((state, reason)),
-            **options,
+            asyncio.get_running_loop(),
+            server_time=server_time,
         )
+
+    async def ready(self) -> None:
+        """Wait until the first attempts to connect have ended."""
+        await asyncio.shield(self.store._topology.proven)
 
     async def ask(self, asks: Sequence[Ask], now: int = NOW) -> list[Told]:
         """Ask, and wait as the exchange does."""
@@ -74,9 +81,9 @@ def settings_of(*urls: str, **values: Any) -> RedisStoreSettings:
 @asynccontextmanager
 async def opened(*urls: str, server_time: bool = True, owner: int | None = None, **values: Any) -> AsyncIterator[Gate]:
     """Open a store for the time of a test."""
-    gate = Gate(settings_of(*urls, **values), server_time=server_time, owner=owner)
+    gate = Gate(settings_of(*urls, **values), owner, server_time=server_time)
     try:
-        await gate.store.ready()
+        await gate.ready()
         yield gate
     finally:
         gate.store.close()

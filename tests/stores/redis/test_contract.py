@@ -57,9 +57,9 @@ class _OnRedis(StoreContract):
 
         async def make(owner: int) -> Gate:
             # A minute is not long for a machine that is busy; the contract's clock does not go by itself.
-            gate = Gate(settings_of(*urls, timeout=10.0, **values), owner=owner, server_time=False)
+            gate = Gate(settings_of(*urls, timeout=10.0, **values), owner, server_time=False)
             gates.append(gate)
-            await gate.store.ready()
+            await gate.ready()
             return gate
 
         def run(work: Coroutine[Any, Any, T]) -> T:

@@ -18,7 +18,7 @@ from headgate.stores.store import Told
 from tests.proxy.peers import eventually, free_port
 from tests.proxy.stage import on_loop
 from tests.stores.contract import ask, group, limit
-from tests.stores.redis.gates import NOW, counted, load, more, opened
+from tests.stores.redis.gates import NOW, Gate, counted, load, more, opened, settings_of
 from tests.stores.redis.servers import HOST, Client, RedisServer
 
 
@@ -207,20 +207,28 @@ async def test_a_server_that_is_loading_is_tried_until_it_has_and_told_of_once()
     listener.close()
 
 
-# -- requests that have gone ---------------------------------------------------------------------------------------
+# -- beginnings and ends ------------------------------------------------------------------------------------------
 
 
 @on_loop
-async def test_what_a_request_held_that_has_gone_is_given_back_only_of_concurrency(server: RedisServer) -> None:
-    busy, rate = group(limit("concurrency", 5)), group(limit("fixed_window", 5))
-    async with opened(server.url) as gate:
-        for name in ("busy", "rate"):
-            answer = gate.store.admit([ask(busy if name == "busy" else rate, name)], NOW)
-            assert not isinstance(answer, list)
-            await eventually(lambda answer=answer: answer.done)  # type: ignore[misc]
-        # Nobody waited for those.
-        assert [(await gate.one(busy, "busy")).allowed for _ in range(6)] == [True] * 5 + [False]
-        assert [(await gate.one(rate, "rate")).allowed for _ in range(5)] == [True] * 4 + [False]
+async def test_requests_that_come_before_the_first_connection_wait_for_it(server: RedisServer) -> None:
+    gate = Gate(settings_of(server.url, timeout=10.0))
+    told = await asyncio.gather(*(gate.one(counted(3, on_error="closed"), "early") for _ in range(5)))
+    assert [(each.source, each.allowed) for each in told] == [("store", True)] * 3 + [("store", False)] * 2
+    assert gate.changes == []
+    gate.store.close()
+
+
+@on_loop
+async def test_requests_wait_for_the_first_connection_no_longer_than_for_an_answer(server: RedisServer) -> None:
+    server.pause()
+    gate = Gate(settings_of(server.url, connect_timeout=20.0))
+    assert {told.source for told in await asyncio.gather(*(gate.one(counted()) for _ in range(5)))} == {"open"}
+    assert gate.store.admit([ask(counted())], NOW) == [Told(True, (), "open")]
+    assert gate.states == ["failing"]
+    server.resume()
+    await gate.works_again()
+    gate.store.close()
 
 
 @on_loop

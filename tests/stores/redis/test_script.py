@@ -82,7 +82,7 @@ class Twin:
     def _call(self, operation: Operation, asks: list[Ask], now: int, owner: int) -> list[Told]:
         if operation == "admit" and len(asks) == 1:
             # The frame that is ready but for key and time.
-            frame = self._frames[owner].admit(asks[0], asks[0].key.hex().encode(), now)
+            frame = self._frames[owner].admit(asks, asks[0].key.hex().encode(), now)
         else:
             frame = self._frames[owner].call(operation, asks, now)
         told = read(self._client.send(frame), asks)
@@ -226,7 +226,7 @@ def test_by_the_servers_time_a_key_lives_as_long_as_it_means_something(client: C
     twin = Twin(client, [group(ALGORITHMS[0])])
     frames = Frames(PREFIX, OWNER)
     (ask,) = twin.asks([(5,)])
-    told = read(client.send(frames.admit(ask, ask.key.hex().encode(), None)), [ask])
+    told = read(client.send(frames.admit([ask], ask.key.hex().encode(), None)), [ask])
     assert told is not None and told[0].allowed
     assert 0 < lives(client, twin.name(ask.key)) <= ALGORITHMS[0].lifetime // 1000 + 1
 
