@@ -14,9 +14,10 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 
-from bench import client, faults
+from bench import client, faults, floods
 from bench.client import Crowd, Ending, Outcome
 from bench.gate import Gate
+from bench.keys import keys
 from bench.scene import CLIENTS, STEADY, Scene, Verdict, ask_all, shown, strictly
 from bench.stage import say
 from bench.trend import Point, growth
@@ -188,5 +189,7 @@ CHECKS: dict[str, Callable[[Scene], Awaitable[Verdict]]] = {
     "idle": idle,
     "faults": faults.faults,
     "stale": faults.stale,
-    "overload": faults.overload,
+    "overload": floods.overload,
+    "herd": floods.herd,
+    "keys": keys,
 }
