@@ -1,4 +1,4 @@
-"""The checks of the soak that do harm: to workers, upstreams and connections, and by more than can be served.
+"""The checks of the soak that do harm: to workers, upstreams and connections.
 
 Their laws stand in bench/checks.py; what each holds besides is the first line of its docstring.
 """
@@ -9,9 +9,7 @@ import asyncio
 import os
 import random
 import signal
-import time
 from dataclasses import dataclass, field
-from statistics import quantiles
 
 from bench import client
 from bench.client import Crowd, Ending, Outcome
@@ -26,11 +24,6 @@ _KILLS = 4
 # A worker without a heartbeat for 10 s is taken for stuck; then a new one starts.
 _REPLACED_SECONDS = 13.0
 _KEEP_ALIVE = 0.1
-_PLACES = 10
-_WORK_SECONDS = 0.05
-_FLOOD_SECONDS = 10.0
-_TOLD_SECONDS = 0.01
-_RECOVERY_SECONDS = 5.0
 
 
 async def kill(scene: Scene, times: int = _KILLS) -> Verdict:
@@ -263,82 +256,3 @@ class Staleness:
             self.failures.append(f"{method}: {outcome}: {words}")
         if method == "POST" and server.seen[ask.id] > 1:
             self.failures.append(f"the upstream got a POST {server.seen[ask.id]} times")
-
-
-@dataclass(slots=True)
-class Flood:
-    """What became of requests that were sent at a fixed rate, whatever became of those before them."""
-
-    served: list[float] = field(default_factory=list)
-    refused: list[float] = field(default_factory=list)
-    failures: list[str] = field(default_factory=list)
-
-    async def run(self, gate: Gate, rate: float, seconds: float, target: str) -> None:
-        """Send `rate` requests a second for so long, and wait for all answers."""
-        loop = asyncio.get_running_loop()
-        idle: list[client.Connection] = []
-        began = loop.time()
-        tasks = []
-        for number in range(round(rate * seconds)):
-            await asyncio.sleep(began + number / rate - loop.time())
-            tasks.append(loop.create_task(self._one(gate, idle, target)))
-        await asyncio.gather(*tasks)
-        for connection in idle:
-            connection.close()
-
-    async def _one(self, gate: Gate, idle: list[client.Connection], target: str) -> None:
-        connection = idle.pop() if idle else await client.connect(gate.port)
-        # The loop's own clock stands still within a turn and knows no less than a millisecond.
-        began = time.monotonic()
-        outcome, words, _ = await connection.ask(client.small(target))
-        took = time.monotonic() - began
-        if outcome is Outcome.GOOD:
-            self.served.append(took)
-        elif outcome is Outcome.ERROR and words.startswith("503"):
-            self.refused.append(took)
-        else:
-            self.failures.append(f"{outcome}: {words}")
-        if connection.usable:
-            idle.append(connection)
-
-
-async def overload(scene: Scene) -> Verdict:
-    """At two and five times of what a service can do it does four fifths of it at least, and the rest is told at once.
-
-    The rate is kept whatever happens. Those who are served wait at most three times as long as at the peak, the
-    median of the refusals takes 10 ms at most, and when it is over nobody is refused after 5 s.
-    """
-    upstream = Upstream(places=_PLACES)
-    await upstream.start()
-    service = {"adaptive_concurrency": {"enabled": True}, "retry": {"attempts": 0}}
-    gate = Gate(scene.stage, scene.cores, upstream.port, service=service)
-    await gate.start()
-    target = f"/api/work?work={_WORK_SECONDS}"
-    peak = _PLACES / _WORK_SECONDS
-    seconds = min(_FLOOD_SECONDS, scene.seconds / 4)
-    usual = Flood()
-    await usual.run(gate, peak * 0.9, seconds, target)
-    parts, failures = [], list(usual.failures)
-    if len(usual.refused) > len(usual.served) * 0.05:
-        failures.append(f"{len(usual.refused)} refused below the peak")
-    slowest = 3 * max(_percentile(usual.served, 99), _WORK_SECONDS)
-    for times in (2, 5):
-        flood = Flood()
-        await flood.run(gate, peak * times, seconds, target)
-        share = len(flood.served) / (peak * seconds)
-        late, told = _percentile(flood.served, 99), _percentile(flood.refused, 50)
-        failures += flood.failures
-        parts.append(f"{times}x: {share:.0%} served (p99 {late * 1000:.0f} ms), refusals {told * 1000:.1f} ms")
-        say(f"  {parts[-1]}")
-        if share < 0.8 or late > slowest or told > _TOLD_SECONDS:
-            failures.append(parts[-1])
-    await asyncio.sleep(_RECOVERY_SECONDS)
-    after = Flood()
-    await after.run(gate, peak * 0.5, seconds, target)
-    failures += [*after.failures, *(["refused after it was over"] if after.refused else [])]
-    await upstream.close()
-    return Verdict(not failures, "; ".join(parts) + shown(failures))
-
-
-def _percentile(values: list[float], percent: int) -> float:
-    return quantiles(values, n=100)[percent - 1] if len(values) > 1 else 0.0

@@ -34,14 +34,14 @@ class Upstream:
 
     `places` is how many requests with `work` it does at once; `keep_alive` the seconds after which it closes a
     connection without a request, 0 for never. `seen` counts how often the head of each request has come, by its id;
-    `expired` the connections that were closed idle.
+    `first` is how many had come when the first was answered; `expired` the connections that were closed idle.
     """
 
     def __init__(self, name: str = "one", places: int = 1000, keep_alive: float = 0.0) -> None:
         self.name = name
         self.places = asyncio.Semaphore(places)
         self.keep_alive = keep_alive
-        self.expired = 0
+        self.expired = self.first = 0
         self.seen: Counter[str] = Counter()
         self.port = 0
         self._server: asyncio.Server | None = None
@@ -144,6 +144,7 @@ class _Connection(asyncio.Protocol):
             self._wait()
 
     def _answer(self, body: bytes) -> None:
+        self._server.first = self._server.first or self._server.seen.total()
         self._transport.write(self._head(f"Content-Length: {len(body)}") + body)
 
     def _body(self) -> bytes:
