@@ -85,7 +85,7 @@ class Limiter:
         wanted = config.store if _has_limits(config) else None
         if wanted == self._settings:
             return lambda: None
-        store = open_store(wanted, self._changed) if wanted is not None else None
+        store = open_store(wanted, self._changed, self._loop) if wanted is not None else None
         return lambda: self._use(wanted, store)
 
     def _use(self, settings: object, store: Store | None) -> None:

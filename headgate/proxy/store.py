@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from asyncio import AbstractEventLoop
 from pathlib import Path
 from typing import Any
 
 from headgate.stores.fallback import OnChange
 from headgate.stores.memory import MemoryStore
-from headgate.stores.settings import MemoryStoreSettings, SharedStoreSettings
+from headgate.stores.settings import MemoryStoreSettings, RedisStoreSettings, SharedStoreSettings
 from headgate.stores.shared import SharedStore
 from headgate.stores.store import Store
 
@@ -16,8 +17,8 @@ from headgate.stores.store import Store
 _LOCAL_KEYS = 100_000
 
 
-def open_store(settings: Any, on_change: OnChange) -> Store:
-    """Open it; `on_change` is told when it fails and when it works again.
+def open_store(settings: Any, on_change: OnChange, loop: AbstractEventLoop) -> Store:
+    """Open it; `on_change` is told when it fails and when it works again. One elsewhere is connected to from `loop`.
 
     Raises:
         ValueError: with a sentence, when it cannot be opened.
@@ -31,4 +32,9 @@ def open_store(settings: Any, on_change: OnChange) -> Store:
         if settings.path is None:
             raise ValueError("nobody has prepared the folder of the shared store")
         return SharedStore(Path(settings.path), settings.size, owner, local, on_change)
+    if isinstance(settings, RedisStoreSettings):
+        # Here, so that a worker without Redis loads nothing of it.
+        from headgate.stores.redis.store import RedisStore
+
+        return RedisStore(settings, owner, local, on_change, loop)
     raise ValueError(f"there is no store {settings.type}")
