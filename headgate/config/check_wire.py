@@ -65,15 +65,15 @@ def check_networks(networks: list[str], path: Path) -> Iterator[Finding]:
 def _check_listen_tls(tls: ListenTls, path: Path) -> Iterator[Finding]:
     if tls.cert is None and tls.key is None and not tls.certificates:
         yield Finding(path, "TLS needs a certificate", "write cert and key, or certificates")
-    yield from _check_pair(tls.cert, tls.key, path)
+    yield from check_pair(tls.cert, tls.key, path)
     for place, each in enumerate(tls.certificates):
         at = (*path, "certificates", place)
-        yield from _check_pair(each.cert, each.key, at)
+        yield from check_pair(each.cert, each.key, at)
     if tls.client_ca is not None:
-        yield from _check_authorities(tls.client_ca, (*path, "client_ca"))
+        yield from check_authorities(tls.client_ca, (*path, "client_ca"))
 
 
-def _check_pair(cert: str | None, key: str | None, path: Path) -> Iterator[Finding]:
+def check_pair(cert: str | None, key: str | None, path: Path) -> Iterator[Finding]:
     if cert is None and key is None:
         return
     if cert is None or key is None:
@@ -124,7 +124,7 @@ def _holds_certificate(name: str) -> bool:
     return True
 
 
-def _check_authorities(name: str, path: Path) -> Iterator[Finding]:
+def check_authorities(name: str, path: Path) -> Iterator[Finding]:
     why = _why_unreadable(name)
     if why:
         yield Finding(path, f"the file {printable(name)} {why}")
@@ -170,9 +170,9 @@ def check_endpoints(service: Service, path: Path) -> Iterator[Finding]:
 def check_upstream_tls(service: Service, path: Path) -> Iterator[Finding]:
     """Check the files of the client side of TLS, and that there is TLS at all where a client certificate is set."""
     tls = service.tls
-    yield from _check_pair(tls.cert, tls.key, (*path, "tls"))
+    yield from check_pair(tls.cert, tls.key, (*path, "tls"))
     if tls.ca is not None:
-        yield from _check_authorities(tls.ca, (*path, "tls", "ca"))
+        yield from check_authorities(tls.ca, (*path, "tls", "ca"))
     schemes = [each.url.partition(":")[0] for each in endpoints_of(service)]
     if tls.cert is not None and schemes and "https" not in schemes:
         message = "a client certificate is set, but no endpoint is https, so it is never shown"

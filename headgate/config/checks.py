@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from headgate.config.check_health import check_service_health
 from headgate.config.check_routes import check_routes
+from headgate.config.check_store import check_store
 from headgate.config.check_traffic import check_traffic
 from headgate.config.check_values import Finding, field_names, field_value
 from headgate.config.check_wire import check_endpoints, check_listeners, check_networks, check_upstream_tls
@@ -68,6 +69,7 @@ def check(config: Config, names: Iterable[str]) -> list[Finding]:
         found += _service(service, ("services", place), service.name in asked or not service.routes)
     found += check_routes(config, known)
     found += check_traffic(config)
+    found += check_store(config)
     return found
 
 

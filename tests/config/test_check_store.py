@@ -1,0 +1,12 @@
+"""What is said about the store of limits."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.config.golden import Case, cases, check_case
+
+
+@pytest.mark.parametrize("case", cases("check_store"), ids=lambda case: case.title)
+def test_says_what_is_wrong(case: Case) -> None:
+    check_case(case)
