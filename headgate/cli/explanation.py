@@ -153,7 +153,7 @@ def _route(route: ResolvedRoute, params: dict[str, str], upstream: str) -> dict[
         "sticky_by": _sticky(route),
         "request_headers": _edits(route.headers.request) if route.headers is not None else [],
         "response_headers": _edits(route.headers.response) if route.headers is not None else [],
-        "timeouts": {name: f"{value:g} s" for name, value in asdict(route.timeout).items() if value},
+        "timeouts": _timeouts(route),
         "retries": retries_of(route.retry),
         "priority": settings.priority,
         "tier": settings.tier,
@@ -164,6 +164,15 @@ def _route(route: ResolvedRoute, params: dict[str, str], upstream: str) -> dict[
         if route.compression and route.compression.enabled
         else "none",
         "may_switch_to": ", ".join(settings.upgrade) or "nothing",
+    }
+
+
+def _timeouts(route: ResolvedRoute) -> dict[str, str]:
+    """List those that are set; the deadline is a field of the request."""
+    return {
+        name: value if isinstance(value, str) else f"{value:g} s"
+        for name, value in asdict(route.timeout).items()
+        if value
     }
 
 

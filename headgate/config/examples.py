@@ -221,4 +221,53 @@ services:
     url: http://10.0.0.1:8001
     circuit_breaker: {threshold: 5, window_size: 100, success_threshold: 2, timeout: 60}
 """,
+    "RetrySettings": """
+services:
+  - name: search
+    endpoints: [http://10.0.0.1:8001, http://10.0.0.2:8001]
+    retry:
+      attempts: 3
+      on: [connect, reset, timeout, 503]
+      per_try_timeout: 3s
+      buffer: 256KiB
+""",
+    "Backoff": """
+retry: {backoff: {base: 50ms, max: 1s, retry_after: 5s}}
+""",
+    "RetryBudget": """
+retry: {budget: {percent: 10, minimum: 5}}
+""",
+    "Hedging": """
+services:
+  - name: embeddings
+    endpoints: [http://10.0.0.1:8001, http://10.0.0.2:8001]
+    retry: {hedge: 300ms}
+""",
+    "Fault": """
+services:
+  - name: payments
+    url: http://10.0.0.1:8001
+    routes:
+      - name: payments
+        match: {path: /payments}
+        fault:
+          delay: {seconds: 3, percent: 10}
+          abort: {status: 503, percent: 2}
+          header: X-Chaos
+""",
+    "AdaptiveConcurrency": """
+services:
+  - name: models
+    url: http://10.0.0.1:8001
+    adaptive_concurrency: {initial: 50, min: 10, tolerance: 2}
+    routes:
+      - {name: chat, match: {path: /v1/chat}, priority: high}
+      - {name: batch, match: {path: /v1/batch}, priority: low}
+""",
+    "Overload": """
+overload: {max_in_flight: 2000, lag: 200ms}
+""",
+    "Timeouts": """
+timeout: {connect: 1s, response: 10s, total: 15s, deadline_header: X-Request-Timeout-Ms}
+""",
 }

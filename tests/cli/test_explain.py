@@ -26,7 +26,7 @@ services:
         rewrite: {strip_prefix: /api, host: preserve}
         query: {set: {source: gateway}}
         headers: {request: {remove: [X-Debug], set: {X-Route: "{route}"}}}
-        timeout: {connect: 5}
+        timeout: {connect: 5, deadline_header: X-Deadline}
       - {name: gold, match: {path: /api/chat, method: GET, headers: {X-Tier: gold}}}
       - {name: old, match: {path: {template: "/old/{page}"}}, redirect: "https://example.com/{page}?{query}"}
       - {name: fixed, match: {path: /robots.txt}, respond: {body: "no"}}
@@ -82,7 +82,7 @@ def test_the_chosen_route_is_shown_with_everything_that_holds_for_it(config: Res
     assert route["sent_upstream"] == "/chat/A?q=1&source=gateway"
     assert route["named_parts"] == {"path": "A"}
     assert route["request_headers"] == ["remove X-Debug", "set X-Route: {route}"]
-    assert route["timeouts"]["connect"] == "5 s"
+    assert (route["timeouts"]["connect"], route["timeouts"]["deadline_header"]) == ("5 s", "X-Deadline")
     assert route["body_at_most"] == f"{2 << 20} bytes"
     chat, empty = explained["services"]
     assert (chat["share"], empty["share"]) == ("75%", "25%")

@@ -31,10 +31,19 @@ def shown(data: Any, shift: int) -> Any:
     return show(data, shift) if isinstance(data, str) else data
 
 
+class Editor(yaml.SafeLoader):
+    """Editors go by YAML 1.2, where `on` is text."""
+
+    yaml_implicit_resolvers = {
+        first: [each for each in resolvers if first in "tTfF" or each[0] != "tag:yaml.org,2002:bool"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
 def errors(text: str) -> list[str]:
     # Editors read `{token: ${TOKEN}}` as we do once the braces are hidden.
     hidden, shift = hide(text)
-    return [error.json_path for error in VALIDATOR.iter_errors(shown(yaml.safe_load(hidden), shift))]
+    return [error.json_path for error in VALIDATOR.iter_errors(shown(yaml.load(hidden, Editor), shift))]
 
 
 def test_it_is_a_schema() -> None:
