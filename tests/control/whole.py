@@ -1,0 +1,165 @@
+"""`headgate run` as an operator runs it, with services behind it that a test tells what to answer."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from tests.control.driver import CEILING, free_port, until
+
+
+class Service:
+    """An endpoint that says its name.
+
+    Paths in `statuses` are answered with those, all others with `status`, none before `released` is set. `asked` are
+    the paths that were asked for.
+    """
+
+    def __init__(self) -> None:
+        service = self
+        self.status = 200
+        self.statuses: dict[str, int] = {}
+        self.asked: list[str] = []
+        self.released = threading.Event()
+        self.released.set()
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                service.asked.append(self.path)
+                service.released.wait(CEILING)
+                body = service.name.encode()
+                self.send_response(service.statuses.get(self.path, service.status))
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        class Server(ThreadingHTTPServer):
+            daemon_threads = True
+
+            def handle_error(self, *_: Any) -> None:
+                """Say nothing of a gateway that left, as a killed one does."""
+
+        self._server = Server(("127.0.0.1", 0), Handler)
+        self.name = f"127.0.0.1:{self._server.server_port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
+        self._thread.start()
+
+    def close(self) -> None:
+        self.released.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+class Gateway:
+    """`headgate run` with the service `api`, up to its end. `service` are the settings of `api`."""
+
+    def __init__(self, folder: Path, workers: int, service: dict[str, Any]) -> None:
+        self.port, self._admin, self._count = free_port(), free_port(), workers
+        self._file = folder / "gateway.yaml"
+        self._errors = folder / "stderr"
+        self.write(service)
+        with self._errors.open("wb") as errors:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "headgate", "run", str(self._file)],
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                env={**os.environ, "XDG_RUNTIME_DIR": str(folder)},
+            )
+        self.wait_log("plan 1 is in force")
+        until(self._admin_answers, "the admin address answers")
+
+    def write(self, service: dict[str, Any]) -> None:
+        document = {
+            "listen": [f"127.0.0.1:{self.port}"],
+            "admin": {"address": self.admin},
+            "workers": self._count,
+            "telemetry": {"access_log": {"enabled": False}},
+            "services": [{"name": "api", "routes": [{"name": "all"}], **service}],
+        }
+        fresh = self._file.with_suffix(".fresh")
+        fresh.write_text(json.dumps(document))
+        fresh.replace(self._file)
+
+    @property
+    def admin(self) -> str:
+        return f"127.0.0.1:{self._admin}"
+
+    def reload(self) -> None:
+        assert self.tell("POST", "/reload")[0] == 200
+
+    def log(self) -> list[str]:
+        lines = self._errors.read_text().splitlines(keepends=True)
+        return [json.loads(line)["message"] for line in lines if line.startswith("{") and line.endswith("\n")]
+
+    def wait_log(self, message: str, count: int = 1) -> None:
+        def said() -> bool:
+            assert self.process.poll() is None, self._errors.read_text()
+            return sum(message in line for line in self.log()) >= count
+
+        until(said, f"{message!r} is logged")
+
+    def ask(self, path: str = "/") -> tuple[int, bytes]:
+        """Ask once on a connection of its own, which the kernel gives to any worker."""
+        return _ask(self.port, "GET", path)
+
+    def tell(self, method: str, path: str, body: str | None = None) -> tuple[int, bytes]:
+        """Ask the admin address."""
+        return _ask(self._admin, method, path, body)
+
+    def shown(self, path: str) -> Any:
+        """Return what the admin address shows."""
+        return json.loads(self.tell("GET", path)[1])
+
+    def metrics(self) -> str:
+        return self.tell("GET", "/metrics")[1].decode()
+
+    def workers(self) -> set[int]:
+        """Return the process ids of all workers, once they are there."""
+
+        def pids() -> set[int] | None:
+            shown = self.shown("/health")["workers"]
+            return {worker["pid"] for worker in shown} if all(worker["pid"] for worker in shown) else None
+
+        return until(pids, "all workers are there")
+
+    def kill_control(self) -> None:
+        """Kill the child of the master that is no worker."""
+        workers = self.workers()
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        (control,) = {int(child) for child in children} - workers
+        os.kill(control, signal.SIGKILL)
+        self.wait_log("control died and is replaced")
+        until(self._admin_answers, "the successor's admin address answers")
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+            self.process.wait(CEILING)
+
+    def _admin_answers(self) -> bool:
+        try:
+            return self.tell("GET", "/ready")[0] == 200
+        except OSError:
+            return False
+
+
+def _ask(port: int, method: str, path: str, body: str | None = None) -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=CEILING)
+    try:
+        connection.request(method, path, body)
+        response = connection.getresponse()
+        return response.status, response.read()
+    finally:
+        connection.close()
