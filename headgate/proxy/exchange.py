@@ -233,7 +233,7 @@ class Exchange:
         """Send a copy elsewhere, if the route has a mirror and chance will."""
         mirror, cluster, stream = route.mirror, route.mirror_cluster, self.stream
         if mirror is not None and cluster is not None and stream.ended and not request.upgrade and mirror.chosen():
-            self._gateway.mirrors.send(cluster, request, stream.peek(), route.timeouts, self._key(cluster))
+            self._gateway.mirrors.send(cluster, request, stream.peek(), route.timeouts, self.key(cluster))
 
     def aim(self, cluster: Cluster, tried: tuple[Target, ...] = ()) -> Pool:
         """Choose an endpoint for the next try, another one than those `tried` if there is any.
@@ -243,14 +243,14 @@ class Exchange:
         """
         self.attempts += 1
         self.tried_at = now = monotonic()
-        self.target = target = cluster.pick(now, tried, 0 if cluster.key_of is None else self._key(cluster))
+        self.target = target = cluster.pick(now, tried, 0 if cluster.key_of is None else self.key(cluster))
         if target is None:
             raise Failure("no_endpoint", cluster.name)
         self.endpoint = target.label
         return target.pool
 
-    def _key(self, cluster: Cluster) -> int:
-        """Return what a balancer that hashes goes by."""
+    def key(self, cluster: Cluster) -> int:
+        """Return what the balancer of a service goes by when it hashes."""
         key_of = cluster.key_of
         return 0 if key_of is None else key_of(self.stream.head.fields, self.client, self.path)
 

@@ -22,9 +22,10 @@ from headgate.core.message import ResponseHead
 from headgate.policy.overload_settings import Overload
 from headgate.policy.shedding import LoadShedder
 from headgate.proxy.access import AccessLogWriter
+from headgate.proxy.breaking import Say
 from headgate.proxy.cluster import Cluster, PoolKey, pool_key
 from headgate.proxy.exchange import Exchange
-from headgate.proxy.limiting import Limiter, Say
+from headgate.proxy.limiting import Limiter
 from headgate.proxy.listening import Listening
 from headgate.proxy.mirror import Mirrors
 from headgate.proxy.own import OWN, Own

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from headgate.proxy.exchange import Exchange
     from headgate.proxy.gateway import Gateway
 
+_SERVER_ERROR = 500
+
 
 def enter(gateway: Gateway, exchange: Exchange, way: RouteRuntime, cluster: Cluster) -> None:
     """Let a request go to a service.
@@ -43,7 +45,8 @@ def leave(exchange: Exchange, cluster: Cluster) -> None:
                 target.judged.failed(now)
             elif not error:
                 target.judged.answered(exchange.status, now)
-        exchange.end_try(cluster, now, exchange.upstream or None, not failed)
+        seconds = exchange.upstream or (now - exchange.tried_at if failed else None)
+        exchange.end_try(cluster, now, seconds, not failed and exchange.status < _SERVER_ERROR)
     if cluster.breaker is not None and exchange.ticket >= 0:
         if error:
             cluster.breaker.failed(exchange.ticket, error, monotonic())

@@ -109,7 +109,7 @@ class Race:
         tried = (*tries.tried, *(each.target for each in self._runners))
         if not any(each.weight and each not in tried for each in tries.cluster.targets) or not tries.charge():
             return
-        target = tries.cluster.pick(now, tried)
+        target = tries.cluster.pick(now, tried, tries.exchange.key(tries.cluster))
         if target is None:
             return
         tries.exchange.attempts += 1

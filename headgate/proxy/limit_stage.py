@@ -46,13 +46,6 @@ class Later(NamedTuple):
     reserved: int
 
 
-class Question(NamedTuple):
-    """What a request asks of the store, and the variant that reads the answer."""
-
-    variant: Variant
-    ask: Ask
-
-
 class Variant:
     """The group of a part for callers of one tier. `plain`: nothing is left to do once it is admitted."""
 
@@ -102,6 +95,13 @@ class Variant:
             (name, window, type_, algorithm.read(allowed, raw))
             for (name, window, type_), algorithm, raw in zip(self._words, algorithms, raws, strict=False)
         ]
+
+
+class Question(NamedTuple):
+    """What a request asks of the store, and the variant that reads the answer."""
+
+    variant: Variant
+    ask: Ask
 
 
 class Part:

@@ -21,6 +21,7 @@ from headgate.core.steps import Reply, Steps
 from headgate.policy.limit.headers import Told, retry_after
 from headgate.policy.limit.settings import MOST_COST
 from headgate.policy.pattern import field_value
+from headgate.proxy.breaking import Say
 from headgate.proxy.limit_stage import LimitStage, Question, Variant
 from headgate.proxy.store import open_store
 from headgate.stores.fallback import FAILING
@@ -44,10 +45,6 @@ class Held(NamedTuple):
     variant: Variant
     ask: Ask
     local: bool
-
-
-# Level, message, fields: a line for the operator.
-Say = Callable[..., None]
 
 
 class Counted:

@@ -103,7 +103,7 @@ class LimitHeaderWriter:
 
     def _of_window(self, window: float, concurrency: bool) -> _Names:
         if concurrency:
-            window = 0
+            window = 0.0
         names = self._suffixed.get((window, concurrency))
         if names is None:
             suffix = "Concurrency" if concurrency else _SUFFIXES.get(window) or f"{_number(window)}s"
