@@ -23,6 +23,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Literal
 
 from headgate.control.children import PLAN_REFUSED, Child, Seat
@@ -41,6 +42,7 @@ MOST_WORKERS = max(64, os.cpu_count() or 1)
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD)
 _ABORT_PATIENCE = 1.0
 _CONTROL_PATIENCE = 1.0
+_SPARED_SECONDS = 2.0
 
 
 class Master:
@@ -62,6 +64,7 @@ class Master:
         self._settled: dict[str, Any] = {"grace": 0.0, "timeout": 30.0}
         self._count = 0
         self._deadline: float | None = None
+        self._spared_until = 0.0
         self._exit: int | None = None
         self._forced = 0
 
@@ -213,12 +216,22 @@ class Master:
     def _watch_heartbeats(self, now: float) -> None:
         if not self._watchdog.looks(now):
             return
+        silent: dict[Child, float] = {}
         for child in self._children():
             # Workers beat in their region, where it costs no wakeup of the master; control has none and sends word.
             heartbeat = self._regions[child.number - 1].heartbeat if child.number else child.heard
             if child.pid is not None and self._watchdog.is_stuck(heartbeat, now):
-                silent = round(now - heartbeat, 1)
-                self._log("error", f"{child.name} does not answer and is killed", pid=child.pid, silent=silent)
+                silent[child] = now - heartbeat
+        awake = [child for child in silent if not _sleeps(child)]
+        if awake:
+            self._spared_until = now + _SPARED_SECONDS
+        for child, seconds in silent.items():
+            # One asleep may only wait for a lock that another holds, who has fallen silent at that time too, and whose
+            # death frees it.
+            waited = now >= self._spared_until and self._watchdog.is_stuck(now - seconds + _SPARED_SECONDS, now)
+            if child in awake or waited:
+                text = f"{child.name} does not answer and is killed"
+                self._log("error", text, pid=child.pid, silent=round(seconds, 1))
                 child.kill(signal.SIGKILL)
 
     # What the children say
@@ -366,6 +379,14 @@ class Master:
 
 def _by_wakeup(_number: int, _frame: object) -> None:
     """Do nothing: the signal's number waits in the wakeup pipe, and the loop reads it there."""
+
+
+def _sleeps(child: Child) -> bool:
+    """Tell whether the process waits for something: one that is stopped or runs in circles does not."""
+    try:
+        return Path(f"/proc/{child.pid}/stat").read_text().rpartition(") ")[2].startswith("S")
+    except OSError:
+        return False
 
 
 def _describe(code: int) -> str:

@@ -9,6 +9,7 @@ configuration is a small JSON file. The data plane answers:
     GET /orphan      like /, after leaving behind a process that nobody waits for
     GET /take        like /, or 429 when the limit of all requests together is used up
     GET /store       the folder of the store that limits are counted in
+    GET /stop        none: the worker stops inside a transaction of the store
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import asyncio
 import ctypes
 import json
 import os
+import signal
 import socket
 import sys
 import time
@@ -210,6 +212,8 @@ class RigGateway:
                 await asyncio.sleep(0.01)
         elif path == "/orphan":
             _leave_orphan()
+        elif path == "/stop":
+            self._stop_inside()
         status = "503 No" if path == "/ready" and not self._ready else "200 OK"
         if path == "/take" and not self._take():
             status = "429 No"
@@ -218,6 +222,11 @@ class RigGateway:
         extra = "Connection: close\r\n" if self._draining else ""
         head = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n{extra}\r\n"
         await self._loop.sock_sendall(connection, head.encode() + body)
+
+    def _stop_inside(self) -> None:
+        assert self._store is not None
+        with self._store._begin(write=True):
+            os.kill(os.getpid(), signal.SIGSTOP)
 
     def _take(self) -> bool:
         assert self._store is not None

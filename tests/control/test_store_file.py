@@ -13,7 +13,7 @@ from headgate.config.schema import Config, Listen
 from headgate.control.store_file import StoreFile, StoreFiles
 from headgate.policy.limit.settings import Limit
 from headgate.stores.settings import MemoryStoreSettings, SharedStoreSettings
-from tests.control.driver import Rig, until
+from tests.control.driver import Rig, state_of, until
 
 SIZE = 1 << 20
 
@@ -137,6 +137,20 @@ def test_what_a_gateway_that_was_killed_whole_leaves_the_next_one_removes(rig: R
     assert not left.exists()
     assert not runtime[0].exists()
     assert folder_of(rig).parent.parent == named
+
+
+def test_who_only_waits_for_the_lock_of_a_stuck_worker_is_not_killed_with_it(rig: Rig) -> None:
+    rig.start(limit=1.0, requests=100, store={"size": SIZE})
+    waits, before = rig.connect_to(1)
+    stops, victim = rig.connect_to(2)
+    stops.send("/stop")
+    until(lambda: state_of(victim.pid) == "T", "worker 2 stands still")
+    assert waits.get("/take").pid == before.pid
+    assert rig.wait_log("worker-2 does not answer and is killed")["pid"] == victim.pid
+    rig.wait_log("worker-2 died and is replaced")
+    assert rig.texts() == {"one"}
+    assert waits.get("/take").pid == before.pid
+    assert "worker-1" not in "".join(line["message"] for line in rig.log())
 
 
 # -- its books --------------------------------------------------------------------------------------------------------
