@@ -39,6 +39,7 @@ _PLACEHOLDERS = (
     "method",
     "service",
     "route",
+    "breaker",
     "limit_name",
     "limit",
     "limit_per_second",

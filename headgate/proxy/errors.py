@@ -22,6 +22,7 @@ DEFAULT_BODY: Mapping[str, Any] = {
     "status": "{status}",
     "detail": "{message}",
     "reason": "{reason}",
+    "breaker": "{breaker}",
     "request_id": "{request_id}",
     "retry_after": "{retry_after}",
 }

@@ -24,10 +24,11 @@ def refusal(exchange: Exchange, failure: Failure) -> tuple[Fields, bytes]:
     elif exchange.status in _TRY_LATER:
         retry_after = max(1, ceil(failure.retry_after))
         extra.append((b"Retry-After", b"%d" % retry_after))
-    return extra, exchange.plan.errors.body(failure.reason, lambda: _values(exchange, retry_after))
+    return extra, exchange.plan.errors.body(failure.reason, lambda: _values(exchange, failure, retry_after))
 
 
-def _values(exchange: Exchange, retry_after: int | None) -> dict[str, Any]:
+def _values(exchange: Exchange, failure: Failure, retry_after: int | None) -> dict[str, Any]:
+    service = exchange.cluster.name if exchange.cluster is not None else None
     return {
         "status": exchange.status,
         "request_id": exchange.request_id,
@@ -35,7 +36,9 @@ def _values(exchange: Exchange, retry_after: int | None) -> dict[str, Any]:
         "retry_after": retry_after,
         "path": exchange.path,
         "method": exchange.method,
-        "service": exchange.cluster.name if exchange.cluster is not None else None,
+        "service": service,
+        # A breaker is called as its service.
+        "breaker": service if failure.reason == "breaker_open" else None,
         "route": exchange.way.name if exchange.way is not None else None,
         **(placeholders(exchange.counted) if exchange.counted is not None else {}),
     }
