@@ -23,20 +23,22 @@ def check_store(config: Config) -> Iterator[Finding]:
 
 def _redis(store: RedisStoreSettings) -> Iterator[Finding]:
     if not store.url:
-        yield Finding((*_PATH, "url"), "no server is named", "write redis://HOST:PORT/DATABASE")
+        yield Finding((*_PATH, "url"), "expected at least one URL", "such as redis://127.0.0.1:6379/0")
+    if store.mode == "single" and len(store.url) > 1:
+        yield Finding((*_PATH, "url"), "one server has one URL, and several stand here", "mode: cluster or sentinel")
     schemes = set()
     for place, url in enumerate(store.url):
         try:
             server = parse(url)
+            if server.database and store.mode == "cluster":
+                raise ValueError("a cluster has only database 0")
         except ValueError as error:
-            yield Finding((*_PATH, "url", place), str(error), "write redis://USER:PASSWORD@HOST:PORT/DATABASE")
-            continue
-        schemes.add(server.tls)
-        if server.database and store.mode == "cluster":
-            yield Finding((*_PATH, "url", place), "a cluster has no databases but 0", "leave it out of the URL")
+            # The URL itself may hold a password, so it is not shown.
+            yield Finding((*_PATH, "url", place), str(error), "write redis://HOST:PORT/DATABASE")
+        else:
+            schemes.add(server.tls)
     if "{" in store.prefix or "}" in store.prefix:
-        message = "a brace in the prefix would put all keys into one slot of a cluster"
-        yield Finding((*_PATH, "prefix"), message)
+        yield Finding((*_PATH, "prefix"), "a brace in the prefix would put all keys into one slot of a cluster")
     yield from check_pair(store.tls.cert, store.tls.key, (*_PATH, "tls"))
     if store.tls.ca is not None:
         yield from check_authorities(store.tls.ca, (*_PATH, "tls", "ca"))

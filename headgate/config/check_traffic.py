@@ -1,9 +1,8 @@
-"""Checks of limits, stores, breakers, balancers and retries: numbers and names that no type can judge."""
+"""Checks of limits, breakers, balancers and retries: numbers and names that no type can judge."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from urllib.parse import urlsplit
 
 from headgate.config.check_values import Finding, field_names
 from headgate.config.problems import Path, did_you_mean, printable
@@ -13,7 +12,6 @@ from headgate.policy.limit.check import header_problems, problems
 from headgate.policy.limit.settings import KEY_SOURCES, Limit
 from headgate.policy.pattern import TOKEN, check_match
 from headgate.policy.retry_settings import RetrySettings
-from headgate.stores.settings import RedisStoreSettings
 from headgate.wire.settings import Timeouts
 
 _IDENTITY = ("user", "api_key", "tenant", "identity")
@@ -22,7 +20,6 @@ _IDENTITY = ("user", "api_key", "tenant", "identity")
 def check_traffic(config: Config) -> Iterator[Finding]:
     """Check everything that shapes traffic, on all levels."""
     yield from _limits(config.limits, ("limits",))
-    yield from _store(config)
     for keys, message, hint in header_problems(config.limit_headers):
         yield Finding(("limit_headers", *keys), message, hint)
     yield from _retry(config.retry, ("retry",))
@@ -84,39 +81,6 @@ def _known_source(limit: Limit, keys: Path) -> str:
 def _header_name(name: str | None, path: Path) -> Iterator[Finding]:
     if name is not None:
         yield from (finding._replace(path=path) for finding in field_names([name], path))
-
-
-def _store(config: Config) -> Iterator[Finding]:
-    store = config.store
-    if not isinstance(store, RedisStoreSettings):
-        return
-    if not store.url:
-        yield Finding(("store", "url"), "expected at least one URL", "such as redis://127.0.0.1:6379/0")
-    for place, url in enumerate(store.url):
-        message = _bad_redis_url(url, store.mode)
-        if message:
-            # The URL itself may hold a password, so it is not shown.
-            yield Finding(("store", "url", place), message, "write redis://HOST:PORT/DATABASE")
-    if store.mode == "single" and len(store.url) > 1:
-        yield Finding(("store", "url"), "one server has one URL, and several stand here", "mode: cluster or sentinel")
-
-
-def _bad_redis_url(url: str, mode: str) -> str:
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        return "the port is no number between 1 and 65535"
-    if parts.scheme not in ("redis", "rediss"):
-        return "the URL must begin with redis:// or rediss://"
-    if not parts.hostname or port == 0:
-        return "the URL names no host"
-    database = parts.path.removeprefix("/")
-    if database and not (database.isascii() and database.isdigit()):
-        return f'"{printable(database)}" is no number of a database'
-    if mode == "cluster" and int(database or 0):
-        return "a cluster has only database 0"
-    return ""
 
 
 def _breaker(service: Service, path: Path) -> Iterator[Finding]:

@@ -5,7 +5,6 @@ The form is that of the registered URI scheme (iana.org, "redis"); user and pass
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
@@ -39,22 +38,22 @@ def parse(url: str, username: str = "", password: str = "") -> Server:
     """Read a URL; `username` and `password` stand in where it has none.
 
     Raises:
-        ValueError: with a sentence that does not repeat the URL, which may hold a password.
+        ValueError: with a sentence that does not repeat what may be a password.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in ("redis", "rediss"):
-        raise ValueError("a Redis URL begins with redis:// or rediss://")
     try:
+        parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        raise ValueError("the port of a Redis URL is a number up to 65535") from None
-    if not parts.hostname:
-        raise ValueError("a Redis URL names a host: redis://HOST:PORT/DATABASE")
+        raise ValueError("the port is no number between 1 and 65535") from None
+    if parts.scheme not in ("redis", "rediss"):
+        raise ValueError("the URL must begin with redis:// or rediss://")
+    if not parts.hostname or port == 0:
+        raise ValueError("the URL names no host")
     database = parts.path.strip("/")
     if database and not (database.isascii() and database.isdigit()):
-        raise ValueError("the path of a Redis URL is the number of a database")
+        raise ValueError("what follows the host is no number of a database")
     if parts.query or parts.fragment:
-        raise ValueError("a Redis URL ends with the number of the database")
+        raise ValueError("nothing may follow the number of the database")
     return Server(
         parts.hostname,
         PORT if port is None else port,
@@ -63,19 +62,3 @@ def parse(url: str, username: str = "", password: str = "") -> Server:
         int(database or 0),
         parts.scheme == "rediss",
     )
-
-
-def parse_all(urls: Sequence[str], username: str = "", password: str = "") -> list[Server]:
-    """Read several URLs.
-
-    Raises:
-        ValueError: for the first that is wrong, or when there is none.
-    """
-    if not urls:
-        raise ValueError("at least one Redis URL is needed")
-    return [parse(url, username, password) for url in urls]
-
-
-def server_names(servers: Sequence[Server]) -> str:
-    """Return the names of servers in a row."""
-    return ", ".join(server.name for server in servers)

@@ -78,24 +78,18 @@ class Single:
 
 
 class ByUrl:
-    """Opens connections to the first server that works of those that stand for each other."""
+    """Opens connections to the one server there is."""
 
-    __slots__ = ("_dialer", "_servers", "_trial_key", "_turn")
+    __slots__ = ("_dialer", "_server", "_trial_key")
 
-    def __init__(self, dialer: Dialer, servers: Sequence[Server], trial_key: Callable[[], bytes]) -> None:
+    def __init__(self, dialer: Dialer, server: Server, trial_key: Callable[[], bytes]) -> None:
         self._dialer = dialer
-        self._servers = servers
+        self._server = server
         self._trial_key = trial_key
-        self._turn = 0
 
     async def __call__(self, on_lost: Callable[[str, int], None]) -> Link:
-        """Try the one that worked last; when it does not, the next is for the next time."""
-        server = self._servers[self._turn % len(self._servers)]
-        try:
-            return await self._dialer.open(server, self._trial_key, on_lost, master=False)
-        except FAILURES:
-            self._turn += 1
-            raise
+        """Open one."""
+        return await self._dialer.open(self._server, self._trial_key, on_lost, master=False)
 
 
 class BySentinel:

@@ -19,7 +19,7 @@ from random import Random, SystemRandom
 from headgate.core.steps import Reply
 from headgate.stores.fallback import Fallback, OnChange
 from headgate.stores.memory import MemoryStore
-from headgate.stores.redis.address import parse_all, server_names
+from headgate.stores.redis.address import parse
 from headgate.stores.redis.call import Admission, Call, Charge, Part, Together, Undo, given_back
 from headgate.stores.redis.cluster import Cluster
 from headgate.stores.redis.connection import MOST_OUTSTANDING, Link
@@ -185,7 +185,7 @@ class RedisStore:
     def _begin(self, settings: RedisStoreSettings, chance: Random) -> Topology:
         loop = self._loop
         dialer = Dialer(loop, settings)
-        servers = parse_all(settings.url, settings.username, settings.password)
+        servers = [parse(url, settings.username, settings.password) for url in settings.url]
         if settings.mode == "cluster":
             return Cluster(loop, dialer, servers, self._frames.trial_key, self, chance)
         if settings.mode == "sentinel":
@@ -196,7 +196,7 @@ class RedisStore:
             master = servers[0]
             opening = BySentinel(dialer, sentinels, settings.sentinel_master, master, self._frames.trial_key)
             return Single(settings.sentinel_master, loop, opening, self, chance)
-        return Single(server_names(servers), loop, ByUrl(dialer, servers, self._frames.trial_key), self, chance)
+        return Single(servers[0].name, loop, ByUrl(dialer, servers[0], self._frames.trial_key), self, chance)
 
     def __repr__(self) -> str:
         return f"<RedisStore {self._topology} {self.fallback}>"
