@@ -63,9 +63,11 @@ class Service:
 
 
 class Gateway:
-    """`headgate run` with the service `api`, up to its end. `service` are the settings of `api`."""
+    """`headgate run` with the service `api`, up to its end. `service` are the settings of `api`, `more` all others."""
 
-    def __init__(self, folder: Path, workers: int, service: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, workers: int, service: dict[str, Any], **more: Any) -> None:
+        folder.mkdir(exist_ok=True)
+        self._more = more
         self.port, self._admin, self._count = free_port(), free_port(), workers
         self._file = folder / "gateway.yaml"
         self._errors = folder / "stderr"
@@ -87,6 +89,7 @@ class Gateway:
             "workers": self._count,
             "telemetry": {"access_log": {"enabled": False}},
             "services": [{"name": "api", "routes": [{"name": "all"}], **service}],
+            **self._more,
         }
         fresh = self._file.with_suffix(".fresh")
         fresh.write_text(json.dumps(document))

@@ -1,0 +1,80 @@
+"""Limits in gateways of real processes: with limit L exactly L pass, over all workers, gateways, reloads and deaths."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.control.driver import until
+from tests.control.whole import Gateway, Service
+from tests.stores.redis.servers import RedisServer
+
+LONG = 86400
+MOST = 40
+
+
+@contextmanager
+def running(folder: Path, service: Service, limits: list[dict[str, Any]], **more: Any) -> Iterator[Gateway]:
+    gateway = Gateway(folder, 4, {"url": f"http://{service.name}"}, limits=limits, **more)
+    try:
+        yield gateway
+    finally:
+        gateway.close()
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    made = Service()
+    yield made
+    made.close()
+
+
+def crowd(gateways: list[Gateway], count: int) -> Counter[int]:
+    """Send so many requests, several at a time, to the gateways in turn; each on a connection of its own."""
+    with ThreadPoolExecutor(8) as pool:
+        return Counter(pool.map(lambda number: gateways[number % len(gateways)].ask()[0], range(count)))
+
+
+@pytest.mark.parametrize("kind", ["sliding_window", "token_bucket", "leaky_bucket", "fixed_window"])
+def test_all_workers_of_a_gateway_count_as_one(tmp_path: Path, service: Service, kind: str) -> None:
+    limit = {"name": "few", "requests": MOST, "window": LONG, "type": kind}
+    with running(tmp_path, service, [limit]) as gateway:
+        assert crowd([gateway], 3 * MOST) == {200: MOST, 429: 2 * MOST}
+        assert len(service.asked) == MOST
+
+
+def test_counts_live_through_reloads_and_the_death_of_workers(tmp_path: Path, service: Service) -> None:
+    limits = [{"name": "few", "requests": MOST, "window": LONG}]
+    with running(tmp_path, service, limits) as gateway:
+        passed = crowd([gateway], MOST // 2)[200]
+        gateway.reload()
+        passed += crowd([gateway], MOST // 4)[200]
+        before = gateway.workers()
+        for pid in before:
+            os.kill(pid, signal.SIGKILL)
+        until(lambda: not before & gateway.workers(), "all workers are replaced")
+        gateway.wait_log("died and is replaced", 4)
+        until(lambda: gateway.shown("/health")["status"] == "healthy", "the successors live")
+        assert passed + crowd([gateway], MOST)[200] == MOST
+
+
+def test_three_gateways_on_one_redis_count_as_one(tmp_path: Path, service: Service) -> None:
+    limits = [
+        {"name": "few", "requests": MOST, "window": LONG},
+        {"name": "more", "requests": 10 * MOST, "window": LONG, "type": "token_bucket"},
+    ]
+    with RedisServer(tmp_path) as server, ExitStack() as stack:
+        store = {"type": "redis", "url": server.url, "timeout": 5}
+        gateways = [
+            stack.enter_context(running(tmp_path / str(number), service, limits, store=store)) for number in range(3)
+        ]
+        assert crowd(gateways, 3 * MOST) == {200: MOST, 429: 2 * MOST}
+        assert "headgate_store_failing 0" in gateways[0].metrics()
