@@ -91,7 +91,8 @@ class Rig:
 
     def __init__(self) -> None:
         self.region = SlotRegion.create(1 << 18, 1 << 14)
-        self.gateway = Gateway(asyncio.get_running_loop(), SlotWriter(self.region), 0)
+        self.said: list[str] = []
+        self.gateway = Gateway(asyncio.get_running_loop(), SlotWriter(self.region), 0, say=self._say)
         self.log: list[dict[str, Any]] = []
         self.sockets: dict[str, list[socket.socket]] = {}
         self.clients: list[Wire] = []
@@ -103,6 +104,9 @@ class Rig:
             written(exchange)
 
         self.gateway.log = log
+
+    def _say(self, _level: str, message: str, **_: Any) -> None:
+        self.said.append(message)
 
     def apply(self, document: dict[str, Any]) -> None:
         """Take a configuration; the next ones reload."""
