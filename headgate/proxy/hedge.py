@@ -84,11 +84,7 @@ class Race:
             winner = await self._over
         finally:
             timer.cancel()
-            for each in [each for each in self._runners if each is not winner]:
-                self._runners.remove(each)
-                each.stop()
-                if winner is not None or each.target is not exchange.target:
-                    self._count_out(each, None)
+            self._end(winner)
         assert winner.upstream is not None
         assert winner.response is not None
         exchange.target = winner.target
@@ -97,6 +93,15 @@ class Race:
         exchange.connection = winner.upstream
         tries.loosen(winner.upstream)
         return winner.response
+
+    def _end(self, winner: Runner | None) -> None:
+        """Stop all but the winner; the exchange counts out the one whose target it has in hand."""
+        runners, self._runners = self._runners, []
+        for each in runners:
+            if each is not winner:
+                each.stop()
+                if winner is not None or each.target is not self.tries.exchange.target:
+                    self._count_out(each, None)
 
     def _start(self, target: Target, now: float) -> None:
         runner = Runner(self, target, now)
