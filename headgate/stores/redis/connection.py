@@ -48,6 +48,7 @@ class Link(asyncio.Protocol):
     __slots__ = (
         "_answered",
         "_due",
+        "_finishing",
         "_frames",
         "_loop",
         "_marks",
@@ -72,6 +73,7 @@ class Link(asyncio.Protocol):
         self._frames: list[bytes] = []
         self._waiting: deque[Receiver] = deque()
         self._due = False
+        self._finishing = False
         self._answered = 0
         self._marks: deque[int] = deque(maxlen=_TICKS)
         self._tick: asyncio.TimerHandle | None = None
@@ -122,6 +124,13 @@ class Link(asyncio.Protocol):
             self._tick = None
         self._marks.clear()
 
+    def finish(self) -> None:
+        """End the connection when everything that is outstanding has been answered; nobody sends any more."""
+        if self._waiting:
+            self._finishing = True
+        else:
+            self.end("it is not needed any more")
+
     def end(self, reason: str) -> None:
         """End the connection at once, and with it everything that is outstanding."""
         if self.ended is not None:
@@ -171,6 +180,8 @@ class Link(asyncio.Protocol):
                 except Exception as error:
                     self._report(error)
                 reply = reader.gets()
+            if self._finishing:
+                self.finish()
         except ProtocolError as error:
             return self.end(f"the server does not speak Redis's protocol: {error}")
 

@@ -81,10 +81,11 @@ class Node:
         self._task = loop.create_task(self._hold_on())
 
     def close(self) -> None:
-        """Let go."""
+        """Let go, once what is outstanding has been answered."""
         self._task.cancel()
-        if self.link is not None:
-            self.link.end("the store was closed")
+        link, self.link = self.link, None
+        if link is not None:
+            link.finish()
         self._is_proven()
 
     async def _hold_on(self) -> None:

@@ -35,7 +35,8 @@ class RedisStore:
     """The store of one worker."""
 
     __slots__ = (
-        "_early", "_early_timer", "_failing", "_frames", "_loop", "_takes_now", "_timeout", "_topology", "fallback",
+        "_early", "_early_timer", "_failing", "_frames", "_loop", "_on_change", "_takes_now", "_timeout", "_topology",
+        "fallback",
     )  # fmt: skip
 
     def __init__(
@@ -57,7 +58,8 @@ class RedisStore:
         Raises:
             ValueError: with a sentence, if a URL or the prefix cannot be.
         """
-        self.fallback = Fallback(local, on_change)
+        self._on_change: OnChange | None = on_change
+        self.fallback = Fallback(local, self._changed)
         self._loop = loop
         self._timeout = settings.timeout
         self._takes_now = not server_time
@@ -70,7 +72,9 @@ class RedisStore:
         self._topology.proven.add_done_callback(lambda _: self._end_of_beginning())
 
     def close(self) -> None:
-        """Let go of all connections; what waits is decided without them."""
+        """Let go of all connections, once what is outstanding has been answered; what comes now is decided without."""
+        # Another store is in force now, of which alone there is something to say.
+        self._on_change = None
         self._end_of_beginning()
         self._topology.close()
 
@@ -179,6 +183,10 @@ class RedisStore:
         self._failing.discard(node)
         if not self._failing:
             self.fallback.works()
+
+    def _changed(self, state: str, reason: str) -> None:
+        if self._on_change is not None:
+            self._on_change(state, reason)
 
     # -- inside ---------------------------------------------------------------------------------------------------
 

@@ -246,13 +246,15 @@ async def test_what_was_counted_locally_is_given_back_locally(server: RedisServe
 
 
 @on_loop
-async def test_after_it_was_closed_a_store_decides_without_servers(server: RedisServer) -> None:
+async def test_a_store_that_is_closed_waits_for_its_answers_and_then_decides_without_servers(
+    server: RedisServer,
+) -> None:
     async with opened(server.url) as gate:
         store: RedisStore = gate.store
         waiting = asyncio.create_task(gate.one(counted()))
         await asyncio.sleep(0)
         store.close()
-        assert (await waiting).source == "open"
+        assert (await waiting).source == "store"
         assert (await gate.one(counted())).source == "open"
         await eventually(lambda: server.clients() == 0)
 
