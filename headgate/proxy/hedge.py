@@ -78,13 +78,15 @@ class Race:
         exchange.aim(tries.cluster, tries.tried)
         assert exchange.target is not None
         timer = self._gateway.loop.call_later(tries.retry.hedge_after, self._hedge)
-        winner: Runner | None = None
         try:
             self._start(exchange.target, exchange.tried_at)
             winner = await self._over
+        except Exception:
+            self._end(None)
+            raise
         finally:
             timer.cancel()
-            self._end(winner)
+        self._end(winner)
         assert winner.upstream is not None
         assert winner.response is not None
         exchange.target = winner.target
