@@ -99,6 +99,20 @@ async def test_timeouts_shrink_the_limit_and_a_gauge_shows_it() -> None:
 
 
 @on_loop
+async def test_a_tunnel_holds_no_place() -> None:
+    switched = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+    async with scripted(part(switched)) as script, gateway(document(script, limit=1)) as rig:
+        client = await rig.client()
+        await client.send(get("/", "Connection: Upgrade", "Upgrade: websocket"))
+        assert (await client.answer()).status == 101
+        assert limit_of(rig).in_flight == 0
+        assert (await rig.ask(get())).status == 200
+        client.close()
+        await eventually(lambda: rig.gateway.in_flight == 0)
+        assert limit_of(rig).in_flight == 0
+
+
+@on_loop
 async def test_what_was_learned_outlives_a_reload_with_equal_settings() -> None:
     async with scripted(silence) as script, gateway(document(script)) as rig:
         client = await rig.client()
