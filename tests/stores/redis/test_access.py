@@ -9,14 +9,13 @@ import pytest
 
 from headgate.stores.settings import RedisTls
 from tests.proxy.stage import on_loop
+from tests.stores.redis.access import RIGHTS
 from tests.stores.redis.gates import counted, opened
 from tests.stores.redis.servers import HOST, RedisServer
 from tests.wire.certificates import Authority
 
 PASSWORD = "p@ss:word/#1"
 QUOTED = "p%40ss%3Aword%2F%231"
-# As the documentation gives them.
-RIGHTS = "~headgate:* +evalsha +script|load +get +set +del +time +client|setname"
 
 
 def with_user(folder: Path, rights: str = RIGHTS) -> RedisServer:

@@ -6,6 +6,7 @@ import asyncio
 from binascii import crc_hqx
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from headgate.stores.store import Ask
 from tests.proxy.peers import eventually
 from tests.proxy.stage import on_loop
 from tests.stores.contract import ask, group, key, limit
+from tests.stores.redis.access import RIGHTS
 from tests.stores.redis.clusters import RedisCluster
 from tests.stores.redis.gates import NOW, counted, load, more, opened
 from tests.stores.redis.servers import RedisServer
@@ -75,6 +77,20 @@ def test_every_slot_is_counted_and_each_master_has_one_connection(redis_cluster:
                 assert {each.source for each in told} == {"store"}
             assert [(await gate.one(few, name)).allowed for name in names] == [False] * 100
             assert [server.clients() for server in redis_cluster.masters] == [1, 1, 1]
+            assert gate.changes == []
+
+    test()
+
+
+def test_a_user_needs_no_more_rights_than_the_documentation_says(redis_cluster: RedisCluster) -> None:
+    @on_loop
+    async def test() -> None:
+        for server in redis_cluster.masters:
+            server.call("ACL", "SETUSER", "counter", "on", ">secret", *RIGHTS.split(), "+cluster|slots", "+asking")
+        user: dict[str, Any] = {"username": "counter", "password": "secret"}
+        async with opened(redis_cluster.masters[0].url, mode="cluster", **user) as gate:
+            told = [await gate.one(counted(), f"name {number}") for number in range(20)]
+            assert {each.source for each in told} == {"store"}
             assert gate.changes == []
 
     test()

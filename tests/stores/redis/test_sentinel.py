@@ -12,6 +12,7 @@ from hiredis import ReplyError
 
 from tests.proxy.peers import eventually, free_port
 from tests.proxy.stage import on_loop
+from tests.stores.redis.access import RIGHTS
 from tests.stores.redis.clusters import wait_until
 from tests.stores.redis.gates import counted, load, more, opened
 from tests.stores.redis.servers import HOST, RedisServer
@@ -82,6 +83,17 @@ def test_the_master_is_found_and_a_sentinel_that_is_away_is_passed_over(watched:
             assert (await gate.one(counted())).source == "store"
             assert gate.changes == []
             assert (watched.master.clients(), watched.replica.clients()) == (1, 0)
+
+    test()
+
+
+def test_a_user_needs_no_more_rights_than_the_documentation_says(watched: Watched) -> None:
+    @on_loop
+    async def test() -> None:
+        watched.master.call("ACL", "SETUSER", "counter", "on", ">secret", *RIGHTS.split(), "+role")
+        async with opened(*watched.urls, **VALUES, username="counter", password="secret") as gate:
+            assert (await gate.one(counted())).source == "store"
+            assert gate.changes == []
 
     test()
 
