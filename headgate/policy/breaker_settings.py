@@ -24,7 +24,8 @@ class BreakerSettings:
     )
     error_rate: float | None = setting(
         default=None,
-        help="Percent of failures within `window` that opens it, in place of threshold.",
+        help="Percent of failures within `window` that opens it, in place of threshold; successes count from the first"
+        " failure on.",
         gt=0,
         le=100,
     )
