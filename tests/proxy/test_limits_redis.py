@@ -100,7 +100,8 @@ async def test_a_client_that_leaves_while_it_is_counted_holds_nothing(server: Re
             client.writer.transport.abort()
             await eventually(lambda: rig.gateway.in_flight == 0)
             server.resume()
-            # What it was about to hold is given back behind it, on the same connection.
+            # What it was about to hold is given back when the answer says that it is held.
+            await eventually(lambda: ", 0 outstanding" in repr(rig.gateway.limiter._store))
             assert await statuses(rig, 3) == {200: 3}
 
 

@@ -31,6 +31,9 @@ class Calling(Protocol):
     def instead(self, asks: Sequence[Ask], now: int) -> list[Told]:
         """Decide in the server's place."""
 
+    def misses(self) -> None:
+        """Know that there was no connection for a call."""
+
     def undo(self, together: Together, place: int) -> None:
         """Take back what one of several calls counted."""
 
@@ -86,10 +89,13 @@ class Call:
 
     def send(self, link: Link | None, asking: bool = False) -> None:
         """Send it over a connection, or do without when there is none; `asking` follows an ASK."""
+        if link is None:
+            self.store.misses()
+            return self.on_lost()
         frame = self.store.frame(self.operation, self.asks, self.now)
-        sent = link is not None and (link.send(ASKING + frame, self, 2) if asking else link.send(frame, self))
-        if not sent:
+        if not (link.send(ASKING + frame, self, 2) if asking else link.send(frame, self)):
             self.on_lost()
+        return None
 
 
 class Charge(Call):

@@ -117,7 +117,8 @@ class Cluster:
             self._doubtful.clear()
             try:
                 await self._learn()
-            except FAILURES as error:
+            except Exception as error:
+                # Whatever it is, it is said, and tried again.
                 self._reason = in_words(error)
                 if not self._nodes:
                     self._watch.fails(None, self._reason)
@@ -128,7 +129,7 @@ class Cluster:
                 wait = REFRESH
             self._is_proven()
             await asyncio.sleep(wait)
-            if any(node.link is None for node in self._nodes.values()):
+            if None in self._slots or any(node.link is None for node in self._nodes.values()):
                 # What cannot be reached may have been replaced.
                 self._doubtful.set()
 
@@ -163,7 +164,11 @@ class Cluster:
             node = self._nodes.pop(address)
             node.close()
             self._watch.works(node)
-        self._watch.works(None)
+        if None in slots:
+            self._reason = "some slots of the cluster have no master"
+            self._watch.fails(None, self._reason)
+        else:
+            self._watch.works(None)
 
     def _node(self, host: str, port: int) -> Node | None:
         """Return the node at an address, a new one if need be; None when there are too many."""

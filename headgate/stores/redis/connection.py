@@ -110,7 +110,10 @@ class Link(asyncio.Protocol):
         awaited = _Awaited(self._loop.create_future())
         if not self.send(packed(*words), awaited):
             raise ConnectionError(self.ended or "the connection is not open")
-        reply = await awaited.future
+        try:
+            reply = await awaited.future
+        except ConnectionError:
+            raise ConnectionError(self.ended) from None
         if isinstance(reply, ReplyError):
             raise reply
         return reply

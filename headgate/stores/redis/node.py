@@ -92,7 +92,8 @@ class Node:
         while True:
             try:
                 link = await self._open(self._on_lost)
-            except FAILURES as error:
+            except Exception as error:
+                # Whatever it is, it is said, and tried again.
                 self._fails(in_words(error))
             else:
                 if link.ended is None:

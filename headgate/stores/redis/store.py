@@ -96,10 +96,11 @@ class RedisStore:
             call = Admission(self, asks, now)
             if link.send(self._frames.admit(asks, tag, now if self._takes_now else None), call):
                 return call.reply
-        elif self._early is not None:
+        else:
             call = Admission(self, asks, now)
             if self._waits(call, tag):
                 return call.reply
+            self.misses()
         return self.instead(asks, now)
 
     def settle(self, asks: Sequence[Ask], now: int, *, local: bool = False) -> None:
@@ -155,10 +156,13 @@ class RedisStore:
 
     def instead(self, asks: Sequence[Ask], now: int) -> list[Told]:
         """Decide in the servers' place."""
+        return self.fallback.admit(asks, now)
+
+    def misses(self) -> None:
+        """Know that there was no connection for a call."""
         if not self.fallback.failing:
             self.fallback.fails(self._topology.away)
             self._topology.doubt()
-        return self.fallback.admit(asks, now)
 
     def undo(self, together: Together, place: int) -> None:
         """Take back what one of several calls counted, where it was counted."""

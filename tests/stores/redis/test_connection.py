@@ -162,6 +162,22 @@ async def test_a_reply_nobody_asked_for_is_never_taken_for_anothers() -> None:
 
 
 @on_loop
+async def test_what_speaks_another_protocol_is_said_to() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        with suppress(ConnectionError):
+            await reader.read()
+        writer.close()
+
+    listener = await asyncio.start_server(serve, HOST, 0)
+    async with opened(f"redis://{HOST}:{listener.sockets[0].getsockname()[1]}") as gate:
+        assert gate.states == ["failing"]
+        assert "does not speak Redis's protocol" in gate.changes[0][1]
+    listener.close()
+
+
+@on_loop
 async def test_a_late_reply_reaches_nobody() -> None:
     async with fake() as (server, gate):
         server.answer = lambda words: b""
@@ -212,6 +228,9 @@ def test_what_is_outstanding_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None
             assert sum(isinstance(answer, list) for answer in answers) == 5
             await eventually(lambda: all(isinstance(answer, list) or answer.done for answer in answers))
             assert len(server.calls) == 10
+            # The server is none the worse for it.
+            assert (await gate.one(counted())).source == "store"
+            assert gate.changes == []
 
     test()
 
