@@ -6,8 +6,11 @@ no figure and raises CannotRunError.
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -17,6 +20,7 @@ from pathlib import Path
 from bench import load, proc
 from bench.configs import Setting, route_path
 from bench.load import Load
+from bench.peers import COMPILED
 from bench.policies import KEY_HEADER
 from bench.stage import CannotRunError, Cores, Running
 
@@ -174,6 +178,18 @@ def _keyed(setting: Setting, keys: int, first: int | None = None) -> Load:
 def start_time(up: Up, _now: Round) -> Sample:
     """Return the seconds from exec to the first good answer through the gateway."""
     return Sample(up.first_answer)
+
+
+def breaker_closed(up: Up, now: Round) -> Sample:
+    """Return the CPU microseconds of a request's way through a closed breaker, in a process like the peer's."""
+    root = str(Path(__file__).parent.parent)
+    paths = [str(COMPILED), root] if up.running.name == "headgate-compiled" else [root]
+    command = ["taskset", "-c", str(now.cores.gateway), sys.executable, "-P", "-m", "bench.closed"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    if done.returncode:
+        raise CannotRunError(f"{up.label}: {done.stderr[-500:]}")
+    return Sample(float(done.stdout))
 
 
 def at_rest(up: Up, _now: Round) -> Sample:

@@ -168,6 +168,14 @@ ROWS: dict[str, Row] = {
             ("headgate-one",),
         ),
         Row(
+            "breaker-closed",
+            "What a closed circuit breaker costs a request: its calls alone",
+            "CPU us/request",
+            _peers("headgate", "headgate-compiled"),
+            measure.breaker_closed,
+            (Bound("headgate", 1.0),),
+        ),
+        Row(
             "idle-10k",
             "Memory with 10,000 idle keep-alive connections, whole process tree",
             "MB",
