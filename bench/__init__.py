@@ -14,6 +14,6 @@ The method, the same for every figure:
 Reading order: `proc` (accounting), `stage` (starting and stopping), `configs`, `policies` and `peers` (who runs, with
 which configuration), `load` (wrk), `measure` (one figure of one peer; `closed` needs no gateway for it), `rows` (THE
 table of figures and bounds), `runner` (rounds), `report` and `chart` (words and a picture). The soak: `upstream`,
-`answer` and `client` (who asks and who is asked), `gate` (what may be done to Headgate), `scene` (what every check has),
-`checks` (THE table of long runs and their laws), `faults`, `floods` and `keys` (more of them), `soak`.
+`answer` and `client` (who asks and who is asked), `gate` (what may be done to Headgate), `scene` (what every check
+has), `checks` (THE table of long runs and their laws), `faults`, `floods` and `keys` (more of them), `soak`.
 """
