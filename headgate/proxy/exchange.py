@@ -19,13 +19,14 @@ from headgate.core.failure import Failure
 from headgate.core.identity import ANONYMOUS, Identity
 from headgate.core.message import Fields, ResponseHead, may_have_body
 from headgate.core.steps import Reply, Steps
+from headgate.policy.limit.headers import Told
 from headgate.policy.retry import IDEMPOTENT
 from headgate.proxy import guards
 from headgate.proxy.cluster import Cluster, Target
 from headgate.proxy.faults import suffer
 from headgate.proxy.forward import upstream_request
 from headgate.proxy.limit_stage import LimitStage
-from headgate.proxy.limiting import Counted
+from headgate.proxy.limiting import Held
 from headgate.proxy.overload import Place, shed
 from headgate.proxy.plan import Plan, RouteRuntime
 from headgate.proxy.refusal import refusal
@@ -57,11 +58,11 @@ class Exchange:
         "cluster",
         "connection",
         "correlation_id",
-        "counted",
         "detail",
         "duration",
         "endpoint",
         "error",
+        "held",
         "host",
         "identity",
         "ids",
@@ -71,6 +72,7 @@ class Exchange:
         "peer",
         "place",
         "plan",
+        "refused",
         "request_id",
         "route",
         "service",
@@ -78,6 +80,7 @@ class Exchange:
         "stream",
         "target",
         "ticket",
+        "told",
         "tried_at",
         "upstream",
         "wall",
@@ -99,7 +102,9 @@ class Exchange:
         self.place: Place | None = None
         self.ticket = -1
         self.identity: Identity = ANONYMOUS
-        self.counted: Counted | None = None
+        self.told: list[Told] | None = None
+        self.held: list[Held] | None = None
+        self.refused: Told | None = None
         self.tried_at = 0.0
         self.method = head.method
         self.path = head.path
@@ -283,8 +288,8 @@ class Exchange:
         self.upstream = upstream.answered_at - self.tried_at
         cluster.series.answered(response.status, self.upstream)
         self.status = response.status
-        if self.counted is not None and self.counted.held:
-            self._gateway.limiter.charge(self.counted, response.fields)
+        if self.held is not None:
+            self._gateway.limiter.charge(self.held, response.fields)
         if response.status == 101:
             self.connection = None
             if self.place is not None:
@@ -332,8 +337,8 @@ class Exchange:
         fields += self.ids
         if plan.via is not None:
             fields.append(plan.via)
-        if self.counted is not None:
-            fields += plan.limit_headers.fields(self.counted.told, wall())
+        if self.told is not None:
+            fields += plan.limit_headers.fields(self.told, wall())
         if route is not None and route.edit_response is not None:
             return route.edit_response.apply(fields, self.value)
         return fields
@@ -377,13 +382,14 @@ class Exchange:
     def _finish(self) -> None:
         stream = self.stream
         stream.on_failed = None
-        self.duration = duration = monotonic() - stream.started
+        now = monotonic()
+        self.duration = duration = now - stream.started
         self.bytes_in = stream.bytes_in
         self.bytes_out = stream.bytes_out
         if self.cluster is not None:
-            guards.leave(self, self.cluster)
-        if self.counted is not None:
-            self._gateway.limiter.release(self.counted)
+            guards.leave(self, self.cluster, now)
+        if self.held is not None:
+            self._gateway.limiter.release(self)
         route = self.way
         if route is None:
             series = self.plan.unrouted

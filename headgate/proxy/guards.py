@@ -33,11 +33,10 @@ def enter(gateway: Gateway, exchange: Exchange, way: RouteRuntime, cluster: Clus
         exchange.place = Place(gateway, cluster, way)
 
 
-def leave(exchange: Exchange, cluster: Cluster) -> None:
+def leave(exchange: Exchange, cluster: Cluster, now: float) -> None:
     """Take the last try of a request out of the books, and tell how the request ended."""
     target, error = exchange.target, exchange.error
     if target is not None and (cluster.counted or target.judged is not None):
-        now = monotonic()
         failed = bool(error) and REASONS[error].side == "upstream"
         if target.judged is not None:
             # Not before the end of its answer: one that is cut has failed, however well it began.
@@ -49,8 +48,8 @@ def leave(exchange: Exchange, cluster: Cluster) -> None:
         exchange.end_try(cluster, now, seconds, not failed and exchange.status < _SERVER_ERROR)
     if cluster.breaker is not None and exchange.ticket >= 0:
         if error:
-            cluster.breaker.failed(exchange.ticket, error, monotonic())
+            cluster.breaker.failed(exchange.ticket, error, now)
         else:
-            cluster.breaker.answered(exchange.ticket, exchange.status, monotonic())
+            cluster.breaker.answered(exchange.ticket, exchange.status, now)
     if exchange.place is not None:
         exchange.place.leave(exchange)

@@ -47,9 +47,12 @@ class Later(NamedTuple):
 
 
 class Variant:
-    """The group of a part for callers of one tier. `plain`: nothing is left to do once it is admitted."""
+    """The group of a part for callers of one tier.
 
-    __slots__ = ("_known", "_peek", "_words", "concurrent", "costs", "group", "later", "plain")
+    `settled`: something is left to do when a request has ended; `plain`: nothing is once it is admitted.
+    """
+
+    __slots__ = ("_known", "_peek", "_words", "concurrent", "costs", "group", "later", "plain", "settled")
 
     def __init__(self, group: Group, limits: Sequence[Limit]) -> None:
         by_name = {limit.name: limit for limit in limits}
@@ -63,7 +66,8 @@ class Variant:
             if limit.cost.header is not None
         )
         shaping = any(limit.max_delay for limit in mine)
-        self.plain = not (self.concurrent or self.later or shaping or group.shadow)
+        self.settled = bool(self.concurrent or self.later)
+        self.plain = not (self.settled or shaping or group.shadow)
         self._words = [(limit.name, limit.window, limit.type) for limit in mine]
         self._peek = (PEEK,) * len(self.costs)
         self._known: dict[KeyValues, Question] = {}
@@ -97,11 +101,15 @@ class Variant:
         ]
 
 
-class Question(NamedTuple):
-    """What a request asks of the store, and the variant that reads the answer."""
+class Question:
+    """What a request asks of the store, `alone` as a list of its own, and the variant that reads the answer."""
 
-    variant: Variant
-    ask: Ask
+    __slots__ = ("alone", "ask", "variant")
+
+    def __init__(self, variant: Variant, ask: Ask) -> None:
+        self.variant = variant
+        self.ask = ask
+        self.alone = (ask,)
 
 
 class Part:
@@ -143,12 +151,13 @@ class Part:
 
 
 class LimitStage:
-    """All limits of one place on the way."""
+    """All limits of one place on the way; `only` is the one part of most."""
 
-    __slots__ = ("parts",)
+    __slots__ = ("only", "parts")
 
     def __init__(self, parts: Sequence[Part]) -> None:
         self.parts = tuple(parts)
+        self.only = parts[0] if len(parts) == 1 else None
 
 
 class Stages:

@@ -9,7 +9,7 @@ store's own bound; charging and releasing delay nobody. What was admitted is rel
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from math import ceil
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -23,6 +23,7 @@ from headgate.policy.limit.settings import MOST_COST
 from headgate.policy.pattern import field_value
 from headgate.proxy.breaking import Say
 from headgate.proxy.limit_stage import LimitStage, Question, Variant
+from headgate.proxy.pause import pause
 from headgate.proxy.store import open_store
 from headgate.stores.fallback import FAILING
 from headgate.stores.store import Ask, Store
@@ -47,17 +48,6 @@ class Held(NamedTuple):
     local: bool
 
 
-class Counted:
-    """What one request was counted for: `told` for its headers, `held` to be settled later."""
-
-    __slots__ = ("held", "refused", "told")
-
-    def __init__(self) -> None:
-        self.told: list[Told] = []
-        self.held: list[Held] = []
-        self.refused: Told | None = None
-
-
 class Limiter:
     """The limits of one worker."""
 
@@ -66,7 +56,7 @@ class Limiter:
         self._loop = loop
         self._metrics = metrics
         self._cells: dict[tuple[str, str], int] = {}
-        self._holding: set[Counted] = set()
+        self._holding: set[Exchange] = set()
         self._store: Store | None = None
         self._settings: object = None
         self._timer: asyncio.TimerHandle | None = None
@@ -113,11 +103,19 @@ class Limiter:
             Failure: rate_limited, or limits_unavailable; also from the wait.
         """
         store = self._store
-        assert store is not None
-        questions = [found for part in stage.parts if (found := part.question(exchange)) is not None]
+        only = stage.only
+        if store is None:
+            # A reload took the last limit away while this request waited for something else.
+            return None
+        if only is not None:
+            question = only.question(exchange)
+            questions = [question] if question is not None else []
+        else:
+            questions = [found for part in stage.parts if (found := part.question(exchange)) is not None]
         if not questions:
             return None
-        answers = store.admit([question.ask for question in questions], int(monotonic() * _MICROSECONDS))
+        asks = questions[0].alone if len(questions) == 1 else [question.ask for question in questions]
+        answers = store.admit(asks, int(monotonic() * _MICROSECONDS))
         if isinstance(answers, Reply):
             return self._admit_later(exchange, questions, answers)
         return self._decide(exchange, questions, answers)
@@ -129,55 +127,51 @@ class Limiter:
             # The client left. What it was about to hold is let go as soon as it is known to be held.
             Steps(self._abandon(questions, reply)).go_on()
             raise
-        pause = self._decide(exchange, questions, answers)
-        if pause is not None:
-            await pause
+        turn = self._decide(exchange, questions, answers)
+        if turn is not None:
+            await turn
 
     async def _abandon(self, questions: list[Question], reply: Reply[list[Answer]]) -> None:
         answers = await reply
         if _refusing(questions, answers) is None:
             self._release(_held(questions, answers))
 
-    def _decide(self, exchange: Exchange, questions: list[Question], answers: Sequence[Answer]) -> Reply[None] | None:
+    def _decide(
+        self, exchange: Exchange, questions: list[Question], answers: Sequence[Answer]
+    ) -> Awaitable[None] | None:
         """Refuse, or note what is held and told; return a wait for the turn that a leaky bucket gave."""
-        counted = exchange.counted
-        if counted is None:
-            counted = exchange.counted = Counted()
-        if len(answers) == 1 and answers[0].allowed and questions[0].variant.plain:
-            counted.told += questions[0].variant.told(answers[0])
+        if len(questions) == 1 and questions[0].variant.plain and answers[0].allowed:
+            told = questions[0].variant.told(answers[0])
+            exchange.told = told if exchange.told is None else exchange.told + told
             return None
         refusing = _refusing(questions, answers)
         delay = 0
-        for (variant, ask), answer in zip(questions, answers, strict=True):
-            for told in variant.told(answer):
-                counted.told.append(told)
-                name, _, _, reading = told
-                if not answer.allowed and ask.group.shadow:
+        exchange.told = all_told = list(exchange.told or ())
+        for question, answer in zip(questions, answers, strict=True):
+            for each in question.variant.told(answer):
+                all_told.append(each)
+                name, _, _, reading = each
+                if not answer.allowed and question.ask.group.shadow:
                     self._count("headgate_limit_shadow_total", name)
                 if reading.delay > delay and refusing is None:
                     delay = reading.delay
                     self._count("headgate_limit_delayed_total", name)
         if refusing is not None:
-            self._refuse(counted, refusing.variant.told(answers[questions.index(refusing)]))
+            self._refuse(exchange, refusing.variant.told(answers[questions.index(refusing)]))
         held = _held(questions, answers)
         if held:
-            counted.held += held
+            exchange.held = [*(exchange.held or ()), *held]
             if any(each.variant.concurrent for each in held):
-                self._holding.add(counted)
-        return self._pause(delay) if delay else None
+                self._holding.add(exchange)
+        return pause(self._loop, delay / _MICROSECONDS) if delay else None
 
-    def _refuse(self, counted: Counted, told: list[Told]) -> None:
+    def _refuse(self, exchange: Exchange, told: list[Told]) -> None:
         if not told:
             raise Failure("limits_unavailable", "the store of the limits does not answer", retry_after=1.0)
-        worst = counted.refused = max(told, key=_wait)
+        worst = exchange.refused = max(told, key=_wait)
         name, _, _, reading = worst
         self._count("headgate_limit_refused_total", name)
         raise Failure("rate_limited", name, retry_after=retry_after([reading]))
-
-    def _pause(self, delay: int) -> Reply[None]:
-        turn: Reply[None] = Reply()
-        self._loop.call_later(delay / _MICROSECONDS, turn.set, None)
-        return turn
 
     def _count(self, family: str, limit: str) -> None:
         index = self._cells.get((family, limit))
@@ -187,9 +181,9 @@ class Limiter:
 
     # -- afterwards ------------------------------------------------------------------------------------------------
 
-    def charge(self, counted: Counted, fields: Fields) -> None:
+    def charge(self, helds: Iterable[Held], fields: Fields) -> None:
         """Charge what an answer with these fields says it cost, beyond what was reserved."""
-        for held in counted.held:
+        for held in helds:
             amounts = [0] * len(held.ask.costs)
             for later in held.variant.later:
                 cost = _cost(field_value(fields, later.header))
@@ -197,14 +191,14 @@ class Limiter:
             if any(amounts):
                 self._settle(held, amounts)
 
-    def release(self, counted: Counted) -> None:
+    def release(self, exchange: Exchange) -> None:
         """Give back what a request held while it lasted."""
-        if counted in self._holding:
-            self._holding.discard(counted)
-            self._release(counted.held)
+        if exchange in self._holding and exchange.held is not None:
+            self._holding.discard(exchange)
+            self._release(exchange.held)
 
-    def _release(self, held: list[Held]) -> None:
-        for each in held:
+    def _release(self, helds: Iterable[Held]) -> None:
+        for each in helds:
             places = each.variant.concurrent
             if places:
                 self._settle(each, [-cost if place in places else 0 for place, cost in enumerate(each.ask.costs)])
@@ -224,7 +218,7 @@ class Limiter:
         self._observe(self._store)
         if now - self._renewed > _RENEW_SECONDS:
             self._renewed = now
-            long = {(each.ask.key, each.local): each for counted in self._holding for each in counted.held}
+            long = {(each.ask.key, each.local): each for holder in self._holding for each in holder.held or ()}
             for each in long.values():
                 if each.variant.concurrent:
                     self._settle(each, [0] * len(each.ask.costs))
@@ -256,13 +250,15 @@ def _has_limits(config: ResolvedConfig) -> bool:
     )
 
 
-def placeholders(counted: Counted) -> dict[str, object]:
+def placeholders(exchange: Exchange) -> dict[str, object]:
     """Return what error bodies may say of limits: the one that refused, and each by its window."""
     known: dict[str, object] = {
-        f"limit_per_{unit}": reading.limit for _, window, _, reading in counted.told if (unit := _UNITS.get(window))
+        f"limit_per_{unit}": reading.limit
+        for _, window, _, reading in exchange.told or ()
+        if (unit := _UNITS.get(window))
     }
-    if counted.refused is not None:
-        name, window, _, reading = counted.refused
+    if exchange.refused is not None:
+        name, window, _, reading = exchange.refused
         seconds = ceil(reading.reset / _MICROSECONDS)
         known |= {"limit_name": name, "limit": reading.limit, "window": round(window), "remaining": reading.remaining}
         known |= {"reset": seconds, "reset_epoch": int(wall()) + seconds}
@@ -272,9 +268,9 @@ def placeholders(counted: Counted) -> dict[str, object]:
 def _held(questions: list[Question], answers: Sequence[Answer]) -> list[Held]:
     """List what an admitted request has to settle later; who was exempt has nothing to."""
     return [
-        Held(variant, ask, answer.source == "local")
-        for (variant, ask), answer in zip(questions, answers, strict=True)
-        if (variant.concurrent or variant.later) and answer.raws and answer.allowed and ask.costs is variant.costs
+        Held(each.variant, each.ask, answer.source == "local")
+        for each, answer in zip(questions, answers, strict=True)
+        if each.variant.settled and answer.raws and answer.allowed and each.ask.costs is each.variant.costs
     ]
 
 

@@ -40,5 +40,5 @@ def _values(exchange: Exchange, failure: Failure, retry_after: int | None) -> di
         # A breaker is called as its service.
         "breaker": service if failure.reason == "breaker_open" else None,
         "route": exchange.way.name if exchange.way is not None else None,
-        **(placeholders(exchange.counted) if exchange.counted is not None else {}),
+        **placeholders(exchange),
     }
