@@ -28,7 +28,8 @@ def counting(server: RedisServer, requests: int, store: dict[str, Any] | None = 
     """Write one limit counted on this server."""
     kind = {"type": "fixed_window", "window": LONG} if "type" not in more else {}
     limits = [{"name": "few", "requests": requests, **kind, **more}]
-    return {"limits": limits, "store": {"type": "redis", "url": server.url, **(store or {})}}
+    # Patient, because a busy machine may hold the server up.
+    return {"limits": limits, "store": {"type": "redis", "url": server.url, "timeout": 10, **(store or {})}}
 
 
 async def statuses(rig: Rig, count: int) -> Counter[int]:
@@ -38,7 +39,7 @@ async def statuses(rig: Rig, count: int) -> Counter[int]:
 @on_loop
 async def test_three_gateways_let_exactly_the_limit_pass_together(server: RedisServer) -> None:
     async with Upstream(answering(lambda _: ok())) as upstream, AsyncExitStack() as stack:
-        document = to(upstream, **counting(server, 100, {"timeout": 10}))
+        document = to(upstream, **counting(server, 100))
         rigs = [await stack.enter_async_context(gateway(document)) for _ in range(3)]
         counts = await asyncio.gather(*(statuses(rig, 50) for rig in rigs))
         assert sum(counts, Counter()) == {200: 100, 429: 50}
@@ -47,7 +48,7 @@ async def test_three_gateways_let_exactly_the_limit_pass_together(server: RedisS
 @on_loop
 async def test_the_first_request_of_a_gateway_finds_its_store(server: RedisServer) -> None:
     async with Upstream(answering(lambda _: ok())) as upstream:
-        document = to(upstream, **counting(server, 1, {"timeout": 10}, on_error="closed"))
+        document = to(upstream, **counting(server, 1, on_error="closed"))
         async with gateway(document) as rig:
             assert await statuses(rig, 2) == {200: 1, 429: 1}
 
@@ -75,7 +76,9 @@ async def test_without_its_server_each_limit_says_what_holds(
 @on_loop
 async def test_no_request_hangs_while_the_server_stands_still_nor_is_lost_when_it_goes_on(server: RedisServer) -> None:
     async with Upstream(answering(lambda _: ok())) as upstream:
-        document = to(upstream, **counting(server, 1_000_000, {"connect_timeout": 0.2}, on_error="open"))
+        document = to(
+            upstream, **counting(server, 1_000_000, {"timeout": 0.2, "connect_timeout": 0.2}, on_error="open")
+        )
         async with gateway(document) as rig:
             assert await statuses(rig, 1) == {200: 1}
             server.pause()
@@ -90,7 +93,7 @@ async def test_no_request_hangs_while_the_server_stands_still_nor_is_lost_when_i
 @on_loop
 async def test_a_client_that_leaves_while_it_is_counted_holds_nothing(server: RedisServer) -> None:
     async with Upstream(answering(lambda _: ok())) as upstream:
-        document = to(upstream, **counting(server, 1, {"timeout": 10}, type="concurrency"))
+        document = to(upstream, **counting(server, 1, type="concurrency"))
         async with gateway(document) as rig:
             assert await statuses(rig, 1) == {200: 1}
             server.pause()
@@ -108,7 +111,7 @@ async def test_a_client_that_leaves_while_it_is_counted_holds_nothing(server: Re
 @on_loop
 async def test_a_reload_goes_over_to_redis_and_back_without_refusing(server: RedisServer) -> None:
     async with Upstream(answering(lambda _: ok())) as upstream:
-        in_redis = to(upstream, **counting(server, 1000, {"timeout": 10}, on_error="closed"))
+        in_redis = to(upstream, **counting(server, 1000, on_error="closed"))
         in_memory = in_redis | {"store": "memory"}
         async with gateway(in_memory) as rig:
             for document in (in_redis, in_memory) * 3:

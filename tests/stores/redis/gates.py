@@ -74,8 +74,8 @@ async def awaited(reply: Reply[list[Told]]) -> list[Told]:
 
 
 def settings_of(*urls: str, **values: Any) -> RedisStoreSettings:
-    """Return settings for these URLs."""
-    return RedisStoreSettings(url=list(urls), **values)
+    """Return settings for these URLs, patient ones: a busy machine may hold a server up for longer than 50 ms."""
+    return RedisStoreSettings(url=list(urls), **{"timeout": 2.0, "connect_timeout": 5.0} | values)
 
 
 @asynccontextmanager

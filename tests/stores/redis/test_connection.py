@@ -76,7 +76,7 @@ async def fake(**values: Any) -> AsyncIterator[tuple[FakeServer, Gate]]:
     server = FakeServer()
     listener = await asyncio.start_server(server.serve, HOST, 0)
     server.port = listener.sockets[0].getsockname()[1]
-    async with opened(f"redis://{HOST}:{server.port}", **values) as gate:
+    async with opened(f"redis://{HOST}:{server.port}", **{"timeout": 0.05} | values) as gate:
         assert gate.changes == []
         yield server, gate
     listener.close()
