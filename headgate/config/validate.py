@@ -113,6 +113,8 @@ def _fault(kind: str, location: tuple[int | str, ...], root: Map) -> _Fault:
             # A branch of a union, such as `int` of `int | "auto"`.
             break
         shape = below
+        if isinstance(node, Map) and isinstance(part, int):
+            continue  # One mapping in place of a list of them: in the file there is no such step.
         if isinstance(node, Map) and (part in node.items or kind in ("missing", "unexpected_keyword_argument")):
             path = (*path, part)
             node = node.items.get(str(part))
