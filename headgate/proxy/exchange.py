@@ -292,10 +292,7 @@ class Exchange:
             self._gateway.limiter.charge(self.held, response.fields)
         if response.status == 101:
             self.connection = None
-            if self.place is not None:
-                # A tunnel may last for hours, and tells nothing of how busy the service is.
-                self.place.leave(self)
-                self.place = None
+            guards.switched(self)
         elif self.way is not None and self.way.compressor is not None:
             self._encoder = self.way.compressor.begin(self.stream.head, response)
         response.fields = self.dressed(response.fields)

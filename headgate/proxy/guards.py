@@ -33,6 +33,13 @@ def enter(gateway: Gateway, exchange: Exchange, way: RouteRuntime, cluster: Clus
         exchange.place = Place(gateway, cluster, way)
 
 
+def switched(exchange: Exchange) -> None:
+    """Give a place back early: a tunnel may last for hours, and tells nothing of how busy the service is."""
+    if exchange.place is not None:
+        exchange.place.leave(exchange)
+        exchange.place = None
+
+
 def leave(exchange: Exchange, cluster: Cluster, now: float) -> None:
     """Take the last try of a request out of the books, and tell how the request ended."""
     target, error = exchange.target, exchange.error
