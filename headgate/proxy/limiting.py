@@ -41,8 +41,9 @@ _UNITS = {1.0: "second", 60.0: "minute", 3600.0: "hour", 86400.0: "day"}
 
 
 class Held(NamedTuple):
-    """What a request holds of a variant; `local` where it was not counted in the store."""
+    """What a request holds of a variant in a store; `local` where what took the store's place counted it."""
 
+    store: Store
     variant: Variant
     ask: Ask
     local: bool
@@ -79,8 +80,7 @@ class Limiter:
         old, self._store, self._settings = self._store, store, settings
         self._observed.clear()
         if old is not None:
-            # What requests still hold there expires by itself.
-            self._holding.clear()
+            # What requests still hold there goes with it, or expires by itself.
             old.close()
         self._metrics.cells[self._metrics.store_failing] = 0
         if store is not None and self._timer is None:
@@ -117,27 +117,28 @@ class Limiter:
         asks = questions[0].alone if len(questions) == 1 else [question.ask for question in questions]
         answers = store.admit(asks, int(monotonic() * _MICROSECONDS))
         if isinstance(answers, Reply):
-            return self._admit_later(exchange, questions, answers)
-        return self._decide(exchange, questions, answers)
+            return self._admit_later(exchange, store, questions, answers)
+        return self._decide(exchange, store, questions, answers)
 
-    async def _admit_later(self, exchange: Exchange, questions: list[Question], reply: Reply[list[Answer]]) -> None:
+    async def _admit_later(
+        self, exchange: Exchange, store: Store, questions: list[Question], reply: Reply[list[Answer]]
+    ) -> None:
         try:
             answers = await reply
         except Failure:
             # The client left. What it was about to hold is let go as soon as it is known to be held.
-            Steps(self._abandon(questions, reply)).go_on()
+            Steps(self._abandon(store, questions, reply)).go_on()
             raise
-        turn = self._decide(exchange, questions, answers)
+        turn = self._decide(exchange, store, questions, answers)
         if turn is not None:
             await turn
 
-    async def _abandon(self, questions: list[Question], reply: Reply[list[Answer]]) -> None:
+    async def _abandon(self, store: Store, questions: list[Question], reply: Reply[list[Answer]]) -> None:
         answers = await reply
-        if _refusing(questions, answers) is None:
-            self._release(_held(questions, answers))
+        self._release(_held(store, questions, answers, _refusing(questions, answers) is not None))
 
     def _decide(
-        self, exchange: Exchange, questions: list[Question], answers: Sequence[Answer]
+        self, exchange: Exchange, store: Store, questions: list[Question], answers: Sequence[Answer]
     ) -> Awaitable[None] | None:
         """Refuse, or note what is held and told; return a wait for the turn that a leaky bucket gave."""
         if len(questions) == 1 and questions[0].variant.plain and answers[0].allowed:
@@ -156,13 +157,13 @@ class Limiter:
                 if reading.delay > delay and refusing is None:
                     delay = reading.delay
                     self._count("headgate_limit_delayed_total", name)
-        if refusing is not None:
-            self._refuse(exchange, refusing.variant.told(answers[questions.index(refusing)]))
-        held = _held(questions, answers)
+        held = _held(store, questions, answers, refusing is not None)
         if held:
             exchange.held = [*(exchange.held or ()), *held]
             if any(each.variant.concurrent for each in held):
                 self._holding.add(exchange)
+        if refusing is not None:
+            self._refuse(exchange, refusing.variant.told(answers[questions.index(refusing)]))
         return pause(self._loop, delay / _MICROSECONDS) if delay else None
 
     def _refuse(self, exchange: Exchange, told: list[Told]) -> None:
@@ -204,9 +205,10 @@ class Limiter:
                 self._settle(each, [-cost if place in places else 0 for place, cost in enumerate(each.ask.costs)])
 
     def _settle(self, held: Held, amounts: Sequence[int]) -> None:
-        if self._store is not None:
+        # What has this key in another store than the present one is somebody else's.
+        if held.store is self._store:
             ask = held.ask._replace(costs=tuple(amounts))
-            self._store.settle([ask], int(monotonic() * _MICROSECONDS), local=held.local)
+            held.store.settle([ask], int(monotonic() * _MICROSECONDS), local=held.local)
 
     def _tick(self) -> None:
         """Let the store forget what has expired, and renew what long requests hold."""
@@ -265,12 +267,16 @@ def placeholders(exchange: Exchange) -> dict[str, object]:
     return known
 
 
-def _held(questions: list[Question], answers: Sequence[Answer]) -> list[Held]:
-    """List what an admitted request has to settle later; who was exempt has nothing to."""
+def _held(store: Store, questions: list[Question], answers: Sequence[Answer], refused: bool) -> list[Held]:
+    """List what a request has to settle later; who was exempt has nothing to, who was refused what shadows counted."""
     return [
-        Held(each.variant, each.ask, answer.source == "local")
+        Held(store, each.variant, each.ask, answer.source == "local")
         for each, answer in zip(questions, answers, strict=True)
-        if each.variant.settled and answer.raws and answer.allowed and each.ask.costs is each.variant.costs
+        if each.variant.settled
+        and answer.raws
+        and answer.allowed
+        and each.ask.costs is each.variant.costs
+        and (not refused or each.ask.group.shadow)
     ]
 
 
