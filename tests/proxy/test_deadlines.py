@@ -87,7 +87,7 @@ async def test_one_that_passes_while_the_body_arrives_cuts_it() -> None:
     begun = part(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc")
     async with scripted(begun) as script, gateway(document(script)) as rig:
         client = await rig.client()
-        await client.send(get("/", f"{NAME}: 200"))
+        await client.send(get("/", f"{NAME}: 1000"))
         await client.head()
         with pytest.raises(Cut):
             await client.read(10)

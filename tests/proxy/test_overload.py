@@ -55,20 +55,20 @@ async def test_more_at_once_than_a_service_takes_are_refused_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("act", "status"),
+    ("act", "status", "patience"),
     [
-        (answer(), 200),
-        (answer(status=500), 500),
-        (answer(status=503), 503),
-        (reset, 502),
-        (silence, 504),
-        (part(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab"), 200),
+        (answer(), 200, 10),
+        (answer(status=500), 500, 10),
+        (answer(status=503), 503, 10),
+        (reset, 502, 10),
+        (silence, 504, 0.1),
+        (part(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab"), 200, 1),
     ],
     ids=["well", "error", "unavailable", "reset", "silence", "cut"],
 )
 @on_loop
-async def test_every_end_gives_its_place_back(act: Any, status: int) -> None:
-    config: dict[str, Any] = {"timeout": {"response": 0.1, "idle": 0.1}, "retry": {"attempts": 0}}
+async def test_every_end_gives_its_place_back(act: Any, status: int, patience: float) -> None:
+    config: dict[str, Any] = {"timeout": {"response": patience, "idle": patience}, "retry": {"attempts": 0}}
     async with scripted(*[act] * 3) as script, gateway(document(script, limit=1, **config)) as rig:
         for _ in range(3):
             client = await rig.client()
