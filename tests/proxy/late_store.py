@@ -18,10 +18,6 @@ class Outstanding(NamedTuple):
     reply: Reply[list[Told]]
     answers: list[Told]
 
-    def arrive(self) -> None:
-        """Be there."""
-        self.reply.set(self.answers)
-
 
 class LateStore:
     """Counts at once, as a server does, and tells of it later. `delay` draws the seconds; without it a test answers."""
@@ -35,16 +31,19 @@ class LateStore:
     def admit(self, asks: Sequence[Ask], now: int) -> Reply[list[Told]]:
         """Hold a request against all asks."""
         answer = Outstanding(Reply(), self.counted.admit(asks, now))
-        if self._delay is None:
-            self.outstanding.append(answer)
-        else:
-            asyncio.get_running_loop().call_later(self._delay(), answer.arrive)
+        self.outstanding.append(answer)
+        if self._delay is not None:
+            asyncio.get_running_loop().call_later(self._delay(), self._arrive, answer)
         return answer.reply
 
     def answer(self) -> None:
         """Bring everything that is on its way, the last first."""
         while self.outstanding:
-            self.outstanding.pop().arrive()
+            self._arrive(self.outstanding[-1])
+
+    def _arrive(self, answer: Outstanding) -> None:
+        self.outstanding.remove(answer)
+        answer.reply.set(answer.answers)
 
     def settle(self, asks: Sequence[Ask], now: int, *, local: bool = False) -> None:
         """Charge the costs of the asks after the fact."""
