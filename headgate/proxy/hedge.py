@@ -89,9 +89,7 @@ class Race:
         self._end(winner)
         assert winner.upstream is not None
         assert winner.response is not None
-        exchange.target = winner.target
-        exchange.endpoint = winner.target.label
-        exchange.tried_at = winner.started
+        self._hand_over(winner)
         exchange.connection = winner.upstream
         tries.loosen(winner.upstream)
         return winner.response
@@ -119,6 +117,11 @@ class Race:
         target = tries.cluster.pick(now, tried, tries.exchange.key(tries.cluster))
         if target is None:
             return
+        if target in tried:
+            # Whoever else there was went out since the last pick.
+            if tries.cluster.counted:
+                tries.cluster.end(target, now)
+            return
         tries.exchange.attempts += 1
         tries.cluster.series.retried("hedge")
         self._start(target, now)
@@ -136,12 +139,16 @@ class Race:
             now = monotonic()
             self.tries.lost(runner.target, failure, now)
             self._count_out(runner, now - runner.started)
-            # The exchange counts out the one that it has in hand.
-            tries, left = self.tries, self._runners[0]
-            tries.exchange.target, tries.exchange.tried_at = left.target, left.started
+            self._hand_over(self._runners[0])
         else:
-            self.tries.exchange.target = runner.target
+            self._hand_over(runner)
             self._over.fail(failure)
+
+    def _hand_over(self, runner: Runner) -> None:
+        """Let the exchange have this try in hand: it counts it out, and the log names its endpoint."""
+        exchange = self.tries.exchange
+        exchange.target, exchange.tried_at = runner.target, runner.started
+        exchange.endpoint = runner.target.label
 
     def _count_out(self, runner: Runner, seconds: float | None) -> None:
         cluster = self.tries.cluster

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from headgate.policy.endpoint_record import DISABLED
 from headgate.proxy.cluster import Cluster
+from headgate.stores.board import OWN_CELLS
 from tests.proxy.peers import eventually, free_port, get
 from tests.proxy.script import Act, Script, answer, part, reset, scripted, silence
 from tests.proxy.stage import Rig, gateway, on_loop, to
@@ -205,3 +207,36 @@ async def test_every_attempt_is_counted_out(balancer: str) -> None:
             for _ in range(6):
                 await rig.ask(get())
             assert [each.in_flight for each in cluster(rig).targets] == [0, 0, 0]
+
+
+@on_loop
+async def test_nobody_is_asked_twice_when_the_other_goes_out_just_before() -> None:
+    async with scripted(silence, silence) as script:
+        config = document(script)
+        config["services"][0]["balancer"] = {"type": "least_connections"}
+        async with gateway(config) as rig:
+            board, api = rig.gateway.board, cluster(rig)
+            client = await rig.client()
+            await client.send(get())
+            await eventually(lambda: len(script.seen) == 1)
+            board.cells[api.targets[1 - script.endpoints[0]].record + DISABLED] = 1
+            board.touch()
+            # The second pick is what looks at the board again.
+            await eventually(lambda: api._version == board.version)
+            client.cut()
+            line = (await rig.logged())[0]
+            assert (line["attempts"], len(script.seen)) == (1, 1)
+            assert [board.cells[each.record + OWN_CELLS] for each in api.targets] == [0, 0]
+
+
+@on_loop
+async def test_the_log_names_the_endpoint_of_the_try_that_failed_last() -> None:
+    hedged = asyncio.Event()
+    async with scripted(when(hedged, reset), silence) as script:
+        config = document(script) | {"timeout": {"total": 0.3}}
+        async with gateway(config) as rig:
+            asking = asyncio.ensure_future(rig.ask(get()))
+            await eventually(lambda: len(script.seen) == 2)
+            hedged.set()
+            assert (await asking).status == 504
+            assert (await rig.logged())[0]["endpoint"] == script.seen[1].upstream.url.removeprefix("http://")
