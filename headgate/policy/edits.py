@@ -146,6 +146,7 @@ _OF_THE_WIRE = frozenset(
         "upgrade",
     )
 )
+_MOST_NAMES = 256
 # RFC 9110 section 5.5, with the tab allowed.
 _CONTROLS = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
@@ -154,13 +155,16 @@ class HeaderEditor:
     """Edit the fields of one direction: remove, set, add. False when it has nothing to do.
 
     A field that is set is taken off first, also when its new value is missing or unsafe: a client must not keep a
-    field in place that we meant to write.
+    field in place that we meant to write. `touched` are the names of all fields it may change, in lower case.
     """
 
-    __slots__ = ("_constants", "_gone", "_written")
+    __slots__ = ("_constants", "_gone", "_staying", "_written", "touched")
 
     def __init__(self, edits: FieldEdits) -> None:
         self._gone = frozenset(name.lower().encode() for name in (*edits.remove, *edits.set))
+        self.touched = self._gone | {name.lower().encode() for name in edits.add}
+        # Names as they came that stay: most requests bring the same few.
+        self._staying: set[bytes] = set()
         written = [(name.encode(), Template(text)) for name, text in (*edits.set.items(), *edits.add.items())]
         self._written = written
         self._constants: Fields | None = None
@@ -172,10 +176,18 @@ class HeaderEditor:
 
     def apply(self, fields: Fields, values: Values) -> Fields:
         """Return the edited fields; `values` gives the text of a placeholder (see Template), or None."""
-        gone = self._gone
-        kept = [field for field in fields if field[0].lower() not in gone] if gone else list(fields)
+        staying = self._staying
+        kept = [field for field in fields if field[0] in staying or self._stays(field[0])]
         kept += self._constants if self._constants is not None else _filled(self._written, values)
         return kept
+
+    def _stays(self, name: bytes) -> bool:
+        if name.lower() in self._gone:
+            return False
+        if len(self._staying) >= _MOST_NAMES:
+            self._staying.clear()
+        self._staying.add(name)
+        return True
 
 
 def _filled(written: list[tuple[bytes, Template]], values: Values) -> Fields:

@@ -24,7 +24,7 @@ def upstream_request(exchange: Exchange, way: RouteRuntime) -> Outgoing:
     fields = head.fields
     fields += exchange.ids
     if way.edit_request is not None:
-        fields = way.edit_request.apply([*fields, *client.pairs], exchange.value)
+        fields = way.edit_request.apply([*fields, *client.pairs] if way.edits_origin else fields, exchange.value)
     path, query = head.path, head.query
     if way.rewrite is not None:
         try:
@@ -35,7 +35,7 @@ def upstream_request(exchange: Exchange, way: RouteRuntime) -> Outgoing:
         query = way.edit_query.apply(query)
     target = path.encode() if query is None else b"%b?%b" % (path.encode(), query)
     request = Outgoing(head.method, target, fields, head.length)
-    if way.edit_request is None:
+    if not way.edits_origin:
         request.block = client.lines
     if way.host is not None:
         request.authority = head.authority if way.host == "preserve" else way.host.encode()

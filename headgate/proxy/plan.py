@@ -30,7 +30,7 @@ from headgate.proxy.request_id import RequestIds
 from headgate.telemetry.access_log import json_fragment
 from headgate.telemetry.metrics import Metrics, RequestSeries
 from headgate.wire.compression import Compressor
-from headgate.wire.forwarded import ForwardedRules, TrustPolicy
+from headgate.wire.forwarded import NAMES, ForwardedRules, TrustPolicy
 
 _CACHED = 16_384
 _CACHED_LENGTH = 512
@@ -48,6 +48,7 @@ class RouteRuntime:
         "edit_query",
         "edit_request",
         "edit_response",
+        "edits_origin",
         "fault",
         "fixed",
         "host",
@@ -100,6 +101,8 @@ class RouteRuntime:
         headers = route.headers
         self.edit_request = HeaderEditor(headers.request) if headers is not None else None
         self.edit_response = HeaderEditor(headers.response) if headers is not None else None
+        # Whether an edit may change what tells the upstream of the client: then its lines can't go as they are.
+        self.edits_origin = self.edit_request is not None and bool(self.edit_request.touched & NAMES)
         self.edit_query = QueryEditor(settings.query) if settings.query is not None else None
         self.mirror = MirrorSampler(settings.mirror, random.random) if settings.mirror is not None else None
         self.mirror_cluster = clusters[self.mirror.service_name] if self.mirror is not None else None

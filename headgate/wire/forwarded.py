@@ -26,6 +26,19 @@ __all__ = ["Client", "ForwardedRules", "Hop", "TrustPolicy", "parse_address"]
 Pair = tuple[bytes, bytes]
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+# The names of all fields that a block may hold, in lower case.
+NAMES = frozenset(
+    (
+        b"x-forwarded-for",
+        b"x-forwarded-proto",
+        b"x-forwarded-host",
+        b"x-forwarded-port",
+        b"x-forwarded-prefix",
+        b"x-real-ip",
+        b"forwarded",
+        b"via",
+    )
+)
 
 
 class Client(NamedTuple):
