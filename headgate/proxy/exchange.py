@@ -246,11 +246,11 @@ class Exchange:
         Raises:
             Failure: no_endpoint.
         """
-        self.attempts += 1
         self.tried_at = now = monotonic()
         self.target = target = cluster.pick(now, tried, 0 if cluster.key_of is None else self.key(cluster))
         if target is None:
             raise Failure("no_endpoint", cluster.name)
+        self.attempts += 1
         self.endpoint = target.label
         return target.pool
 

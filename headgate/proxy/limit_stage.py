@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 # Known without the route and without the caller's identity.
 _EARLY = ("address", "host", "method", "path")
 _REMEMBERED = 4096
+# Bytes of a key beyond which it is made anew each time: what is remembered is a megabyte or two, whatever clients send.
+_REMEMBERED_BYTES = 256
 _DEFAULT = ""
 
 # A text is an address, bytes are any other part of a key.
@@ -76,12 +78,13 @@ class Variant:
         """Ask for the key of these values."""
         known = self._known.get(values)
         if known is None:
-            if len(self._known) >= _REMEMBERED:
-                self._known.clear()
             each = values if isinstance(values, tuple) else (values,)
             parts = [address_part(value) if isinstance(value, str) else value for value in each]
-            ask = Ask(self.group, digest(self.group.fingerprint, parts), self.costs)
-            known = self._known[values] = Question(self, ask)
+            known = Question(self, Ask(self.group, digest(self.group.fingerprint, parts), self.costs))
+            if sum(map(len, parts)) <= _REMEMBERED_BYTES:
+                if len(self._known) >= _REMEMBERED:
+                    self._known.clear()
+                self._known[values] = known
         return known
 
     def peek(self, values: KeyValues) -> Question:

@@ -200,6 +200,7 @@ async def test_a_disabled_endpoint_gets_nothing_and_without_any_the_answer_is_50
         answer = await rig.ask(get())
         assert answer.status == 503
         assert rig.log[-1]["error"] == "no_endpoint"
+        assert "attempts" not in rig.log[-1]
         board.cells[records[0] + DISABLED] = 0
         board.touch()
         assert [(await rig.ask(get())).body for _ in range(4)] == [b"0"] * 4

@@ -214,8 +214,8 @@ def _log_and_metrics_agree(rig: Rig) -> None:
     assert "internal" not in errors
     attempts = sum(line.get("attempts", 0) for line in rig.log)
     ended = rig.counted("upstream_requests_total", service="api")
-    # Who left, or found nobody to ask, never learned how its try ended; of two that race one is not heard out.
-    unheard = sum(bool(each) and (REASONS[each].side == "client" or each == "no_endpoint") for each in errors)
+    # Who left never learned how its try ended, and of two that race one is not heard out.
+    unheard = sum(bool(each) and REASONS[each].side == "client" for each in errors)
     assert attempts - unheard - rig.counted("retries_total", reason="hedge") <= ended <= attempts
 
 

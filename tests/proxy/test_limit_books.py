@@ -78,3 +78,17 @@ async def test_a_reload_that_takes_all_limits_away_leaves_requests_that_wait_for
         store.answer()
         assert (await asking).status == 200
         assert store.closed
+
+
+@on_loop
+async def test_long_keys_are_told_apart_and_not_remembered() -> None:
+    document: dict[str, Any] = {"limits": [{"name": "few", "requests": 1, "window": LONG, "key": "header:X-Long"}]}
+    async with Upstream(answering(lambda _: ok())) as upstream, gateway(to(upstream, **document)) as rig:
+        long = "x" * 5000
+        keys = [f"{long}a", f"{long}b", f"{long}a", "short", "short"]
+        assert [(await rig.ask(get("/", f"X-Long: {key}"))).status for key in keys] == [200, 200, 429, 200, 429]
+        assert rig.gateway.plan is not None
+        assert rig.gateway.plan.limits is not None
+        known = rig.gateway.plan.limits.parts[0]._variants[""]
+        assert known is not None
+        assert list(known._known) == [b"=short"]
