@@ -99,6 +99,16 @@ class AdaptiveLimit:
         if now >= self._ends:
             self._turn(now)
 
+    def abandoned(self, waited: float, now: float) -> None:
+        """Let a request go whose caller gave it `waited` seconds: lost, if that is more than the service may take.
+
+        Callers choose their deadlines: those that nobody could keep must not shrink the limit of all.
+        """
+        if 0.0 < self._usual * self._tolerance < waited:
+            self.dropped(now)
+        else:
+            self.settle(0.0, now)
+
     def _turn(self, now: float) -> None:
         """Decide, if the window has seen enough, and begin the next one."""
         if self._dropped:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _RETRY_AFTER = 1.0
 # What says that a service has too much to do: it did not answer in time, or says so itself.
-_TOO_MUCH = frozenset(("connect_timeout", "response_timeout", "idle_timeout", "total_timeout", "deadline_exceeded"))
+_TOO_MUCH = frozenset(("connect_timeout", "response_timeout", "idle_timeout", "total_timeout"))
 _UNAVAILABLE = 503
 _SERVER_ERROR = 500
 
@@ -55,8 +55,11 @@ class Place:
 
     def leave(self, exchange: Exchange) -> None:
         """Give it back, and tell how long the service took: only an answer of its own, neither cut nor an error."""
-        if exchange.error in _TOO_MUCH or (exchange.status == _UNAVAILABLE and not exchange.error):
-            self._limit.dropped(monotonic())
+        now, error = monotonic(), exchange.error
+        if error in _TOO_MUCH or (exchange.status == _UNAVAILABLE and not error):
+            self._limit.dropped(now)
+        elif error == "deadline_exceeded":
+            self._limit.abandoned(now - exchange.tried_at if exchange.attempts else 0.0, now)
         else:
-            well = not exchange.error and exchange.status < _SERVER_ERROR
-            self._limit.settle(exchange.upstream if well else 0.0, monotonic())
+            well = not error and exchange.status < _SERVER_ERROR
+            self._limit.settle(exchange.upstream if well else 0.0, now)

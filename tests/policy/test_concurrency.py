@@ -134,6 +134,23 @@ def test_who_left_says_nothing_of_the_service() -> None:
     assert (limit.limit, limit.in_flight) == (10, 0)
 
 
+def test_a_caller_who_gave_it_too_little_time_says_nothing_of_the_service_and_others_do() -> None:
+    limit = AdaptiveLimit(AdaptiveConcurrency(initial=10, tolerance=1.5, window=1.0))
+    for second in range(10):
+        for _ in range(fill(limit)):
+            limit.abandoned(60.0, second)
+    assert (limit.limit, limit.in_flight) == (10, 0)
+    for second in range(10, 13):
+        window(limit, second, 0.1)
+    before = limit.limit
+    fill(limit)
+    limit.abandoned(0.14, 20.0)
+    assert limit.limit >= before
+    before = limit.limit
+    limit.abandoned(0.16, 30.0)
+    assert limit.limit < before
+
+
 # -- a service that queues -----------------------------------------------------------------------------------------
 
 

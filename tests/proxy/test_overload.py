@@ -99,6 +99,16 @@ async def test_timeouts_shrink_the_limit_and_a_gauge_shows_it() -> None:
 
 
 @on_loop
+async def test_deadlines_that_nobody_could_keep_do_not_shrink_the_limit() -> None:
+    config = {"timeout": {"deadline_header": "X-Timeout-Ms"}, "retry": {"attempts": 0}}
+    async with scripted(*[silence] * 20) as script, gateway(document(script, limit=50, **config)) as rig:
+        for milliseconds in (0, 2, 30):
+            asked = (rig.ask(get("/", f"X-Timeout-Ms: {milliseconds}")) for _ in range(5))
+            assert {each.status for each in await asyncio.gather(*asked)} == {504}
+        assert (limit_of(rig).limit, limit_of(rig).in_flight) == (50, 0)
+
+
+@on_loop
 async def test_a_tunnel_holds_no_place() -> None:
     switched = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
     async with scripted(part(switched)) as script, gateway(document(script, limit=1)) as rig:
