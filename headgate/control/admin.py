@@ -81,7 +81,7 @@ async def serve(subject: Subject, sockets: list[socket.socket]) -> None:
 
 
 def make_app(subject: Subject) -> FastAPI:
-    """Build the application: /metrics, /health, /ready, /endpoints; POST /reload and /endpoints."""
+    """Build the application: /metrics, /health, /ready, /endpoints, /breakers; POST /reload and to the last two."""
     app = FastAPI(title="Headgate", docs_url=None, redoc_url=None, openapi_url=None)
 
     @app.get("/metrics")
@@ -137,7 +137,10 @@ def _serve_endpoints(app: FastAPI, subject: Subject) -> None:
             asked = None
         match asked:
             case {"service": str(service), "endpoint": str(endpoint), "enabled": bool(enabled)}:
-                found = subject.endpoints.set_enabled(service, endpoint, enabled)
+                try:
+                    found = subject.endpoints.set_enabled(service, endpoint, enabled)
+                except ValueError as error:
+                    return JSONResponse({"error": str(error)}, status_code=507)
             case _:
                 text = 'expected {"service": NAME, "endpoint": "HOST:PORT", "enabled": true or false}'
                 return JSONResponse({"error": text}, status_code=400)

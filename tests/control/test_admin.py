@@ -27,7 +27,7 @@ LOCAL = {"host": "127.0.0.1:8081"}
 class Subject:
     """A gateway that does nothing but be shown."""
 
-    def __init__(self, token: str = "", **snapshot: Any) -> None:
+    def __init__(self, token: str = "", board: Board | None = None, **snapshot: Any) -> None:
         self.token = token
         self.reloads: list[str] = []
         self.outcome = Outcome(5, 2)
@@ -37,7 +37,7 @@ class Subject:
         writer = SlotWriter(region)
         writer.cells[writer.counter("headgate_request_bytes_total", ("rig",))] += 7
         self._regions = [region]
-        board = Board.create()
+        board = board or Board.create()
         self.endpoints = Endpoints(board, Log("control"))
         self.breakers = Breakers(board, Log("control"))
 
@@ -145,6 +145,16 @@ def test_what_is_no_endpoint_is_refused(body: object, status: int) -> None:
     subject.endpoints.follow(resolved(to("http://a")))
     answer = disable(subject, body)
     assert (answer.status_code, list(answer.json())) == (status, ["error"])
+
+
+def test_with_the_board_full_an_endpoint_is_not_taken_out_and_a_sentence_says_why() -> None:
+    subject = Subject(board=Board.create(records=1))
+    subject.endpoints.follow(resolved(to("http://a", "http://b")))
+    assert disable(subject).status_code == 200
+    refused = disable(subject, {"service": "api", "endpoint": "b:80", "enabled": False})
+    assert refused.status_code == 507
+    assert refused.json()["error"].endswith("1 breakers and endpoints are the most there can be")
+    assert subject.endpoints.describe()[1]["state"] == "healthy"
 
 
 def with_breaker(token: str = "") -> Subject:
