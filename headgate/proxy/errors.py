@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Any, NamedTuple
 
 from headgate.config.schema import ErrorAnswer, Errors
@@ -28,6 +29,7 @@ DEFAULT_BODY: Mapping[str, Any] = {
 }
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 _ABSENT = object()
+_PHRASES = {status.value: status.phrase for status in HTTPStatus}
 
 Values = Mapping[str, Any]
 
@@ -36,6 +38,7 @@ class Shape(NamedTuple):
     """How one reason is answered."""
 
     status: int
+    title: str | None
     constants: dict[str, Any]
     body: Any
 
@@ -57,9 +60,11 @@ class ErrorShapes:
         """Fill the template; `values` gives what this request knows, the status too, None for what it does not."""
         shape = self._shapes[reason]
         now = datetime.now(UTC)
+        told = values()
         known = {
             **shape.constants,
-            **values(),
+            "title": shape.title or _title(reason, told.get("status", shape.status)),
+            **told,
             "timestamp": now.strftime("%Y-%m-%dT%H:%M:%S.") + f"{now.microsecond // 1000:03d}Z",
             "timestamp_epoch": round(now.timestamp(), 3),
         }
@@ -76,7 +81,6 @@ def _shape(name: str, settings: Errors) -> Shape:
     status = _first(layers, "status") or reason.status
     constants = {
         "status": status,
-        "title": _first(layers, "title") or reason.title,
         "message": _first(layers, "message") or reason.message,
         "type": _first(layers, "type") or name,
         "reason": name,
@@ -84,7 +88,13 @@ def _shape(name: str, settings: Errors) -> Shape:
     body = _first(layers, "body")
     if body is None:
         body = settings.body if settings.body is not None else DEFAULT_BODY
-    return Shape(status, constants, body)
+    return Shape(status, _first(layers, "title"), constants, body)
+
+
+def _title(reason: str, status: int) -> str:
+    """Name the status as its reason does, or as HTTP does where another one is configured."""
+    known = REASONS[reason]
+    return known.title if status == known.status else _PHRASES.get(status, known.title)
 
 
 def _first(layers: list[ErrorAnswer], key: str) -> Any:

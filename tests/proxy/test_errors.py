@@ -23,6 +23,20 @@ def test_problem_details_are_one_line_of_json() -> None:
     assert said.count(b"\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("reason", "status", "title"),
+    [
+        ("fault_injected", 503, "Service Unavailable"),
+        ("fault_injected", 418, "I'm a Teapot"),
+        ("dns", 530, "Bad Gateway"),
+    ],
+)
+def test_the_title_is_that_of_the_status_which_is_answered(reason: str, status: int, title: str) -> None:
+    settings = Errors(body="{title}", reasons={reason: ErrorAnswer(status=status)})
+    assert body(settings, reason).decode() == title
+    assert body(Errors(body="{title}"), reason, status=status).decode() == title
+
+
 def test_a_text_stays_as_it_was_written() -> None:
     assert body(Errors(body="{status} {title}")) == b"404 Not Found"
 
