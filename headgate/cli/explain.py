@@ -57,6 +57,8 @@ def text(explained: dict[str, Any]) -> str:
         parts += ["", bold("The request, in its normal form"), pairs(_rows(explained["request"]))]
     if explained.get("considered"):
         parts += ["", bold("Routes, in the order considered"), _considered(explained["considered"])]
+    if explained.get("limits"):
+        parts += ["", bold("Limits it is held against before"), *(f"  {limit}" for limit in explained["limits"])]
     if "route" in explained:
         parts += ["", bold(f"Route {explained['route']['name']}"), pairs(_rows(explained["route"]))]
     for service in explained.get("services", ()):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
-from headgate.cli.explain_traffic import Asked, limits_of, policies_of, retries_of
+from headgate.cli.explain_traffic import Asked, early_limits_of, limits_of, overload_of, policies_of, retries_of
 from headgate.cli.routes import conditions, share
 from headgate.config.resolve import ResolvedConfig, ResolvedRoute, ResolvedService
 from headgate.core.uri import BadTarget, normalize_path, parse_authority, split_target
@@ -56,6 +56,8 @@ def explain(config: ResolvedConfig, question: Question) -> dict[str, Any]:
     found = _table(config).explain(asked.host, asked.path, asked.method, asked.fields, asked.query or b"")
     considered = [{"route": step.route, "taken": step.taken, "why": step.why} for step in found.steps]
     explained["considered"] = considered
+    # Who gets no further than to its route meets only those that stand before it.
+    explained["limits"] = early_limits_of(config, asked)
     if isinstance(found.result, NotFound):
         return {"verdict": f"refused with {shapes.status('route_not_found')}: no route matches", **explained}
     if isinstance(found.result, MethodNotAllowed):
@@ -118,8 +120,12 @@ def _routed(
         verdict = f"refused with 503 by route {route.name}: no service it leads to has an endpoint"
     return {
         "verdict": verdict,
-        **explained,
-        "route": {**_route(route, params, upstream), "limits": limits_of(config, route, asked)},
+        **{name: value for name, value in explained.items() if name != "limits"},
+        "route": {
+            **_route(route, params, upstream),
+            "overload": overload_of(config.overload),
+            "limits": limits_of(config, route, asked),
+        },
         "services": services,
     }
 
@@ -201,7 +207,6 @@ def _service(service: ResolvedService, part: str, upstream: str, rewrite: Rewrit
     return {
         "name": service.name,
         "share": part,
-        "balancer": service.balancer.type,
         "endpoints": [
             f"{_url(endpoint.scheme, endpoint.name)}{endpoint.prefix}{upstream} ({share(endpoint.weight, total)})"
             for endpoint in service.endpoints
