@@ -63,12 +63,18 @@ def _limits(limits: list[Limit], path: Path) -> Iterator[Finding]:
             yield Finding((*at, "name"), f'the limit "{limit.name}" stands here twice', "give each its own name")
         for keys, message, hint in problems(limit):
             yield Finding((*at, *keys), message, _known_source(limit, keys) or hint)
+        if limit.max_delay and (limit.burst or limit.requests) == 1:
+            message = "delays nothing: the bucket holds one request, so no other can wait in it"
+            yield Finding(
+                (*at, "max_delay"), message, "write a burst: how many may be in it, waiting ones too", "warning"
+            )
         if limit.match is not None:
             for objection in check_match(limit.match):
                 yield Finding((*at, "match", *objection.at), objection.message)
         asked = [name for name in limit.key if name in _IDENTITY]
         if asked:
-            message = f"nobody's identity is known, so {' and '.join(asked)} counts callers by their address"
+            counts = f"{' and '.join(asked)} {'count' if len(asked) > 1 else 'counts'}"
+            message = f"nobody's identity is known, so {counts} callers by their address"
             yield Finding((*at, "key"), message, "write address", "warning")
 
 
