@@ -56,13 +56,13 @@ def explain(config: ResolvedConfig, question: Question) -> dict[str, Any]:
     found = _table(config).explain(asked.host, asked.path, asked.method, asked.fields, asked.query or b"")
     considered = [{"route": step.route, "taken": step.taken, "why": step.why} for step in found.steps]
     explained["considered"] = considered
-    # Who gets no further than to its route meets only those that stand before it.
-    explained["limits"] = early_limits_of(config, asked)
     if isinstance(found.result, NotFound):
-        return {"verdict": f"refused with {shapes.status('route_not_found')}: no route matches", **explained}
+        verdict = f"refused with {shapes.status('route_not_found')}: no route matches"
+        return {"verdict": verdict, **explained, "limits": early_limits_of(config, asked)}
     if isinstance(found.result, MethodNotAllowed):
         status, allow = shapes.status("method_not_allowed"), ", ".join(found.result.allow)
-        return {"verdict": f"refused with {status}: this path answers {allow} only", **explained}
+        verdict = f"refused with {status}: this path answers {allow} only"
+        return {"verdict": verdict, **explained, "limits": early_limits_of(config, asked)}
     return _routed(config, found, asked, explained)
 
 
@@ -96,14 +96,15 @@ def _routed(
 ) -> dict[str, Any]:
     assert isinstance(found.result, Matched)
     route, params = found.result.payload, found.result.params
-    settings = route.settings
+    settings, limits = route.settings, limits_of(config, route, asked)
     if settings.redirect is not None:
         values = _values(asked, route, params)
         answer = Redirection(settings.redirect).answer(values.get)
         location = dict(answer.fields)[b"Location"].decode()
-        return {"verdict": f"redirected with {answer.status} to {location}", **explained}
+        return {"verdict": f"redirected with {answer.status} to {location}", **explained, "limits": limits}
     if settings.respond is not None:
-        return {"verdict": f"answered with {settings.respond.status}, as route {route.name} says", **explained}
+        verdict = f"answered with {settings.respond.status}, as route {route.name} says"
+        return {"verdict": verdict, **explained, "limits": limits}
     try:
         upstream = _upstream_target(route, params, asked)
     except BadTarget as error:
@@ -120,11 +121,11 @@ def _routed(
         verdict = f"refused with 503 by route {route.name}: no service it leads to has an endpoint"
     return {
         "verdict": verdict,
-        **{name: value for name, value in explained.items() if name != "limits"},
+        **explained,
         "route": {
             **_route(route, params, upstream),
             "overload": overload_of(config.overload),
-            "limits": limits_of(config, route, asked),
+            "limits": limits,
         },
         "services": services,
     }

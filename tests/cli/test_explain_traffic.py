@@ -48,7 +48,9 @@ services:
     outlier: {consecutive_failures: 0}
     health: {type: tcp}
     retry: {attempts: 0}
-    routes: [{name: plain, match: {path: /plain}}]
+    routes:
+      - {name: plain, match: {path: /plain}}
+      - {name: moved, match: {path: /moved}, redirect: /plain, limits: [{name: moved, requests: 2}]}
 """
 
 
@@ -83,6 +85,12 @@ def test_a_request_for_nothing_meets_the_limits_before_routing(config: ResolvedC
     explained = ask(config, "/nowhere")
     assert [limit.partition(":")[0] for limit in explained["limits"]] == ["early", "writes"]
     assert "\n  early: 60 in 1 min for each address" in text(explained)
+
+
+def test_an_answer_without_a_service_is_limited_too(config: ResolvedConfig) -> None:
+    limits = ask(config, "/moved")["limits"]
+    assert limits[-1] == "moved: 2 in 1 min for each address, sliding_window"
+    assert [limit.partition(":")[0] for limit in limits] == ["early", "tiered", "writes", "moved"]
 
 
 def test_what_a_service_does_is_told(config: ResolvedConfig) -> None:
