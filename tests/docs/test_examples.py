@@ -12,6 +12,7 @@ import pytest
 from headgate.cli.main import COMMANDS, main
 from headgate.config.loader import load
 from headgate.core.failure import REASONS
+from headgate.telemetry.metrics import FAMILIES, Family
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "examples" / "README.md"])
@@ -114,6 +115,19 @@ def test_every_reason_is_in_troubleshooting_with_its_status(reason: str) -> None
     assert int(row[1]) == REASONS[reason].status
 
 
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=lambda family: str(family.name))
+def test_every_metric_is_in_operations_with_its_labels(family: Family) -> None:
+    rows = [line for line in (ROOT / "docs" / "operations.md").read_text().splitlines() if line.startswith("| `")]
+    shown = f"{family.name}{{{','.join(family.labels)}}}" if family.labels else family.name
+    assert [row for row in rows if f"`{shown}`" in row], f"docs/operations.md has no row for {shown}"
+
+
+def test_every_metric_that_a_page_names_exists() -> None:
+    named = {(page.name, name) for page in PAGES for name in re.findall(r"`(headgate_\w+)", page.read_text())}
+    assert len(named) > 40
+    assert [each for each in sorted(named) if each[1] not in FAMILIES] == []
+
+
 def test_every_command_is_in_the_readme() -> None:
     text = (ROOT / "README.md").read_text()
     assert [name for name in COMMANDS if f"`headgate {name}" not in text] == []
@@ -121,7 +135,7 @@ def test_every_command_is_in_the_readme() -> None:
 
 def test_every_file_that_architecture_names_exists() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text()
-    named = re.findall(r"`((?:core|policy|telemetry|wire|discovery|config|proxy|control|cli)/[\w/]+(?:\.py|/))`", text)
+    named = re.findall(r"`((?:core|policy|stores|telemetry|wire|discovery|config|proxy|control|cli)/[\w/]+(?:\.py|/))`", text)
     assert len(named) > 40
     assert [name for name in named if not (ROOT / "headgate" / name).exists()] == []
 
