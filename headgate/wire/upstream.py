@@ -547,8 +547,14 @@ class UpstreamConnection(asyncio.Protocol):
         if self.ended:
             self.close()
         elif now >= self._limit:
-            self._fail(self._late)
+            self._fail("request_timeout" if self._awaits_client() else self._late)
         elif self._waiter is not None and self._out_ended:
             self._fail("response_timeout")
         else:
             self._fail("idle_timeout")
+
+    def _awaits_client(self) -> bool:
+        """Tell whether the upstream took all there is of a body whose rest its client owes: it is not late then."""
+        transport = self.transport
+        owed = self._waiter is not None and not self._out_ended and self._late != "deadline_exceeded"
+        return owed and transport is not None and not transport.get_write_buffer_size()

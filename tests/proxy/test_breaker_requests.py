@@ -165,3 +165,16 @@ async def test_a_reload_keeps_it_open_where_settings_are_equal() -> None:
         assert await statuses(rig, 4) == [500, 500, 500, 503]
         rig.apply(to(upstream, service={"circuit_breaker": {"enabled": False}}))
         assert await statuses(rig, 1) == [500]
+
+
+@pytest.mark.parametrize(("tries", "total"), [(0.05, 0), (0, 0.05)], ids=["try", "all"])
+@on_loop
+async def test_a_client_that_sends_slowly_opens_no_breaker(tries: float, total: float) -> None:
+    async with Upstream() as upstream:
+        config = guarded(upstream, retry={"per_try_timeout": tries}, threshold=1) | {"timeout": {"total": total}}
+        async with gateway(config) as rig:
+            client = await rig.client()
+            await client.send(get("/", "Content-Length: 10", method="PUT"), b"only")
+            answer = await client.answer()
+            assert (answer.status, answer.json()["reason"]) == (408, "request_timeout")
+            assert (len(upstream.links), rig.counted("breaker_transitions_total")) == (1, 0)
