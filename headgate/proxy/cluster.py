@@ -117,7 +117,7 @@ class Cluster:
         self.series = metrics.upstream(service.name)
         self._service = service
         self._zone = zone
-        self._board = board if board is not None else Board.create()
+        self._board = board if board is not None else Board.private()
         self._cells = self._board.cells
         self._own = OWN_CELLS + slot
         self.targets = [

@@ -69,7 +69,7 @@ class Gateway:
         self.say = say
         # A gateway that is nobody's worker has the only slot of a board of its own.
         self.board_slot = max(0, worker - 1)
-        self.board = board or Board.create(self.board_slot + 1)
+        self.board = board or Board.private(self.board_slot + 1)
         self.board.clear_slot(self.board_slot)
         self.metrics = Metrics(slot, str(worker))
         if slot.inherited:

@@ -29,6 +29,9 @@ RECORDS = 65_536
 OWN_CELLS = 128
 NAME_BYTES = 248
 
+PRIVATE_RECORDS = 4096
+
+_NOBODY_ELSE = -1
 _MAGIC_AND_VERSION = int.from_bytes(b"HGBOARD1", "little")
 _HEADER_BYTES = 4096
 _MAGIC, _RECORDS, _WIDTH, _SLOTS, _USED, _VERSION = range(6)
@@ -58,10 +61,12 @@ class Lock:
         self._byte = byte
 
     def __enter__(self) -> None:
-        fcntl.lockf(self._file, fcntl.LOCK_EX, 1, self._byte)
+        if self._file != _NOBODY_ELSE:
+            fcntl.lockf(self._file, fcntl.LOCK_EX, 1, self._byte)
 
     def __exit__(self, *raised: object) -> None:
-        fcntl.lockf(self._file, fcntl.LOCK_UN, 1, self._byte)
+        if self._file != _NOBODY_ELSE:
+            fcntl.lockf(self._file, fcntl.LOCK_UN, 1, self._byte)
 
 
 class Board:
@@ -76,7 +81,9 @@ class Board:
             ValueError: if it is not such a file.
         """
         self._file = file
-        memory = memoryview(mmap.mmap(file, 0))
+        self._attach(memoryview(mmap.mmap(file, 0)))
+
+    def _attach(self, memory: memoryview) -> None:
         if len(memory) < _HEADER_BYTES or memory[:8].cast("q")[0] != _MAGIC_AND_VERSION:
             raise ValueError("this memory is not a board of this version of the gateway")
         self._header = memory[:_HEADER_BYTES].cast("q")
@@ -92,15 +99,23 @@ class Board:
     def create(cls, slots: int = 1, records: int = RECORDS) -> Board:
         """Make an empty board for `slots` workers."""
         file = os.memfd_create("headgate-board")
-        width = OWN_CELLS + slots
-        os.ftruncate(file, _HEADER_BYTES + records * (_FIELD + width * 8))
-        header = memoryview(mmap.mmap(file, _HEADER_BYTES)).cast("q")
-        header[_RECORDS], header[_WIDTH], header[_SLOTS] = records, width, slots
-        header[_MAGIC] = _MAGIC_AND_VERSION
+        os.ftruncate(file, _size(slots, records))
+        _write_header(memoryview(mmap.mmap(file, _HEADER_BYTES)), slots, records)
         return cls(file)
 
+    @classmethod
+    def private(cls, slots: int = 1, records: int = PRIVATE_RECORDS) -> Board:
+        """Make a board that this process keeps for itself: no file, and nobody to lock out."""
+        board = cls.__new__(cls)
+        board._file = _NOBODY_ELSE
+        memory = memoryview(mmap.mmap(-1, _size(slots, records)))
+        _write_header(memory, slots, records)
+        board._attach(memory)
+        return board
+
     def __del__(self) -> None:
-        os.close(self._file)
+        if self._file != _NOBODY_ELSE:
+            os.close(self._file)
 
     @property
     def version(self) -> int:
@@ -176,3 +191,13 @@ def _packed(name: str) -> bytes:
         digest = blake2b(text, digest_size=_DIGEST_BYTES).digest()
         text = text[: NAME_BYTES - _DIGEST_BYTES].decode(errors="ignore").encode()
     return (bytes((_CUT if digest else _WHOLE, len(text))) + b"\0" * 6 + text + digest).ljust(_FIELD, b"\0")
+
+
+def _size(slots: int, records: int) -> int:
+    return _HEADER_BYTES + records * (_FIELD + (OWN_CELLS + slots) * 8)
+
+
+def _write_header(memory: memoryview, slots: int, records: int) -> None:
+    header = memory[:_HEADER_BYTES].cast("q")
+    header[_RECORDS], header[_WIDTH], header[_SLOTS] = records, OWN_CELLS + slots, slots
+    header[_MAGIC] = _MAGIC_AND_VERSION

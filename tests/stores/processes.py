@@ -82,8 +82,10 @@ def _fork(number: int, work: Callable[[int], T], gate: int, opener: int) -> tupl
 
 def _answer(pipe: int) -> Any:
     data = b""
+    poll = select.poll()
+    poll.register(pipe, select.POLLIN)
     while True:
-        assert select.select([pipe], [], [], CEILING)[0], "a child does not come to an end"
+        assert poll.poll(CEILING * 1000), "a child does not come to an end"
         chunk = os.read(pipe, 65536)
         if not chunk:
             break

@@ -190,3 +190,14 @@ def test_a_maker_that_dies_half_way_has_made_nothing() -> None:
     base = board.claim("a")
     assert Counter(entry.name for entry in attached(board).entries()) == {"a": 1}
     assert board.find("a") == base
+
+
+def test_a_private_board_keeps_no_file_and_serves_alike() -> None:
+    files = len(list(Path("/proc/self/fd").iterdir()))
+    board = Board.private(slots=2)
+    assert len(list(Path("/proc/self/fd").iterdir())) == files
+    base = board.claim("breaker chat")
+    with board.lock(base), board.lock(base):
+        board.cells[base] = 7
+    board.touch()
+    assert (board.find("breaker chat"), board.cells[base], board.version, board.slots) == (base, 7, 1, 2)

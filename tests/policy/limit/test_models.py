@@ -163,7 +163,7 @@ def test_it_decides_as_its_model(
 @given(sequence=sequences)
 def test_a_log_never_admits_more_than_the_limit_in_any_window(limit: int, sequence: list[Step]) -> None:
     log = SlidingWindowLog(limit, WINDOW)
-    state, now, latest = b"", START, START
+    state, now, latest = b"", START, 0
     admitted: list[int] = []
     for step in sequence:
         now += step.later
@@ -179,7 +179,7 @@ def test_a_log_never_admits_more_than_the_limit_in_any_window(limit: int, sequen
 @given(sequence=sequences)
 def test_a_bucket_never_admits_more_than_its_burst_and_what_flowed_in(sequence: list[Step]) -> None:
     bucket = Gcra(LIMIT, WINDOW, 3)
-    state, now, latest = b"", START, START
+    state, now, latest = b"", START, 0
     admitted: list[tuple[int, int]] = []
     for step in sequence:
         now += step.later
