@@ -209,8 +209,10 @@ class Crowd:
 
     async def _receive(self, client: Wire, asked: Asked) -> bool:
         """Read the answer to a request; tells whether the connection goes on."""
-        if self.random.random() < 0.08:
-            await self._late()
+        turn = self.random.random()
+        if turn < 0.1:
+            if turn < 0.05:
+                await self._late()
             return False
         answer = await client.answer()
         self.answered += 1

@@ -113,12 +113,13 @@ class Watched:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._timers: list[tuple[asyncio.TimerHandle, str]] = []
+        # When it is due, the timer, and the name of what it calls.
+        self._timers: list[tuple[float, asyncio.TimerHandle, str]] = []
 
     def call_later(self, delay: float, callback: Any, *words: Any) -> asyncio.TimerHandle:
         """Set a timer."""
         handle = self._loop.call_later(delay, callback, *words)
-        self._timers.append((handle, callback.__name__))
+        self._timers.append((self._loop.time() + delay, handle, callback.__name__))
         return handle
 
     def __getattr__(self, name: str) -> Any:
@@ -127,7 +128,7 @@ class Watched:
     def left(self) -> set[str]:
         """Name what will still be called."""
         now = self._loop.time()
-        return {name for handle, name in self._timers if not handle.cancelled() and handle.when() > now}
+        return {name for due, handle, name in self._timers if not handle.cancelled() and due > now}
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["memory", "late"])
