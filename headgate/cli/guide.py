@@ -23,10 +23,18 @@ _TRY = (
     ),
     ("the same, held by a header", "curl -si -H 'X-User: ada' {gateway}/split | grep -i served"),
     ("a path made anew: /llama/run/answer", "curl {gateway}/v1/models/llama/answer"),
+    (
+        "a limit: three in ten seconds, then 429",
+        "for i in 1 2 3 4; do curl -si {gateway}/limited | grep -iE '^HTTP|ratelimit|retry-after'; done",
+    ),
     ("a redirect", "curl -i {gateway}/old"),
     ("no such route: problem details", "curl -i {gateway}/nowhere"),
     ("a method that is not allowed", "curl -i -X DELETE {gateway}/hello"),
     ("a service that is down", "curl -i {gateway}/broken"),
+    (
+        "its circuit breaker: 503 at once, after three failures",
+        "for i in 1 2 3 4; do curl -s {gateway}/broken; done; {headgate} breaker list --admin {admin_address}",
+    ),
     ("health of this gateway", "curl {gateway}/health"),
     ("metrics, on the admin address", "curl {admin}/metrics"),
     ("why a request goes where it goes", "{headgate} explain -c {file} GET /split"),
@@ -47,6 +55,7 @@ def guide(host: str, port: int, admin_port: int, file: Path) -> str:
 def commands(gateway: str, admin: str, file: Path) -> list[tuple[str, str]]:
     """Return (what it shows, command) for each."""
     names = {"gateway": gateway, "admin": admin, "file": _short(file), "headgate": _own_command()}
+    names["admin_address"] = admin.removeprefix("http://")
     return [(what, command.format(**names)) for what, command in _TRY]
 
 

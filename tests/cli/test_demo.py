@@ -87,8 +87,8 @@ def test_the_example_is_the_configuration_of_the_demo() -> None:
 def test_the_demo_prints_commands_for_its_own_addresses(demo: Demo) -> None:
     said = "".join(demo.said)
     for _, command in commands(f"http://127.0.0.1:{demo.port}", f"http://127.0.0.1:{demo.admin_port}", CONFIGURATION):
-        # How the program itself is called depends on who calls it; the test of explain reads that line.
-        assert " explain " in command or f"  {command}\n" in said
+        # How the program itself is called depends on who calls it; the tests of explain and breaker read these lines.
+        assert " explain " in command or " breaker " in command or f"  {command}\n" in said
 
 
 @pytest.mark.parametrize(
@@ -146,6 +146,24 @@ def test_events_come_through_whole(demo: Demo) -> None:
     assert len(events) == 12
     assert json.loads(events[0].partition("data: ")[2])["word"] == "Each"
     assert events[-2:] == ["data: [DONE]", ""]
+
+
+def test_a_limit_refuses_the_fourth_request(demo: Demo) -> None:
+    answers = [demo.ask("GET", "/limited") for _ in range(4)]
+    assert [status for status, _, _ in answers] == [200, 200, 200, 429]
+    assert [fields["X-RateLimit-Remaining"] for _, fields, _ in answers] == ["2", "1", "0", "0"]
+    assert 1 <= int(answers[-1][1]["Retry-After"]) <= 10
+
+
+def test_a_breaker_opens_and_the_command_that_is_shown_says_so(demo: Demo, capsys: pytest.CaptureFixture[str]) -> None:
+    answers = [demo.ask("GET", "/broken") for _ in range(4)]
+    assert answers[0][0] in (502, 503)
+    assert answers[-1][0] == 503
+    assert json.loads(answers[-1][2])["breaker"] == "broken"
+    line = next(line for line in demo.said if " breaker " in line)
+    words = shlex.split(line.rpartition("; ")[2])
+    assert main(words[words.index("breaker") :]) == 0
+    assert re.search(r"^broken +open +3 of 3 +in \d+ s$", capsys.readouterr().out, re.MULTILINE)
 
 
 def test_the_admin_address_counts_and_reports(demo: Demo, capsys: pytest.CaptureFixture[str]) -> None:
