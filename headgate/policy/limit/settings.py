@@ -68,9 +68,12 @@ class Limit:
     requests: int = setting(help="Requests in each window; at the same time with concurrency.", ge=1, le=MOST_REQUESTS)
     window: Seconds = setting(default=60.0, help="Seconds of the window.", gt=0, le=86400 * 366)
     burst: int | None = setting(
-        default=None, help="Requests at once (token_bucket, leaky_bucket); by default as many as requests.", ge=1,
+        default=None,
+        help="Requests at once (token_bucket), or in the bucket, waiting ones too (leaky_bucket); by default as many as"
+        " requests.",
+        ge=1,
         le=MOST_REQUESTS,
-    )  # fmt: skip
+    )
     max_delay: Seconds = setting(
         default=0.0, help="Seconds a request may wait for its turn (leaky_bucket); 0 refuses at once.", ge=0, le=60
     )
