@@ -90,6 +90,9 @@ def _limit(record: dict[str, Any]) -> str:
 
 
 def _left(record: dict[str, Any], now: float) -> str:
+    if record["state"] == "half_open":
+        wanted = record["success_threshold"]
+        return "now" if wanted == 1 else f"now, {record['success_count']} of {wanted} succeeded"
     if record["open_until"] is None:
-        return "now" if record["state"] == "half_open" else ""
+        return ""
     return f"in {max(0, round(record['open_until'] - now))} s"

@@ -40,6 +40,7 @@ OPEN = {
 }
 CLOSED = {**OPEN, "state": "closed", "failure_count": 1, "opened_at": None, "open_until": None}
 HALF_OPEN = {**OPEN, "state": "half_open", "open_until": None, "threshold": 7, "window_size": 20}
+TRYING = {**HALF_OPEN, "success_count": 1, "success_threshold": 3}
 RATED = {**CLOSED, "forced": "closed", "threshold": None, "error_rate": 12.5, "window": 10.0, "minimum_requests": 20}
 
 WELL = {
@@ -188,7 +189,7 @@ def test_a_reload_that_is_not_allowed_names_the_variable(admin: str, capsys: pyt
 
 def test_breakers_are_listed(admin: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.time", lambda: 1_900_000_010.4)
-    showing({"chat": OPEN, "shop": CLOSED, "mail": RATED, "news": HALF_OPEN})
+    showing({"chat": OPEN, "shop": CLOSED, "mail": RATED, "news": HALF_OPEN, "maps": TRYING})
     assert main(["breaker", "list", "--admin", admin]) == 0
     assert capsys.readouterr().out.splitlines() == [
         "SERVICE  STATE            FAILURES                    TRIES AGAIN",
@@ -196,6 +197,7 @@ def test_breakers_are_listed(admin: str, capsys: pytest.CaptureFixture[str], mon
         "shop     closed           1 of 5",
         "mail     closed, by hand  1, opens at 12.5 % in 10 s",
         "news     half-open        5 of 7 in 20 calls          now",
+        "maps     half-open        5 of 7 in 20 calls          now, 1 of 3 succeeded",
     ]
     assert main(["breaker", "list", "shop", "--json", "--admin", admin]) == 0
     assert json.loads(capsys.readouterr().out) == {"shop": CLOSED}
