@@ -49,7 +49,6 @@ class Exchange:
 
     __slots__ = (
         "_encoder",
-        "_gateway",
         "_steps",
         "attempts",
         "bytes_in",
@@ -62,6 +61,7 @@ class Exchange:
         "duration",
         "endpoint",
         "error",
+        "gateway",
         "held",
         "host",
         "identity",
@@ -89,7 +89,7 @@ class Exchange:
 
     def __init__(self, gateway: Gateway, plan: Plan, stream: ClientStream) -> None:
         head = stream.head
-        self._gateway = gateway
+        self.gateway = gateway
         self.plan = plan
         self.stream: ClientStream = stream
         self.way: RouteRuntime | None = None
@@ -127,22 +127,23 @@ class Exchange:
         stream = self.stream
         try:
             self._arrive()
-            limits = self.plan.limits
-            if limits is not None and (pending := self._gateway.limiter.admit(self, limits)) is not None:
+            # Who asks how the gateway is must not be told that it asks too often: that would take the gateway out.
+            limits = self.plan.limits if self.path not in self.gateway.own else None
+            if limits is not None and (pending := self.gateway.limiter.admit(self, limits)) is not None:
                 await pending
             way = self._enter()
             if way is None:
                 return
             cluster = self.cluster
             if way.fault is not None:
-                await suffer(self._gateway, self, way.fault, way.name)
+                await suffer(self.gateway, self, way.fault, way.name)
             limits = self._limits(way, cluster)
-            if limits is not None and (pending := self._gateway.limiter.admit(self, limits)) is not None:
+            if limits is not None and (pending := self.gateway.limiter.admit(self, limits)) is not None:
                 await pending
             if cluster is None:
                 self._answer_here(way)
                 return
-            guards.enter(self._gateway, self, way, cluster)
+            guards.enter(self.gateway, self, way, cluster)
             request = upstream_request(self, way)
             body, response, failed = b"", None, None
             if not way.careful:
@@ -156,7 +157,7 @@ class Exchange:
                 except Failure as failure:
                     failed = failure
             if response is None or response.status in way.retry.statuses:
-                response = await Tries(self._gateway, self, way, cluster, request, body).run(failed, response)
+                response = await Tries(self.gateway, self, way, cluster, request, body).run(failed, response)
             relayed = self._pass(response, self._answered(cluster, response), way)
             if relayed is not None:
                 await relayed
@@ -164,7 +165,7 @@ class Exchange:
         except Failure as failure:
             self._fail(failure)
         except Exception as error:
-            self._gateway.report(self.request_id, "".join(traceback.format_exception(error)))
+            self.gateway.report(self.request_id, "".join(traceback.format_exception(error)))
             self._fail(Failure("internal", repr(error)))
         finally:
             self._finish()
@@ -183,14 +184,14 @@ class Exchange:
         if stream.failure is not None:
             raise stream.failure
         head = stream.head
-        self.peer = client = self._gateway.hop(stream.connection).client(
+        self.peer = client = self.gateway.hop(stream.connection).client(
             head.host, head.port, head.forwarding, head.version
         )
         self.client = client.address
 
     def _enter(self) -> RouteRuntime | None:
         """Find the request's way and service; None when it was answered here."""
-        stream, gateway = self.stream, self._gateway
+        stream, gateway = self.stream, self.gateway
         head = stream.head
         own = gateway.own.get(head.path)
         if own is not None:
@@ -233,12 +234,6 @@ class Exchange:
             case "service":
                 return self.cluster.name if self.cluster is not None else None
         return self.params.get(name.removeprefix("params."))
-
-    def maybe_mirror(self, route: RouteRuntime, request: Outgoing) -> None:
-        """Send a copy elsewhere, if the route has a mirror and chance will."""
-        mirror, cluster, stream = route.mirror, route.mirror_cluster, self.stream
-        if mirror is not None and cluster is not None and stream.ended and not request.upgrade and mirror.chosen():
-            self._gateway.mirrors.send(cluster, request, stream.peek(), route.timeouts, self.key(cluster))
 
     def aim(self, cluster: Cluster, tried: tuple[Target, ...] = ()) -> Pool:
         """Choose an endpoint for the next try, another one than those `tried` if there is any.
@@ -288,8 +283,10 @@ class Exchange:
         self.upstream = upstream.answered_at - self.tried_at
         cluster.series.answered(response.status, self.upstream)
         self.status = response.status
+        if self.told is not None:
+            response.fields = self.plan.limit_headers.cleared(response.fields)
         if self.held is not None:
-            self._gateway.limiter.charge(self.held, response.fields)
+            self.gateway.limiter.charge(self.held, response.fields)
         if response.status == 101:
             self.connection = None
             guards.switched(self)
@@ -301,7 +298,7 @@ class Exchange:
     def _pass(self, response: ResponseHead, upstream: UpstreamConnection, way: RouteRuntime) -> Awaitable[None] | None:
         """Pass the answer on; what is returned, if anything, is to be waited for."""
         if response.status == 101:
-            return self._gateway.tunnel(self.stream, upstream, response, way.timeouts.tunnel)
+            return self.gateway.tunnel(self.stream, upstream, response, way.timeouts.tunnel)
         if upstream.ended and not upstream.trailers:
             self._pass_whole(response, upstream)
             return None
@@ -372,13 +369,16 @@ class Exchange:
         self.status = failure.status or shapes.status(failure.reason)
         if stream.gone:
             return
-        self._gateway.metrics.error(failure.reason)
+        self.gateway.metrics.error(failure.reason)
         extra, body = refusal(self, failure)
         self.respond(self.status, shapes.content_type, body, extra)
 
     def _finish(self) -> None:
         stream = self.stream
         stream.on_failed = None
+        if not stream.done and not stream.gone:
+            # Telling of a failure failed: nobody shall wait for an answer that does not come.
+            stream.source_failed(Failure("internal"))
         now = monotonic()
         self.duration = duration = now - stream.started
         self.bytes_in = stream.bytes_in
@@ -386,7 +386,7 @@ class Exchange:
         if self.cluster is not None:
             guards.leave(self, self.cluster, now)
         if self.held is not None:
-            self._gateway.limiter.release(self)
+            self.gateway.limiter.release(self)
         route = self.way
         if route is None:
             series = self.plan.unrouted
@@ -396,5 +396,5 @@ class Exchange:
             series = route.series[self.cluster.name if self.cluster is not None else ""]
         series.finish(self.method, self.status, duration, stream.bytes_in, stream.bytes_out)
         self.wall = wall()
-        self._gateway.log(self)
-        self._gateway.finished()
+        self.gateway.log(self)
+        self.gateway.finished()

@@ -42,5 +42,12 @@ def upstream_request(exchange: Exchange, way: RouteRuntime) -> Outgoing:
     if head.upgrade in way.upgrades:
         request.upgrade = head.upgrade
     if way.mirror is not None:
-        exchange.maybe_mirror(way, request)
+        _maybe_mirror(exchange, way, request)
     return request
+
+
+def _maybe_mirror(exchange: Exchange, way: RouteRuntime, request: Outgoing) -> None:
+    """Send a copy elsewhere, if the route has a mirror and chance will."""
+    mirror, cluster, stream = way.mirror, way.mirror_cluster, exchange.stream
+    if mirror is not None and cluster is not None and stream.ended and not request.upgrade and mirror.chosen():
+        exchange.gateway.mirrors.send(cluster, request, stream.peek(), way.timeouts, exchange.key(cluster))

@@ -256,14 +256,16 @@ def placeholders(exchange: Exchange) -> dict[str, object]:
     """Return what error bodies may say of limits: the one that refused, and each by its window."""
     known: dict[str, object] = {
         f"limit_per_{unit}": reading.limit
-        for _, window, _, reading in exchange.told or ()
-        if (unit := _UNITS.get(window))
+        for _, window, type_, reading in exchange.told or ()
+        if type_ != "concurrency" and (unit := _UNITS.get(window))
     }
     if exchange.refused is not None:
-        name, window, _, reading = exchange.refused
+        name, window, type_, reading = exchange.refused
         seconds = ceil(reading.reset / _MICROSECONDS)
-        known |= {"limit_name": name, "limit": reading.limit, "window": round(window), "remaining": reading.remaining}
+        known |= {"limit_name": name, "limit": reading.limit, "remaining": reading.remaining}
         known |= {"reset": seconds, "reset_epoch": int(wall()) + seconds}
+        if type_ != "concurrency":
+            known["window"] = ceil(window)
     return known
 
 

@@ -80,22 +80,22 @@ async def test_what_is_refused_by_one_limit_is_not_consumed_in_another() -> None
 
 
 @on_loop
-async def test_a_limit_by_address_counts_requests_that_match_nothing_and_own_endpoints_too() -> None:
+async def test_a_limit_by_address_counts_requests_that_match_nothing_and_never_own_endpoints() -> None:
     document: dict[str, Any] = {"limits": [limit(requests=3)]}
     route = {"match": {"path": "/api"}}
     async with Upstream(answering(lambda _: ok())) as upstream, gateway(to(upstream, route=route, **document)) as rig:
-        requests = [get("/api"), get("/nowhere"), get("/health"), get("/health"), get("/nowhere")]
-        assert await statuses(rig, *requests) == [200, 404, 200, 429, 429]
+        requests = [get("/api"), get("/nowhere"), get("/health"), get("/api"), get("/ready"), get("/nowhere")]
+        assert await statuses(rig, *requests) == [200, 404, 200, 200, 200, 429]
 
 
 @on_loop
 async def test_exempt_paths_are_shown_the_headers_and_consume_nothing() -> None:
-    document: dict[str, Any] = {"limits": [limit(requests=1, exempt=["/health"])]}
+    document: dict[str, Any] = {"limits": [limit(requests=1, exempt=["/free"])]}
     async with Upstream(answering(lambda _: ok())) as upstream, gateway(to(upstream, **document)) as rig:
         for _ in range(3):
-            answer = await rig.ask(get("/health"))
+            answer = await rig.ask(get("/free"))
             assert (answer.status, answer.get("x-ratelimit-remaining")) == (200, "1")
-        assert await statuses(rig, get("/x"), get("/x"), get("/health")) == [200, 429, 200]
+        assert await statuses(rig, get("/x"), get("/x"), get("/free")) == [200, 429, 200]
 
 
 @on_loop
@@ -303,3 +303,17 @@ async def test_nobody_is_told_of_limits_that_are_not_told() -> None:
         for answer in answers:
             assert not [name for name, _ in answer.fields if "ratelimit" in name], json.dumps(answer.fields)
         assert answers[1].get("retry-after")
+
+
+@on_loop
+async def test_what_the_upstream_tells_of_its_own_limits_is_replaced() -> None:
+    theirs = ok(b"", "X-RateLimit-Limit: 7", "x-ratelimit-remaining-tokens: 3", "X-Other: stays")
+    document: dict[str, Any] = {"limits": [limit(requests=5, exempt=["/free"])]}
+    async with Upstream(answering(lambda _: theirs)) as upstream, gateway(to(upstream, **document)) as rig:
+        answer = await rig.ask(get("/x"))
+        assert answer.all("x-ratelimit-limit") == ["5"]
+        # A name that nobody here writes is theirs.
+        assert answer.all("x-ratelimit-remaining-tokens") == ["3"]
+        assert answer.get("x-other") == "stays"
+        rig.apply(to(upstream))
+        assert (await rig.ask(get("/x"))).get("x-ratelimit-limit") == "7"

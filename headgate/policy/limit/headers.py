@@ -11,7 +11,7 @@ Laws:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from math import ceil
 from typing import Final, NamedTuple
 
@@ -24,6 +24,7 @@ Told = tuple[str, float, str, Reading]
 
 _SECOND: Final = 1_000_000
 _SUFFIXES: Final = {1.0: "Second", 60.0: "Minute", 3600.0: "Hour", 86400.0: "Day"}
+_MOST_NAMES: Final = 256
 _NOT_IN_A_STRING: Final = re.compile(r"[^ -~]")
 
 
@@ -40,7 +41,7 @@ class LimitHeaderWriter:
 
     __slots__ = (
         "_epoch", "_ietf", "_items", "_per_window", "_plain", "_plain_only", "_policies", "_policy", "_prefix",
-        "_suffixed", "_window",
+        "_staying", "_suffixed", "_window", "_written",
     )  # fmt: skip
 
     def __init__(self, settings: LimitHeaders) -> None:
@@ -53,6 +54,9 @@ class LimitHeaderWriter:
         self._policy = (settings.prefix + "Policy").encode() if settings.policy else None
         self._ietf = "ietf" in forms
         self._plain_only = self._plain is not None and len(set(forms)) == 1 and self._policy is None
+        self._written = frozenset(name.lower() for name in self._names_written())
+        # Names of an upstream's fields, as they came, that are none of ours.
+        self._staying: set[bytes] = set()
         # As many as there are windows, names, tiers and types in the configuration.
         self._suffixed: dict[tuple[float, bool], _Names] = {}
         self._items: dict[str, bytes] = {}
@@ -89,6 +93,28 @@ class LimitHeaderWriter:
             fields.append((b"RateLimit", b", ".join([self._item(*each) for each in told])))
             fields.append((b"RateLimit-Policy", b", ".join([self._described(*each) for each in told])))
         return fields
+
+    def cleared(self, fields: list[Field]) -> list[Field]:
+        """Return an upstream's fields without those that tell of limits under our names: there shall be one answer."""
+        staying = self._staying
+        return [field for field in fields if field[0] in staying or self._stays(field[0])]
+
+    def _names_written(self) -> Iterator[bytes]:
+        yield from self._plain or ()
+        yield from (name for name in (self._window, self._policy) if name is not None)
+        if self._per_window:
+            for suffix in (*_SUFFIXES.values(), "Concurrency"):
+                yield from self._names(f"-{suffix}")
+        if self._ietf:
+            yield from (b"RateLimit", b"RateLimit-Policy")
+
+    def _stays(self, name: bytes) -> bool:
+        if name.lower() in self._written:
+            return False
+        if len(self._staying) >= _MOST_NAMES:
+            self._staying.clear()
+        self._staying.add(name)
+        return True
 
     def _write_windows(self, fields: list[Field], told: Sequence[Told], zero: int) -> None:
         shown: dict[_Names, Told] = {}
