@@ -15,8 +15,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from math import ceil
 from typing import Final, NamedTuple
 
+from headgate.policy.edits import HeaderEditor
 from headgate.policy.limit.algorithm import NEVER, Reading
 from headgate.policy.limit.settings import LimitHeaders
+from headgate.policy.rewrite import FieldEdits
 
 Field = tuple[bytes, bytes]
 # Name of the limit, seconds of its window, its type, and how it stands.
@@ -24,7 +26,6 @@ Told = tuple[str, float, str, Reading]
 
 _SECOND: Final = 1_000_000
 _SUFFIXES: Final = {1.0: "Second", 60.0: "Minute", 3600.0: "Hour", 86400.0: "Day"}
-_MOST_NAMES: Final = 256
 _NOT_IN_A_STRING: Final = re.compile(r"[^ -~]")
 
 
@@ -40,9 +41,19 @@ class LimitHeaderWriter:
     """Writes the forms that the configuration asks for; what does not change from request to request is kept."""
 
     __slots__ = (
-        "_epoch", "_ietf", "_items", "_per_window", "_plain", "_plain_only", "_policies", "_policy", "_prefix",
-        "_staying", "_suffixed", "_window", "_written",
-    )  # fmt: skip
+        "_epoch",
+        "_ietf",
+        "_items",
+        "_others",
+        "_per_window",
+        "_plain",
+        "_plain_only",
+        "_policies",
+        "_policy",
+        "_prefix",
+        "_suffixed",
+        "_window",
+    )
 
     def __init__(self, settings: LimitHeaders) -> None:
         forms = settings.forms
@@ -54,9 +65,7 @@ class LimitHeaderWriter:
         self._policy = (settings.prefix + "Policy").encode() if settings.policy else None
         self._ietf = "ietf" in forms
         self._plain_only = self._plain is not None and len(set(forms)) == 1 and self._policy is None
-        self._written = frozenset(name.lower() for name in self._names_written())
-        # Names of an upstream's fields, as they came, that are none of ours.
-        self._staying: set[bytes] = set()
+        self._others = HeaderEditor(FieldEdits(remove=[name.decode() for name in self._names_written()]))
         # As many as there are windows, names, tiers and types in the configuration.
         self._suffixed: dict[tuple[float, bool], _Names] = {}
         self._items: dict[str, bytes] = {}
@@ -96,8 +105,7 @@ class LimitHeaderWriter:
 
     def cleared(self, fields: list[Field]) -> list[Field]:
         """Return an upstream's fields without those that tell of limits under our names: there shall be one answer."""
-        staying = self._staying
-        return [field for field in fields if field[0] in staying or self._stays(field[0])]
+        return self._others.apply(fields, _no_value)
 
     def _names_written(self) -> Iterator[bytes]:
         yield from self._plain or ()
@@ -107,14 +115,6 @@ class LimitHeaderWriter:
                 yield from self._names(f"-{suffix}")
         if self._ietf:
             yield from (b"RateLimit", b"RateLimit-Policy")
-
-    def _stays(self, name: bytes) -> bool:
-        if name.lower() in self._written:
-            return False
-        if len(self._staying) >= _MOST_NAMES:
-            self._staying.clear()
-        self._staying.add(name)
-        return True
 
     def _write_windows(self, fields: list[Field], told: Sequence[Told], zero: int) -> None:
         shown: dict[_Names, Told] = {}
@@ -186,3 +186,7 @@ def _string(text: str) -> bytes:
 
 def _number(seconds: float) -> str:
     return str(int(seconds)) if seconds == int(seconds) else f"{seconds:f}".rstrip("0")
+
+
+def _no_value(name: str) -> None:
+    return None
