@@ -20,6 +20,7 @@ from tests.proxy.recorder import OK, Recorder, Seen
 from tests.proxy.stage import Rig
 from tests.proxy.strict import Message
 
+PACKAGE = Path(pace.__file__).parent.parent
 GET = b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n"
 HEAD = b"GET /x HTTP/1.1\r\nHost: a\r\n"
 POST = b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n"
@@ -263,7 +264,7 @@ def test_a_flood_of_pipelined_requests_waits_in_the_clients_own_buffers() -> Non
                 # 17 MB: far more than all the sockets between hold.
                 with pytest.raises(TimeoutError):
                     await asyncio.wait_for(client.writer.drain(), 0.3)
-                traces = tracemalloc.take_snapshot().filter_traces([tracemalloc.Filter(True, "*/headgate/*")])
+                traces = tracemalloc.take_snapshot().filter_traces([tracemalloc.Filter(True, f"{PACKAGE}/*")])
                 assert sum(each.size for each in traces.statistics("filename")) < 1_000_000
             finally:
                 tracemalloc.stop()
