@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 # Known without the route and without the caller's identity.
 _EARLY = ("address", "host", "method", "path")
 _REMEMBERED = 4096
+# A crowd of far more keys than are remembered would throw each of them out before it comes again.
+_PATIENCE = 16 * _REMEMBERED
 # Bytes of a key beyond which it is made anew each time: what is remembered is a megabyte or two, whatever clients send.
 _REMEMBERED_BYTES = 256
 _DEFAULT = ""
@@ -54,7 +56,18 @@ class Variant:
     `settled`: something is left to do when a request has ended; `plain`: nothing is once it is admitted.
     """
 
-    __slots__ = ("_known", "_peek", "_words", "concurrent", "costs", "group", "later", "plain", "settled")
+    __slots__ = (
+        "_known",
+        "_peek",
+        "_strangers",
+        "_words",
+        "concurrent",
+        "costs",
+        "group",
+        "later",
+        "plain",
+        "settled",
+    )
 
     def __init__(self, group: Group, limits: Sequence[Limit]) -> None:
         by_name = {limit.name: limit for limit in limits}
@@ -73,6 +86,7 @@ class Variant:
         self._words = [(limit.name, limit.window, limit.type) for limit in mine]
         self._peek = (PEEK,) * len(self.costs)
         self._known: dict[KeyValues, Question] = {}
+        self._strangers = 0
 
     def question(self, values: KeyValues) -> Question:
         """Ask for the key of these values."""
@@ -81,11 +95,19 @@ class Variant:
             each = values if isinstance(values, tuple) else (values,)
             parts = [address_part(value) if isinstance(value, str) else value for value in each]
             known = Question(self, Ask(self.group, digest(self.group.fingerprint, parts), self.costs))
-            if sum(map(len, parts)) <= _REMEMBERED_BYTES:
-                if len(self._known) >= _REMEMBERED:
-                    self._known.clear()
+            if self._has_room() and sum(map(len, parts)) <= _REMEMBERED_BYTES:
                 self._known[values] = known
         return known
+
+    def _has_room(self) -> bool:
+        """Tell whether one more may be remembered; those that are make room for others once in a while."""
+        if len(self._known) < _REMEMBERED:
+            return True
+        self._strangers += 1
+        if self._strangers >= _PATIENCE:
+            self._strangers = 0
+            self._known.clear()
+        return False
 
     def peek(self, values: KeyValues) -> Question:
         """Ask what holds for the key of these values, and consume nothing."""
