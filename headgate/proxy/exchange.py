@@ -127,10 +127,12 @@ class Exchange:
         stream = self.stream
         try:
             self._arrive()
+            limits = self.plan.limits
             # Who asks how the gateway is must not be told that it asks too often: that would take the gateway out.
-            limits = self.plan.limits if self.path not in self.gateway.own else None
-            if limits is not None and (pending := self.gateway.limiter.admit(self, limits)) is not None:
-                await pending
+            if limits is not None and self.path not in self.gateway.own:
+                pending = self.gateway.limiter.admit(self, limits)
+                if pending is not None:
+                    await pending
             way = self._enter()
             if way is None:
                 return
@@ -210,9 +212,7 @@ class Exchange:
         return way
 
     def _limits(self, way: RouteRuntime, cluster: Cluster | None) -> LimitStage | None:
-        if cluster is way.only:
-            return way.only_limits
-        return way.limits[cluster.name if cluster is not None else ""]
+        return way.only_limits if cluster is way.only else way.limits[cluster.name if cluster is not None else ""]
 
     def _answer_here(self, route: RouteRuntime) -> None:
         """Answer a route that needs no upstream."""

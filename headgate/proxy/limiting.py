@@ -18,7 +18,7 @@ from headgate.core.clock import monotonic, wall
 from headgate.core.failure import Failure
 from headgate.core.message import Fields
 from headgate.core.steps import Reply, Steps
-from headgate.policy.limit.headers import Told, retry_after
+from headgate.policy.limit.headers import UNITS, Told, retry_after
 from headgate.policy.limit.settings import MOST_COST
 from headgate.policy.pattern import field_value
 from headgate.proxy.breaking import Say
@@ -37,7 +37,6 @@ _MICROSECONDS = 1_000_000
 # Less than a third of the time after which a concurrency lease lapses.
 _RENEW_SECONDS = 8.0
 _SWEEP_SECONDS = 0.1
-_UNITS = {1.0: "second", 60.0: "minute", 3600.0: "hour", 86400.0: "day"}
 
 
 class Held(NamedTuple):
@@ -228,11 +227,7 @@ class Limiter:
 
     def _observe(self, store: Store) -> None:
         cells, metrics = self._metrics.cells, self._metrics
-        fallback = getattr(store, "fallback", None)
-        for cell, counted in (
-            (metrics.store_evicted, getattr(store, "evicted", 0)),
-            (metrics.store_fallback, fallback.decided if fallback is not None else 0),
-        ):
+        for cell, counted in ((metrics.store_evicted, store.evicted), (metrics.store_fallback, store.elsewhere)):
             cells[cell] += counted - self._observed.get(cell, 0)
             self._observed[cell] = counted
 
@@ -255,9 +250,9 @@ def _has_limits(config: ResolvedConfig) -> bool:
 def placeholders(exchange: Exchange) -> dict[str, object]:
     """Return what error bodies may say of limits: the one that refused, and each by its window."""
     known: dict[str, object] = {
-        f"limit_per_{unit}": reading.limit
+        f"limit_per_{unit.lower()}": reading.limit
         for _, window, type_, reading in exchange.told or ()
-        if type_ != "concurrency" and (unit := _UNITS.get(window))
+        if type_ != "concurrency" and (unit := UNITS.get(window))
     }
     if exchange.refused is not None:
         name, window, type_, reading = exchange.refused

@@ -42,6 +42,11 @@ class MemoryStore:
         self._next = self._place = 0
         self.keys = self.evicted = self.swept = 0
 
+    @property
+    def elsewhere(self) -> int:
+        """A memory of one's own is never away."""
+        return 0
+
     def admit(self, asks: Sequence[Ask], now: int) -> list[Told]:
         """Hold a request against all asks."""
         if len(asks) == 1:

@@ -89,6 +89,11 @@ class SharedStore:
         except lmdb.Error as error:
             raise ValueError(f"the store of limits in {path} cannot be opened: {error}") from None
 
+    @property
+    def elsewhere(self) -> int:
+        """Asks that the fallback decided."""
+        return self.fallback.decided
+
     # -- requests -------------------------------------------------------------------------------------------------
 
     def admit(self, asks: Sequence[Ask], now: int) -> list[Told]:

@@ -44,6 +44,14 @@ class Told(NamedTuple):
 class Store(Protocol):
     """Where limits are counted. `now` is in microseconds of a clock that all workers of the machine share."""
 
+    @property
+    def evicted(self) -> int:
+        """Keys that were forgotten before their end, to make room for others."""
+
+    @property
+    def elsewhere(self) -> int:
+        """Asks that something else decided, because the store was away."""
+
     def admit(self, asks: Sequence[Ask], now: int) -> list[Told] | Reply[list[Told]]:
         """Hold a request against all asks."""
 

@@ -25,6 +25,7 @@ class LateStore:
     def __init__(self, delay: Callable[[], float] | None = None) -> None:
         self.counted = MemoryStore(10_000, 1)
         self.outstanding: list[Outstanding] = []
+        self.evicted = self.elsewhere = 0
         self.closed = False
         self._delay = delay
 

@@ -25,7 +25,7 @@ Field = tuple[bytes, bytes]
 Told = tuple[str, float, str, Reading]
 
 _SECOND: Final = 1_000_000
-_SUFFIXES: Final = {1.0: "Second", 60.0: "Minute", 3600.0: "Hour", 86400.0: "Day"}
+UNITS: Final = {1.0: "Second", 60.0: "Minute", 3600.0: "Hour", 86400.0: "Day"}
 _NOT_IN_A_STRING: Final = re.compile(r"[^ -~]")
 
 
@@ -111,7 +111,7 @@ class LimitHeaderWriter:
         yield from self._plain or ()
         yield from (name for name in (self._window, self._policy) if name is not None)
         if self._per_window:
-            for suffix in (*_SUFFIXES.values(), "Concurrency"):
+            for suffix in (*UNITS.values(), "Concurrency"):
                 yield from self._names(f"-{suffix}")
         if self._ietf:
             yield from (b"RateLimit", b"RateLimit-Policy")
@@ -132,7 +132,7 @@ class LimitHeaderWriter:
             window = 0.0
         names = self._suffixed.get((window, concurrency))
         if names is None:
-            suffix = "Concurrency" if concurrency else _SUFFIXES.get(window) or f"{_number(window)}s"
+            suffix = "Concurrency" if concurrency else UNITS.get(window) or f"{_number(window)}s"
             names = self._suffixed[window, concurrency] = self._names(f"-{suffix}")
         return names
 

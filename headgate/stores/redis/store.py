@@ -71,6 +71,16 @@ class RedisStore:
         self._topology = self._begin(settings, SystemRandom())
         self._topology.proven.add_done_callback(lambda _: self._end_of_beginning())
 
+    @property
+    def evicted(self) -> int:
+        """Servers tell nobody whom they forget."""
+        return 0
+
+    @property
+    def elsewhere(self) -> int:
+        """Asks that the fallback decided."""
+        return self.fallback.decided
+
     def close(self) -> None:
         """Let go of all connections, once what is outstanding has been answered; what comes now is decided without."""
         # Another store is in force now, of which alone there is something to say.
