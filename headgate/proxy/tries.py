@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from headgate.proxy.exchange import Exchange
     from headgate.proxy.gateway import Gateway
 
+# Seconds by which timers of the event loop, which counts in milliseconds, may come before their time.
+_EARLY = 0.001
+
 
 class Tries:
     """The tries of one request."""
@@ -168,7 +171,7 @@ class Tries:
         self.lost(target, failure, now)
         exchange.end_try(cluster, now, now - exchange.tried_at, failure.side != "upstream")
         self._refund()
-        if now >= self._until:
+        if now >= self._until - _EARLY:
             raise Failure(self._late, failure.reason)
         held = self._held()
         elsewhere = any(each.weight and each not in self.tried for each in cluster.targets)
