@@ -9,9 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
+from headgate.auth.settings import Addresses, Auth, IdentitySettings
 from headgate.config.schema import (
     Admin,
     Config,
+    Database,
     EndpointSetting,
     Errors,
     Listen,
@@ -22,9 +24,11 @@ from headgate.config.schema import (
 )
 from headgate.core.address import parse_endpoint
 from headgate.core.endpoint import Endpoint
+from headgate.core.plugin_settings import PluginSetting
 from headgate.policy.balance.settings import CandidateSettings, RoundRobinSettings
 from headgate.policy.breaker_settings import BreakerSettings
 from headgate.policy.health import HealthSettings
+from headgate.policy.hygiene_settings import Cors, HeaderFilter, SecurityHeaders
 from headgate.policy.limit.settings import Limit, LimitHeaders
 from headgate.policy.outlier import OutlierSettings
 from headgate.policy.overload_settings import AdaptiveConcurrency, Overload
@@ -78,6 +82,11 @@ class ResolvedRoute:
     max_body: int
     compression: Compression | None
     limits: tuple[ScopedLimit, ...]
+    auth: Auth
+    addresses: Addresses | None
+    cors: Cors | None
+    security_headers: SecurityHeaders | None
+    plugins: tuple[PluginSetting, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +108,13 @@ class ResolvedConfig:
     limits: tuple[Limit, ...]
     limit_headers: LimitHeaders
     overload: Overload
+    identity: IdentitySettings
+    cors: Cors | None
+    security_headers: SecurityHeaders | None
+    trusted_hosts: tuple[str, ...]
+    header_filter: HeaderFilter
+    state_dir: str | None
+    database: Database
     services: tuple[ResolvedService, ...]
     routes: tuple[ResolvedRoute, ...]
 
@@ -128,6 +144,13 @@ def resolve(config: Config) -> ResolvedConfig:
         limits=tuple(config.limits),
         limit_headers=config.limit_headers,
         overload=config.overload,
+        identity=config.identity,
+        cors=config.cors,
+        security_headers=config.security_headers,
+        trusted_hosts=tuple(config.trusted_hosts),
+        header_filter=config.header_filter,
+        state_dir=config.state_dir,
+        database=config.database,
         services=tuple(_service(service) for service in config.services),
         routes=tuple(routes),
     )
@@ -185,7 +208,18 @@ def _route(route: Route, service: Service, config: Config, order: int) -> Resolv
         max_body=first if (first := _nearest(route.max_body, service.max_body)) is not None else config.max_body,
         compression=_nearest(route.compression, service.compression, config.compression),
         limits=_limits(route, service),
+        auth=_nearest(route.auth, service.auth, config.auth) or default_auth(config.identity),
+        addresses=_nearest(route.addresses, service.addresses, config.addresses),
+        cors=_nearest(route.cors, service.cors, config.cors),
+        security_headers=_nearest(route.security_headers, service.security_headers, config.security_headers),
+        plugins=(*config.plugins, *service.plugins, *route.plugins),
     )
+
+
+def default_auth(identity: IdentitySettings) -> Auth:
+    """Return what callers must show where nothing is said of it: who they are, as soon as that can be known."""
+    known = identity.jwt or identity.introspection or identity.api_keys or identity.basic or identity.certificates
+    return Auth(mode="required" if known else "none")
 
 
 def _nearest(*levels: T | None) -> T | None:

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
+from headgate.auth.settings import Addresses, Auth, IdentitySettings
 from headgate.catalog import BALANCERS, STORES
+from headgate.core.plugin_settings import PluginSetting
 from headgate.core.settings import Between, Bytes, OneOrMany, Seconds, Short, Tagged, setting, settings
 from headgate.policy.balance.settings import CandidateSettings
 from headgate.policy.breaker_settings import BreakerSettings
 from headgate.policy.fault import Fault
 from headgate.policy.health import HealthSettings
+from headgate.policy.hygiene_settings import Cors, HeaderFilter, SecurityHeaders
 from headgate.policy.limit.settings import Limit, LimitHeaders, ServiceRateLimit
 from headgate.policy.match import Match
 from headgate.policy.outlier import OutlierSettings
@@ -26,6 +29,9 @@ from headgate.wire.settings import Compression, Forwarding, HttpLimits, PoolLimi
 
 BalancerSetting = Annotated[Any, Tagged({name: entry.settings for name, entry in BALANCERS.items()})]
 StoreSetting = Annotated[Any, Tagged(STORES)]
+AuthSetting = Annotated[Auth | None, Short("mode")]
+AddressesSetting = Annotated[Addresses | None, Short("allow", list)]
+SecurityHeadersSetting = Annotated[SecurityHeaders | None, Short("preset")]
 
 
 @settings
@@ -44,6 +50,9 @@ class ListenTls:
     key: str | None = setting(default=None, help="PEM file with the private key.")
     certificates: list[Certificate] = setting(default=list, help="Several, chosen by SNI; the first is the default.")
     client_ca: str | None = setting(default=None, help="PEM file of authorities; clients must then show a certificate.")
+    client_auth: Literal["require", "request"] = setting(
+        default="require", help="With client_ca: require a certificate, or only ask for one."
+    )
     min_version: Literal["1.2", "1.3"] = setting(default="1.2", help="Lowest TLS version.")
     strict_sni: bool = setting(default=False, help="Refuse handshakes for names that no certificate has.")
     handshake_timeout: Seconds = setting(default=10.0, help="Seconds for the handshake.", gt=0, le=3600)
@@ -123,10 +132,36 @@ class AccessLog:
 
 
 @settings
+class AuditLog:
+    """One JSON line for each request that was refused and each act of an operator: who, what, why."""
+
+    enabled: bool = setting(default=False, help="Write it.")
+    path: str = setting(default="stderr", help="stdout, stderr or a file (appended; SIGUSR1 reopens it).")
+    refusals: bool = setting(default=True, help="Refused requests, too; false: acts of operators only.")
+
+
+@settings
 class Telemetry:
     """What the gateway says of itself."""
 
     access_log: AccessLog = setting(default=AccessLog, help="One line for each request.")
+    audit: AuditLog = setting(default=AuditLog, help="Who was refused, and what operators did.")
+
+
+@settings
+class Database:
+    """Where API keys are kept. A bare string is the URL."""
+
+    url: str | None = setting(
+        default=None,
+        help="postgresql://USER:PASSWORD@HOST/NAME or sqlite:////path; by default DATABASE_URL, else SQLite in"
+        " state_dir.",
+        secret=True,
+    )
+    poll: Seconds = setting(default=1.0, help="Seconds between two looks for changed keys.", ge=0.1, le=60)
+    max_keys_size: Bytes = setting(
+        default=1 << 30, help="Bytes that the workers' file of keys may grow to (about 300 for each key).", ge=1 << 20
+    )
 
 
 @settings
@@ -162,6 +197,13 @@ class Route:
         default="normal", help="Who is refused first under overload: low first, critical last."
     )
     fault: Fault | None = setting(default=None, help="Faults injected on purpose.")
+    auth: AuthSetting = setting(default=None, help="What callers must show and have.")
+    addresses: AddressesSetting = setting(default=None, help="From where one may ask.")
+    cors: Cors | None = setting(default=None, help="Which web pages may read its answers.")
+    security_headers: SecurityHeadersSetting = setting(
+        default=None, help="Header fields that tell browsers to be careful."
+    )
+    plugins: list[PluginSetting] = setting(default=list, help="Plugins behind those of the gateway and the service.")
     upgrade: Annotated[list[str], OneOrMany()] = setting(
         default=lambda: ["websocket"], help="Protocols a client may switch to."
     )
@@ -192,6 +234,13 @@ class Service:
     retry: RetrySettings | None = setting(default=None, help="Retries of routes that have none.")
     max_body: Bytes | None = setting(default=None, help="Body limit of routes that have none.", ge=0)
     compression: Compression | None = setting(default=None, help="Compression of routes that have none.")
+    auth: AuthSetting = setting(default=None, help="What callers of routes that say nothing of it must show and have.")
+    addresses: AddressesSetting = setting(
+        default=None, help="From where one may ask its routes that say nothing of it."
+    )
+    cors: Cors | None = setting(default=None, help="CORS of routes that have none.")
+    security_headers: SecurityHeadersSetting = setting(default=None, help="Security headers of routes that have none.")
+    plugins: list[PluginSetting] = setting(default=list, help="Plugins of all its routes, behind those of the gateway.")
     routes: list[Route] = setting(default=list, help="Which requests it gets.")
 
 
@@ -228,4 +277,25 @@ class Config:
     limits: list[Limit] = setting(default=list, help="Limits of all routes.")
     limit_headers: LimitHeaders = setting(default=LimitHeaders, help="How limits are told to clients.")
     overload: Overload = setting(default=Overload, help="When the gateway itself has too much to do.")
+    identity: IdentitySettings = setting(default=IdentitySettings, help="Who asks, and how that is shown.")
+    auth: AuthSetting = setting(
+        default=None, help="What callers must show and have; by default required where identity has a method."
+    )
+    addresses: AddressesSetting = setting(default=None, help="From where one may ask.")
+    cors: Cors | None = setting(
+        default=None, help="CORS of services and routes that have none, and of answers without a route."
+    )
+    security_headers: SecurityHeadersSetting = setting(
+        default=None, help="Security headers of services and routes that have none, and of answers without a route."
+    )
+    plugins: list[PluginSetting] = setting(default=list, help="Plugins of all routes, in this order.")
+    trusted_hosts: Annotated[list[str], OneOrMany()] = setting(
+        default=list, help="Hosts that may be asked for, such as api.example.com or *.example.com; others get 400."
+    )
+    header_filter: HeaderFilter = setting(default=HeaderFilter, help="Header fields that do not pass.")
+    state_dir: str | None = setting(
+        default=None,
+        help="Folder for what outlives the gateway; by default HEADGATE_STATE_DIR, else ~/.local/state/headgate.",
+    )
+    database: Annotated[Database, Short("url")] = setting(default=Database, help="Where API keys are kept.")
     services: list[Service] = setting(default=list, help="The upstreams.")

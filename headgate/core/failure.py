@@ -38,6 +38,20 @@ REASONS: dict[str, Reason] = {
         "The request has too many or too large header fields.",
     ),
     "rate_limited": Reason("client", 429, "Too Many Requests", "Too many requests; try again later."),
+    "untrusted_host": Reason("client", 400, "Bad Request", "This host is not served here."),
+    "header_refused": Reason("client", 400, "Bad Request", "The request has a header field that is not accepted."),
+    # Who asks, and what they may: never more of it than the caller needs to do better.
+    "missing_credentials": Reason("client", 401, "Unauthorized", "Authentication is required."),
+    "invalid_credentials": Reason("client", 401, "Unauthorized", "The credentials are not accepted here."),
+    "invalid_token": Reason("client", 401, "Unauthorized", "The token is invalid or has expired."),
+    "expired_token": Reason("client", 401, "Unauthorized", "The token has expired."),
+    "invalid_api_key": Reason("client", 401, "Unauthorized", "The API key is not valid."),
+    "forbidden": Reason("client", 403, "Forbidden", "The caller may not do this."),
+    "tenant_forbidden": Reason("client", 403, "Forbidden", "This belongs to another tenant."),
+    "address_forbidden": Reason("client", 403, "Forbidden", "Requests from this address are not accepted."),
+    "origin_forbidden": Reason("client", 403, "Forbidden", "Pages of this origin may not ask here."),
+    "denied_externally": Reason("client", 403, "Forbidden", "The request was not authorized."),
+    "denied_by_plugin": Reason("client", 403, "Forbidden", "The request was refused."),
     "client_closed": Reason("client", 499, "Client Closed Request", "The client went away before the answer."),
     "coding_not_implemented": Reason("client", 501, "Not Implemented", "That transfer coding is not supported."),
     "version_not_supported": Reason(
@@ -50,6 +64,13 @@ REASONS: dict[str, Reason] = {
     "shed": Reason("gateway", 503, "Service Unavailable", "More requests than can be served; try again shortly."),
     "breaker_open": Reason("gateway", 503, "Service Unavailable", "The service is failing and is given a rest."),
     "limits_unavailable": Reason("gateway", 503, "Service Unavailable", "Requests cannot be counted at the moment."),
+    "identity_unavailable": Reason(
+        "gateway", 503, "Service Unavailable", "Credentials cannot be checked at the moment."
+    ),
+    "authorization_unavailable": Reason(
+        "gateway", 503, "Service Unavailable", "Requests cannot be authorized at the moment."
+    ),
+    "plugin_failed": Reason("gateway", 500, "Internal Server Error", "An unexpected error occurred."),
     "deadline_exceeded": Reason("gateway", 504, "Gateway Timeout", "The caller's own deadline has passed."),
     "fault_injected": Reason("gateway", 503, "Service Unavailable", "A fault was injected here on purpose."),
     "draining": Reason("gateway", 503, "Service Unavailable", "The gateway is shutting down; try again."),

@@ -12,7 +12,10 @@ Kind = Literal["anonymous", "user", "api_key", "service"]
 
 
 class Identity(NamedTuple):
-    """A caller. Texts that are not known are empty; `tier` chooses among the tiers of limits."""
+    """A caller. Texts that are not known are empty; `tier` chooses among the tiers of limits.
+
+    `method` is the name of the way by which it was shown (auth.method).
+    """
 
     kind: Kind = "anonymous"
     id: str = ""
@@ -21,6 +24,7 @@ class Identity(NamedTuple):
     tier: str = "anonymous"
     scopes: frozenset[str] = frozenset()
     claims: Mapping[str, Any] = {}
+    method: str = ""
 
 
 ANONYMOUS = Identity()
