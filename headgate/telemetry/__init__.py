@@ -1,7 +1,8 @@
 """What happened: counting and describing requests, never doing anything about them.
 
 - `cells`       integers in shared memory that outlive the process that counts in them; one region per worker slot.
-- `metrics`     the table of metric families, and the few additions a finished request costs.
+- `families`    the table of metric families.
+- `metrics`     the few additions a finished request costs.
 - `prometheus`  the sums of all slots as text for a scraper, or as a list for JSON.
 - `access_log`  one finished request as one line of bytes.
 

@@ -1,4 +1,4 @@
-"""What the gateway counts: the table of metric families, and the additions that a finished request costs.
+"""What the gateway counts: the additions that a finished request costs, to the families of telemetry.families.
 
 Laws:
 - Label values come from configuration (route, service, listener, worker slot) or from a fixed list (method, status,
@@ -13,136 +13,16 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Literal
 
 from headgate.core.failure import REASONS
-from headgate.telemetry.cells import OTHER, Kind, SeriesName, SlotWriter
+from headgate.telemetry.cells import OTHER, SeriesName, SlotWriter
+from headgate.telemetry.families import FAMILIES, MICROSECONDS, Family
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"})
 POOL_STATES = ("idle", "busy")
+AuthOutcome = Literal["known", "refused", "unavailable"]
 RETRY_REASONS = frozenset({*REASONS, "status", "hedge"})
-
-_MICROSECONDS = 1_000_000
-_REQUEST_BUCKETS = (
-    *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
-    *(1.0, 2.5, 5.0, 10.0, 30.0, 60.0),
-)
-_LAG_BUCKETS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0)
-
-
-class Family(NamedTuple):
-    """One metric: `labels` in the order of their values in a series, `unit` cell units to one exposed unit.
-
-    `buckets` are the upper bounds of a histogram in exposed units, ascending, without +Inf.
-    """
-
-    name: str
-    kind: Kind
-    help: str
-    labels: tuple[str, ...] = ()
-    unit: int = 1
-    buckets: tuple[float, ...] = ()
-
-    @property
-    def bounds(self) -> tuple[int, ...]:
-        """The buckets in cell units."""
-        return tuple(round(bucket * self.unit) for bucket in self.buckets)
-
-
-def _seconds(name: str, text: str, labels: tuple[str, ...], buckets: tuple[float, ...]) -> Family:
-    return Family(name, "histogram", text, labels, _MICROSECONDS, buckets)
-
-
-_TABLE = (
-    Family(
-        "headgate_requests_total",
-        "counter",
-        "Requests answered, by the status the client got.",
-        ("route", "service", "method", "status"),
-    ),
-    _seconds(
-        "headgate_request_duration_seconds",
-        "Time from the first byte of a request to the last byte of its answer.",
-        ("route", "service"),
-        _REQUEST_BUCKETS,
-    ),
-    Family("headgate_requests_in_flight", "gauge", "Requests begun and not yet finished."),
-    Family("headgate_request_bytes_total", "counter", "Bytes of request bodies received.", ("route",)),
-    Family("headgate_response_bytes_total", "counter", "Bytes of response bodies sent.", ("route",)),
-    Family(
-        "headgate_upstream_requests_total",
-        "counter",
-        "Attempts at an upstream, by class of the answer (2xx) or reason of the failure.",
-        ("service", "outcome"),
-    ),
-    _seconds(
-        "headgate_upstream_duration_seconds",
-        "Time from the start of an attempt to the head of the upstream's answer.",
-        ("service",),
-        _REQUEST_BUCKETS,
-    ),
-    Family("headgate_errors_total", "counter", "Answers that the gateway itself made, by reason.", ("reason",)),
-    Family(
-        "headgate_retries_total",
-        "counter",
-        "Attempts beyond the first, by what made them necessary.",
-        ("service", "reason"),
-    ),
-    Family(
-        "headgate_health_checks_total",
-        "counter",
-        "Active checks of endpoints, by how they ended: well, status, body, or reason of the failure.",
-        ("service", "outcome"),
-    ),
-    Family(
-        "headgate_endpoints",
-        "gauge",
-        "Endpoints of a service by state: healthy, unhealthy, ejected, disabled.",
-        ("service", "state"),
-    ),
-    Family(
-        "headgate_outlier_ejections_total",
-        "counter",
-        "Endpoints taken out for a while, by what gave them away.",
-        ("service", "cause"),
-    ),
-    Family("headgate_limit_refused_total", "counter", "Requests refused by a limit.", ("limit",)),
-    Family("headgate_limit_shadow_total", "counter", "Requests that a limit in shadow would have refused.", ("limit",)),
-    Family("headgate_limit_delayed_total", "counter", "Requests that waited for their turn.", ("limit",)),
-    Family("headgate_store_failing", "gauge", "Workers for which the store of the limits is away."),
-    Family("headgate_store_fallback_total", "counter", "Requests counted without the store: it was away."),
-    Family("headgate_store_evicted_total", "counter", "Keys of limits forgotten before their end: the store was full."),
-    Family(
-        "headgate_breaker_transitions_total",
-        "counter",
-        "Changes of a circuit breaker's state that calls have brought about, by the new state.",
-        ("service", "to"),
-    ),
-    Family("headgate_breaker_refused_total", "counter", "Requests refused by a circuit breaker.", ("service",)),
-    Family(
-        "headgate_breaker_state", "gauge", "State of a circuit breaker: 0 closed, 1 open, 2 half-open.", ("service",)
-    ),
-    Family("headgate_faults_injected_total", "counter", "Faults injected on purpose.", ("route", "kind")),
-    Family("headgate_shed_total", "counter", "Requests refused under overload, by who had it.", ("by", "priority")),
-    Family(
-        "headgate_overload_pressure",
-        "gauge",
-        "How much a worker refuses: 0 nothing, 1 all of low priority, 4 everything.",
-        ("worker",),
-        1000,
-    ),
-    Family("headgate_concurrency_limit", "gauge", "Requests at once that workers let a service have.", ("service",)),
-    Family("headgate_connections_open", "gauge", "Client connections open.", ("listener",)),
-    Family("headgate_connections_total", "counter", "Client connections accepted.", ("listener",)),
-    Family("headgate_pool_connections", "gauge", "Connections to upstreams.", ("service", "state")),
-    Family("headgate_upgrades_open", "gauge", "Upgraded connections (WebSocket) open."),
-    Family("headgate_access_log_dropped_total", "counter", "Access log lines dropped: the sink was too slow."),
-    _seconds("headgate_loop_lag_seconds", "How late timers of the event loop ran.", (), _LAG_BUCKETS),
-    Family("headgate_config_version", "gauge", "Version of the configuration a worker runs.", ("worker",)),
-    Family("headgate_worker_restarts_total", "counter", "Workers replaced after an unplanned end."),
-)
-
-FAMILIES: Mapping[str, Family] = {family.name: family for family in _TABLE}
 
 
 class Metrics:
@@ -153,11 +33,13 @@ class Metrics:
     """
 
     __slots__ = (
+        "_auth",
         "_errors",
         "_lag",
         "_lag_bounds",
         "_writer",
         "access_log_dropped",
+        "audit_dropped",
         "cells",
         "config_version",
         "families",
@@ -179,6 +61,7 @@ class Metrics:
         self.in_flight = self.gauge("headgate_requests_in_flight")
         self.upgrades_open = self.gauge("headgate_upgrades_open")
         self.access_log_dropped = self.counter("headgate_access_log_dropped_total")
+        self.audit_dropped = self.counter("headgate_audit_dropped_total")
         self.store_failing = self.gauge("headgate_store_failing")
         self.store_fallback = self.counter("headgate_store_fallback_total")
         self.store_evicted = self.counter("headgate_store_evicted_total")
@@ -187,6 +70,7 @@ class Metrics:
         self.pressure = self.gauge("headgate_overload_pressure", worker)
         self._lag, self._lag_bounds = self.histogram("headgate_loop_lag_seconds")
         self._errors: dict[str, int] = {}
+        self._auth: dict[tuple[str, str], int] = {}
 
     def counter(self, name: str, *labels: str) -> int:
         """Return the cell of a counter; `labels` in the family's order, from configuration or fixed lists only.
@@ -225,6 +109,29 @@ class Metrics:
             index = self._errors[known] = self.counter("headgate_errors_total", known)
         self.cells[index] += 1
 
+    def auth(self, method: str, outcome: AuthOutcome) -> None:
+        """Count a credential shown; `method` is the configured name of the way of identity (auth.method)."""
+        index = self._auth.get((method, outcome))
+        if index is None:
+            index = self._auth[method, outcome] = self.counter("headgate_auth_total", method, outcome)
+        self.cells[index] += 1
+
+    def auth_judged(self, method: str) -> None:
+        """Count a credential on which no verdict was remembered."""
+        self.cells[self.counter("headgate_auth_judged_total", method)] += 1
+
+    def auth_failed(self, reason: str, auth_type: str = "none") -> None:
+        """Count a request refused for who asks: a key of REASONS, and the key of catalog.AUTH of what it showed."""
+        known = reason if reason in REASONS else OTHER
+        self.cells[self.counter("headgate_auth_failures_total", known, auth_type)] += 1
+
+    def auth_waited(self, method: str, seconds: float) -> None:
+        """Observe how long a request waited for what a judgement needed."""
+        index, bounds = self.histogram("headgate_auth_wait_seconds", method)
+        micros = int(seconds * MICROSECONDS)
+        self.cells[index] += micros
+        self.cells[index + 1 + bisect_left(bounds, micros)] += 1
+
     def fault(self, route: str, kind: str) -> None:
         """Count a fault injected on purpose; `kind` is delay or abort."""
         self.cells[self.counter("headgate_faults_injected_total", route, kind)] += 1
@@ -235,7 +142,7 @@ class Metrics:
 
     def loop_lag(self, seconds: float) -> None:
         """Observe by how much a timer ran late."""
-        micros = int(seconds * _MICROSECONDS)
+        micros = int(seconds * MICROSECONDS)
         self.cells[self._lag] += micros
         self.cells[self._lag + 1 + bisect_left(self._lag_bounds, micros)] += 1
 

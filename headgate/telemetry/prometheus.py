@@ -17,7 +17,7 @@ from itertools import accumulate, groupby
 from typing import NamedTuple, TypedDict
 
 from headgate.telemetry.cells import Sample
-from headgate.telemetry.metrics import FAMILIES, Family
+from headgate.telemetry.families import FAMILIES, Family
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 

@@ -12,7 +12,7 @@ import pytest
 from headgate.cli.main import COMMANDS, main
 from headgate.config.loader import load
 from headgate.core.failure import REASONS
-from headgate.telemetry.metrics import FAMILIES, Family
+from headgate.telemetry.families import FAMILIES, Family
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "examples" / "README.md"])

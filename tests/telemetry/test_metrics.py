@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from headgate.core.failure import REASONS
 from headgate.telemetry.cells import SlotRegion, SlotWriter, read
-from headgate.telemetry.metrics import FAMILIES, METHODS, Family, Metrics
+from headgate.telemetry.families import FAMILIES, Family
+from headgate.telemetry.metrics import METHODS, Metrics
 
 Key = tuple[str, tuple[str, ...]]
 
@@ -224,3 +225,30 @@ def test_an_unknown_family_is_a_mistake_of_the_caller() -> None:
         metrics.counter("headgate_nonsense_total")
     with pytest.raises(ValueError, match="cannot change to a gauge"):
         metrics.gauge("headgate_errors_total", "internal")
+
+
+def test_credentials_are_counted_by_way_and_by_what_became_of_them() -> None:
+    metrics, region = make()
+    for _ in range(2):
+        metrics.auth("staff", "known")
+    metrics.auth("staff", "refused")
+    metrics.auth_judged("staff")
+    metrics.auth_failed("expired_token", "jwt")
+    metrics.auth_failed("missing_credentials")
+    metrics.auth_waited("staff", 0.0034)
+    seen = totals(region)
+    assert seen["headgate_auth_total", ("staff", "known")] == [2]
+    assert seen["headgate_auth_total", ("staff", "refused")] == [1]
+    assert seen["headgate_auth_judged_total", ("staff",)] == [1]
+    assert seen["headgate_auth_failures_total", ("expired_token", "jwt")] == [1]
+    assert seen["headgate_auth_failures_total", ("missing_credentials", "none")] == [1]
+    waited = seen["headgate_auth_wait_seconds", ("staff",)]
+    assert waited[0] == 3400
+    assert waited[bucket("headgate_auth_wait_seconds", 0.005)] == 1
+
+
+@given(reason=st.text(max_size=12).filter(lambda text: text not in REASONS))
+def test_a_reason_for_refusing_a_credential_is_one_of_the_list(reason: str) -> None:
+    metrics, region = make(SlotRegion.create(1 << 14, 1 << 10))
+    metrics.auth_failed(reason, "jwt")
+    assert totals(region)["headgate_auth_failures_total", ("other", "jwt")] == [1]

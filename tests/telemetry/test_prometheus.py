@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headgate.telemetry.cells import Sample, SeriesName, SlotRegion, SlotWriter, read
-from headgate.telemetry.metrics import FAMILIES, Family, Metrics
+from headgate.telemetry.families import FAMILIES, Family
+from headgate.telemetry.metrics import Metrics
 from headgate.telemetry.prometheus import CONTENT_TYPE, points, render
 
 Parsed = dict[tuple[str, tuple[tuple[str, str], ...]], float]

@@ -1,0 +1,159 @@
+"""The table of all metric families: what the gateway counts, under which names, with which labels.
+
+Law: the values of a label come from configuration or from a fixed list, never from a client. A number that is not in
+this table can be counted nowhere, and one that is must be explained in docs/operations.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from headgate.telemetry.cells import Kind
+
+MICROSECONDS = 1_000_000
+_REQUEST_BUCKETS = (
+    *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
+    *(1.0, 2.5, 5.0, 10.0, 30.0, 60.0),
+)
+_LAG_BUCKETS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0)
+
+
+class Family(NamedTuple):
+    """One metric: `labels` in the order of their values in a series, `unit` cell units to one exposed unit.
+
+    `buckets` are the upper bounds of a histogram in exposed units, ascending, without +Inf.
+    """
+
+    name: str
+    kind: Kind
+    help: str
+    labels: tuple[str, ...] = ()
+    unit: int = 1
+    buckets: tuple[float, ...] = ()
+
+    @property
+    def bounds(self) -> tuple[int, ...]:
+        """The buckets in cell units."""
+        return tuple(round(bucket * self.unit) for bucket in self.buckets)
+
+
+def _seconds(name: str, text: str, labels: tuple[str, ...], buckets: tuple[float, ...]) -> Family:
+    return Family(name, "histogram", text, labels, MICROSECONDS, buckets)
+
+
+_TABLE = (
+    Family(
+        "headgate_requests_total",
+        "counter",
+        "Requests answered, by the status the client got.",
+        ("route", "service", "method", "status"),
+    ),
+    _seconds(
+        "headgate_request_duration_seconds",
+        "Time from the first byte of a request to the last byte of its answer.",
+        ("route", "service"),
+        _REQUEST_BUCKETS,
+    ),
+    Family("headgate_requests_in_flight", "gauge", "Requests begun and not yet finished."),
+    Family("headgate_request_bytes_total", "counter", "Bytes of request bodies received.", ("route",)),
+    Family("headgate_response_bytes_total", "counter", "Bytes of response bodies sent.", ("route",)),
+    Family(
+        "headgate_upstream_requests_total",
+        "counter",
+        "Attempts at an upstream, by class of the answer (2xx) or reason of the failure.",
+        ("service", "outcome"),
+    ),
+    _seconds(
+        "headgate_upstream_duration_seconds",
+        "Time from the start of an attempt to the head of the upstream's answer.",
+        ("service",),
+        _REQUEST_BUCKETS,
+    ),
+    Family("headgate_errors_total", "counter", "Answers that the gateway itself made, by reason.", ("reason",)),
+    Family(
+        "headgate_retries_total",
+        "counter",
+        "Attempts beyond the first, by what made them necessary.",
+        ("service", "reason"),
+    ),
+    Family(
+        "headgate_health_checks_total",
+        "counter",
+        "Active checks of endpoints, by how they ended: well, status, body, or reason of the failure.",
+        ("service", "outcome"),
+    ),
+    Family(
+        "headgate_endpoints",
+        "gauge",
+        "Endpoints of a service by state: healthy, unhealthy, ejected, disabled.",
+        ("service", "state"),
+    ),
+    Family(
+        "headgate_outlier_ejections_total",
+        "counter",
+        "Endpoints taken out for a while, by what gave them away.",
+        ("service", "cause"),
+    ),
+    Family(
+        "headgate_auth_total",
+        "counter",
+        "Credentials shown, by the way of identity and what became of them: known, refused, unavailable.",
+        ("method", "outcome"),
+    ),
+    Family(
+        "headgate_auth_judged_total",
+        "counter",
+        "Credentials judged afresh, because no verdict on them was remembered.",
+        ("method",),
+    ),
+    Family(
+        "headgate_auth_failures_total",
+        "counter",
+        "Requests refused for who asks, by reason and by the kind of credential; none: without one.",
+        ("reason", "auth_type"),
+    ),
+    _seconds(
+        "headgate_auth_wait_seconds",
+        "Time a request waited for keys, for another server or for a password's hash, until it was known who asks.",
+        ("method",),
+        _REQUEST_BUCKETS,
+    ),
+    Family("headgate_limit_refused_total", "counter", "Requests refused by a limit.", ("limit",)),
+    Family("headgate_limit_shadow_total", "counter", "Requests that a limit in shadow would have refused.", ("limit",)),
+    Family("headgate_limit_delayed_total", "counter", "Requests that waited for their turn.", ("limit",)),
+    Family("headgate_store_failing", "gauge", "Workers for which the store of the limits is away."),
+    Family("headgate_store_fallback_total", "counter", "Requests counted without the store: it was away."),
+    Family("headgate_store_evicted_total", "counter", "Keys of limits forgotten before their end: the store was full."),
+    Family(
+        "headgate_breaker_transitions_total",
+        "counter",
+        "Changes of a circuit breaker's state that calls have brought about, by the new state.",
+        ("service", "to"),
+    ),
+    Family("headgate_breaker_refused_total", "counter", "Requests refused by a circuit breaker.", ("service",)),
+    Family(
+        "headgate_breaker_state", "gauge", "State of a circuit breaker: 0 closed, 1 open, 2 half-open.", ("service",)
+    ),
+    Family("headgate_faults_injected_total", "counter", "Faults injected on purpose.", ("route", "kind")),
+    Family("headgate_shed_total", "counter", "Requests refused under overload, by who had it.", ("by", "priority")),
+    Family(
+        "headgate_overload_pressure",
+        "gauge",
+        "How much a worker refuses: 0 nothing, 1 all of low priority, 4 everything.",
+        ("worker",),
+        1000,
+    ),
+    Family("headgate_concurrency_limit", "gauge", "Requests at once that workers let a service have.", ("service",)),
+    Family("headgate_connections_open", "gauge", "Client connections open.", ("listener",)),
+    Family("headgate_connections_total", "counter", "Client connections accepted.", ("listener",)),
+    Family("headgate_pool_connections", "gauge", "Connections to upstreams.", ("service", "state")),
+    Family("headgate_upgrades_open", "gauge", "Upgraded connections (WebSocket) open."),
+    Family("headgate_access_log_dropped_total", "counter", "Access log lines dropped: the sink was too slow."),
+    Family("headgate_audit_dropped_total", "counter", "Lines of the audit log dropped: the sink was too slow."),
+    _seconds("headgate_loop_lag_seconds", "How late timers of the event loop ran.", (), _LAG_BUCKETS),
+    Family("headgate_config_version", "gauge", "Version of the configuration a worker runs.", ("worker",)),
+    Family("headgate_worker_restarts_total", "counter", "Workers replaced after an unplanned end."),
+)
+
+FAMILIES: Mapping[str, Family] = {family.name: family for family in _TABLE}
