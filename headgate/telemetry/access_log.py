@@ -19,6 +19,9 @@ The record of the access log view, as JSON (fields in this order; those marked ?
     bytes_in        int, bytes of the request's body
     bytes_out       int, bytes of the answer's body
     client          str, address
+    identity        str?, who asked: the caller's id, as its credential names it; absent for who showed none
+    identity_kind   str?, user, api_key or service; with identity
+    tenant          str?, whose request it was
     error           str?, reason of the failure (a key of REASONS)
     detail          str?, what is known of that failure, such as the limit that refused; for the operator
 
@@ -34,6 +37,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from json.encoder import encode_basestring_ascii as quoted
 from typing import Protocol
+
+from headgate.core.identity import ANONYMOUS, Identity
 
 MAX_PATH = 2048
 MAX_TEXT = 256
@@ -69,6 +74,7 @@ class AccessRecord(Protocol):
     bytes_in: int
     bytes_out: int
     client: str
+    identity: Identity
     error: str
     detail: str
 
@@ -97,6 +103,7 @@ class JsonLines:
         level = _INFO if status < 400 else _WARNING if status < 500 else _ERROR
         method, path, host, client = record.method, record.path, record.host, record.client
         correlation_id, request_id, error = record.correlation_id, record.request_id, record.error
+        identity = record.identity
         # One test for all of them: texts that are short together are short each.
         if len(path) > MAX_PATH or len(method) + len(host) + len(correlation_id) + len(client) > MAX_TEXT:
             path, method, host = _clipped(path, MAX_PATH), _clipped(method), _clipped(host)
@@ -109,6 +116,7 @@ class JsonLines:
             f',"method":{quoted(method)},"path":{quoted(path)},"host":{quoted(host)},"status_code":{status}'
             f',"duration_ms":{duration}{_place(record)}'
             f',"bytes_in":{record.bytes_in},"bytes_out":{record.bytes_out},"client":{quoted(client)}'
+            f"{'' if identity is ANONYMOUS else _caller(identity)}"
             f"{_failed(error, record.detail) if error else ''}}}\n"
         ).encode("ascii")
 
@@ -128,6 +136,15 @@ def _place(record: AccessRecord) -> str:
     if attempts:
         parts.append(f',"upstream_ms":{record.upstream * 1000:.2f},"attempts":{attempts}')
     return "".join(parts)
+
+
+def _caller(identity: Identity) -> str:
+    """Write who asked. An id comes out of a credential: it is as free as anything a client sends."""
+    id_, tenant = identity.id, identity.tenant
+    if id_ and tenant and len(id_) + len(tenant) <= MAX_TEXT:
+        return f',"identity":{quoted(id_)},"identity_kind":"{identity.kind}","tenant":{quoted(tenant)}'
+    kind = f',"identity_kind":"{identity.kind}"' if id_ else ""
+    return _optional("identity", id_) + kind + _optional("tenant", tenant)
 
 
 def _failed(error: str, detail: str) -> str:
@@ -172,6 +189,9 @@ class ConsoleLines:
             words.append(record.endpoint)
         if record.attempts > 1:
             words.append(f"attempts={record.attempts}")
+        for name, text in (("identity", record.identity.id), ("tenant", record.identity.tenant)):
+            if text:
+                words.append(f"{name}={_printable(_clipped(text))}")
         if record.error:
             words.append(f"error={_printable(_clipped(record.error))}")
             if record.detail:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from headgate.core.identity import ANONYMOUS, Identity
 from headgate.telemetry.access_log import (
     MAX_PATH,
     MAX_TEXT,
@@ -42,6 +43,7 @@ class AccessRecord:
     bytes_in: int = 0
     bytes_out: int = 0
     client: str = ""
+    identity: Identity = ANONYMOUS
     error: str = ""
     detail: str = ""
 
@@ -99,6 +101,27 @@ def test_fields_without_a_value_are_absent() -> None:
 def test_fields_with_a_value_of_their_own() -> None:
     fields = logged(changed(request_id="req-9", error="rate_limited", detail="per-client", status=429))
     assert (fields["request_id"], fields["error"], fields["detail"]) == ("req-9", "rate_limited", "per-client")
+
+
+@pytest.mark.parametrize(
+    ("identity", "told"),
+    [
+        (ANONYMOUS, {}),
+        (Identity(), {}),
+        (Identity(tier="free"), {}),
+        (Identity(tenant="acme"), {"tenant": "acme"}),
+        (Identity(kind="api_key", id="k-1"), {"identity": "k-1", "identity_kind": "api_key"}),
+        (
+            Identity(kind="user", id="alice", tenant="acme", roles=frozenset({"admin"}), claims={"secret": "x"}),
+            {"identity": "alice", "identity_kind": "user", "tenant": "acme"},
+        ),
+    ],
+)
+def test_who_asked_is_told_as_far_as_it_is_known(identity: Identity, told: dict[str, str]) -> None:
+    fields = logged(changed(identity=identity))
+    names = {"identity", "identity_kind", "tenant"}
+    assert {name: fields[name] for name in names & set(fields)} == told
+    assert {name: value for name, value in fields.items() if name not in names} == logged(FULL)
 
 
 @pytest.mark.parametrize(
@@ -190,6 +213,13 @@ RECORDS = st.builds(
     bytes_in=st.integers(0, 2**60),
     bytes_out=st.integers(0, 2**60),
     client=ANY_TEXT,
+    identity=st.builds(
+        Identity,
+        kind=st.sampled_from(["user", "api_key", "service"]),
+        id=ANY_TEXT | ANY_TEXT.map(lambda text: text * 20),
+        tenant=ANY_TEXT | ANY_TEXT.map(lambda text: text * 20),
+    )
+    | st.just(ANONYMOUS),
     error=ANY_TEXT,
     detail=ANY_TEXT,
 )
@@ -210,6 +240,9 @@ def test_any_bytes_in_any_field_are_one_line_of_printable_ascii_that_says_the_sa
     # JSON joins two escaped surrogate halves to one character; compare with the same joining.
     for name in ("method", "host", "correlation_id", "client"):
         assert fields[name] == joined(text_of(getattr(record, name), MAX_TEXT))
+    for name, text in (("identity", record.identity.id), ("tenant", record.identity.tenant)):
+        assert fields.get(name, "") == joined(text_of(text, MAX_TEXT))
+    assert ("identity_kind" in fields) is ("identity" in fields)
     assert fields["path"] == joined(text_of(record.path, MAX_PATH))
     assert fields["bytes_out"] == record.bytes_out
     assert fields["duration_ms"] == pytest.approx(record.duration * 1000, abs=0.006)
@@ -233,6 +266,8 @@ def test_the_console_line_to_the_letter() -> None:
 
 
 def test_the_console_line_tells_of_trouble_only_when_there_is_some() -> None:
+    known = changed(route="r", service="s", endpoint="e", identity=Identity("user", "ali\x1bce", "acme"))
+    assert shown(known).endswith(" r→s e identity=ali\N{REPLACEMENT CHARACTER}ce tenant=acme\n")
     record = changed(status=504, route="r", service="s", endpoint="e", attempts=3, error="response_timeout")
     assert shown(record).endswith(" r→s e attempts=3 error=response_timeout\n")
     assert shown(dataclasses.replace(record, detail="10.0.0.1")).endswith(" error=response_timeout (10.0.0.1)\n")
