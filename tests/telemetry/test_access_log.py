@@ -214,10 +214,10 @@ RECORDS = st.builds(
     bytes_out=st.integers(0, 2**60),
     client=ANY_TEXT,
     identity=st.builds(
-        Identity,
-        kind=st.sampled_from(["user", "api_key", "service"]),
-        id=ANY_TEXT | ANY_TEXT.map(lambda text: text * 20),
-        tenant=ANY_TEXT | ANY_TEXT.map(lambda text: text * 20),
+        lambda kind, id_, tenant: Identity(kind, id_, tenant),
+        st.sampled_from(["user", "api_key", "service"]),
+        ANY_TEXT | ANY_TEXT.map(lambda text: text * 20),
+        ANY_TEXT | ANY_TEXT.map(lambda text: text * 20),
     )
     | st.just(ANONYMOUS),
     error=ANY_TEXT,
