@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from headgate.cli.explain_traffic import Asked, early_limits_of, limits_of, overload_of, policies_of, retries_of
 from headgate.cli.routes import conditions, share
+from headgate.config.field_kinds import request_field_kinds
 from headgate.config.resolve import ResolvedConfig, ResolvedRoute, ResolvedService
 from headgate.core.uri import BadTarget, normalize_path, parse_authority, split_target
 from headgate.policy.answer import Redirection
@@ -21,7 +22,7 @@ from headgate.policy.pattern import PathPattern
 from headgate.policy.rewrite import FieldEdits, Rewrite
 from headgate.policy.route import Explanation, Matched, MethodNotAllowed, NotFound, RouteRule, RouteTable
 from headgate.proxy.errors import ErrorShapes
-from headgate.wire.http1 import CONTENT_TYPE, PLAIN, request_kinds
+from headgate.wire.http1 import CONTENT_TYPE, PLAIN
 
 _PORTS = {"http": 80, "https": 443}
 
@@ -80,7 +81,7 @@ def _normal(config: ResolvedConfig, question: Question) -> Asked:
     authority = target.authority or (question.host or named or "localhost").encode()
     host, port = parse_authority(authority, _PORTS[target.scheme or "http"])
     # Routes see what the wire leaves: no hop-by-hop fields, no claims about the client, no names with underscores.
-    kinds = request_kinds(config.request_id.headers, http.underscores)
+    kinds = request_field_kinds(config)
     pairs = [(name.encode(), value.encode()) for name, value in question.fields]
     fields = [pair for pair in pairs if kinds[pair[0]] in (PLAIN, CONTENT_TYPE)]
     return Asked(question.method, host, port, path, target.query, fields)

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator
 from itertools import chain
 
 from headgate.config.check_values import Finding, found_by, normal_form
+from headgate.config.field_kinds import request_field_kinds
 from headgate.config.problems import Path, did_you_mean, printable
 from headgate.config.schema import Config, Route
 from headgate.policy.answer import check_redirect, check_respond
@@ -46,7 +47,7 @@ class _Services:
 def check_routes(config: Config, known: frozenset[str]) -> Iterator[Finding]:
     """Check all routes of all services; `known` are the names of services."""
     services = _Services(known)
-    kinds = http1.request_kinds(config.request_id.headers, config.http.underscores)
+    kinds = request_field_kinds(config)
     yield from _header_edits(config.headers, ("headers",))
     owners: dict[str, str] = {}
     sound = True
@@ -165,6 +166,8 @@ def _why_unseen(name: str, kinds: http1.FieldKinds) -> tuple[str, str]:
         if "host" in proper.lower():
             instead = "write match.host, which is compared with the request's Host"
         return "it is taken off first and written anew for the upstream", instead
+    if kind in (http1.DROP, http1.DENIED) and http1.request_kinds((), "allow")[proper.encode()] == http1.PLAIN:
+        return "header_filter or identity.forward keeps it out", instead
     return "it frames the message or belongs to one connection, and is taken off first", instead
 
 

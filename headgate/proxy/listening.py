@@ -16,6 +16,7 @@ import traceback
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
+from headgate.config.field_kinds import answer_field_kinds, request_field_kinds
 from headgate.config.resolve import ResolvedConfig
 from headgate.config.schema import Listen, ListenTls
 from headgate.telemetry.metrics import Metrics
@@ -92,7 +93,7 @@ class Listening:
         gateway = self._gateway
         listener.rules = Rules(
             plan.http,
-            HeadReader(plan.http, scheme, plan.request_id.headers),
+            HeadReader(plan.http, scheme, request_field_kinds(plan), answer_field_kinds(plan)),
             gateway.wheel,
             gateway.outbox,
             gateway.handle,

@@ -1,4 +1,4 @@
-"""From what the parser collected to a RequestHead or ResponseHead: every rule that llhttp leaves to us.
+"""From what the parser collected to a RequestHead: every rule that llhttp leaves to us.
 
 Laws: host and path are brought into their one normal form here and nowhere else; whatever is ambiguous is refused
 with the Failure that names it; results are cached by raw bytes, bounded, because hosts and paths repeat.
@@ -12,10 +12,9 @@ from collections.abc import Iterable
 import httptools
 
 from headgate.core.failure import Failure
-from headgate.core.message import UNKNOWN_LENGTH, Field, Fields, RequestHead, ResponseHead, may_have_body, tokens
+from headgate.core.message import Field, Fields, RequestHead, tokens
 from headgate.core.uri import BadTarget, normalize_path, parse_authority, split_target
 from headgate.wire import http1
-from headgate.wire.dates import http_date
 from headgate.wire.settings import HttpLimits
 from headgate.wire.whole import LONGEST_LINE, request_lines
 
@@ -24,6 +23,7 @@ _ALLOWED = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 # As many as a large table has routes; at most 256 bytes each.
 _CACHED = 16_384
 _CACHED_LENGTH = 256
+_LONGEST_SHOWN = 100
 # No fragment: the parser refuses one.
 _PLAIN_LINE = re.compile(rb"(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) (/[!\"$-~]*) HTTP/1\.1")
 Place = tuple[str, bytes, str, bytes | None]
@@ -45,15 +45,19 @@ class HeadReader:
         "_lines",
         "_paths",
         "_places",
+        "_request_trailers",
         "_trailers",
         "scheme",
         "small_head",
     )
 
-    def __init__(self, limits: HttpLimits, scheme: str, id_names: Iterable[str]) -> None:
+    def __init__(
+        self, limits: HttpLimits, scheme: str, kinds: http1.FieldKinds, answer_kinds: http1.FieldKinds
+    ) -> None:
+        """Compile; the kinds of an upstream's fields say which of its trailers may pass."""
         self.scheme = scheme
         self._limits = limits
-        self._kinds = http1.request_kinds(id_names, limits.underscores)
+        self._kinds = kinds
         self._default_port = 443 if scheme == "https" else 80
         self._hosts: dict[bytes, tuple[str, int, bytes]] = {}
         self._paths: dict[bytes, str] = {}
@@ -61,7 +65,10 @@ class HeadReader:
         self._places: dict[bytes, Place] = {}
         # Bytes of a head none of whose parts can exceed a bound of its own.
         self.small_head = min(limits.max_header_line, limits.max_request_line, limits.max_header_bytes)
-        self._trailers = frozenset(name.lower().encode() for name in limits.trailers) - _FORBIDDEN_TRAILERS
+        # A field that does not pass in the head does not pass behind it.
+        listed = frozenset(name.lower().encode() for name in limits.trailers) - _FORBIDDEN_TRAILERS
+        self._request_trailers = frozenset(name for name in listed if kinds[name] == http1.PLAIN)
+        self._trailers = frozenset(name for name in listed if answer_kinds[name] == http1.PLAIN)
 
     def whole(self, data: bytes) -> tuple[RequestHead, bytes] | None:
         """Return head and body of the plain request that `data` is, at most `small_head` bytes; see wire.whole."""
@@ -201,6 +208,8 @@ class HeadReader:
                 head.expects_continue = True
             elif kind == http1.REFUSE:
                 raise Failure("bad_request", "underscore in a field name")
+            elif kind == http1.DENIED:
+                raise _denied(field[0])
             elif kind != http1.DROP:
                 framing = framing or http1.Framing()
                 try:
@@ -321,20 +330,23 @@ class HeadReader:
         return b"".join(lines) + b"\r\n"
 
     def trailers(self, fields: Fields) -> Fields:
-        """Return the trailer fields that may pass.
+        """Return the trailer fields of a request that may pass.
 
         Raises:
-            Failure: when there are too many, or one that nobody may be told so late.
+            Failure: when there are too many, one that nobody may be told so late, or one that is refused.
         """
         size = sum(len(name) + len(value) for name, value in fields)
         if len(fields) > self._limits.max_headers or size > self._limits.max_header_bytes:
             raise Failure("headers_too_large", "trailers")
         if any(name.lower() in _FORBIDDEN_TRAILERS for name, _ in fields):
             raise Failure("bad_request", "a trailer that belongs in the head")
-        return self.passed(fields)
+        for name, _ in fields:
+            if self._kinds[name] == http1.DENIED:
+                raise _denied(name)
+        return [field for field in fields if field[0].lower() in self._request_trailers]
 
     def passed(self, trailers: Iterable[Field]) -> Fields:
-        """Return the trailer fields that configuration lets pass."""
+        """Return the trailer fields of an answer that configuration lets pass."""
         return [field for field in trailers if field[0].lower() in self._trailers]
 
     def judge(self, error: Exception, start: bytes) -> Failure:
@@ -351,47 +363,6 @@ class HeadReader:
         return Failure("bad_request", str(error))
 
 
-def response_head(status: int, fields: Fields, kinds: http1.FieldKinds, method: str) -> tuple[ResponseHead, bool, int]:
-    """Build the head of an upstream's answer; the flag tells that its body ends where the connection does.
-
-    The number is how long the upstream keeps an idle connection, in seconds; -1 if it did not say.
-
-    Raises:
-        Failure: upstream_protocol.
-    """
-    framing: http1.Framing | None = None
-    kept: Fields = []
-    dated = False
-    length: int | None = None
-    try:
-        for field in fields:
-            kind = kinds[field[0]]
-            if not kind:
-                kept.append(field)
-            elif kind == http1.DATE:
-                dated = True
-                kept.append(field)
-            elif kind != http1.DROP and not (kind == http1.CONNECTION and field[1] in http1.PLAIN_CONNECTION):
-                framing = framing or http1.Framing()
-                framing.note(kind, field[1])
-        if framing is not None:
-            length = framing.body_length()
-    except ValueError as error:
-        raise Failure("upstream_protocol", str(error)) from None
-    if not 100 <= status <= 999:
-        raise Failure("upstream_protocol", "status")
-    head = ResponseHead(status, kept)
-    if framing is not None and framing.connection:
-        head.fields = http1.without_named(kept, framing.connection)
-        head.upgrade = framing.upgrade.strip().lower()
-    if not dated and status >= 200:
-        # RFC 9110 section 6.6.1: whoever forwards an answer without a date gives it the one of its arrival.
-        head.fields.append((b"Date", http_date()))
-    if not may_have_body(method, status):
-        # HEAD and 304 tell the length that GET would have had; UNKNOWN_LENGTH then means "not told".
-        head.length = UNKNOWN_LENGTH if length is None or status == 204 or status < 200 else length
-        until_close = False
-    else:
-        head.length = UNKNOWN_LENGTH if length is None else length
-        until_close = length is None
-    return head, until_close, framing.keep_alive if framing is not None else -1
+def _denied(name: bytes) -> Failure:
+    # A name is a token, so the log can show it; how long it is, the client chose.
+    return Failure("header_refused", name[:_LONGEST_SHOWN].decode("ascii", "replace"))

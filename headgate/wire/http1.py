@@ -13,10 +13,11 @@ from http import HTTPStatus
 from urllib.parse import quote
 
 from headgate.core.message import UNKNOWN_LENGTH, Field, Fields, RequestHead, tokens
+from headgate.wire.field_filter import FieldFilter
 
 # Kinds of request and response fields; PLAIN is 0 so that the common case is a falsy test.
 PLAIN, DROP, HOST, LENGTH, CODING, CONNECTION, UPGRADE, EXPECT, FORWARDING, REQUEST_ID, CONTENT_TYPE, REFUSE = range(12)
-DATE, KEEP_ALIVE = 12, 13
+DATE, KEEP_ALIVE, DENIED = 12, 13, 14
 
 _HOP_BY_HOP = {
     # RFC 9110 section 7.6.1, and the two that were never registered but are sent.
@@ -58,12 +59,16 @@ PLAIN_CONNECTION = frozenset((b"keep-alive", b"Keep-Alive", b"close", b"Close"))
 class FieldKinds(dict[bytes, int]):
     """What to do with a field, by the raw spelling of its name; learns spellings up to a cap, then computes."""
 
-    __slots__ = ("_known", "_underscores")
+    __slots__ = ("_filter", "_known", "_underscores")
 
-    def __init__(self, known: dict[bytes, int], underscores: str = "allow") -> None:
+    def __init__(
+        self, known: dict[bytes, int], underscores: str = "allow", field_filter: FieldFilter | None = None
+    ) -> None:
+        """Compile; `field_filter` judges the names that are not in `known`."""
         super().__init__(known)
         self._known = known
         self._underscores = underscores
+        self._filter = field_filter
 
     def __missing__(self, name: bytes) -> int:
         kind = self._judge(name.lower())
@@ -77,21 +82,39 @@ class FieldKinds(dict[bytes, int]):
         # X_Forwarded_For and its kin are the aliases of names we set: CGI-style upstreams read them as one field.
         if b"_" in lower and lower.replace(b"_", b"-") in self._known:
             return DROP
-        return self._known.get(lower, PLAIN)
+        kind = self._known.get(lower)
+        if kind is not None:
+            return kind
+        judge = self._filter
+        if judge is None or judge.passes(lower):
+            return PLAIN
+        return DENIED if judge.refuse else DROP
 
 
-def request_kinds(id_names: Iterable[str], underscores: str) -> FieldKinds:
-    """Make the table for requests; `id_names` are the fields that may carry the request id."""
+def request_kinds(
+    id_names: Iterable[str], underscores: str, owned: Iterable[str] = (), field_filter: FieldFilter | None = None
+) -> FieldKinds:
+    """Make the table for requests; `id_names` are the fields that may carry the request id.
+
+    `owned` are names that only the gateway writes (identity.forward): what clients send under them is taken off where
+    it is read, before anybody looks at it, in any case, with underscores for hyphens, and as a trailer. Naming one in
+    Connection takes nothing off that is written later. Names that the wire itself acts on stay what they are.
+    """
     known = _HOP_BY_HOP | _REQUEST_ONLY | dict.fromkeys(FORWARDING_NAMES, FORWARDING)
     known |= {name.lower().encode(): REQUEST_ID for name in id_names}
-    return FieldKinds(known, underscores)
+    return FieldKinds(_dropped(owned) | known, underscores, field_filter)
 
 
-def response_kinds(owned: Iterable[str] = ()) -> FieldKinds:
+def response_kinds(owned: Iterable[str] = (), field_filter: FieldFilter | None = None) -> FieldKinds:
     """Make the table for responses; fields named in `owned` are ours to set, so an upstream's are dropped."""
-    return FieldKinds(
-        _HOP_BY_HOP | {b"date": DATE, b"keep-alive": KEEP_ALIVE} | {name.lower().encode(): DROP for name in owned}
-    )
+    known = _HOP_BY_HOP | {b"date": DATE, b"keep-alive": KEEP_ALIVE} | {name.lower().encode(): DROP for name in owned}
+    return FieldKinds(known, field_filter=field_filter)
+
+
+def _dropped(names: Iterable[str]) -> dict[bytes, int]:
+    """Return the names, and what they are to those who read a hyphen for an underscore."""
+    lower = [name.lower().encode() for name in names]
+    return dict.fromkeys([*lower, *(name.replace(b"_", b"-") for name in lower)], DROP)
 
 
 # -- reading -------------------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from headgate.core.failure import Failure
 from headgate.core.message import UNKNOWN_LENGTH, Field, Fields, ResponseHead, may_have_body
 from headgate.core.steps import Reply
 from headgate.wire import http1
-from headgate.wire.head import response_head
+from headgate.wire.answer_head import response_head
 from headgate.wire.outgoing import Outgoing
 from headgate.wire.pipe import Sink, Source
 from headgate.wire.settings import Timeouts

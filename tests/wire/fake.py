@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from headgate.core.failure import REASONS
 from headgate.core.message import Field, ResponseHead
+from headgate.wire import http1
 from headgate.wire.downstream import ClientConnection
 from headgate.wire.head import HeadReader
 from headgate.wire.outbox import Outbox
@@ -100,7 +101,8 @@ class FakeClient:
         self.asked: list[Whole] = []
         self.refusals: list[str] = []
         self.lost = False
-        heads = HeadReader(limits, "http", ["X-Request-ID"])
+        kinds = http1.request_kinds(["X-Request-ID"], limits.underscores)
+        heads = HeadReader(limits, "http", kinds, http1.response_kinds())
         outbox = Outbox(cast(asyncio.AbstractEventLoop, AtOnce()))
         rules = Rules(limits, heads, TimerWheel(), outbox, self._handle, lambda _: True, lambda _: None)
         self.connection = ClientConnection(rules)

@@ -10,11 +10,14 @@ from hypothesis import strategies as st
 from headgate.core.failure import Failure
 from headgate.core.message import Fields, RequestHead
 from headgate.wire import http1
-from headgate.wire.head import HeadReader, response_head
+from headgate.wire.answer_head import response_head
+from headgate.wire.field_filter import KEPT_OF_REQUESTS, FieldFilter
+from headgate.wire.head import HeadReader
 from headgate.wire.settings import HttpLimits
 from headgate.wire.whole import WholeAnswers
 
 NAMES = ["Host", "host", "Accept", "Content-Length", "Content-Type", "X-Request-ID", "X-Forwarded-For", "Connection"]
+NAMES += ["X-User", "x_user", "X-USER", "X-Secret-Key", "X_secret_key", "Origin", "If-Match", "Server"]
 NAMES += ["Transfer-Encoding", "Expect", "Upgrade", "TE", "Trailer", "Date", "X_Under", "Bad Name", "", "Set-Cookie"]
 VALUES = ["a.example", "0", "5", "05", "+5", "text/plain", "keep-alive", "close", "x-secret", "chunked"]
 VALUES += ["100-continue", "websocket", ""]
@@ -33,6 +36,18 @@ TARGETS = [
     "/#f",
     "x",
 ]
+
+DENY = FieldFilter([], ["X-Secret-*", "Server"], KEPT_OF_REQUESTS)
+REFUSE = FieldFilter([], ["X-Secret-*", "Server"], KEPT_OF_REQUESTS, refuse=True)
+ALLOW = FieldFilter(["Accept", "x-user"], [], KEPT_OF_REQUESTS)
+# What the operator made of names: underscores, what is ours alone, what is kept out.
+JUDGED: dict[str, tuple[str, list[str], FieldFilter | None]] = {
+    "as they come": ("drop", [], None),
+    "ours": ("allow", ["X-User"], None),
+    "denied": ("allow", [], DENY),
+    "refused": ("refuse", ["X-User"], REFUSE),
+    "allowed": ("allow", [], ALLOW),
+}
 
 lines = st.lists(
     st.tuples(st.sampled_from(NAMES), st.sampled_from(["", " ", "\t"]), st.sampled_from(VALUES)), max_size=6
@@ -72,8 +87,9 @@ class Parsed:
         self.whole = True
 
 
-def reader() -> HeadReader:
-    return HeadReader(HttpLimits(), "http", ["X-Request-ID"])
+def reader(judged: str = "as they come") -> HeadReader:
+    kinds = http1.request_kinds(["X-Request-ID"], *JUDGED[judged])
+    return HeadReader(HttpLimits(), "http", kinds, http1.response_kinds())
 
 
 def told(head: RequestHead) -> list[object]:
@@ -86,17 +102,18 @@ def told(head: RequestHead) -> list[object]:
     st.sampled_from(["HTTP/1.1", "HTTP/1.0", "HTTP/2.0", "http/1.1"]),
     lines,
     st.sampled_from(["", "hello", "hello, and more"]),
+    st.sampled_from(list(JUDGED)),
 )
 def test_a_request_that_is_taken_is_what_the_parser_reads(
-    method: str, target: str, version: str, fields: list[tuple[str, str, str]], body: str
+    method: str, target: str, version: str, fields: list[tuple[str, str, str]], body: str, judged: str
 ) -> None:
     text = f"{method} {target} {version}\r\n" + "".join(f"{n}:{gap}{v}\r\n" for n, gap, v in fields) + "\r\n" + body
     data = text.encode("latin-1")
-    whole = reader().whole(data)
+    whole = reader(judged).whole(data)
     if whole is None:
         return
     head, taken = whole
-    parsed = Parsed(data, reader())
+    parsed = Parsed(data, reader(judged))
     assert parsed.head is not None
     assert parsed.whole
     assert not parsed.more
@@ -110,6 +127,34 @@ def test_the_plain_request_is_taken() -> None:
     assert (head.method, head.path, head.query, head.host, head.length) == ("POST", "/a/b", b"q=1", "a.example", 2)
     assert head.fields == [(b"X-A", b"1")]
     assert body == b"hi"
+
+
+SPELLINGS = [b"X-User", b"x-user", b"X-USER", b"x_user", b"X_User"]
+
+
+@pytest.mark.parametrize("name", SPELLINGS)
+@pytest.mark.parametrize("underscores", ["drop", "allow"])
+def test_what_only_the_gateway_writes_is_taken_off_however_it_is_spelled(name: bytes, underscores: str) -> None:
+    for owned in ("X-User", "x_user"):
+        kinds = http1.request_kinds([], underscores, [owned])
+        heads = HeadReader(HttpLimits(), "http", kinds, http1.response_kinds())
+        data = b"GET / HTTP/1.1\r\nHost: a\r\n%b: me\r\nX-A: 1\r\n\r\n" % name
+        whole = heads.whole(data)
+        assert whole is not None
+        assert whole[0].fields == [(b"X-A", b"1")]
+        parsed = Parsed(data, heads).head
+        assert parsed is not None
+        assert parsed.fields == [(b"X-A", b"1")]
+
+
+def test_what_is_refused_names_the_field() -> None:
+    data = b"GET / HTTP/1.1\r\nHost: a\r\nX-Secret-%b: 1\r\n\r\n" % (b"a" * 300)
+    assert reader("refused").whole(data) is None
+    with pytest.raises(httptools.HttpParserError) as caught:
+        Parsed(data, reader("refused"))
+    failure = caught.value.__context__
+    assert isinstance(failure, Failure)
+    assert (failure.reason, failure.detail) == ("header_refused", "X-Secret-" + "a" * 91)
 
 
 @pytest.mark.parametrize(
@@ -158,13 +203,14 @@ class Answer:
     ),
     lines,
     st.sampled_from(["", "hello", "hello, and more"]),
+    st.sampled_from([None, DENY, ALLOW]),
 )
 def test_an_answer_that_is_taken_is_what_the_parser_reads(
-    start: str, fields: list[tuple[str, str, str]], body: str
+    start: str, fields: list[tuple[str, str, str]], body: str, field_filter: FieldFilter | None
 ) -> None:
     text = f"{start}\r\n" + "".join(f"{n}:{gap}{v}\r\n" for n, gap, v in fields) + "\r\n" + body
     data = text.encode("latin-1")
-    kinds = http1.response_kinds(["X-Request-ID"])
+    kinds = http1.response_kinds(["X-Request-ID"], field_filter)
     whole = WholeAnswers(kinds).read(data)
     if whole is None:
         return
