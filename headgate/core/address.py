@@ -1,4 +1,4 @@
-"""Addresses as operators write them: where to listen, and where an endpoint is."""
+"""Addresses as operators write them: where to listen, where an endpoint is, and one thing on a server."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from headgate.core.endpoint import DEFAULT_PORTS, Endpoint
 from headgate.core.uri import BadTarget, normalize_host, normalize_path
 
 _ENDPOINT_FORMS = "http://HOST:PORT, https://HOST:PORT or unix:/path"
+_RESOURCE_FORMS = "https://HOST/path, http://HOST:PORT/path or unix:/path/of/socket:/path"
+# RFC 3986 section 3.3 and 3.4: what a path and a query may hold, with nothing decoded and nothing made up.
+_TARGET = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@/?%-]*")
 
 
 class ListenAddress(NamedTuple):
@@ -18,6 +21,13 @@ class ListenAddress(NamedTuple):
     host: str
     port: int
     unix: str = ""
+
+
+class Resource(NamedTuple):
+    """One thing on a server: where to connect, and the request target there (path and query, as written)."""
+
+    endpoint: Endpoint
+    target: bytes
 
 
 def parse_listen(text: str) -> ListenAddress:
@@ -80,6 +90,35 @@ def parse_endpoint(url: str, weight: int = 1) -> Endpoint:
             raise ValueError(f"the path of the URL: {error}") from None
     port = port or DEFAULT_PORTS[scheme]
     return Endpoint(f"{host}:{port}", scheme, host, port, "", prefix, weight)
+
+
+def parse_resource(url: str) -> Resource:
+    """Read the URL of what the gateway itself asks for, path and query to the letter.
+
+    Raises:
+        ValueError: with a sentence that says what to write instead; without the URL, which may hold a secret.
+    """
+    if url.startswith("unix:"):
+        socket, colon, target = url.removeprefix("unix:").partition(":")
+        endpoint = parse_endpoint(f"unix:{socket}")
+        target = target if colon else "/"
+    else:
+        if "#" in url:
+            raise ValueError("a fragment (#) is never sent: leave it out")
+        scheme, slashes, rest = url.partition("://")
+        if not slashes or scheme.lower() not in DEFAULT_PORTS:
+            raise ValueError(f"expected {_RESOURCE_FORMS}")
+        found = re.search("[/?]", rest)
+        at = found.start() if found is not None else len(rest)
+        endpoint = parse_endpoint(f"{scheme}://{rest[:at]}")
+        target = rest[at:]
+        if not target.startswith("/"):
+            target = f"/{target}"
+    if not _TARGET.fullmatch(target):
+        raise ValueError(
+            "the path begins with / and has letters, digits and -._~!$&'()*+,;=:@/?% only: write %20 for a blank"
+        )
+    return Resource(endpoint, target.encode())
 
 
 def _host(netloc: str, port: int | None) -> str:

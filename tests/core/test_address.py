@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headgate.core.address import ListenAddress, parse_endpoint, parse_listen
+from headgate.core.address import ListenAddress, parse_endpoint, parse_listen, parse_resource
 from headgate.core.endpoint import Endpoint
 
 
@@ -100,3 +100,43 @@ def test_any_text_is_an_endpoint_or_a_sentence(text: str) -> None:
             parse(text)
         except ValueError as error:
             assert str(error)
+
+
+@pytest.mark.parametrize(
+    ("url", "name", "target"),
+    [
+        ("https://idp.example/oauth/introspect/", "idp.example:443", b"/oauth/introspect/"),
+        ("http://127.0.0.1:9000", "127.0.0.1:9000", b"/"),
+        ("http://127.0.0.1:9000?tenant=1&x=%20", "127.0.0.1:9000", b"/?tenant=1&x=%20"),
+        ("HTTP://[::1]:9000/a//b/../c", "[::1]:9000", b"/a//b/../c"),
+        ("unix:/run/idp.sock", "unix:/run/idp.sock", b"/"),
+        ("unix:/run/idp.sock:/check?x", "unix:/run/idp.sock", b"/check?x"),
+    ],
+)
+def test_one_thing_on_a_server(url: str, name: str, target: bytes) -> None:
+    resource = parse_resource(url)
+    assert (resource.endpoint.name, resource.target, resource.endpoint.prefix) == (name, target, "")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "/introspect",
+        "idp.example/introspect",
+        "ftp://idp.example/",
+        "http:///introspect",
+        "http://user:secret@idp.example/",
+        "http://idp.example/#top",
+        "http://idp.example/a b",
+        "http://idp.example/{path}",
+        "http://idp.example/a\r\nX: y",
+        "http://idp.example:0/",
+        "unix:run",
+        "unix:/run/idp.sock:check",
+    ],
+)
+def test_no_thing_on_a_server(url: str) -> None:
+    with pytest.raises(ValueError, match=r".") as raised:
+        parse_resource(url)
+    assert "secret" not in str(raised.value)
