@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from headgate.config.problems import Path, Severity
+from headgate.core.field_names import field_name_objection
 from headgate.core.objection import Objection
 from headgate.core.uri import BadTarget, normalize_path
-from headgate.policy.edits import check_edits, field_name_objection
+from headgate.policy.edits import check_edits
 from headgate.policy.pattern import escaped
 from headgate.policy.rewrite import FieldEdits
 

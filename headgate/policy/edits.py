@@ -7,16 +7,15 @@ to the wire and cannot be edited; what no edit names keeps its bytes and its pla
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Iterator
-from typing import Literal
 from urllib.parse import quote
 
+from headgate.core.field_names import CONTROLS, Direction, field_name_objection
 from headgate.core.message import Fields
 from headgate.core.objection import Objection
 from headgate.core.uri import BadTarget, is_under, parse_authority, rewritten
 from headgate.policy.match import Match, PathMatch
-from headgate.policy.pattern import TOKEN, Kind, PathPattern, decoded, escaped, normal_pattern
+from headgate.policy.pattern import Kind, PathPattern, decoded, escaped, normal_pattern
 from headgate.policy.rewrite import FieldEdits, QueryEdits, Rewrite
 from headgate.policy.template import Template, Values, unknown_names
 
@@ -133,22 +132,7 @@ def _bad_path(template: str) -> str | None:
 
 # -- header fields -------------------------------------------------------------------------------------------
 
-# RFC 9110 section 7.6.1, and what RFC 9112 section 6 frames with.
-_OF_THE_WIRE = frozenset(
-    (
-        "connection",
-        "content-length",
-        "keep-alive",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    )
-)
 _MOST_NAMES = 256
-# RFC 9110 section 5.5, with the tab allowed.
-_CONTROLS = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 class HeaderEditor:
@@ -197,14 +181,12 @@ def _filled(written: list[tuple[bytes, Template]], values: Values) -> Fields:
         if text is None:
             continue
         value = text.encode("utf-8", "replace").strip(b" \t")
-        if _CONTROLS.search(value) is None:
+        if CONTROLS.search(value) is None:
             made.append((name, value))
     return made
 
 
-def check_edits(
-    edits: FieldEdits, direction: Literal["request", "response"], parts: Collection[str] | None = None
-) -> Iterator[Objection]:
+def check_edits(edits: FieldEdits, direction: Direction, parts: Collection[str] | None = None) -> Iterator[Objection]:
     """Yield what is wrong with header edits.
 
     Args:
@@ -219,21 +201,10 @@ def check_edits(
     for key, pairs in (("set", edits.set), ("add", edits.add)):
         for name, text in pairs.items():
             said = field_name_objection(name, direction) or unknown_names(text, parts)
-            if said is None and _CONTROLS.search(text.encode()):
+            if said is None and CONTROLS.search(text.encode()):
                 said = "a value cannot hold line breaks or other control characters"
             if said:
                 yield Objection((key, name), said)
-
-
-def field_name_objection(name: str, direction: Literal["request", "response"]) -> str | None:
-    """Say why a field of that name cannot be edited, None if it can."""
-    if not TOKEN.fullmatch(name):
-        return f"{name!r} is not the name of a header field"
-    if name.lower() in _OF_THE_WIRE:
-        return f"{name} frames the message or belongs to one connection; the gateway writes it itself"
-    if direction == "request" and name.lower() == "host":
-        return "the upstream's Host is set by rewrite.host (a name, or preserve)"
-    return None
 
 
 # -- the query -----------------------------------------------------------------------------------------------

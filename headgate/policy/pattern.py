@@ -23,6 +23,7 @@ from itertools import takewhile
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
+from headgate.core.field_names import TOKEN as TOKEN
 from headgate.core.objection import Objection
 from headgate.core.uri import BadTarget, normalize_host, normalize_path
 from headgate.policy.match import Match, PathMatch, ValueMatch
@@ -32,7 +33,6 @@ MAX_REGEX = 1000
 Fields = Sequence[tuple[bytes, bytes]]
 
 _NAME = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
-TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 class Kind(IntEnum):
