@@ -16,9 +16,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import ip_address
 from typing import NamedTuple
 
+from headgate.core.networks import Networks, unmapped
 from headgate.core.uri import BadTarget, normalize_path, parse_authority
 
 __all__ = ["Client", "ForwardedRules", "Hop", "TrustPolicy", "parse_address"]
@@ -80,15 +81,9 @@ def _parse_address(text: str) -> str | None:
     if "%" in text:
         return None
     try:
-        return str(_unmapped(ip_address(text)))
+        return str(unmapped(ip_address(text)))
     except ValueError:
         return None
-
-
-def _unmapped(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        return address.ipv4_mapped
-    return address
 
 
 class TrustPolicy:
@@ -102,20 +97,9 @@ class TrustPolicy:
         Raises:
             ValueError: for a CIDR that is none; the message names it.
         """
-        networks: list[tuple[int, int, int]] = []
-        self._unix_trusted = False
-        for item in trust:
-            if item == "unix":
-                self._unix_trusted = True
-                continue
-            try:
-                network = ip_network(item.strip(), strict=False)
-            except ValueError:
-                raise ValueError(
-                    f"{item!r} is not a network: write an address or a CIDR such as 10.0.0.0/8 or fd00::/8"
-                ) from None
-            networks.append((network.version, int(network.netmask), int(network.network_address)))
-        self._networks = tuple(networks)
+        named = list(trust)
+        self._unix_trusted = "unix" in named
+        self._networks = Networks(item for item in named if item != "unix")
         self.hops = hops
         # Behind a load balancer every request brings addresses to judge; the same few proxies again and again.
         self.trusts = lru_cache(maxsize=4096)(self._trusts)
@@ -124,9 +108,7 @@ class TrustPolicy:
         """Tell whether a normal address is a trusted proxy's; the empty one is a Unix socket's."""
         if not address:
             return self._unix_trusted
-        parsed = ip_address(address)
-        number = int(parsed)
-        return any(version == parsed.version and number & mask == network for version, mask, network in self._networks)
+        return address in self._networks
 
 
 # -- what to send --------------------------------------------------------------------------------------------
