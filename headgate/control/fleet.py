@@ -10,13 +10,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import pickle
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from headgate.control.frames import read_frame, write_frame
 from headgate.control.log import Log
-from headgate.control.messages import PackedPlan
+from headgate.control.messages import KeySets, PackedPlan
 
 # A worker that hangs is killed by the master's watchdog long before; this ends the wait for one that lives.
 ANSWER_PATIENCE = 30.0
@@ -56,6 +58,9 @@ class _Member:
         write_frame(self._writer, plan.body)
         return self._answer
 
+    def send_keys(self, body: bytes) -> None:
+        write_frame(self._writer, body)
+
     def on_answer(self, message: dict[str, Any]) -> None:
         # An answer to an older plan than the one sent last decides nothing any more.
         if message["version"] == self.version and self._answer is not None and not self._answer.done():
@@ -78,7 +83,10 @@ class Fleet:
         self._meetings: set[asyncio.Task[None]] = set()
         self._joined = asyncio.Event()
         self._attempts = current.version if current else 0
+        self._keys: bytes | None = None
         self.current = current
+        # Told what workers say besides their answers to plans: the worker's number and its message.
+        self.on_said: list[Callable[[int, dict[str, Any]], None]] = []
 
     async def listen(self, path: Path) -> asyncio.Server:
         """Meet the workers at a Unix socket of this path."""
@@ -95,6 +103,12 @@ class Fleet:
         """Return a number no plan has had."""
         self._attempts += 1
         return self._attempts
+
+    def publish_keys(self, keys: KeySets) -> None:
+        """Give the keys of issuers to every worker, now and as it comes up."""
+        self._keys = pickle.dumps(keys, pickle.HIGHEST_PROTOCOL)
+        for member in self._members.values():
+            member.send_keys(self._keys)
 
     async def publish(self, plan: PackedPlan) -> Outcome:
         """Bring `plan` into force in every worker, or leave the previous one in force in every worker."""
@@ -148,14 +162,21 @@ class Fleet:
             member = self._join(json.loads(await read_frame(reader)), writer)
             while True:
                 message = json.loads(await read_frame(reader))
-                if message["type"] == "rejected" and not member.asked:
-                    self._log("error", f"{member.name} cannot run plan {message['version']}: {message['error']}")
-                member.on_answer(message)
+                self._hear(member, message)
         writer.close()
         if member is not None:
             member.lost()
             if self._members.get(member.number) is member:
                 del self._members[member.number]
+
+    def _hear(self, member: _Member, message: dict[str, Any]) -> None:
+        if message["type"] not in ("took", "rejected"):
+            for listener in self.on_said:
+                listener(member.number, message)
+            return
+        if message["type"] == "rejected" and not member.asked:
+            self._log("error", f"{member.name} cannot run plan {message['version']}: {message['error']}")
+        member.on_answer(message)
 
     def _join(self, hello: dict[str, Any], writer: asyncio.StreamWriter) -> _Member:
         member = _Member(hello, writer)
@@ -163,6 +184,8 @@ class Fleet:
         if predecessor is not None:
             predecessor.lost()
         self._members[member.number] = member
+        if self._keys is not None:
+            member.send_keys(self._keys)
         if self.current is not None and member.version != self.current.version:
             member.send(self.current)
         self._joined.set()

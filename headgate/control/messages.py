@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -18,6 +18,17 @@ class Plan:
 
     version: int
     config: ResolvedConfig
+
+
+@dataclass(frozen=True, slots=True)
+class KeySets:
+    """The public keys of all issuers whose keys control fetches: JWKS documents (RFC 7517) by JwtIssuer.name.
+
+    An issuer whose keys may not be used any more has an empty document; one that is missing has never had any.
+    """
+
+    version: int
+    sets: Mapping[str, bytes]
 
 
 class PackedPlan(NamedTuple):
@@ -34,7 +45,7 @@ def pack(plan: Plan) -> PackedPlan:
 
 
 def unpack(body: bytes) -> object:
-    """Turn the bytes of a message from control into the message; a Plan, or something newer than this worker."""
+    """Turn the bytes of a message from control: a Plan, KeySets, or what this worker is too old for."""
     with paused_collector():
         return pickle.loads(body)
 

@@ -22,7 +22,7 @@ import signal
 import socket
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import uvloop
@@ -31,7 +31,7 @@ from headgate.config.resolve import ResolvedConfig
 from headgate.control.children import PLAN_REFUSED, Seat
 from headgate.control.frames import read_frame, write_frame
 from headgate.control.log import Log
-from headgate.control.messages import Plan, paused_collector, unpack
+from headgate.control.messages import KeySets, Plan, paused_collector, unpack
 from headgate.telemetry.cells import SlotWriter
 
 HEARTBEAT = 0.5
@@ -42,7 +42,15 @@ _PR_SET_PDEATHSIG = 1
 
 
 class Gateway(Protocol):
-    """What a worker needs of the data plane."""
+    """What a worker needs of the data plane.
+
+    `tell` is how it says something to control; what is said while control is away is lost.
+    """
+
+    tell: Callable[[dict[str, Any]], None]
+
+    def take_key_sets(self, sets: Mapping[str, bytes]) -> None:
+        """Use these keys of issuers (messages.KeySets) from now on."""
 
     def apply(self, plan: ResolvedConfig, sockets: dict[str, list[socket.socket]]) -> None:
         """Build all of the plan, then swap. Raises ValueError with a sentence; the old plan stays then."""
@@ -88,6 +96,7 @@ class Worker:
         self._slot = SlotWriter(seat.regions[0])
         self._slot.begin(os.getpid(), time.monotonic())
         self._gateway = make_gateway(loop, self._slot, seat.number)
+        self._gateway.tell = self._say
         self._over: asyncio.Future[int] = loop.create_future()
         self._tasks: list[asyncio.Task[None]] = []
         self._draining = False
@@ -196,6 +205,8 @@ class Worker:
         if isinstance(message, Plan):
             self._pending = message
             self._maybe_apply()
+        elif isinstance(message, KeySets):
+            self._gateway.take_key_sets(message.sets)
 
     def _say(self, message: dict[str, Any]) -> None:
         if self._control is not None:

@@ -1,11 +1,12 @@
 """The whole life of one request, top to bottom: one coroutine (run by core.steps, in the calls that bring the bytes).
 
-    refuse what the wire refused -> id, client -> limits by address -> own endpoints -> route -> limits by identity
-    -> breaker -> rewrite -> loop { pick endpoint -> connection -> send -> head of the answer, or a Failure that retry
-    may absorb } -> relay the body -> finish
+    refuse what the wire refused -> id, client -> preflights, hosts -> limits by address -> own endpoints -> route
+    -> who asks, and may they -> limits by identity -> other gates -> breaker -> rewrite
+    -> loop { pick endpoint -> connection -> send -> head of the answer, or a Failure that retry may absorb }
+    -> relay the body -> finish
 
 Laws: the only place that does I/O for a request; knows no HTTP version; every exit passes through `_finish`, exactly
-once; a Failure becomes an answer in one place (`_fail`) and only while no head went out.
+once; a Failure becomes an answer in one place (proxy.refusal) and only while no head went out.
 """
 
 from __future__ import annotations
@@ -25,11 +26,13 @@ from headgate.proxy import guards
 from headgate.proxy.cluster import Cluster, Target
 from headgate.proxy.faults import suffer
 from headgate.proxy.forward import upstream_request
+from headgate.proxy.gates import Answered
 from headgate.proxy.limit_stage import LimitStage
 from headgate.proxy.limiting import Held
 from headgate.proxy.overload import Place, shed
+from headgate.proxy.placeholders import value_of
 from headgate.proxy.plan import Plan, RouteRuntime
-from headgate.proxy.refusal import refusal
+from headgate.proxy.refusal import fail
 from headgate.proxy.tries import Tries
 from headgate.wire.compression import Encoder, EncodingSink
 from headgate.wire.dates import http_date
@@ -61,6 +64,7 @@ class Exchange:
         "duration",
         "endpoint",
         "error",
+        "forwarded",
         "gateway",
         "held",
         "host",
@@ -102,6 +106,7 @@ class Exchange:
         self.place: Place | None = None
         self.ticket = -1
         self.identity: Identity = ANONYMOUS
+        self.forwarded: Fields = []
         self.told: list[Told] | None = None
         self.held: list[Held] | None = None
         self.refused: Told | None = None
@@ -127,6 +132,9 @@ class Exchange:
         stream = self.stream
         try:
             self._arrive()
+            entry = self.plan.entry
+            if entry is not None and entry.answered(self):
+                return
             limits = self.plan.limits
             # Who asks how the gateway is must not be told that it asks too often: that would take the gateway out.
             if limits is not None and self.path not in self.gateway.own:
@@ -137,11 +145,17 @@ class Exchange:
             if way is None:
                 return
             cluster = self.cluster
+            if way.gate is not None and (pending := way.gate.enter(self)) is not None:
+                await pending
             if way.fault is not None:
                 await suffer(self.gateway, self, way.fault, way.name)
             limits = self._limits(way, cluster)
             if limits is not None and (pending := self.gateway.limiter.admit(self, limits)) is not None:
                 await pending
+            for gate in way.late:
+                pending = gate.enter(self)
+                if pending is not None:
+                    await pending
             if cluster is None:
                 self._answer_here(way)
                 return
@@ -165,10 +179,12 @@ class Exchange:
                 await relayed
                 self._release()
         except Failure as failure:
-            self._fail(failure)
+            fail(self, failure)
+        except Answered as answer:
+            self.respond(answer.status, answer.content_type, answer.body, answer.fields)
         except Exception as error:
             self.gateway.report(self.request_id, "".join(traceback.format_exception(error)))
-            self._fail(Failure("internal", repr(error)))
+            fail(self, Failure("internal", repr(error)))
         finally:
             self._finish()
 
@@ -223,17 +239,7 @@ class Exchange:
 
     def value(self, name: str) -> str | None:
         """Return the text of a placeholder (policy.template)."""
-        head = self.stream.head
-        match name:
-            case "client" | "host" | "method" | "path" | "request_id":
-                return str(getattr(self, name))
-            case "query":
-                return (head.query or b"").decode("latin-1")
-            case "route":
-                return self.way.name if self.way is not None else None
-            case "service":
-                return self.cluster.name if self.cluster is not None else None
-        return self.params.get(name.removeprefix("params."))
+        return value_of(self, name)
 
     def aim(self, cluster: Cluster, tried: tuple[Target, ...] = ()) -> Pool:
         """Choose an endpoint for the next try, another one than those `tried` if there is any.
@@ -347,31 +353,6 @@ class Exchange:
     def _respond(self, head: ResponseHead, body: bytes) -> None:
         self.status = head.status
         self.stream.respond(head, body if may_have_body(self.method, head.status) else b"", True)
-
-    def _fail(self, failure: Failure) -> None:
-        """Turn a Failure into an answer, or into a visible cut where one is under way."""
-        stream = self.stream
-        upstream, self.connection = self.connection, None
-        if upstream is not None:
-            upstream.close()
-        left = failure.reason == "client_closed"
-        if left and stream.done:
-            # It left with the whole answer, before its exchange had its turn.
-            return
-        self.error, self.detail = failure.reason, failure.detail
-        if stream.responded:
-            if left:
-                self.status = self.plan.errors.status(failure.reason)
-            if not stream.done:
-                stream.source_failed(failure)
-            return
-        shapes = self.plan.errors
-        self.status = failure.status or shapes.status(failure.reason)
-        if stream.gone:
-            return
-        self.gateway.metrics.error(failure.reason)
-        extra, body = refusal(self, failure)
-        self.respond(self.status, shapes.content_type, body, extra)
 
     def _finish(self) -> None:
         stream = self.stream

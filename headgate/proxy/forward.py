@@ -23,6 +23,8 @@ def upstream_request(exchange: Exchange, way: RouteRuntime) -> Outgoing:
     assert client is not None
     fields = head.fields
     fields += exchange.ids
+    if exchange.forwarded:
+        fields += exchange.forwarded
     if way.edit_request is not None:
         fields = way.edit_request.apply([*fields, *client.pairs] if way.edits_origin else fields, exchange.value)
     path, query = head.path, head.query

@@ -12,8 +12,10 @@ import resource
 import socket
 import ssl
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
+from headgate.config.field_kinds import answer_field_kinds
 from headgate.config.resolve import ResolvedConfig, ResolvedService
 from headgate.core.clock import monotonic
 from headgate.core.endpoint import Endpoint
@@ -30,10 +32,10 @@ from headgate.proxy.listening import Listening
 from headgate.proxy.mirror import Mirrors
 from headgate.proxy.own import OWN, Own
 from headgate.proxy.plan import Plan
+from headgate.proxy.ways import Authentication
 from headgate.stores.board import Board
 from headgate.telemetry.cells import SlotWriter
 from headgate.telemetry.metrics import Metrics
-from headgate.wire import http1
 from headgate.wire.downstream import ClientConnection
 from headgate.wire.forwarded import Hop
 from headgate.wire.outbox import Outbox
@@ -89,6 +91,9 @@ class Gateway:
         self._access = AccessLogWriter(loop, self.metrics)
         self.mirrors = Mirrors()
         self.limiter = Limiter(loop, self.metrics, say)
+        # How to say something to control; whoever runs this as a worker connects it.
+        self.tell: Callable[[dict[str, Any]], None] = lambda _: None
+        self.authentication = Authentication(self)
         self.shedder = LoadShedder(Overload())
         self._overload = Overload()
         self.log: Callable[[Exchange], None] = self._access.write
@@ -106,7 +111,7 @@ class Gateway:
             ValueError: with a sentence; everything stays as it was.
         """
         pools: dict[PoolKey, Pool] = {}
-        answers = WholeAnswers(http1.response_kinds(plan.request_id.headers))
+        answers = WholeAnswers(answer_field_kinds(plan))
 
         def pool_for(service: ResolvedService, endpoint: Endpoint) -> Pool:
             context = _context(service, endpoint)
@@ -121,13 +126,15 @@ class Gateway:
         def cluster_for(service: ResolvedService) -> Cluster:
             return Cluster(service, self.metrics, pool_for, self.board, self.board_slot, plan.zone, self.say)
 
-        built = Plan(plan, self.metrics, cluster_for)
+        ways = self.authentication.prepare(plan)
+        built = Plan(plan, self.metrics, cluster_for, ways)
         swap_listeners = self._listening.prepare(plan, sockets)
         access = self._access.prepare(plan.telemetry.access_log)
         limiter = self.limiter.prepare(plan)
         # From here on nothing can fail.
         access()
         limiter()
+        self.authentication.use(ways)
         retired = [pool for key, pool in self._pools.items() if key not in pools]
         self._pools = pools
         self.own = {path: OWN[path] for path in plan.admin.expose}
@@ -145,6 +152,10 @@ class Gateway:
         # A Plan is large and lives long: the collector need not walk it again and again.
         gc.freeze()
         gc.set_threshold(*_COLLECT_AFTER)
+
+    def take_key_sets(self, sets: Mapping[str, bytes]) -> None:
+        """Use these keys of issuers from now on (control.messages.KeySets)."""
+        self.authentication.take_key_sets(sets)
 
     # -- requests --------------------------------------------------------------------------------------------------
 
@@ -247,6 +258,7 @@ class Gateway:
         for pool in self._pools.values():
             pool.retire()
         self.limiter.close()
+        self.authentication.close()
         self._observed.cancel()
         self._sensed.cancel()
         self._driver.close()

@@ -25,8 +25,10 @@ from headgate.policy.route import Matched, MethodNotAllowed, NotFound, RouteRule
 from headgate.policy.split import Split
 from headgate.proxy.cluster import Cluster
 from headgate.proxy.errors import ErrorShapes
+from headgate.proxy.gates import Entry, Gate, IdentityGate
 from headgate.proxy.limit_stage import Stages
 from headgate.proxy.request_id import RequestIds
+from headgate.proxy.ways import Ways
 from headgate.telemetry.access_log import json_fragment
 from headgate.telemetry.metrics import Metrics, RequestSeries
 from headgate.wire.compression import Compressor
@@ -51,9 +53,11 @@ class RouteRuntime:
         "edits_origin",
         "fault",
         "fixed",
+        "gate",
         "host",
         "kept",
         "label",
+        "late",
         "limits",
         "max_body",
         "mirror",
@@ -78,6 +82,7 @@ class RouteRuntime:
         clusters: Mapping[str, Cluster],
         metrics: Metrics,
         stages: Stages,
+        ways: Ways,
         shared: dict[Any, Any],
     ) -> None:
         """Compile; `shared` holds what is equal on many routes, so that a large table touches little memory."""
@@ -90,6 +95,7 @@ class RouteRuntime:
         # By identity: what several routes inherit is one object, and it holds lists.
         self.retry: Retry = shared.setdefault(("retry", id(route.retry)), Retry(route.retry))
         self._bound(route)
+        self._guard(route, ways)
         upgrades = frozenset(name.lower().encode() for name in settings.upgrade)
         self.upgrades: frozenset[bytes] = shared.setdefault(upgrades, upgrades)
         self.compressor = Compressor(route.compression) if route.compression is not None else None
@@ -130,6 +136,18 @@ class RouteRuntime:
         self.fault = FaultInjector(settings.fault, random.random) if settings.fault is not None else None
         self.rank = PRIORITIES.index(settings.priority)
 
+    def _guard(self, route: ResolvedRoute, ways: Ways) -> None:
+        """Make the gates: before the limits by identity, and behind them in their order.
+
+        Raises:
+            ValueError: with a sentence, when one cannot be made.
+        """
+        auth, identity = route.auth, ways.identity
+        self.gate: IdentityGate | None = None
+        if auth.mode != "none":
+            self.gate = IdentityGate(auth, ways.of(auth.methods), identity.realm, identity.hide_credentials)
+        self.late: tuple[Gate, ...] = ()
+
     def choose(self, fields: Fields) -> Cluster:
         """Choose the service for a request with these fields.
 
@@ -152,6 +170,7 @@ class Plan:
         "_table",
         "clusters",
         "config",
+        "entry",
         "errors",
         "forwarding",
         "ids",
@@ -166,6 +185,7 @@ class Plan:
         config: ResolvedConfig,
         metrics: Metrics,
         make_cluster: Callable[[ResolvedService], Cluster],
+        ways: Ways,
     ) -> None:
         """Build all of it.
 
@@ -181,6 +201,7 @@ class Plan:
         self.via = self.forwarding.via_pair(())
         self.clusters = {service.name: make_cluster(service) for service in config.services}
         self.unrouted = metrics.requests("", "")
+        self.entry: Entry | None = None
         stages = Stages(config)
         self.limits = stages.early
         self.limit_headers = LimitHeaderWriter(config.limit_headers)
@@ -189,7 +210,7 @@ class Plan:
             RouteRule(
                 route.name,
                 route.settings.match,
-                RouteRuntime(route, self.clusters, metrics, stages, shared),
+                RouteRuntime(route, self.clusters, metrics, stages, ways, shared),
                 route.order,
             )
             for route in config.routes

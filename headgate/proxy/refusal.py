@@ -15,12 +15,40 @@ if TYPE_CHECKING:
 _TRY_LATER = (429, 503)
 
 
+def fail(exchange: Exchange, failure: Failure) -> None:
+    """Turn a Failure into an answer, or into a visible cut where one is under way."""
+    stream = exchange.stream
+    upstream, exchange.connection = exchange.connection, None
+    if upstream is not None:
+        upstream.close()
+    left = failure.reason == "client_closed"
+    if left and stream.done:
+        # It left with the whole answer, before its exchange had its turn.
+        return
+    exchange.error, exchange.detail = failure.reason, failure.detail
+    shapes = exchange.plan.errors
+    if stream.responded:
+        if left:
+            exchange.status = shapes.status(failure.reason)
+        if not stream.done:
+            stream.source_failed(failure)
+        return
+    exchange.status = failure.status or shapes.status(failure.reason)
+    if stream.gone:
+        return
+    exchange.gateway.metrics.error(failure.reason)
+    extra, body = refusal(exchange, failure)
+    exchange.respond(exchange.status, shapes.content_type, body, extra)
+
+
 def refusal(exchange: Exchange, failure: Failure) -> tuple[Fields, bytes]:
     """Return the fields and the body that tell a client of a failure; the exchange has its status already."""
     extra: Fields = []
     retry_after = None
     if failure.reason == "method_not_allowed":
         extra.append((b"Allow", failure.detail.encode()))
+    elif exchange.status == 401 and exchange.way is not None and exchange.way.gate is not None:
+        extra += exchange.way.gate.challenge(failure.reason)
     elif exchange.status in _TRY_LATER:
         retry_after = max(1, ceil(failure.retry_after))
         extra.append((b"Retry-After", b"%d" % retry_after))

@@ -22,9 +22,10 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from headgate.config.problems import Origin, Problem
 from headgate.config.resolve import ResolvedConfig, resolve
@@ -89,6 +90,11 @@ def load(path: Path) -> LoadResult:
 
 class RigGateway:
     """A data plane that fulfils the contract of a worker and nothing more."""
+
+    tell: Callable[[dict[str, Any]], None]
+
+    def take_key_sets(self, sets: Mapping[str, bytes]) -> None:
+        self.key_sets = dict(sets)
 
     def __init__(self, loop: asyncio.AbstractEventLoop, slot: SlotWriter, worker: int, folder: Path) -> None:
         self._loop = loop

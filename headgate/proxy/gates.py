@@ -1,0 +1,131 @@
+"""The gates of a route, in the order of the design: from where, who asks, what they may; later what else is configured.
+
+A gate lets a request pass by returning None, makes it wait by returning something to wait for, refuses it by raising a
+Failure, and answers it by raising Answered. It may set what belongs to it on the exchange.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from headgate.auth.settings import Auth
+from headgate.core.failure import Failure
+from headgate.core.message import Field, Fields
+from headgate.core.steps import Reply
+from headgate.proxy.authentication import UNAVAILABLE, Verdict, Way
+
+if TYPE_CHECKING:
+    from headgate.proxy.exchange import Exchange
+
+
+class Answered(Exception):
+    """A gate has an answer of its own."""
+
+    def __init__(self, status: int, content_type: bytes, body: bytes, fields: Fields) -> None:
+        super().__init__(status)
+        self.status = status
+        self.content_type = content_type
+        self.body = body
+        self.fields = fields
+
+
+class Gate(Protocol):
+    """What stands in the way of a request."""
+
+    def enter(self, exchange: Exchange) -> Awaitable[None] | None:
+        """Let it pass, or not; what is returned, if anything, is to be waited for.
+
+        Raises:
+            Failure: it is refused; also from the wait.
+            Answered: it is answered here; also from the wait.
+        """
+
+
+class Entry(Protocol):
+    """What judges a request before its route is known."""
+
+    def answered(self, exchange: Exchange) -> bool:
+        """Tell whether the request was answered here.
+
+        Raises:
+            Failure: it is refused.
+        """
+
+
+class IdentityGate:
+    """Learn who asks, and whether they may."""
+
+    __slots__ = ("_hides", "_methods", "_reads_authorization", "_required", "_ways", "challenges")
+
+    def __init__(self, auth: Auth, ways: Sequence[Way], realm: str, hides: bool) -> None:
+        """Take the ways that count on this route, in their order."""
+        self._ways = tuple(ways)
+        self._required = auth.mode == "required"
+        self._hides = hides
+        # A credential in this field that no way takes is a wrong one: it is not for somebody else.
+        self._reads_authorization = any(way.method.challenge for way in ways)
+        schemes = dict.fromkeys(way.method.challenge for way in ways if way.method.challenge)
+        self.challenges = tuple((scheme, _challenge(scheme, realm)) for scheme in schemes)
+
+    def enter(self, exchange: Exchange) -> Awaitable[None] | None:
+        """Set `exchange.identity`, or refuse.
+
+        Raises:
+            Failure: with a reason of 401, 403 or 503; also from the wait.
+        """
+        head = exchange.stream.head
+        for way in self._ways:
+            credential = way.find(head)
+            if credential is None:
+                continue
+            verdict = way.verdict(credential)
+            if self._hides:
+                way.method.hide(head)
+            if isinstance(verdict, Reply):
+                return self._wait(exchange, way, verdict)
+            self._judge(exchange, way, verdict)
+            return None
+        self._without(exchange)
+        return None
+
+    async def _wait(self, exchange: Exchange, way: Way, reply: Reply[Verdict]) -> None:
+        self._judge(exchange, way, await reply)
+
+    def _judge(self, exchange: Exchange, way: Way, verdict: Verdict) -> None:
+        refused = verdict.refused
+        metrics, method = exchange.gateway.metrics, way.method
+        if refused is not None:
+            metrics.auth(method.name, "unavailable" if refused.reason == UNAVAILABLE else "refused")
+            metrics.auth_failed(refused.reason, method.kind)
+            raise Failure(refused.reason, f"{method.name}: {refused.detail}")
+        metrics.auth(method.name, "known")
+        exchange.identity = verdict.identity
+        exchange.forwarded = verdict.forwarded
+
+    def _without(self, exchange: Exchange) -> None:
+        """Judge a request that shows no credential of any way that counts here."""
+        shown = exchange.stream.head.get(b"authorization") if self._reads_authorization else None
+        if shown is not None:
+            bearer = shown[:7].lower() == b"bearer "
+            reason = "invalid_token" if bearer else "invalid_credentials"
+            exchange.gateway.metrics.auth_failed(reason)
+            raise Failure(reason, "no way that counts here takes this Authorization")
+        if self._required:
+            exchange.gateway.metrics.auth_failed("missing_credentials")
+            raise Failure("missing_credentials")
+
+    def challenge(self, reason: str) -> Fields:
+        """Return the WWW-Authenticate fields of a 401 (RFC 9110 section 11.6.1, RFC 6750 section 3)."""
+        fields: list[Field] = []
+        for scheme, parts in self.challenges:
+            # RFC 6750 section 3.1: no error code where no credential was shown.
+            wrong = b', error="invalid_token"' if scheme == "Bearer" and reason != "missing_credentials" else b""
+            fields.append((b"WWW-Authenticate", parts + wrong))
+        return fields
+
+
+def _challenge(scheme: str, realm: str) -> bytes:
+    # RFC 7617 section 2.1: user names and passwords are UTF-8 here.
+    charset = ', charset="UTF-8"' if scheme == "Basic" else ""
+    return f'{scheme} realm="{realm}"{charset}'.encode("latin-1", "replace")

@@ -1,0 +1,23 @@
+"""What templates may say of a request (policy.template)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from headgate.proxy.exchange import Exchange
+
+
+def value_of(exchange: Exchange, name: str) -> str | None:
+    """Return the text of a placeholder; None where the request has nothing to say."""
+    head = exchange.stream.head
+    match name:
+        case "client" | "host" | "method" | "path" | "request_id":
+            return str(getattr(exchange, name))
+        case "query":
+            return (head.query or b"").decode("latin-1")
+        case "route":
+            return exchange.way.name if exchange.way is not None else None
+        case "service":
+            return exchange.cluster.name if exchange.cluster is not None else None
+    return exchange.params.get(name.removeprefix("params."))
