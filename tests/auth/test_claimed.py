@@ -30,7 +30,7 @@ def test_all_that_claims_tell() -> None:
 
 
 def test_nothing_is_told() -> None:
-    assert caller({}) == Identity("user", method="idp")
+    assert caller({}) == Identity("user", tier="", method="idp")
 
 
 def test_the_first_name_that_is_present_counts_and_null_is_absent() -> None:
