@@ -19,10 +19,12 @@ class RequestHead:
     `host`, `port`, `path` are in their normal form (core.uri); `query` is what followed `?`, as it came, or None;
     `target` is the raw request target, for nobody but the log of refused requests. `length` counts body bytes:
     0 = no body, UNKNOWN_LENGTH = its end is not known yet. `forwarding` holds the client's X-Forwarded-* and its kin.
+    `certificate` is what the connection says of the client's certificate, where a route asks for it, else empty.
     """
 
     __slots__ = (
         "authority",
+        "certificate",
         "expects_continue",
         "fields",
         "forwarding",
@@ -55,6 +57,7 @@ class RequestHead:
         self.upgrade = b""
         self.forwarding: Fields | None = None
         self.ids: Fields | None = None
+        self.certificate = b""
 
     def get(self, name: bytes) -> bytes | None:
         """Return the value of the first field called `name` (in lower case)."""

@@ -56,7 +56,7 @@ class Entry(Protocol):
 class IdentityGate:
     """Learn who asks, and whether they may."""
 
-    __slots__ = ("_hides", "_methods", "_reads_authorization", "_required", "_ways", "challenges")
+    __slots__ = ("_hides", "_reads_authorization", "_reads_certificate", "_required", "_ways", "challenges")
 
     def __init__(self, auth: Auth, ways: Sequence[Way], realm: str, hides: bool) -> None:
         """Take the ways that count on this route, in their order."""
@@ -65,6 +65,7 @@ class IdentityGate:
         self._hides = hides
         # A credential in this field that no way takes is a wrong one: it is not for somebody else.
         self._reads_authorization = any(way.method.challenge for way in ways)
+        self._reads_certificate = any(way.method.kind == "certificate" for way in ways)
         schemes = dict.fromkeys(way.method.challenge for way in ways if way.method.challenge)
         self.challenges = tuple((scheme, _challenge(scheme, realm)) for scheme in schemes)
 
@@ -75,6 +76,8 @@ class IdentityGate:
             Failure: with a reason of 401, 403 or 503; also from the wait.
         """
         head = exchange.stream.head
+        if self._reads_certificate:
+            head.certificate = exchange.stream.connection.certificate
         for way in self._ways:
             credential = way.find(head)
             if credential is None:

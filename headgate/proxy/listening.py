@@ -262,7 +262,11 @@ def _tls(settings: ListenTls) -> ListenerTls:
     if settings.cert is not None and settings.key is not None:
         files.insert(0, CertificateFiles(settings.cert, settings.key))
     return ListenerTls(
-        tuple(files), settings.client_ca, min_version=settings.min_version, strict_sni=settings.strict_sni
+        tuple(files),
+        settings.client_ca,
+        client_auth=settings.client_auth,
+        min_version=settings.min_version,
+        strict_sni=settings.strict_sni,
     )
 
 

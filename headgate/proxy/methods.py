@@ -48,4 +48,11 @@ def build_methods(identity: IdentitySettings, names: Sequence[str], given: Given
 
 
 def _made(identity: IdentitySettings, wanted: frozenset[str], given: Given) -> Iterator[Method]:
-    yield from ()
+    if identity.basic is not None and identity.basic.name in wanted:
+        from headgate.auth.basic import BasicMethod
+
+        yield BasicMethod(identity.basic)
+    if identity.certificates is not None and identity.certificates.name in wanted:
+        from headgate.auth.certificate import CertificateMethod
+
+        yield CertificateMethod(identity.certificates)

@@ -30,6 +30,7 @@ from headgate.wire.reader import RequestReader
 from headgate.wire.rules import Rules
 from headgate.wire.stream import ClientStream
 from headgate.wire.timers import NEVER
+from headgate.wire.tls import certificate_shown
 
 # Bytes parsed at once while heads are read, so that one large read cannot become thousands of requests.
 _SLICE = 16 * 1024
@@ -45,6 +46,7 @@ class ClientConnection(asyncio.Protocol):
     """One connection of one client."""
 
     __slots__ = (
+        "_certificate",
         "_corked",
         "_held",
         "_paused",
@@ -77,6 +79,7 @@ class ClientConnection(asyncio.Protocol):
         self.wheel_at = NEVER
         self.stopping = False
         self.forwarding: object = None
+        self._certificate: bytes | None = None
         self._served = 0
         self._serving = False
         self._stopped = False
@@ -122,6 +125,13 @@ class ClientConnection(asyncio.Protocol):
         stream, self.stream = self.stream, None
         if stream is not None:
             stream.fail(Failure("client_closed"))
+
+    @property
+    def certificate(self) -> bytes:
+        """What is known of the client's certificate (wire.tls.certificate_shown); empty when it has shown none."""
+        if self._certificate is None:
+            self._certificate = certificate_shown(self.transport) if self.transport is not None else b""
+        return self._certificate
 
     def eof_received(self) -> bool:
         """Take the end of a client's sending for its going away, as nginx does: abandoned work should cost nothing."""

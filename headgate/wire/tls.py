@@ -14,11 +14,14 @@ clients may still resume by session id for as long as the listener's context liv
 
 from __future__ import annotations
 
+import asyncio
+import json
 import re
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
@@ -27,6 +30,7 @@ __all__ = [
     "CertificateFiles",
     "CertificateStore",
     "ListenerTls",
+    "certificate_shown",
     "client_context",
 ]
 
@@ -153,6 +157,26 @@ def _harden(context: ssl.SSLContext, tls: ListenerTls) -> None:
     context.verify_mode = ssl.CERT_REQUIRED if tls.client_auth == "require" else ssl.CERT_OPTIONAL
     context.options |= ssl.OP_NO_TICKET
     context.num_tickets = 0
+
+
+def certificate_shown(transport: asyncio.BaseTransport) -> bytes:
+    """Return what is known of the certificate that a client has shown and the handshake has verified, or b"".
+
+    JSON, always the same for the same certificate: expires (seconds since 1970), fingerprint (SHA-256 of the DER),
+    subject and names (the alternative ones), both as the standard library gives them.
+    """
+    tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
+    said = tls.getpeercert() if tls is not None else None
+    der = tls.getpeercert(binary_form=True) if tls is not None and said else None
+    if not said or der is None:
+        return b""
+    told = {
+        "expires": ssl.cert_time_to_seconds(str(said["notAfter"])),
+        "fingerprint": sha256(der).hexdigest(),
+        "names": said.get("subjectAltName", ()),
+        "subject": said.get("subject", ()),
+    }
+    return json.dumps(told, separators=(",", ":")).encode()
 
 
 # -- upstreams -----------------------------------------------------------------------------------------------
