@@ -24,10 +24,8 @@ from headgate.policy.limit.headers import Told
 from headgate.policy.retry import IDEMPOTENT
 from headgate.proxy import guards
 from headgate.proxy.cluster import Cluster, Target
-from headgate.proxy.faults import suffer
 from headgate.proxy.forward import upstream_request
 from headgate.proxy.gates import Answered
-from headgate.proxy.limit_stage import LimitStage
 from headgate.proxy.limiting import Held
 from headgate.proxy.overload import Place, shed
 from headgate.proxy.placeholders import value_of
@@ -132,30 +130,19 @@ class Exchange:
         stream = self.stream
         try:
             self._arrive()
-            entry = self.plan.entry
-            if entry is not None and entry.answered(self):
+            if self.plan.entry is not None and self.plan.entry.answered(self):
                 return
-            limits = self.plan.limits
-            # Who asks how the gateway is must not be told that it asks too often: that would take the gateway out.
-            if limits is not None and self.path not in self.gateway.own:
-                pending = self.gateway.limiter.admit(self, limits)
-                if pending is not None:
-                    await pending
+            pending = self._count()
+            if pending is not None:
+                await pending
             way = self._enter()
             if way is None:
                 return
-            cluster = self.cluster
-            if way.gate is not None and (pending := way.gate.enter(self)) is not None:
-                await pending
-            if way.fault is not None:
-                await suffer(self.gateway, self, way.fault, way.name)
-            limits = self._limits(way, cluster)
-            if limits is not None and (pending := self.gateway.limiter.admit(self, limits)) is not None:
-                await pending
-            for gate in way.late:
+            for gate in way.gates:
                 pending = gate.enter(self)
                 if pending is not None:
                     await pending
+            cluster = self.cluster
             if cluster is None:
                 self._answer_here(way)
                 return
@@ -207,6 +194,14 @@ class Exchange:
         )
         self.client = client.address
 
+    def _count(self) -> Awaitable[None] | None:
+        """Hold the request against the limits that need no route."""
+        limits = self.plan.limits
+        # Who asks how the gateway is must not be told that it asks too often: that would take the gateway out.
+        if limits is None or self.path in self.gateway.own:
+            return None
+        return self.gateway.limiter.admit(self, limits)
+
     def _enter(self) -> RouteRuntime | None:
         """Find the request's way and service; None when it was answered here."""
         stream, gateway = self.stream, self.gateway
@@ -226,9 +221,6 @@ class Exchange:
         if gateway.in_flight > gateway.shedder.bar:
             shed(gateway, way)
         return way
-
-    def _limits(self, way: RouteRuntime, cluster: Cluster | None) -> LimitStage | None:
-        return way.only_limits if cluster is way.only else way.limits[cluster.name if cluster is not None else ""]
 
     def _answer_here(self, route: RouteRuntime) -> None:
         """Answer a route that needs no upstream."""

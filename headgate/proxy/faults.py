@@ -10,19 +10,28 @@ from headgate.proxy.pause import pause
 
 if TYPE_CHECKING:
     from headgate.proxy.exchange import Exchange
-    from headgate.proxy.gateway import Gateway
 
 
-async def suffer(gateway: Gateway, exchange: Exchange, injector: FaultInjector, route: str) -> None:
-    """Delay a request of `route`, or end it, as the injector chooses.
+class FaultGate:
+    """Delay requests of a route, or end them, as the injector chooses."""
 
-    Raises:
-        Failure: fault_injected with the configured status.
-    """
-    seconds, status = injector.choose(exchange.stream.head.fields)
-    if seconds:
-        gateway.metrics.fault(route, "delay")
-        await pause(gateway.loop, seconds)
-    if status:
-        gateway.metrics.fault(route, "abort")
-        raise Failure("fault_injected", status=status)
+    __slots__ = ("_injector", "_route")
+
+    def __init__(self, injector: FaultInjector, route: str) -> None:
+        self._injector = injector
+        self._route = route
+
+    async def enter(self, exchange: Exchange) -> None:
+        """Let one request suffer.
+
+        Raises:
+            Failure: fault_injected with the configured status.
+        """
+        seconds, status = self._injector.choose(exchange.stream.head.fields)
+        gateway = exchange.gateway
+        if seconds:
+            gateway.metrics.fault(self._route, "delay")
+            await pause(gateway.loop, seconds)
+        if status:
+            gateway.metrics.fault(self._route, "abort")
+            raise Failure("fault_injected", status=status)

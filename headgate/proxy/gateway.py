@@ -24,6 +24,7 @@ from headgate.core.message import ResponseHead
 from headgate.policy.overload_settings import Overload
 from headgate.policy.shedding import LoadShedder
 from headgate.proxy.access import AccessLogWriter
+from headgate.proxy.audit import AuditWriter
 from headgate.proxy.breaking import Say
 from headgate.proxy.cluster import Cluster, PoolKey, pool_key
 from headgate.proxy.exchange import Exchange
@@ -89,6 +90,7 @@ class Gateway:
         self._resolver = Resolver()
         self._pools: dict[PoolKey, Pool] = {}
         self._access = AccessLogWriter(loop, self.metrics)
+        self.audit = AuditWriter(loop, self.metrics)
         self.mirrors = Mirrors()
         self.limiter = Limiter(loop, self.metrics, say)
         # How to say something to control; whoever runs this as a worker connects it.
@@ -130,9 +132,11 @@ class Gateway:
         built = Plan(plan, self.metrics, cluster_for, ways)
         swap_listeners = self._listening.prepare(plan, sockets)
         access = self._access.prepare(plan.telemetry.access_log)
+        audit = self.audit.prepare(plan.telemetry.audit)
         limiter = self.limiter.prepare(plan)
         # From here on nothing can fail.
         access()
+        audit()
         limiter()
         self.authentication.use(ways)
         retired = [pool for key, pool in self._pools.items() if key not in pools]
@@ -249,6 +253,7 @@ class Gateway:
         self.settle()
         await asyncio.wait([self._idle], timeout=timeout)
         self._access.close()
+        self.audit.close()
         return self._idle.done()
 
     def abort(self) -> None:
@@ -263,10 +268,12 @@ class Gateway:
         self._sensed.cancel()
         self._driver.close()
         self._access.close()
+        self.audit.close()
 
     def reopen_logs(self) -> None:
-        """Open the log file anew under its name."""
+        """Open the log files anew under their names."""
         self._access.reopen()
+        self.audit.reopen()
 
     def _raise_file_limit(self) -> None:
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -9,7 +9,7 @@ store's own bound; charging and releasing delay nobody. What was admitted is rel
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from math import ceil
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -237,6 +237,29 @@ class Limiter:
             self._timer.cancel()
             self._timer = None
         self._use(None, None)
+
+
+class LimitGate:
+    """The limits of a route, which depend on the service that a request goes to."""
+
+    __slots__ = ("_by_service", "_only", "_only_stage")
+
+    def __init__(self, by_service: Mapping[str, LimitStage | None], only: str) -> None:
+        """Take the stages by service, "" for requests that are answered here; `only` is where most of them go."""
+        self._by_service = by_service
+        self._only = only
+        self._only_stage = by_service[only]
+
+    def enter(self, exchange: Exchange) -> Awaitable[None] | None:
+        """Hold a request against them.
+
+        Raises:
+            Failure: rate_limited, or limits_unavailable; also from the wait.
+        """
+        cluster = exchange.cluster
+        name = cluster.name if cluster is not None else ""
+        stage = self._only_stage if name == self._only else self._by_service[name]
+        return exchange.gateway.limiter.admit(exchange, stage) if stage is not None else None
 
 
 def _has_limits(config: ResolvedConfig) -> bool:

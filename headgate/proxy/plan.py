@@ -25,8 +25,10 @@ from headgate.policy.route import Matched, MethodNotAllowed, NotFound, RouteRule
 from headgate.policy.split import Split
 from headgate.proxy.cluster import Cluster
 from headgate.proxy.errors import ErrorShapes
+from headgate.proxy.faults import FaultGate
 from headgate.proxy.gates import Entry, Gate, IdentityGate
 from headgate.proxy.limit_stage import Stages
+from headgate.proxy.limiting import LimitGate
 from headgate.proxy.request_id import RequestIds
 from headgate.proxy.ways import Ways
 from headgate.telemetry.access_log import json_fragment
@@ -51,20 +53,17 @@ class RouteRuntime:
         "edit_request",
         "edit_response",
         "edits_origin",
-        "fault",
         "fixed",
         "gate",
+        "gates",
         "host",
         "kept",
         "label",
-        "late",
-        "limits",
         "max_body",
         "mirror",
         "mirror_cluster",
         "name",
         "only",
-        "only_limits",
         "only_series",
         "rank",
         "redirect",
@@ -95,7 +94,6 @@ class RouteRuntime:
         # By identity: what several routes inherit is one object, and it holds lists.
         self.retry: Retry = shared.setdefault(("retry", id(route.retry)), Retry(route.retry))
         self._bound(route)
-        self._guard(route, ways)
         upgrades = frozenset(name.lower().encode() for name in settings.upgrade)
         self.upgrades: frozenset[bytes] = shared.setdefault(upgrades, upgrades)
         self.compressor = Compressor(route.compression) if route.compression is not None else None
@@ -120,8 +118,7 @@ class RouteRuntime:
             name: metrics.requests(route.name, name) for name in [*self.clusters, ""]
         }
         self.tier = settings.tier
-        self.limits = {name: stages.of(route, name) for name in [*self.clusters, ""]}
-        self.only_limits = self.limits[self.only.name if self.only is not None else ""]
+        self._guard(route, stages, ways)
         self.only_series = self.series[self.only.name] if self.only is not None else self.series[""]
 
     def _bound(self, route: ResolvedRoute) -> None:
@@ -133,20 +130,27 @@ class RouteRuntime:
         self.careful = self.deadline is not None or retry.per_try_timeout > 0.0 or retry.hedge_after > 0.0
         # Bytes of a body that are kept while it streams.
         self.kept = retry.buffer if route.retry.attempts else 0
-        self.fault = FaultInjector(settings.fault, random.random) if settings.fault is not None else None
         self.rank = PRIORITIES.index(settings.priority)
 
-    def _guard(self, route: ResolvedRoute, ways: Ways) -> None:
-        """Make the gates: before the limits by identity, and behind them in their order.
+    def _guard(self, route: ResolvedRoute, stages: Stages, ways: Ways) -> None:
+        """Make the gates, in the order in which a request comes to them.
 
         Raises:
             ValueError: with a sentence, when one cannot be made.
         """
-        auth, identity = route.auth, ways.identity
+        auth, identity, fault = route.auth, ways.identity, route.settings.fault
+        gates: list[Gate] = []
+        # Who is refused here is told by it how to ask.
         self.gate: IdentityGate | None = None
         if auth.mode != "none":
             self.gate = IdentityGate(auth, ways.of(auth.methods), identity.realm, identity.hide_credentials)
-        self.late: tuple[Gate, ...] = ()
+            gates.append(self.gate)
+        if fault is not None:
+            gates.append(FaultGate(FaultInjector(fault, random.random), route.name))
+        limits = {name: stages.of(route, name) for name in [*self.clusters, ""]}
+        if any(limits.values()):
+            gates.append(LimitGate(limits, self.only.name if self.only is not None else ""))
+        self.gates = tuple(gates)
 
     def choose(self, fields: Fields) -> Cluster:
         """Choose the service for a request with these fields.

@@ -34,6 +34,7 @@ def fail(exchange: Exchange, failure: Failure) -> None:
             stream.source_failed(failure)
         return
     exchange.status = failure.status or shapes.status(failure.reason)
+    exchange.gateway.audit.refused(exchange)
     if stream.gone:
         return
     exchange.gateway.metrics.error(failure.reason)
