@@ -5,6 +5,7 @@
 - `metrics`     the few additions a finished request costs.
 - `prometheus`  the sums of all slots as text for a scraper, or as a list for JSON.
 - `access_log`  one finished request as one line of bytes.
+- `audit`       one refusal or one act of an operator as one line of bytes.
 
 Law: accumulation only. Nothing here reads a clock, opens a file or a socket, or waits; `now` is an argument.
 """

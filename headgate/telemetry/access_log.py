@@ -106,8 +106,8 @@ class JsonLines:
         identity = record.identity
         # One test for all of them: texts that are short together are short each.
         if len(path) > MAX_PATH or len(method) + len(host) + len(correlation_id) + len(client) > MAX_TEXT:
-            path, method, host = _clipped(path, MAX_PATH), _clipped(method), _clipped(host)
-            correlation_id, client = _clipped(correlation_id), _clipped(client)
+            path, method, host = clipped(path, MAX_PATH), clipped(method), clipped(host)
+            correlation_id, client = clipped(correlation_id), clipped(client)
         own_id = _optional("request_id", request_id) if request_id != record.correlation_id else ""
         # Formatted apart: the compiler joins texts well, and only texts.
         duration = f"{record.duration * 1000:.2f}"
@@ -152,10 +152,11 @@ def _failed(error: str, detail: str) -> str:
 
 
 def _optional(name: str, text: str) -> str:
-    return f',"{name}":{quoted(_clipped(text))}' if text else ""
+    return f',"{name}":{quoted(clipped(text))}' if text else ""
 
 
-def _clipped(text: str, longest: int = MAX_TEXT) -> str:
+def clipped(text: str, longest: int = MAX_TEXT) -> str:
+    """Cut text to so many characters, the last of which is then an ellipsis."""
     return text if len(text) <= longest else text[: longest - 1] + _ELLIPSIS
 
 
@@ -177,8 +178,8 @@ class ConsoleLines:
         moment = datetime.fromtimestamp(second + self._utc_offset, UTC)
         words = [
             f"{moment:%H:%M:%S}{_MILLISECONDS[millisecond]}",
-            _printable(_clipped(record.method)),
-            _printable(_clipped(record.path, MAX_PATH)),
+            _printable(clipped(record.method)),
+            _printable(clipped(record.path, MAX_PATH)),
             self._painted(record.status),
             _short_duration(record.duration),
             _short_size(record.bytes_out),
@@ -191,11 +192,11 @@ class ConsoleLines:
             words.append(f"attempts={record.attempts}")
         for name, text in (("identity", record.identity.id), ("tenant", record.identity.tenant)):
             if text:
-                words.append(f"{name}={_printable(_clipped(text))}")
+                words.append(f"{name}={_printable(clipped(text))}")
         if record.error:
-            words.append(f"error={_printable(_clipped(record.error))}")
+            words.append(f"error={_printable(clipped(record.error))}")
             if record.detail:
-                words.append(f"({_printable(_clipped(record.detail))})")
+                words.append(f"({_printable(clipped(record.detail))})")
         return (" ".join(words) + "\n").encode()
 
     def _painted(self, status: int) -> str:
