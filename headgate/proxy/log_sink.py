@@ -1,4 +1,4 @@
-"""Where access log lines go: a file or a standard stream, in batches, by a thread of its own.
+"""Where lines of a log go: a file or a standard stream, in batches, by a thread of its own.
 
 Laws: a request never waits for the log; lines that the sink cannot take in time are dropped and counted, never half
 written. A pipe shared by several workers gets pieces of at most PIPE_BUF bytes, cut at line ends, because only those
@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 FLUSH_SECONDS = 0.1
 _MAX_WAITING = 16 * 1024 * 1024
-_STREAMS = {"stdout": 1, "stderr": 2}
+STREAMS = {"stdout": 1, "stderr": 2}
 
 
 class LogSink:
@@ -30,7 +30,7 @@ class LogSink:
             OSError: when the file cannot be opened.
         """
         self._path = path
-        self._fd = _STREAMS[path] if path in _STREAMS else _open(path)
+        self._fd = STREAMS[path] if path in STREAMS else opened(path)
         self.lines: list[bytes] = []
         self.add: Callable[[bytes], None] = self.lines.append
         self._waiting = b""
@@ -39,7 +39,7 @@ class LogSink:
         self._wake = threading.Event()
         self._reopen = False
         self._closed = False
-        self._thread = threading.Thread(target=self._run, name="access-log", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
         self._thread.start()
 
     @property
@@ -89,15 +89,15 @@ class LogSink:
             if batch:
                 self._write(batch)
             if self._closed and not self._waiting:
-                if self._path not in _STREAMS:
+                if self._path not in STREAMS:
                     os.close(self._fd)
                 return
 
     def _open_again(self) -> None:
-        if self._path in _STREAMS:
+        if self._path in STREAMS:
             return
         try:
-            fresh = _open(self._path)
+            fresh = opened(self._path)
         except OSError:
             return
         self._fd, old = fresh, self._fd
@@ -133,5 +133,10 @@ def _pieces(batch: bytes) -> list[bytes]:
     return pieces
 
 
-def _open(path: str) -> int:
+def opened(path: str) -> int:
+    """Open a log file for appending.
+
+    Raises:
+        OSError: when it cannot be opened.
+    """
     return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
