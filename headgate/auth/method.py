@@ -17,10 +17,14 @@ from headgate.core.message import Fields, RequestHead
 
 
 class Known(NamedTuple):
-    """Who asks. `until`: the moment (wall clock, seconds) at which this ends; math.inf = no end known."""
+    """Who asks. `until`: the moment (wall clock, seconds) at which this ends; math.inf = no end known.
+
+    While whoever could say it anew is away, it may be used until `stale_until`.
+    """
 
     identity: Identity
     until: float
+    stale_until: float = 0.0
 
 
 class Refused(NamedTuple):
