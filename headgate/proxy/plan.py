@@ -10,6 +10,8 @@ import random
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from headgate.auth.access import AddressRules
+from headgate.auth.settings import Addresses
 from headgate.config.resolve import ResolvedConfig, ResolvedRoute, ResolvedService
 from headgate.core.failure import Failure
 from headgate.core.message import Fields, RequestHead
@@ -29,6 +31,7 @@ from headgate.proxy.faults import FaultGate
 from headgate.proxy.gates import Entry, Gate, IdentityGate
 from headgate.proxy.limit_stage import Stages
 from headgate.proxy.limiting import LimitGate
+from headgate.proxy.permission import AccessGate, AddressGate
 from headgate.proxy.request_id import RequestIds
 from headgate.proxy.ways import Ways
 from headgate.telemetry.access_log import json_fragment
@@ -118,7 +121,7 @@ class RouteRuntime:
             name: metrics.requests(route.name, name) for name in [*self.clusters, ""]
         }
         self.tier = settings.tier
-        self._guard(route, stages, ways)
+        self._guard(route, stages, ways, shared)
         self.only_series = self.series[self.only.name] if self.only is not None else self.series[""]
 
     def _bound(self, route: ResolvedRoute) -> None:
@@ -132,7 +135,7 @@ class RouteRuntime:
         self.kept = retry.buffer if route.retry.attempts else 0
         self.rank = PRIORITIES.index(settings.priority)
 
-    def _guard(self, route: ResolvedRoute, stages: Stages, ways: Ways) -> None:
+    def _guard(self, route: ResolvedRoute, stages: Stages, ways: Ways, shared: dict[Any, Any]) -> None:
         """Make the gates, in the order in which a request comes to them.
 
         Raises:
@@ -140,11 +143,15 @@ class RouteRuntime:
         """
         auth, identity, fault = route.auth, ways.identity, route.settings.fault
         gates: list[Gate] = []
+        if route.addresses is not None and (route.addresses.allow or route.addresses.deny):
+            gates.append(_address_gate(route.addresses, shared))
         # Who is refused here is told by it how to ask.
         self.gate: IdentityGate | None = None
         if auth.mode != "none":
             self.gate = IdentityGate(auth, ways.of(auth.methods), identity.realm, identity.hide_credentials)
             gates.append(self.gate)
+        if auth.mode != "none" or (ways.rules.header and identity.tenant.anonymous):
+            gates.append(AccessGate(route, ways))
         if fault is not None:
             gates.append(FaultGate(FaultInjector(fault, random.random), route.name))
         limits = {name: stages.of(route, name) for name in [*self.clusters, ""]}
@@ -164,6 +171,14 @@ class RouteRuntime:
         if name is None:
             raise Failure("no_endpoint", f"{self.name}: no destination has weight")
         return self.clusters[name]
+
+
+def _address_gate(addresses: Addresses, shared: dict[Any, Any]) -> AddressGate:
+    key = "addresses", id(addresses)
+    if key not in shared:
+        shared[key] = AddressGate(AddressRules(addresses.allow, addresses.deny))
+    gate: AddressGate = shared[key]
+    return gate
 
 
 class Plan:

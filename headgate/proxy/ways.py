@@ -8,40 +8,58 @@ for a while after one that brought nothing new.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from headgate.auth.forward import IdentityFields
 from headgate.auth.method import Known, NeedCall, Refused
-from headgate.auth.settings import IdentitySettings
+from headgate.auth.rules import IdentityRules
+from headgate.auth.settings import ApiKeys, IdentitySettings, JwtIssuer, KeySetSource
 from headgate.config.resolve import ResolvedConfig
+from headgate.core.clock import monotonic, wall
 from headgate.core.failure import Failure
 from headgate.core.identity import Identity
 from headgate.core.message import Fields
 from headgate.core.steps import Reply
 from headgate.proxy.authentication import UNAVAILABLE, Outside, Way
+from headgate.proxy.callout import Callout, Draft
 from headgate.proxy.methods import Given, build_methods
 
 if TYPE_CHECKING:
+    from headgate.auth.key_ring import KeyRing
     from headgate.proxy.gateway import Gateway
+    from headgate.stores.keys import KeyReader
 
-# Password hashes at work or waiting, in one worker: each takes some 50 ms of a core.
+# Password hashes at work or waiting, in one worker: each takes a fifth of a second of a core.
 _MOST_WORK = 32
 _THREADS = 2
-# How long control may take to answer beyond the fetch itself.
+# Seconds control may take to answer beyond the fetch itself.
 _PATIENCE = 1.0
 
 
 class Ways:
     """The ways of one `identity`, by the names that a route lets count."""
 
-    def __init__(self, identity: IdentitySettings, outside: Outside, given: Given) -> None:
+    def __init__(
+        self, identity: IdentitySettings, outside: Outside, given: Given, generation: Callable[[], int]
+    ) -> None:
+        """`generation` moves when API keys change.
+
+        Raises:
+            ValueError: with a sentence, for rules that cannot be.
+        """
         self.identity = identity
+        self.rings = given.rings
+        self.rules = IdentityRules(identity)
+        self._fields = IdentityFields(identity.forward)
         self._outside = outside
         self._given = given
+        self._generation = generation
         self._made: dict[tuple[str, ...], tuple[Way, ...]] = {}
 
-    def of(self, names: list[str]) -> tuple[Way, ...]:
+    def of(self, names: Sequence[str]) -> tuple[Way, ...]:
         """Return the ways of these names, in the order of `identity.order`; all, when there are none.
 
         Raises:
@@ -51,9 +69,19 @@ class Ways:
         if key not in self._made:
             methods = build_methods(self.identity, key, self._given)
             self._made[key] = tuple(
-                Way(method, self.identity.cache, self._outside, _settle, _never_changes) for method in methods
+                Way(method, self.identity.cache, self._outside, self.settle, self._generation_of(method.kind))
+                for method in methods
             )
         return self._made[key]
+
+    def settle(self, identity: Identity) -> tuple[Identity, Fields]:
+        """Return what follows from a credential: the caller by the rules, and the fields that tell upstreams of it."""
+        settled = self.rules.settle(identity)
+        return settled, self.fields(settled)
+
+    def fields(self, identity: Identity) -> Fields:
+        """Return the fields that tell upstreams of a caller."""
+        return self._fields.of(identity) if self._fields else []
 
     def forget(self, kind: str) -> None:
         """Make void what the ways of a kind have found out."""
@@ -62,9 +90,8 @@ class Ways:
                 if way.method.kind == kind:
                     way.forget()
 
-
-def _settle(identity: Identity) -> tuple[Identity, Fields]:
-    return identity._replace(tier=identity.tier or identity.kind), []
+    def _generation_of(self, kind: str) -> Callable[[], int]:
+        return self._generation if kind == "api_key" else _never_changes
 
 
 def _never_changes() -> int:
@@ -77,44 +104,121 @@ class Authentication:
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self._ways: Ways | None = None
-        self._rings: dict[str, Any] = {}
+        self._calls: dict[str, Callout] = {}
+        self._keys_path: str | None = None
+        self._reader: KeyReader | None = None
+        self._sets: dict[str, bytes] = {}
+        self._version = 0
         self._asked: dict[str, list[Reply[bool]]] = {}
         self._quiet_until: dict[str, float] = {}
         self._threads: ThreadPoolExecutor | None = None
         self._at_work = 0
 
-    def prepare(self, config: ResolvedConfig) -> Ways:
-        """Return the ways of a configuration: those in force, if nothing about them changes.
+    def prepare(self, config: ResolvedConfig, draft: Draft) -> tuple[Ways, Callable[[], None]]:
+        """Return the ways of a configuration, those in force if nothing about them changes, and what puts them there.
 
         Raises:
             ValueError: with a sentence, when one cannot be made.
         """
-        if self._ways is not None and self._ways.identity == config.identity:
-            return self._ways
+        identity = config.identity
+        calls = {each.name: draft.to(each.url, each.timeout, each.ca) for each in identity.introspection}
+        kept = self._ways
+        if kept is not None and kept.identity == identity and config.keys_path == self._keys_path:
+            return kept, lambda: self._use(kept, calls, config.keys_path, self._reader)
+        reader = self._read_keys(identity.api_keys, config.keys_path)
+        rings = {issuer.name: self._ring(issuer) for issuer in identity.jwt}
+        given = Given(rings, reader.get if reader is not None else _no_keys, _pepper(identity.api_keys))
         outside = Outside(self._keys, self._call, self._work)
-        return Ways(config.identity, outside, Given(self._rings, lambda digest: None, b""))
+        made = Ways(identity, outside, given, (lambda: reader.generation) if reader is not None else _never_changes)
+        return made, lambda: self._use(made, calls, config.keys_path, reader)
 
-    def use(self, ways: Ways) -> None:
-        """Put ways into force."""
-        self._ways = ways
+    def _use(self, ways: Ways, calls: dict[str, Callout], path: str | None, reader: KeyReader | None) -> None:
+        if self._reader is not None and self._reader is not reader:
+            self._reader.close()
+        self._ways, self._calls, self._keys_path, self._reader = ways, calls, path, reader
+
+    def _read_keys(self, settings: ApiKeys | None, path: str | None) -> KeyReader | None:
+        if settings is None or not settings.enabled or path is None:
+            return None
+        from headgate.stores.keys import KeyReader
+
+        return KeyReader(Path(path), self._gateway.board, lambda text: self._gateway.say("warning", text))
 
     # -- keys of issuers -------------------------------------------------------------------------------------------
 
-    def take_key_sets(self, sets: Mapping[str, bytes]) -> None:
-        """Use these keys from now on, and tell whoever waits for some."""
-        for waiting in (self._asked.pop(issuer, []) for issuer in list(self._asked)):
-            for reply in waiting:
-                reply.set(True)
+    def _ring(self, issuer: JwtIssuer) -> KeyRing:
+        from headgate.auth.key_ring import fetched, ring_of
 
-    def _keys(self, issuer: str) -> Reply[bool]:
+        ring = ring_of(issuer, lambda path: Path(path).read_text())
+        if fetched(issuer) and issuer.name in self._sets:
+            self._fill(ring, self._sets[issuer.name])
+        return ring
+
+    def _fill(self, ring: KeyRing, body: bytes) -> None:
+        from headgate.auth.key_ring import read_key_set
+
+        self._version += 1
+        ring.take(read_key_set(body)[0] if body else [], self._version)
+
+    def take_key_sets(self, sets: Mapping[str, bytes], answers: Sequence[str]) -> None:
+        """Use these keys of issuers from now on, and tell whoever waits for some; `answers` as in messages.KeySets."""
+        changed = {name: body for name, body in sets.items() if self._sets.get(name) != body}
+        self._sets = dict(sets)
+        if self._ways is not None and changed:
+            for name, body in changed.items():
+                ring = self._ways.rings.get(name)
+                if ring is not None:
+                    self._fill(ring, body)
+            self._ways.forget("jwt")
+        for issuer in {*changed, *answers}:
+            self._answer(issuer)
+
+    def _keys(self, name: str) -> Reply[bool]:
+        """Have control fetch the keys of an issuer; the reply tells whether there are any."""
         reply: Reply[bool] = Reply()
-        reply.set(False)
+        now = monotonic()
+        source = self._source(name)
+        if source is None or now < self._quiet_until.get(name, 0.0):
+            reply.set(self._has_keys(name))
+            return reply
+        waiting = self._asked.get(name)
+        if waiting is None:
+            waiting = self._asked[name] = []
+            self._gateway.tell({"type": "unknown_key", "issuer": name})
+            self._gateway.loop.call_later(source.timeout + _PATIENCE, self._answer, name)
+        waiting.append(reply)
         return reply
+
+    def _answer(self, name: str) -> None:
+        waiting = self._asked.pop(name, None)
+        if waiting is None:
+            return
+        source = self._source(name)
+        # Who sends one unknown key id after another shall not keep control busy.
+        self._quiet_until[name] = monotonic() + (source.cooldown if source is not None else 0.0)
+        has_keys = self._has_keys(name)
+        for reply in waiting:
+            reply.set(has_keys)
+
+    def _has_keys(self, name: str) -> bool:
+        ring = self._ways.rings.get(name) if self._ways is not None else None
+        return ring is not None and len(ring) > 0
+
+    def _source(self, name: str) -> KeySetSource | None:
+        issuers = self._ways.identity.jwt if self._ways is not None else []
+        return next((each.discovery or each.key_set for each in issuers if each.name == name), None)
 
     # -- other servers ---------------------------------------------------------------------------------------------
 
     async def _call(self, name: str, need: NeedCall) -> Known | Refused:
-        raise Failure("internal", f"{name} cannot be asked")
+        callout = self._calls.get(name)
+        if callout is None:
+            return Refused(UNAVAILABLE, "a reload has taken the server away that would know")
+        try:
+            answer = await callout.ask("POST", need.fields, need.body)
+        except Failure as failure:
+            return Refused(UNAVAILABLE, str(failure))
+        return need.read(answer.status, answer.body, wall())
 
     # -- slow work -------------------------------------------------------------------------------------------------
 
@@ -132,13 +236,26 @@ class Authentication:
 
     def _worked(self, done: asyncio.Future[Known | Refused], reply: Reply[Known | Refused]) -> None:
         self._at_work -= 1
-        error = None if done.cancelled() else done.exception()
-        if done.cancelled() or error is not None:
-            reply.fail(error if isinstance(error, Exception) else Failure("internal", "given up"))
-        else:
+        if done.cancelled():
+            reply.fail(Failure("draining", "given up"))
+            return
+        error = done.exception()
+        if isinstance(error, Exception):
+            reply.fail(error)
+        elif error is None:
             reply.set(done.result())
 
     def close(self) -> None:
-        """Let go of the threads."""
+        """Let go of the threads and the file of keys."""
         if self._threads is not None:
             self._threads.shutdown(wait=False, cancel_futures=True)
+        if self._reader is not None:
+            self._reader.close()
+
+
+def _no_keys(digest: bytes) -> bytes | None:
+    return None
+
+
+def _pepper(settings: ApiKeys | None) -> bytes:
+    return (settings.pepper or "").encode() if settings is not None else b""
