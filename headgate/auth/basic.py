@@ -30,7 +30,7 @@ _LONGEST = 2048
 # RFC 7617 section 2: neither may hold a control character.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _HASH = re.compile(r"scrypt:(\d{1,6}):(\d{1,2}):(\d{1,2}):((?:[0-9a-f]{2}){8,64}):([0-9a-f]{64})", re.ASCII)
-_EXPECTED = "expected scrypt:N:R:P:SALT:HASH, as `headgate keys hash --password` prints it"
+_EXPECTED = "expected scrypt:N:R:P:SALT:HASH"
 # OWASP's Password Storage Cheat Sheet: 2**14, 8, 5 is worth 2**17, 8, 1 and takes 16 MiB in place of 128.
 _N, _R, _P = 2**14, 8, 5
 _LEAST_N = 2**10
@@ -112,10 +112,12 @@ class BasicMethod:
 
     def find(self, head: RequestHead) -> bytes | None:
         """Return what stands behind `Basic`, or None when that scheme is not used (RFC 9110 section 11.1: any case)."""
-        value = head.get(b"authorization")
-        if value is None:
+        values = [value for name, value in head.fields if len(name) == 13 and name.lower() == b"authorization"]
+        if not values:
             return None
-        scheme, _, credential = value.partition(b" ")
+        # Of several, whoever reads the request behind us might take another one: together they are no credential.
+        shown = values[0] if len(values) == 1 else b", ".join(dict.fromkeys(values))
+        scheme, _, credential = shown.partition(b" ")
         return credential.strip(b" ") if scheme.lower() == b"basic" else None
 
     def judge(self, credential: bytes, now: float) -> Judged:

@@ -189,10 +189,20 @@ def test_it_is_looked_for_in_authorization_alone_and_hidden_there() -> None:
     way = method()
     assert way.find(head(b"Basic YTpi", name=b"Proxy-Authorization")) is None
     assert way.find(head()) is None
-    shown_twice = head(b"Basic YTpi", b"Bearer x", name=b"AUTHORIZATION")
-    assert way.find(shown_twice) == b"YTpi"
-    way.hide(shown_twice)
-    assert shown_twice.fields == [(b"Accept", b"*/*")]
+    shown_once = head(b"Basic YTpi", name=b"AUTHORIZATION")
+    assert way.find(shown_once) == b"YTpi"
+    way.hide(shown_once)
+    assert shown_once.fields == [(b"Accept", b"*/*")]
+
+
+def test_two_credentials_are_none_of_them() -> None:
+    way = method(ann="secret")
+    for other in (b"Basic " + shown("ann:x"), b"Bearer x", b""):
+        found = way.find(head(b"Basic " + shown("ann:secret"), other))
+        assert found is not None
+        assert isinstance(verdict(way, found), Refused)
+    assert way.find(head(b"Bearer x", b"Basic " + shown("ann:secret"))) is None
+    assert way.find(head(b"Basic YTpi", b"Basic YTpi")) == b"YTpi"
 
 
 # -- hashes --------------------------------------------------------------------------------------------------------
@@ -229,7 +239,7 @@ def test_a_salt_has_a_length(salt: bytes) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("scrypt", "bcrypt"), "keys hash"),
+        (("scrypt", "bcrypt"), "expected scrypt"),
         ((":1024:1:1:", ":1000:1:1:"), "power of two"),
         ((":1024:1:1:", ":512:1:1:"), "power of two"),
         ((":1024:1:1:", ":0:1:1:"), "power of two"),
@@ -239,12 +249,12 @@ def test_a_salt_has_a_length(salt: bytes) -> None:
         # 128 MiB, and far more: whoever wrote the file may not stop the machine by it.
         ((":1024:1:1:", ":131072:8:1:"), "64 MiB"),
         ((":1024:1:1:", ":524288:99:1:"), "64 MiB"),
-        ((":1024:1:1:", ":10240000000:1:1:"), "keys hash"),
-        ((":1024:1:1:", ":\u0661024:1:1:"), "keys hash"),
+        ((":1024:1:1:", ":10240000000:1:1:"), "expected scrypt"),
+        ((":1024:1:1:", ":\u0661024:1:1:"), "expected scrypt"),
         ((":000102", ":0001"), None),
-        ((":000102", ":00010"), "keys hash"),
-        ((SALT.hex(), "00" * 7), "keys hash"),
-        ((SALT.hex(), "00" * 65), "keys hash"),
+        ((":000102", ":00010"), "expected scrypt"),
+        ((SALT.hex(), "00" * 7), "expected scrypt"),
+        ((SALT.hex(), "00" * 65), "expected scrypt"),
     ],
 )
 def test_a_hash_is_judged_before_it_costs_anything(change: tuple[str, str], message: str | None) -> None:
@@ -264,7 +274,7 @@ def test_any_text_is_a_hash_or_a_sentence(text: str) -> None:
 
 
 def test_a_hash_that_cannot_be_read_makes_no_method() -> None:
-    with pytest.raises(ValueError, match="keys hash"):
+    with pytest.raises(ValueError, match="expected scrypt"):
         BasicMethod(Basic(users=[BasicUser(name="ann", hash="plain")]))
 
 
