@@ -91,7 +91,7 @@ class ResolvedRoute:
 
 @dataclass(frozen=True, slots=True)
 class ResolvedConfig:
-    """All a worker needs."""
+    """All a worker needs. `keys_path` is the folder of the file of API keys, which control has made, or None."""
 
     listeners: tuple[Listen, ...]
     admin: Admin
@@ -117,6 +117,7 @@ class ResolvedConfig:
     database: Database
     services: tuple[ResolvedService, ...]
     routes: tuple[ResolvedRoute, ...]
+    keys_path: str | None = None
 
 
 def resolve(config: Config) -> ResolvedConfig:

@@ -25,10 +25,12 @@ class KeySets:
     """The public keys of all issuers whose keys control fetches: JWKS documents (RFC 7517) by JwtIssuer.name.
 
     An issuer whose keys may not be used any more has an empty document; one that is missing has never had any.
+    `answers` names the issuers whose keys a worker asked for: there are none newer than these at the moment.
     """
 
     version: int
     sets: Mapping[str, bytes]
+    answers: tuple[str, ...] = ()
 
 
 class PackedPlan(NamedTuple):

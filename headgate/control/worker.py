@@ -22,7 +22,7 @@ import signal
 import socket
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import uvloop
@@ -49,7 +49,7 @@ class Gateway(Protocol):
 
     tell: Callable[[dict[str, Any]], None]
 
-    def take_key_sets(self, sets: Mapping[str, bytes]) -> None:
+    def take_key_sets(self, sets: Mapping[str, bytes], answers: Sequence[str]) -> None:
         """Use these keys of issuers (messages.KeySets) from now on."""
 
     def apply(self, plan: ResolvedConfig, sockets: dict[str, list[socket.socket]]) -> None:
@@ -206,7 +206,7 @@ class Worker:
             self._pending = message
             self._maybe_apply()
         elif isinstance(message, KeySets):
-            self._gateway.take_key_sets(message.sets)
+            self._gateway.take_key_sets(message.sets, message.answers)
 
     def _say(self, message: dict[str, Any]) -> None:
         if self._control is not None:

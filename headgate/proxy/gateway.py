@@ -12,7 +12,7 @@ import resource
 import socket
 import ssl
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from headgate.config.field_kinds import answer_field_kinds
@@ -26,6 +26,7 @@ from headgate.policy.shedding import LoadShedder
 from headgate.proxy.access import AccessLogWriter
 from headgate.proxy.audit import AuditWriter
 from headgate.proxy.breaking import Say
+from headgate.proxy.callout import Callouts
 from headgate.proxy.cluster import Cluster, PoolKey, pool_key
 from headgate.proxy.exchange import Exchange
 from headgate.proxy.limiting import Limiter
@@ -95,6 +96,7 @@ class Gateway:
         self.limiter = Limiter(loop, self.metrics, say)
         # How to say something to control; whoever runs this as a worker connects it.
         self.tell: Callable[[dict[str, Any]], None] = lambda _: None
+        self.callouts = Callouts(self.wheel, self.outbox, self._resolver)
         self.authentication = Authentication(self)
         self.shedder = LoadShedder(Overload())
         self._overload = Overload()
@@ -128,7 +130,8 @@ class Gateway:
         def cluster_for(service: ResolvedService) -> Cluster:
             return Cluster(service, self.metrics, pool_for, self.board, self.board_slot, plan.zone, self.say)
 
-        ways = self.authentication.prepare(plan)
+        draft = self.callouts.draft()
+        ways, use_ways = self.authentication.prepare(plan, draft)
         built = Plan(plan, self.metrics, cluster_for, ways)
         swap_listeners = self._listening.prepare(plan, sockets)
         access = self._access.prepare(plan.telemetry.access_log)
@@ -138,7 +141,8 @@ class Gateway:
         access()
         audit()
         limiter()
-        self.authentication.use(ways)
+        use_ways()
+        draft.swap()
         retired = [pool for key, pool in self._pools.items() if key not in pools]
         self._pools = pools
         self.own = {path: OWN[path] for path in plan.admin.expose}
@@ -157,9 +161,9 @@ class Gateway:
         gc.freeze()
         gc.set_threshold(*_COLLECT_AFTER)
 
-    def take_key_sets(self, sets: Mapping[str, bytes]) -> None:
+    def take_key_sets(self, sets: Mapping[str, bytes], answers: Sequence[str]) -> None:
         """Use these keys of issuers from now on (control.messages.KeySets)."""
-        self.authentication.take_key_sets(sets)
+        self.authentication.take_key_sets(sets, answers)
 
     # -- requests --------------------------------------------------------------------------------------------------
 
@@ -264,6 +268,7 @@ class Gateway:
             pool.retire()
         self.limiter.close()
         self.authentication.close()
+        self.callouts.close()
         self._observed.cancel()
         self._sensed.cancel()
         self._driver.close()

@@ -53,7 +53,7 @@ class Ways:
         self.identity = identity
         self.rings = given.rings
         self.rules = IdentityRules(identity)
-        self._fields = IdentityFields(identity.forward)
+        self.fields = IdentityFields(identity.forward)
         self._outside = outside
         self._given = given
         self._generation = generation
@@ -77,11 +77,7 @@ class Ways:
     def settle(self, identity: Identity) -> tuple[Identity, Fields]:
         """Return what follows from a credential: the caller by the rules, and the fields that tell upstreams of it."""
         settled = self.rules.settle(identity)
-        return settled, self.fields(settled)
-
-    def fields(self, identity: Identity) -> Fields:
-        """Return the fields that tell upstreams of a caller."""
-        return self._fields.of(identity) if self._fields else []
+        return settled, self.fields.of(settled)
 
     def forget(self, kind: str) -> None:
         """Make void what the ways of a kind have found out."""

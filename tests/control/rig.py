@@ -22,7 +22,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -54,8 +54,8 @@ _PR_SET_CHILD_SUBREAPER = 36
 class RigConfig(ResolvedConfig):
     """A configuration with a text to answer and workers (or "all") that refuse it."""
 
-    text: str
-    refused_by: list[int]
+    text: str = ""
+    refused_by: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ class RigGateway:
 
     tell: Callable[[dict[str, Any]], None]
 
-    def take_key_sets(self, sets: Mapping[str, bytes]) -> None:
+    def take_key_sets(self, sets: Mapping[str, bytes], answers: Sequence[str]) -> None:
         self.key_sets = dict(sets)
 
     def __init__(self, loop: asyncio.AbstractEventLoop, slot: SlotWriter, worker: int, folder: Path) -> None:
