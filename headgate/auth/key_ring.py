@@ -112,7 +112,7 @@ def key_of_secret(text: str, algorithms: Sequence[str]) -> Key:
     if not text:
         raise BadKey("the secret is empty")
     if _NO_SECRET.search(text):
-        raise BadKey("the secret is a PEM or SSH key, which is checked with as public_key")
+        raise BadKey("the secret is a PEM or SSH key, and no secret: write public_key instead")
     if text.lstrip().startswith("{"):
         try:
             jwk = read_object(text.encode())

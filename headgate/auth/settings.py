@@ -60,13 +60,19 @@ class JwtIssuer:
 
     name: str = setting(default="jwt", help=_NAME, min_length=1, max_length=100)
     issuer: str | None = setting(default=None, help="What `iss` must be, to the letter; demanded with discovery.")
-    audience: Many = setting(default=list, help="What `aud` must hold one of; without it a token must have no `aud`.")
+    audience: Many = setting(
+        default=list,
+        help="What `aud` must hold one of, such as authenticated for Supabase; * takes any. Without it a token must"
+        " have no `aud`.",
+    )
     algorithms: Annotated[list[Algorithm], OneOrMany()] = setting(
         default=list,
         help="Signature algorithms accepted, whatever a token says; by default HS256 with secret, else RS256 and"
         " ES256.",
     )
-    secret: str | None = setting(default=None, help="Shared secret of HS256, HS384, HS512.", secret=True)
+    secret: str | None = setting(
+        default=None, help="Shared secret of HS256, HS384, HS512; one that is no text as a JWK.", secret=True
+    )
     public_key: str | None = setting(default=None, help="PEM or JWK (set) file with the public key.")
     key_set: Annotated[KeySetSource | None, Short("url")] = setting(default=None, help="Fetch the key set (JWKS).")
     discovery: Annotated[KeySetSource | None, Short("url")] = setting(
@@ -81,7 +87,8 @@ class JwtIssuer:
     require: list[str] = setting(default=list, help="Claims that must be present besides exp.")
     sources: Many = setting(
         default=lambda: ["header:Authorization"],
-        help="Where the token is looked for: header:NAME (with Authorization behind Bearer), cookie:NAME, query:NAME.",
+        help="Where the token is looked for: header:NAME (with Authorization behind Bearer), cookie:NAME, query:NAME."
+        " The places of all issuers count for each.",
     )
     claims: ClaimNames = setting(default=ClaimNames, help="Which claims say what.")
     kind: Literal["user", "service"] = setting(default="user", help="What its callers are.")

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from headgate.config.check_health import check_service_health
-from headgate.config.check_methods import check_methods
 from headgate.config.check_jwt import check_jwt
+from headgate.config.check_methods import check_methods
 from headgate.config.check_routes import check_routes
 from headgate.config.check_store import check_store
 from headgate.config.check_traffic import check_traffic
