@@ -21,7 +21,7 @@ class Authority:
     def __init__(self, folder: Path, name: str = "Test Authority") -> None:
         self.folder = folder
         self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = _named(name)
+        self._name = holder(name)
         self._issued = 0
         self.certificate = (
             _builder(self._name, self._name, self._key)
@@ -35,10 +35,16 @@ class Authority:
 
     def issue(self, *names: str) -> tuple[str, str]:
         """Write a certificate for these DNS names and addresses, with its key."""
+        return self.issue_to(holder(names[0]), *map(_alternative, names))
+
+    def issue_to(
+        self, subject: x509.Name, *alternatives: x509.GeneralName, ends: datetime | None = None
+    ) -> tuple[str, str]:
+        """Write a certificate for this subject with these alternative names, and its key."""
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = (
-            _builder(_named(names[0]), self._name, key)
-            .add_extension(x509.SubjectAlternativeName([_alternative(name) for name in names]), critical=False)
+            _builder(subject, self._name, key, ends)
+            .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
             .add_extension(_usage(sign_certificates=False), critical=True)
@@ -60,8 +66,10 @@ class Authority:
         return ssl.create_default_context(cafile=self.path)
 
 
-def _named(name: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+def holder(name: str, organization: str = "") -> x509.Name:
+    """Return the subject of a client's certificate."""
+    there = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization)] if organization else []
+    return x509.Name([*there, x509.NameAttribute(NameOID.COMMON_NAME, name)])
 
 
 def _alternative(name: str) -> x509.GeneralName:
@@ -71,7 +79,9 @@ def _alternative(name: str) -> x509.GeneralName:
         return x509.DNSName(name)
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, ends: datetime | None = None
+) -> x509.CertificateBuilder:
     now = datetime.now(UTC)
     return (
         x509.CertificateBuilder()
@@ -80,7 +90,7 @@ def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivate
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - _LIFE)
-        .not_valid_after(now + _LIFE)
+        .not_valid_after(ends or now + _LIFE)
     )
 
 
