@@ -10,14 +10,15 @@ import contextlib
 import json
 import socket
 import time
-from collections.abc import Iterator
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, Literal, Protocol
 
 import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
-from headgate.control.admin_access import denied
+from headgate.control.admin_access import actor_of, denied
+from headgate.control.audit import Audit, Cause
 from headgate.control.breakers import ACTIONS, Breakers
 from headgate.control.endpoints import Endpoints
 from headgate.control.fleet import Outcome
@@ -25,6 +26,7 @@ from headgate.telemetry import prometheus
 from headgate.telemetry.cells import Sample
 
 _SHUTDOWN_SECONDS = 1
+_READING = ("GET", "HEAD")
 
 
 class Subject(Protocol):
@@ -46,13 +48,17 @@ class Subject(Protocol):
     def breakers(self) -> Breakers:
         """The circuit breakers of all services."""
 
+    @property
+    def audit(self) -> Audit:
+        """Where acts are written down."""
+
     def snapshot(self) -> dict[str, Any]:
         """Plan, workers and drain now."""
 
     def samples(self) -> list[Sample]:
         """What all worker slots have counted."""
 
-    async def reload(self, reason: str) -> Outcome:
+    async def reload(self, cause: Cause) -> Outcome:
         """Load the configuration anew and bring it into force."""
 
 
@@ -104,6 +110,7 @@ def make_app(subject: Subject) -> FastAPI:
         answer = {"ready": is_ready, "plan": shown["plan"], "workers": alive, "draining": shown["draining"]}
         return JSONResponse(answer, status_code=200 if is_ready else 503)
 
+    _write_down(app, subject)
     _serve_endpoints(app, subject)
     _serve_breakers(app, subject)
 
@@ -114,11 +121,34 @@ def make_app(subject: Subject) -> FastAPI:
             return refusal
         if subject.draining:
             return JSONResponse({"ok": False, "problems": ["the gateway is stopping"]}, status_code=409)
-        outcome = await subject.reload("POST /reload")
+        outcome = await subject.reload(Cause("POST /reload", actor_of(request)))
         answer = {"ok": outcome.ok, "plan": outcome.version, "workers": outcome.workers}
         return JSONResponse({**answer, "problems": list(outcome.problems)}, status_code=200 if outcome.ok else 422)
 
     return app
+
+
+def _write_down(app: FastAPI, subject: Subject) -> None:
+    """Put whatever is more than reading into the audit log, those too who were not let."""
+
+    @app.middleware("http")
+    async def audited(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+        if request.method in _READING:
+            return await call_next(request)
+        status = 500
+        try:
+            answer = await call_next(request)
+            status = answer.status_code
+            return answer
+        finally:
+            outcome: Literal["done", "refused", "failed"] = "failed"
+            if status < 400:
+                outcome = "done"
+            elif status in (401, 403):
+                outcome = "refused"
+            target, detail = getattr(request.state, "target", {}), getattr(request.state, "detail", "")
+            action = f"{request.method} {request.url.path}"
+            subject.audit("admin.request", actor_of(request), action, outcome, target, detail, status)
 
 
 def _serve_endpoints(app: FastAPI, subject: Subject) -> None:
@@ -137,6 +167,8 @@ def _serve_endpoints(app: FastAPI, subject: Subject) -> None:
             asked = None
         match asked:
             case {"service": str(service), "endpoint": str(endpoint), "enabled": bool(enabled)}:
+                request.state.target = {"service": service, "endpoint": endpoint}
+                request.state.detail = "enable" if enabled else "disable"
                 try:
                     found = subject.endpoints.set_enabled(service, endpoint, enabled)
                 except ValueError as error:
@@ -163,6 +195,7 @@ def _serve_breakers(app: FastAPI, subject: Subject) -> None:
         if wanted is None:
             text = f"a breaker can be told {', '.join(ACTIONS[:-1])} or {ACTIONS[-1]}, not {action}"
             return JSONResponse({"error": text}, status_code=404)
+        request.state.target = {"breaker": service}
         found = subject.breakers.steer(service, wanted)
         if found is None:
             return JSONResponse({"error": f"there is no circuit breaker of a service {service}"}, status_code=404)

@@ -14,22 +14,33 @@ import ipaddress
 from fastapi import Request
 from fastapi.responses import JSONResponse
 
+from headgate.telemetry.audit import Actor
+
 _MARKS_OF_OTHERS = ("origin", "forwarded", "x-forwarded-for", "via")
 
 
 def denied(request: Request, token: str) -> JSONResponse | None:
-    """Return the refusal of a request that may not change anything, or None when it may."""
+    """Return the refusal of a request that may not change anything, or None when it may: then it has an operator."""
     if token:
         scheme, _, shown = request.headers.get("authorization", "").partition(" ")
         right = hmac.compare_digest(shown.strip().encode(), token.encode())
         if scheme.lower() == "bearer" and right:
+            request.state.shown = "admin.token"
             return None
         text = "this needs the header Authorization: Bearer TOKEN with the token of admin.token"
         return JSONResponse({"error": text}, status_code=401, headers={"WWW-Authenticate": "Bearer"})
     if _is_local(request):
+        request.state.shown = "local"
         return None
     text = "without admin.token only a direct request from this machine may do this; set admin.token to allow others"
     return JSONResponse({"error": text}, status_code=403)
+
+
+def actor_of(request: Request) -> Actor:
+    """Name who asks: an operator once `denied` has let him pass, nobody until then."""
+    shown = getattr(request.state, "shown", "")
+    address = request.client.host if request.client is not None else ""
+    return Actor("operator" if shown else "anonymous", method=shown, address=address)
 
 
 def _is_local(request: Request) -> bool:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import pwd
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 from headgate.config.schema import AuditLog
@@ -32,9 +33,9 @@ RESTART = Cause("restart of control", Actor("gateway"))
 HANGUP = Cause("SIGHUP", Actor("signal", "SIGHUP"))
 
 
-def changed(paths: list[str]) -> Cause:
+def changed(paths: Iterable[Path]) -> Cause:
     """Name files that have changed as the cause."""
-    return Cause(f"{', '.join(paths)} changed", Actor("file"))
+    return Cause(f"{', '.join(str(path) for path in paths)} changed", Actor("file"))
 
 
 class Audit:

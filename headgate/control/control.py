@@ -19,11 +19,11 @@ import time
 import traceback
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headgate.config.problems import Problem, render
 from headgate.config.resolve import ResolvedConfig
+from headgate.control.audit import HANGUP, RESTART, START, Audit, Cause, changed
 from headgate.control.breakers import Breakers
 from headgate.control.children import Seat
 from headgate.control.cpus import worker_count
@@ -36,7 +36,7 @@ from headgate.control.messages import Plan, pack, unpack
 from headgate.control.probes import Probes
 from headgate.control.runtime import remove
 from headgate.control.store_file import StoreFiles
-from headgate.control.watch import Watch
+from headgate.control.watch import Watch, watched
 from headgate.telemetry.cells import Sample, read
 
 if TYPE_CHECKING:
@@ -85,6 +85,7 @@ class Control:
         self._probes = Probes(seat.board, self._log, self._spawn)
         self.endpoints = Endpoints(seat.board, self._log)
         self.breakers = Breakers(seat.board, self._log)
+        self.audit = Audit(self._log)
         # What is counted elsewhere than in the cells of the workers.
         self._sources: list[Callable[[], list[Sample]]] = [
             self._probes.samples,
@@ -101,6 +102,7 @@ class Control:
         if self._config is not None:
             # Endpoints are checked on, whatever a broken file makes of the start.
             self._follow(self._config)
+            self.audit.follow(self._config.telemetry.audit)
         self._spawn(self._start())
         code = await self._over
         for task in self._tasks:
@@ -109,6 +111,7 @@ class Control:
         server.close()
         if self._admin is not None:
             self._admin.close()
+        self.audit.close()
         return code
 
     # The master
@@ -138,7 +141,9 @@ class Control:
                     # Of a storm of signals those that come before the next reload has begun are one.
                     if not self._reload_waits:
                         self._reload_waits = True
-                        self._spawn(self.reload("SIGHUP"))
+                        self._spawn(self.reload(HANGUP))
+                case {"type": "reopen"}:
+                    self.audit.reopen()
                 case {"type": "drain"}:
                     self._draining = True
                 case {"type": "stop"}:
@@ -197,7 +202,7 @@ class Control:
         """Load and bring into force what a start, or the restart of control, finds; return what is wrong."""
         # In a thread, as always: a configuration that takes long to load must not look like a stuck process.
         loaded = await asyncio.to_thread(self._load)
-        self._watch.follow(_watched(loaded))
+        self._watch.follow(watched(loaded))
         first = self._seat.workers == 0
         if first and loaded.config is None:
             return render([*loaded.problems, *loaded.notices], colour=sys.stderr.isatty())
@@ -207,14 +212,14 @@ class Control:
             if first:
                 return error
             self._log("error", f"the admin listener is missing: {error}")
-        reason = "start" if first else "restart of control"
+        cause = START if first else RESTART
         if loaded.config is None:
-            outcome = self._refuse(reason, tuple(str(problem) for problem in loaded.problems))
+            outcome = self._refuse(cause, tuple(str(problem) for problem in loaded.problems))
         else:
-            outcome = await self._bring(loaded.config, loaded.notices, reason)
+            outcome = await self._bring(loaded.config, loaded.notices, cause)
         return "\n".join(outcome.problems) or None
 
-    async def reload(self, reason: str) -> Outcome:
+    async def reload(self, cause: Cause) -> Outcome:
         """Load anew and bring it into force, or change nothing and say why."""
         async with self._in_turn:
             self._reload_waits = False
@@ -223,15 +228,15 @@ class Control:
                 loaded = await asyncio.to_thread(self._load)
             except Exception as error:
                 self._log("error", "loading failed in an unforeseen way", traceback=traceback.format_exc())
-                return self._refuse(reason, (f"loading failed: {error!r}",))
+                return self._refuse(cause, (f"loading failed: {error!r}",))
             if loaded.config is None:
                 # It may be a named file that is missing or broken: whatever mattered before, still does.
-                self._watch.follow([*self._watch.paths, *_watched(loaded)])
-                return self._refuse(reason, tuple(str(each) for each in loaded.problems))
-            self._watch.follow(_watched(loaded))
-            return await self._bring(loaded.config, loaded.notices, reason)
+                self._watch.follow([*self._watch.paths, *watched(loaded)])
+                return self._refuse(cause, tuple(str(each) for each in loaded.problems))
+            self._watch.follow(watched(loaded))
+            return await self._bring(loaded.config, loaded.notices, cause)
 
-    async def _bring(self, config: ResolvedConfig, notices: Iterable[Problem], reason: str) -> Outcome:
+    async def _bring(self, config: ResolvedConfig, notices: Iterable[Problem], cause: Cause) -> Outcome:
         self._report(notices)
         wanted = worker_count() if config.workers == "auto" else int(config.workers)
         self._say_what_needs_a_restart(config, wanted)
@@ -239,11 +244,11 @@ class Control:
         try:
             store = await asyncio.to_thread(self._store.prepare, config)
         except ValueError as unusable:
-            return self._refuse(reason, (str(unusable),))
+            return self._refuse(cause, (str(unusable),))
         error = await self._open(config)
         if error is not None:
             self._store.conclude(taken=False)
-            return self._refuse(reason, (error,))
+            return self._refuse(cause, (error,))
         # No worker has a use for the admin token, and workers are the processes that strangers talk to.
         for_workers = replace(config, admin=replace(config.admin, token=""), workers=self._workers, store=store)
         plan = await asyncio.to_thread(pack, Plan(self._fleet.next_version, for_workers))
@@ -252,14 +257,14 @@ class Control:
         if not outcome.ok:
             if self._config is not None:
                 self._settle(self._config)
-            return self._refuse(reason, outcome.problems)
+            return self._refuse(cause, outcome.problems)
         self._config = config
         keep(self._seat.memory, Kept(plan, config.admin.token, self._store.current))
         self._settle(config)
         self._follow(config)
-        self._log(
-            "info", f"plan {plan.version} is in force", reason=reason, workers=f"{outcome.workers} of {self._workers}"
-        )
+        workers = f"{outcome.workers} of {self._workers}"
+        self._log("info", f"plan {plan.version} is in force", reason=cause.reason, workers=workers)
+        self.audit.applied(config.telemetry.audit, cause, plan.version)
         return outcome
 
     def _follow(self, config: ResolvedConfig) -> None:
@@ -275,13 +280,14 @@ class Control:
             text = "another admin.address needs a restart"
             self._log("warning", text, running=self._config.admin.address, configured=config.admin.address)
 
-    def _refuse(self, reason: str, problems: tuple[str, ...]) -> Outcome:
+    def _refuse(self, cause: Cause, problems: tuple[str, ...]) -> Outcome:
         """Say why, once; only of the very first configuration the start itself does, as its last words."""
         current = self._fleet.current
         version = current.version if current else 0
         if current is not None or self._seat.workers:
             text = f"configuration refused, plan {version} stays in force" if current else "configuration refused"
-            self._log("error", text, reason=reason, problems=list(problems))
+            self._log("error", text, reason=cause.reason, problems=list(problems))
+            self.audit.refused(cause, version, problems)
         return Outcome(version, problems=problems)
 
     def _report(self, problems: Iterable[Problem]) -> None:
@@ -291,9 +297,9 @@ class Control:
     async def _poll_files(self, every: float) -> None:
         while True:
             await asyncio.sleep(every)
-            changed = self._watch.poll()
-            if changed and not self._draining:
-                await self.reload(", ".join(str(path) for path in changed) + " changed")
+            paths = self._watch.poll()
+            if paths and not self._draining:
+                await self.reload(changed(paths))
 
     # What the admin listener shows
 
@@ -351,20 +357,6 @@ def _config_of(kept: Kept) -> ResolvedConfig | None:
     if not isinstance(plan, Plan):
         return None
     return replace(plan.config, admin=replace(plan.config.admin, token=kept.token))
-
-
-def _watched(loaded: LoadResult) -> list[Path]:
-    """List the files the configuration was read from, and those it names: certificates, keys, authorities."""
-    named: list[str | None] = []
-    if loaded.config is not None:
-        for listener in loaded.config.listeners:
-            if listener.tls is not None:
-                named += [listener.tls.cert, listener.tls.key, listener.tls.client_ca]
-                for certificate in listener.tls.certificates:
-                    named += [certificate.cert, certificate.key]
-        for service in loaded.config.services:
-            named += [service.tls.ca, service.tls.cert, service.tls.key]
-    return list(dict.fromkeys([*loaded.files, *(Path(name) for name in named if name)]))
 
 
 def _import_admin() -> Any:

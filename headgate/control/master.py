@@ -315,7 +315,7 @@ class Master:
                 elif number == signal.SIGHUP:
                     self._tell(self._control, {"type": "reload"})
                 elif number == signal.SIGUSR1:
-                    for child in self._workers:
+                    for child in self._children():
                         self._tell(child, {"type": "reopen"})
 
     def _stop(self, number: int) -> None:

@@ -13,6 +13,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from headgate.config.loader import LoadResult
 
 Fingerprint = tuple[object, ...]
 
@@ -77,3 +81,17 @@ def fingerprint(path: Path) -> Fingerprint:
 def _of_file(real: Path) -> Fingerprint:
     found = real.stat()
     return real, found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def watched(loaded: LoadResult) -> list[Path]:
+    """List the files the configuration was read from, and those it names: certificates, keys, authorities."""
+    named: list[str | None] = []
+    if loaded.config is not None:
+        for listener in loaded.config.listeners:
+            if listener.tls is not None:
+                named += [listener.tls.cert, listener.tls.key, listener.tls.client_ca]
+                for certificate in listener.tls.certificates:
+                    named += [certificate.cert, certificate.key]
+        for service in loaded.config.services:
+            named += [service.tls.ca, service.tls.cert, service.tls.key]
+    return list(dict.fromkeys([*loaded.files, *(Path(name) for name in named if name)]))

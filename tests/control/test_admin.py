@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from headgate.control.admin import make_app
+from headgate.control.audit import Audit, Cause
 from headgate.control.breakers import Breakers
 from headgate.control.endpoints import Endpoints
 from headgate.control.fleet import Outcome
@@ -40,6 +41,7 @@ class Subject:
         board = board or Board.create()
         self.endpoints = Endpoints(board, Log("control"))
         self.breakers = Breakers(board, Log("control"))
+        self.audit = Audit(Log("control"))
 
     @property
     def draining(self) -> bool:
@@ -51,8 +53,8 @@ class Subject:
     def samples(self) -> list[Sample]:
         return read(self._regions)
 
-    async def reload(self, reason: str) -> Outcome:
-        self.reloads.append(reason)
+    async def reload(self, cause: Cause) -> Outcome:
+        self.reloads.append(cause.reason)
         return self.outcome
 
 

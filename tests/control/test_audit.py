@@ -1,0 +1,208 @@
+"""The audit log of operators: what came over the admin address, what a configuration did, what commands did."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pwd
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headgate.config.schema import AuditLog
+from headgate.control.audit import HANGUP, START, Audit, CommandAudit, changed
+from headgate.control.log import Log
+from tests.control.driver import until
+from tests.control.test_admin import LOCAL, Subject, ask, disable, with_breaker
+from tests.control.whole import Gateway, Service
+from tests.proxy.stage import resolved, to
+
+Record = dict[str, Any]
+
+
+def records(path: Path) -> list[Record]:
+    return [json.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
+
+
+def without(record: Record, *names: str) -> Record:
+    return {name: value for name, value in record.items() if name not in names}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "audit"
+
+
+def settings(path: Path, **more: Any) -> AuditLog:
+    return AuditLog(enabled=True, path=str(path), **more)
+
+
+# -- the admin address --------------------------------------------------------------------------------------------
+
+
+def acts(subject: Subject, path: Path) -> list[Record]:
+    subject.audit.close()
+    return [without(record, "timestamp") for record in records(path)]
+
+
+def test_what_was_asked_of_a_breaker_by_whom(path: Path) -> None:
+    subject = with_breaker("planted")
+    subject.audit.follow(settings(path))
+    token = {"authorization": "Bearer planted"}
+    assert ask(subject, "POST", "/breakers/api/open?why=planted", token, "203.0.113.9").status_code == 200
+    assert ask(subject, "POST", "/breakers/api/open", {"authorization": "Bearer plantedX"}).status_code == 401
+    assert ask(subject, "POST", "/breakers/shop/open", token).status_code == 404
+    ask(subject, "GET", "/breakers")
+    done, refused, failed = acts(subject, path)
+    assert done == {
+        "event": "admin.request",
+        "actor": {"kind": "operator", "method": "admin.token", "address": "203.0.113.9"},
+        "action": "POST /breakers/api/open",
+        "target": {"breaker": "api"},
+        "outcome": "done",
+        "status": 200,
+    }
+    assert refused == {
+        "event": "admin.request",
+        "actor": {"kind": "anonymous", "address": "127.0.0.1"},
+        "action": "POST /breakers/api/open",
+        "outcome": "refused",
+        "status": 401,
+    }
+    assert (failed["outcome"], failed["status"], failed["target"]) == ("failed", 404, {"breaker": "shop"})
+    assert "planted" not in path.read_text()
+
+
+def test_an_endpoint_taken_out_is_named(path: Path) -> None:
+    subject = Subject()
+    subject.audit.follow(settings(path))
+    subject.endpoints.follow(resolved(to("http://a")))
+    disable(subject)
+    (act,) = acts(subject, path)
+    assert act["actor"] == {"kind": "operator", "method": "local", "address": "127.0.0.1"}
+    assert (act["target"], act["detail"]) == ({"service": "api", "endpoint": "a:80"}, "disable")
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
+def test_whatever_is_more_than_reading_is_written_down_even_where_nothing_is(path: Path, method: str) -> None:
+    subject = Subject()
+    subject.audit.follow(settings(path))
+    assert ask(subject, method, "/nowhere%0D%0A%1B", LOCAL).status_code == 404
+    (act,) = acts(subject, path)
+    assert act["action"] == f"{method} /nowhere\r\n\x1b"
+    assert (act["actor"]["kind"], act["outcome"]) == ("anonymous", "failed")
+
+
+# -- control ------------------------------------------------------------------------------------------------------
+
+
+def test_a_configuration_is_written_down_with_its_cause_and_the_one_that_ends_the_log_too(path: Path) -> None:
+    audit = Audit(Log("control"))
+    audit.refused(START, 0, ("nobody listens yet",))
+    audit.applied(settings(path), START, 1)
+    audit.refused(changed([Path("a.yaml"), Path("b.yaml")]), 1, ("a.yaml:1:1: error: x", "b.yaml:2:2: error: y"))
+    audit.applied(AuditLog(), HANGUP, 2)
+    audit.applied(AuditLog(), HANGUP, 3)
+    begun, refused, ended = records(path)
+    assert (begun["event"], begun["actor"], begun["target"]) == ("config.applied", {"kind": "gateway"}, {"plan": "1"})
+    assert (refused["event"], refused["outcome"], refused["target"]) == ("config.refused", "failed", {"plan": "1"})
+    assert refused["actor"] == {"kind": "file"}
+    assert refused["detail"] == "a.yaml:1:1: error: x; b.yaml:2:2: error: y"
+    assert (ended["actor"], ended["target"]) == ({"kind": "signal", "id": "SIGHUP"}, {"plan": "2"})
+
+
+def test_a_log_that_moves_tells_of_it_in_its_new_place(path: Path, tmp_path: Path) -> None:
+    audit = Audit(Log("control"))
+    audit.applied(settings(path), START, 1)
+    audit.applied(settings(tmp_path / "moved"), HANGUP, 2)
+    audit.close()
+    assert [len(records(path)), len(records(tmp_path / "moved"))] == [1, 1]
+
+
+def test_a_log_that_cannot_be_opened_costs_control_nothing_but_a_line(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    audit = Audit(Log("control"))
+    audit.applied(settings(tmp_path / "nowhere" / "audit"), START, 1)
+    audit.reopen()
+    audit.close()
+    assert "the audit log cannot be opened" in capfd.readouterr().err
+
+
+# -- commands -----------------------------------------------------------------------------------------------------
+
+
+def test_a_command_writes_who_ran_it(path: Path) -> None:
+    write = CommandAudit(settings(path))
+    write("key.revoked", "keys revoke", {"key": "k-1"}, "done", "left the company")
+    (act,) = records(path)
+    assert without(act, "timestamp") == {
+        "event": "key.revoked",
+        "actor": {"kind": "operator", "id": pwd.getpwuid(os.getuid()).pw_name, "method": "command"},
+        "action": "keys revoke",
+        "target": {"key": "k-1"},
+        "outcome": "done",
+        "detail": "left the company",
+    }
+
+
+def test_a_command_of_a_gateway_that_writes_to_a_stream_writes_to_its_own(capfd: pytest.CaptureFixture[str]) -> None:
+    CommandAudit(AuditLog(enabled=True, path="stdout"))("key.created", "keys create", {"key": "k-1"}, "done")
+    said = capfd.readouterr()
+    assert (said.out, json.loads(said.err)["event"]) == ("", "key.created")
+
+
+def test_a_command_does_nothing_that_could_not_be_written_down(path: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="the audit log cannot be opened"):
+        CommandAudit(settings(tmp_path / "nowhere" / "audit"))
+    CommandAudit(dataclasses.replace(settings(path), enabled=False))("key.created", "keys create", {}, "done")
+    assert not path.exists()
+
+
+# -- the whole gateway --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    made = Service()
+    yield made
+    made.close()
+
+
+def test_two_workers_and_control_share_one_file_through_rotation_and_reloads(
+    tmp_path: Path, path: Path, service: Service
+) -> None:
+    limits = [{"name": "few", "requests": 1, "window": 86400}]
+    telemetry = {"access_log": {"enabled": False}, "audit": {"enabled": True, "path": str(path)}}
+    upstream = {"url": f"http://{service.name}"}
+    gateway = Gateway(tmp_path, 2, upstream, limits=limits, telemetry=telemetry)
+    try:
+        until(lambda: len(records(path)) == 1, "the start is written down")
+        asked = 40
+        statuses = [gateway.ask(f"/{number}")[0] for number in range(asked)]
+        refused = {f"GET /{number}" for number, status in enumerate(statuses) if status == 429}
+        assert len(refused) == asked - 1
+        until(lambda: len(records(path)) == 1 + len(refused), "every refusal is written down")
+        assert {each["action"] for each in records(path)[1:]} == refused
+
+        gateway.reload()
+        until(lambda: [each for each in records(path) if each["action"] == "POST /reload"], "the reload is written")
+        rotated = tmp_path / "rotated"
+        path.rename(rotated)
+        gateway.process.send_signal(signal.SIGUSR1)
+        until(path.exists, "the file is made anew")
+        gateway.write({**upstream, "balancer": "no such"})
+        gateway.process.send_signal(signal.SIGHUP)
+        gateway.wait_log("configuration refused")
+        until(lambda: [each for each in records(path) if each["event"] == "config.refused"], "and the refusal")
+        (last,) = [each for each in [*records(rotated), *records(path)] if each["event"] == "config.refused"]
+        assert last["actor"]["kind"] in ("signal", "file")
+        assert "no such" in last["detail"]
+    finally:
+        gateway.close()
+    told = [each["event"] for each in records(rotated)]
+    assert told.count("config.applied") == 2
