@@ -7,11 +7,11 @@ to the wire and cannot be edited; what no edit names keeps its bytes and its pla
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from urllib.parse import quote
 
 from headgate.core.field_names import CONTROLS, Direction, field_name_objection
-from headgate.core.message import Fields
+from headgate.core.message import Field, Fields
 from headgate.core.objection import Objection
 from headgate.core.uri import BadTarget, is_under, parse_authority, rewritten
 from headgate.policy.match import Match, PathMatch
@@ -142,27 +142,46 @@ class HeaderEditor:
     field in place that we meant to write. `touched` are the names of all fields it may change, in lower case.
     """
 
-    __slots__ = ("_constants", "_gone", "_staying", "_written", "touched")
+    __slots__ = ("_constants", "_gone", "_missing", "_replaced", "_staying", "_written", "touched")
 
-    def __init__(self, edits: FieldEdits) -> None:
-        self._gone = frozenset(name.lower().encode() for name in (*edits.remove, *edits.set))
-        self.touched = self._gone | {name.lower().encode() for name in edits.add}
+    def __init__(
+        self, edits: FieldEdits, owned: Collection[str] = (), constants: Sequence[Field] = (), override: bool = True
+    ) -> None:
+        """Compile the operator's `edits` and what else goes in the same pass over the fields.
+
+        Args:
+            edits: what the operator wrote; it wins over the other two.
+            owned: names that are taken off.
+            constants: fields with the values they have, no templates.
+            override: whether `constants` replace fields of their names; false: they are put on where there is none.
+        """
+        written_off = frozenset(name.lower().encode() for name in (*edits.remove, *edits.set))
+        left = [field for field in constants if field[0].lower() not in written_off]
+        # What is put on only where it is missing, by its name in lower case.
+        self._missing: dict[bytes, Field] = {} if override else {field[0].lower(): field for field in left}
+        replaced = left if override else []
+        self._gone = written_off | {name.lower().encode() for name in owned} | {name.lower() for name, _ in replaced}
+        self.touched = self._gone | self._missing.keys() | {name.lower().encode() for name in edits.add}
         # Names as they came that stay: most requests bring the same few.
         self._staying: set[bytes] = set()
         written = [(name.encode(), Template(text)) for name, text in (*edits.set.items(), *edits.add.items())]
         self._written = written
+        self._replaced = replaced
         self._constants: Fields | None = None
         if all(template.constant is not None for _, template in written):
-            self._constants = _filled(written, lambda name: None)
+            self._constants = [*replaced, *_filled(written, lambda name: None)]
 
     def __bool__(self) -> bool:
-        return bool(self._gone or self._written)
+        return bool(self.touched)
 
     def apply(self, fields: Fields, values: Values) -> Fields:
         """Return the edited fields; `values` gives the text of a placeholder (see Template), or None."""
         staying = self._staying
         kept = [field for field in fields if field[0] in staying or self._stays(field[0])]
-        kept += self._constants if self._constants is not None else _filled(self._written, values)
+        kept += self._constants if self._constants is not None else [*self._replaced, *_filled(self._written, values)]
+        if self._missing:
+            there = {name.lower() for name, _ in kept}
+            kept += [field for name, field in self._missing.items() if name not in there]
         return kept
 
     def _stays(self, name: bytes) -> bool:

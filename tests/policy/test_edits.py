@@ -175,6 +175,29 @@ def test_an_editor_without_edits_is_false() -> None:
     assert HeaderEditor(FieldEdits(add={"a": "b"}))
 
 
+CONSTANTS = [(b"X-Frame-Options", b"DENY"), (b"CSP", b"{not a placeholder}")]
+CAME = [(b"x-frame-options", b"ALLOWALL"), (b"Server", b"nginx"), (b"Access", b"*")]
+TOGETHER = [
+    (FieldEdits(), True, [(b"Server", b"nginx"), *CONSTANTS]),
+    (FieldEdits(), False, [CAME[0], CAME[1], CONSTANTS[1]]),
+    (FieldEdits(remove=["X-Frame-Options"]), True, [(b"Server", b"nginx"), CONSTANTS[1]]),
+    (FieldEdits(remove=["X-Frame-Options"]), False, [(b"Server", b"nginx"), CONSTANTS[1]]),
+    (FieldEdits(set={"x-FRAME-options": "{path}"}), True, [CAME[1], CONSTANTS[1], (b"x-FRAME-options", b"/p")]),
+    (FieldEdits(set={"CSP": "a"}), False, [CAME[0], CAME[1], (b"CSP", b"a")]),
+    (FieldEdits(add={"csp": "a"}), True, [CAME[1], *CONSTANTS, (b"csp", b"a")]),
+    (FieldEdits(add={"csp": "a"}), False, [CAME[0], CAME[1], (b"csp", b"a")]),
+]
+
+
+@pytest.mark.parametrize(("edits", "override", "expected"), TOGETHER)
+def test_the_operator_s_edits_win_over_what_goes_with_them(edits: FieldEdits, override: bool, expected: Fields) -> None:
+    editor = HeaderEditor(edits, ["access"], CONSTANTS, override)
+    for _ in range(2):
+        assert editor.apply(list(CAME), {"path": "/p"}.get) == expected
+    assert editor.touched >= {b"access", b"x-frame-options", b"csp"}
+    assert editor
+
+
 @given(st.text(max_size=20))
 def test_no_value_brings_a_control_character_into_a_field(value: str) -> None:
     made = HeaderEditor(FieldEdits(set={"x-a": "v{client}"})).apply(list(FIELDS), lambda name: value)
