@@ -95,11 +95,11 @@ def _never_changes() -> int:
 
 
 class Authentication:
-    """What ways need in one worker, and the ways in force."""
+    """What ways need in one worker, and the ways `in_force`, None before the first plan."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        self._ways: Ways | None = None
+        self.in_force: Ways | None = None
         self._calls: dict[str, Callout] = {}
         self._keys_path: str | None = None
         self._reader: KeyReader | None = None
@@ -118,7 +118,7 @@ class Authentication:
         """
         identity = config.identity
         calls = {each.name: draft.to(each.url, each.timeout, each.ca) for each in identity.introspection}
-        kept = self._ways
+        kept = self.in_force
         if kept is not None and kept.identity == identity and config.keys_path == self._keys_path:
             return kept, lambda: self._use(kept, calls, config.keys_path, self._reader)
         reader = self._read_keys(identity.api_keys, config.keys_path)
@@ -131,7 +131,7 @@ class Authentication:
     def _use(self, ways: Ways, calls: dict[str, Callout], path: str | None, reader: KeyReader | None) -> None:
         if self._reader is not None and self._reader is not reader:
             self._reader.close()
-        self._ways, self._calls, self._keys_path, self._reader = ways, calls, path, reader
+        self.in_force, self._calls, self._keys_path, self._reader = ways, calls, path, reader
 
     def _read_keys(self, settings: ApiKeys | None, path: str | None) -> KeyReader | None:
         if settings is None or not settings.enabled or path is None:
@@ -160,12 +160,12 @@ class Authentication:
         """Use these keys of issuers from now on, and tell whoever waits for some; `answers` as in messages.KeySets."""
         changed = {name: body for name, body in sets.items() if self._sets.get(name) != body}
         self._sets = dict(sets)
-        if self._ways is not None and changed:
+        if self.in_force is not None and changed:
             for name, body in changed.items():
-                ring = self._ways.rings.get(name)
+                ring = self.in_force.rings.get(name)
                 if ring is not None:
                     self._fill(ring, body)
-            self._ways.forget("jwt")
+            self.in_force.forget("jwt")
         for issuer in {*changed, *answers}:
             self._answer(issuer)
 
@@ -197,11 +197,11 @@ class Authentication:
             reply.set(has_keys)
 
     def _has_keys(self, name: str) -> bool:
-        ring = self._ways.rings.get(name) if self._ways is not None else None
+        ring = self.in_force.rings.get(name) if self.in_force is not None else None
         return ring is not None and len(ring) > 0
 
     def _source(self, name: str) -> KeySetSource | None:
-        issuers = self._ways.identity.jwt if self._ways is not None else []
+        issuers = self.in_force.identity.jwt if self.in_force is not None else []
         return next((each.discovery or each.key_set for each in issuers if each.name == name), None)
 
     # -- other servers ---------------------------------------------------------------------------------------------
