@@ -7,19 +7,17 @@ names are taken off by the wire before anybody reads them.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from headgate.auth.claims import claim, text_of
+from headgate.core.field_names import CONTROLS
 from headgate.core.identity import Identity
 from headgate.core.message import Fields
 
 Source = Callable[[Identity], str | None]
 
 CLAIM: Final = "claims."
-# RFC 9110 section 5.5, with the tab allowed.
-_CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 class IdentityFields:
@@ -44,13 +42,13 @@ class IdentityFields:
         made: Fields = []
         for name, source in self._sources:
             text = source(identity)
-            if text is None or _CONTROLS.search(text):
+            if not text:
                 continue
             try:
                 value = text.encode().strip(b" \t")
             except UnicodeEncodeError:
                 continue
-            if value:
+            if value and CONTROLS.search(value) is None:
                 made.append((name, value))
         return made
 

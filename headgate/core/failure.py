@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+from headgate.core.message import Fields
+
 Side = Literal["client", "gateway", "upstream"]
 
 
@@ -93,7 +95,7 @@ class Failure(Exception):
     `sent`: at least one byte of the request had been handed to the upstream's socket.
     `reused`: it was sent on a connection that had already served a request, so the upstream may have closed it idle.
     `retry_after`: seconds after which asking again makes sense; 0 when nothing is known of it.
-    `status`: answered with, in place of the reason's own; 0 = that one.
+    `status`: answered with, in place of the reason's own; 0 = that one. `fields` go with the answer.
     """
 
     def __init__(
@@ -105,6 +107,8 @@ class Failure(Exception):
         reused: bool = False,
         retry_after: float = 0.0,
         status: int = 0,
+        message: str = "",
+        fields: Fields | None = None,
     ) -> None:
         super().__init__(reason, detail)
         self.reason = reason
@@ -113,6 +117,8 @@ class Failure(Exception):
         self.reused = reused
         self.retry_after = retry_after
         self.status = status
+        self.message = message
+        self.fields = fields
 
     @property
     def side(self) -> Side:

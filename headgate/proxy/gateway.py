@@ -29,6 +29,7 @@ from headgate.proxy.breaking import Say
 from headgate.proxy.callout import Callouts
 from headgate.proxy.cluster import Cluster, PoolKey, pool_key
 from headgate.proxy.exchange import Exchange
+from headgate.proxy.external import ExternalServices
 from headgate.proxy.limiting import Limiter
 from headgate.proxy.listening import Listening
 from headgate.proxy.mirror import Mirrors
@@ -98,6 +99,7 @@ class Gateway:
         self.tell: Callable[[dict[str, Any]], None] = lambda _: None
         self.callouts = Callouts(self.wheel, self.outbox, self._resolver)
         self.authentication = Authentication(self)
+        self._external = ExternalServices()
         self.shedder = LoadShedder(Overload())
         self._overload = Overload()
         self.log: Callable[[Exchange], None] = self._access.write
@@ -132,17 +134,13 @@ class Gateway:
 
         draft = self.callouts.draft()
         ways, use_ways = self.authentication.prepare(plan, draft)
-        built = Plan(plan, self.metrics, cluster_for, ways)
+        external = self._external.draft(draft)
+        built = Plan(plan, self.metrics, cluster_for, ways, external)
         swap_listeners = self._listening.prepare(plan, sockets)
-        access = self._access.prepare(plan.telemetry.access_log)
-        audit = self.audit.prepare(plan.telemetry.audit)
-        limiter = self.limiter.prepare(plan)
+        swaps = [*self._prepared(plan), use_ways, lambda: self._external.use(external), draft.swap]
         # From here on nothing can fail.
-        access()
-        audit()
-        limiter()
-        use_ways()
-        draft.swap()
+        for swap in swaps:
+            swap()
         retired = [pool for key, pool in self._pools.items() if key not in pools]
         self._pools = pools
         self.own = {path: OWN[path] for path in plan.admin.expose}
@@ -160,6 +158,12 @@ class Gateway:
         # A Plan is large and lives long: the collector need not walk it again and again.
         gc.freeze()
         gc.set_threshold(*_COLLECT_AFTER)
+
+    def _prepared(self, plan: ResolvedConfig) -> list[Callable[[], None]]:
+        """Prepare logs and limits; each function returned swaps one in and cannot fail."""
+        telemetry = plan.telemetry
+        logs = [self._access.prepare(telemetry.access_log), self.audit.prepare(telemetry.audit)]
+        return [*logs, self.limiter.prepare(plan)]
 
     def take_key_sets(self, sets: Mapping[str, bytes], answers: Sequence[str]) -> None:
         """Use these keys of issuers from now on (control.messages.KeySets)."""

@@ -27,6 +27,7 @@ from headgate.policy.route import Matched, MethodNotAllowed, NotFound, RouteRule
 from headgate.policy.split import Split
 from headgate.proxy.cluster import Cluster
 from headgate.proxy.errors import ErrorShapes
+from headgate.proxy.external import ExternalDraft
 from headgate.proxy.faults import FaultGate
 from headgate.proxy.gates import Entry, Gate, IdentityGate
 from headgate.proxy.limit_stage import Stages
@@ -85,6 +86,7 @@ class RouteRuntime:
         metrics: Metrics,
         stages: Stages,
         ways: Ways,
+        external: ExternalDraft,
         shared: dict[Any, Any],
     ) -> None:
         """Compile; `shared` holds what is equal on many routes, so that a large table touches little memory."""
@@ -121,7 +123,7 @@ class RouteRuntime:
             name: metrics.requests(route.name, name) for name in [*self.clusters, ""]
         }
         self.tier = settings.tier
-        self._guard(route, stages, ways, shared)
+        self._guard(route, stages, ways, external, shared)
         self.only_series = self.series[self.only.name] if self.only is not None else self.series[""]
 
     def _bound(self, route: ResolvedRoute) -> None:
@@ -135,7 +137,9 @@ class RouteRuntime:
         self.kept = retry.buffer if route.retry.attempts else 0
         self.rank = PRIORITIES.index(settings.priority)
 
-    def _guard(self, route: ResolvedRoute, stages: Stages, ways: Ways, shared: dict[Any, Any]) -> None:
+    def _guard(
+        self, route: ResolvedRoute, stages: Stages, ways: Ways, external: ExternalDraft, shared: dict[Any, Any]
+    ) -> None:
         """Make the gates, in the order in which a request comes to them.
 
         Raises:
@@ -157,6 +161,10 @@ class RouteRuntime:
         limits = {name: stages.of(route, name) for name in [*self.clusters, ""]}
         if any(limits.values()):
             gates.append(LimitGate(limits, self.only.name if self.only is not None else ""))
+        if auth.external is not None:
+            gates.append(external.gate(auth.external))
+        if route.plugins:
+            gates.append(plugins.gate(route.plugins))
         self.gates = tuple(gates)
 
     def choose(self, fields: Fields) -> Cluster:
@@ -205,6 +213,7 @@ class Plan:
         metrics: Metrics,
         make_cluster: Callable[[ResolvedService], Cluster],
         ways: Ways,
+        external: ExternalDraft,
     ) -> None:
         """Build all of it.
 
@@ -229,7 +238,7 @@ class Plan:
             RouteRule(
                 route.name,
                 route.settings.match,
-                RouteRuntime(route, self.clusters, metrics, stages, ways, shared),
+                RouteRuntime(route, self.clusters, metrics, stages, ways, external, plugins, shared),
                 route.order,
             )
             for route in config.routes

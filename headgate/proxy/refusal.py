@@ -44,11 +44,11 @@ def fail(exchange: Exchange, failure: Failure) -> None:
 
 def refusal(exchange: Exchange, failure: Failure) -> tuple[Fields, bytes]:
     """Return the fields and the body that tell a client of a failure; the exchange has its status already."""
-    extra: Fields = []
+    extra: Fields = [*failure.fields] if failure.fields else []
     retry_after = None
     if failure.reason == "method_not_allowed":
         extra.append((b"Allow", failure.detail.encode()))
-    elif exchange.status == 401 and exchange.way is not None and exchange.way.gate is not None:
+    elif exchange.status == 401 and not extra and exchange.way is not None and exchange.way.gate is not None:
         extra += exchange.way.gate.challenge(failure.reason)
     elif exchange.status in _TRY_LATER:
         retry_after = max(1, ceil(failure.retry_after))
@@ -69,5 +69,6 @@ def _values(exchange: Exchange, failure: Failure, retry_after: int | None) -> di
         # A breaker is called as its service.
         "breaker": service if failure.reason == "breaker_open" else None,
         "route": exchange.way.name if exchange.way is not None else None,
+        **({"message": failure.message} if failure.message else {}),
         **placeholders(exchange),
     }
