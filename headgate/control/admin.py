@@ -147,7 +147,7 @@ def _write_down(app: FastAPI, subject: Subject) -> None:
             elif status in (401, 403):
                 outcome = "refused"
             target, detail = getattr(request.state, "target", {}), getattr(request.state, "detail", "")
-            action = f"{request.method} {request.url.path}"
+            action = f"{request.method} {request.scope['path']}"
             subject.audit("admin.request", actor_of(request), action, outcome, target, detail, status)
 
 
