@@ -48,12 +48,13 @@ class Outside(NamedTuple):
     """What a way may need of the world; each is awaited in the course of the request.
 
     `keys` gets the key set of an issuer anew and tells whether there is any; `call` asks the server of the way of this
-    name; `work` runs in a thread.
+    name; `work` runs in a thread. `judged` is told the name of a way that had to judge, for nothing was remembered.
     """
 
     keys: Callable[[str], Reply[bool]]
     call: Callable[[str, NeedCall], Awaitable[Known | Refused]]
     work: Callable[[Callable[[], Known | Refused]], Reply[Known | Refused]]
+    judged: Callable[[str], None] = lambda _: None
 
 
 class Way:
@@ -114,6 +115,7 @@ class Way:
             return refused
         waiting = self._waiting.get(digest)
         if waiting is None:
+            self._outside.judged(self.method.name)
             judged = self.method.judge(credential, now)
             if isinstance(judged, (Known, Refused)):
                 return self._remember(digest, judged, now)

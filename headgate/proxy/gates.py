@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from headgate.auth.settings import Auth
+from headgate.core.clock import monotonic
 from headgate.core.failure import Failure
 from headgate.core.message import Field, Fields
 from headgate.core.steps import Reply
@@ -93,7 +94,10 @@ class IdentityGate:
         return None
 
     async def _wait(self, exchange: Exchange, way: Way, reply: Reply[Verdict]) -> None:
-        self._judge(exchange, way, await reply)
+        began = monotonic()
+        verdict = await reply
+        exchange.gateway.metrics.auth_waited(way.method.name, monotonic() - began)
+        self._judge(exchange, way, verdict)
 
     def _judge(self, exchange: Exchange, way: Way, verdict: Verdict) -> None:
         refused = verdict.refused

@@ -124,7 +124,7 @@ class Authentication:
         reader = self._read_keys(identity.api_keys, config.keys_path)
         rings = {issuer.name: self._ring(issuer) for issuer in identity.jwt}
         given = Given(rings, reader.get if reader is not None else _no_keys, _pepper(identity.api_keys))
-        outside = Outside(self._keys, self._call, self._work)
+        outside = Outside(self._keys, self._call, self._work, self._gateway.metrics.auth_judged)
         made = Ways(identity, outside, given, (lambda: reader.generation) if reader is not None else _never_changes)
         return made, lambda: self._use(made, calls, config.keys_path, reader)
 

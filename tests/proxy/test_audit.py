@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from tests.proxy.peers import Upstream, answering, eventually, get, ok
 from tests.proxy.stage import gateway, on_loop, to
 
+KEY = "hg_planted-in-this-test-alone-0123456789"
 LONG = 86400
 
 
@@ -45,6 +47,30 @@ async def test_who_was_refused_what_and_why(tmp_path: Path) -> None:
         "detail": "few",
         "status": 429,
     }
+
+
+@on_loop
+async def test_a_caller_that_is_known_is_named_and_a_wrong_credential_names_nobody(tmp_path: Path) -> None:
+    path = tmp_path / "audit"
+    static = {"id": "reader", "hash": f"sha256:{hashlib.sha256(KEY.encode()).hexdigest()}", "tenant": "acme"}
+    identity = {"api_keys": {"database": False, "static": [static]}}
+    more: dict[str, Any] = {"identity": identity, "route": {"auth": {"roles": ["admin"]}}}
+    async with Upstream(answering(lambda _: ok())) as upstream, gateway(document(upstream, path, **more)) as rig:
+        credentials = [f"X-API-Key: {KEY}", f"X-API-Key: {KEY}x", "X-Other: 1"]
+        statuses = [(await rig.ask(get("/x", credential))).status for credential in credentials]
+        assert statuses == [403, 401, 401]
+    known, wrong, missing = records(path)
+    assert known["actor"] == {
+        "kind": "api_key",
+        "id": "reader",
+        "tenant": "acme",
+        "method": "api_key",
+        "address": "127.0.0.1",
+    }
+    assert (known["reason"], known["status"]) == ("forbidden", 403)
+    assert wrong["actor"] == missing["actor"] == {"kind": "anonymous", "address": "127.0.0.1"}
+    assert [wrong["reason"], missing["reason"]] == ["invalid_api_key", "missing_credentials"]
+    assert KEY not in path.read_text()
 
 
 @pytest.mark.parametrize("audit", [{}, {"enabled": False}, {"enabled": True, "refusals": False}])
