@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -66,6 +67,12 @@ def board() -> Board:
 class RemoteWorker(Remote):
     """The same, forked before this process has opened the file: what LMDB has open does not outlive a fork."""
 
+    def __init__(self, folder: Path, board: Board) -> None:
+        def make() -> Any:
+            return Worker(folder, board)
+
+        super().__init__(make)
+
     def get(self, number: int) -> bytes | str | None:
         found: bytes | str | None = self._call("get", number)
         return found
@@ -77,7 +84,7 @@ class RemoteWorker(Remote):
 
 @pytest.fixture
 def worker(tmp_path: Path, board: Board) -> Iterator[RemoteWorker]:
-    remote = RemoteWorker(lambda: Worker(tmp_path / "keys", board))
+    remote = RemoteWorker(tmp_path / "keys", board)
     yield remote
     remote.kill()
 

@@ -1,0 +1,198 @@
+"""The database of keys: which one, how it is reached, and its tables brought up to date.
+
+Laws: a sentence about a database never holds its password; every wait for it is bounded; tables are made by whoever
+comes first, whoever else comes at the same moment waits for that.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from hashlib import sha256
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
+
+VERSION: Final = "0001"
+VERSION_TABLE: Final = "headgate_keys_version"
+
+_VARIABLE: Final = "DATABASE_URL"
+_FILE: Final = "keys.db"
+_EXPECTED: Final = "expected postgresql://USER:PASSWORD@HOST/NAME or sqlite:////path"
+_CONNECT_SECONDS: Final = 3
+_STATEMENT_MILLISECONDS: Final = 10_000
+_BUSY_SECONDS: Final = 5.0
+# Names this lock among all advisory locks of a database: "headgate" in ASCII.
+_LOCK: Final = int.from_bytes(b"headgate", "big")
+
+
+class DatabaseError(ValueError):
+    """The database cannot do what was asked; the sentence says why, without a password."""
+
+
+def find_url(configured: str | None, environ: Mapping[str, str], state: Path) -> URL:
+    """Return the database's address: the setting, else DATABASE_URL, else SQLite in the state_dir.
+
+    Raises:
+        DatabaseError: with a sentence, when it is not understood or its driver is not installed.
+    """
+    named = configured or environ.get(_VARIABLE)
+    if not named:
+        return URL.create("sqlite", database=str(state / _FILE))
+    return read_url(named)
+
+
+def read_url(named: str) -> URL:
+    """Read an address.
+
+    Raises:
+        DatabaseError: with a sentence, when it is not understood or its driver is not installed.
+    """
+    try:
+        url = make_url(named)
+    except (ArgumentError, ValueError):
+        raise DatabaseError(f"this is no URL of a database: {_EXPECTED}") from None
+    match url.drivername:
+        case "postgres" | "postgresql" | "postgresql+psycopg":
+            if find_spec("psycopg") is None:
+                raise DatabaseError("the driver for PostgreSQL is not installed: pip install 'headgate[postgres]'")
+            return url.set(drivername="postgresql+psycopg")
+        case "sqlite" if url.database and url.database != ":memory:":
+            return url
+        case "sqlite":
+            raise DatabaseError("a database in memory is gone with the command that made it: sqlite:////path")
+        case _:
+            raise DatabaseError(f"databases of the kind {url.drivername} are not supported: {_EXPECTED}")
+
+
+def shown(url: URL) -> str:
+    """Return the address for people."""
+    return url.render_as_string(hide_password=True)
+
+
+def fingerprint(url: URL) -> str:
+    """Return eight digits that tell databases apart; a changed password is no other database."""
+    return sha256(shown(url).encode()).hexdigest()[:8]
+
+
+def connect(url: URL) -> Engine:
+    """Return an engine, which has not tried to reach the database yet.
+
+    Raises:
+        DatabaseError: with a sentence, when the file of an SQLite database cannot be made.
+    """
+    if url.get_backend_name() == "sqlite":
+        return _sqlite(url)
+    waits: dict[str, Any] = {
+        "connect_timeout": _CONNECT_SECONDS,
+        # A server that is gone without a word must not hold a connection for a quarter of an hour.
+        "tcp_user_timeout": _STATEMENT_MILLISECONDS,
+        "keepalives_idle": 10,
+        "keepalives_interval": 3,
+        "keepalives_count": 3,
+        "options": f"-c statement_timeout={_STATEMENT_MILLISECONDS} -c lock_timeout={_STATEMENT_MILLISECONDS}",
+    }
+    given = {name: value for name, value in waits.items() if name not in url.query}
+    # With parameters an error would show digests.
+    return create_engine(url, connect_args=given, hide_parameters=True, pool_size=1, max_overflow=1, pool_pre_ping=True)
+
+
+def _sqlite(url: URL) -> Engine:
+    assert url.database is not None
+    file = Path(url.database)
+    try:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))
+    except OSError as error:
+        raise DatabaseError(f"{file} cannot be opened: {os.strerror(error.errno or 0)}") from None
+    # A connection costs nothing here, and one that is open would keep a file that was replaced.
+    engine = create_engine(url, connect_args={"timeout": _BUSY_SECONDS}, hide_parameters=True, poolclass=NullPool)
+
+    @event.listens_for(engine, "connect")
+    def on_connect(connection: Any, _: object) -> None:
+        # The driver would begin transactions when it sees fit; we say when.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=FULL")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def on_begin(connection: Connection) -> None:
+        # A transaction that reads first and writes then is refused at once when another has written in between,
+        # however long the timeout: who will write takes the lock first.
+        reads = connection.get_execution_options().get("reads")
+        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """Enter a transaction that only reads: one state of the database, whatever others write meanwhile."""
+    postgres = engine.dialect.name == "postgresql"
+    with engine.connect() as connection:
+        options = {"isolation_level": "REPEATABLE READ"} if postgres else {"reads": True}
+        bound = connection.execution_options(**options)
+        with bound.begin():
+            yield bound
+
+
+@contextmanager
+def sentences(url: URL) -> Iterator[None]:
+    """Turn what goes wrong with the database inside into a DatabaseError."""
+    try:
+        yield
+    except DBAPIError as error:
+        raise DatabaseError(f"{shown(url)}: {_reason(error, url)}") from None
+    except SQLAlchemyError as error:
+        raise DatabaseError(f"{shown(url)}: {type(error).__name__}") from None
+
+
+def _reason(error: DBAPIError, url: URL) -> str:
+    """Return the first line of what the driver says; it may repeat what it was connected with."""
+    lines = str(error.orig).strip().splitlines()
+    reason = lines[0] if lines else type(error.orig).__name__
+    return reason.replace(url.password, "***") if url.password else reason
+
+
+def migrate(engine: Engine) -> None:
+    """Bring the tables up to date.
+
+    Raises:
+        DatabaseError: with a sentence, when a newer gateway has been there.
+    """
+    with engine.begin() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+        found = _version(connection)
+        if found == VERSION:
+            return
+        if found is not None and found > VERSION:
+            raise DatabaseError(f"a newer gateway made the tables of keys (version {found}, here {VERSION})")
+        _upgrade(connection)
+
+
+def _version(connection: Connection) -> str | None:
+    if not inspect(connection).has_table(VERSION_TABLE):
+        return None
+    found = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()
+    return None if found is None else str(found)
+
+
+def _upgrade(connection: Connection) -> None:
+    # It takes as long to import as all the rest of a command, and is needed once in a database's life.
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")

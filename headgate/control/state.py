@@ -1,0 +1,89 @@
+"""The state_dir: what outlives the gateway, and the pepper that keys are hashed with.
+
+Laws: the folder is its owner's alone; nothing is made in it before it is needed; a pepper that is there is never
+written over, whoever comes at the same moment; no message holds a byte of a pepper.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+PEPPER_BYTES: Final = 32
+
+_FILE: Final = "pepper"
+_FOLDER_VARIABLE: Final = "HEADGATE_STATE_DIR"
+_PEPPER_VARIABLE: Final = "HEADGATE_KEY_PEPPER"
+
+
+def state_path(configured: str | None, environ: Mapping[str, str]) -> Path:
+    """Return where the state_dir is: the setting, else HEADGATE_STATE_DIR, else where XDG or HOME put it.
+
+    Raises:
+        ValueError: with a sentence, when none of them says.
+    """
+    named = configured or environ.get(_FOLDER_VARIABLE)
+    if named:
+        return Path(named).absolute()
+    # XDG Base Directory Specification: a relative path in the variable is invalid and ignored.
+    if (xdg := environ.get("XDG_STATE_HOME", "")).startswith("/"):
+        return Path(xdg) / "headgate"
+    if (home := environ.get("HOME", "")).startswith("/"):
+        return Path(home) / ".local" / "state" / "headgate"
+    raise ValueError(f"there is no folder for what outlives the gateway: set state_dir or {_FOLDER_VARIABLE}")
+
+
+def make_state(path: Path) -> Path:
+    """Make the state_dir if it is not there; return it.
+
+    Raises:
+        ValueError: with a sentence, when it cannot be made or written.
+    """
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"state_dir: {path} cannot be made: {os.strerror(error.errno or 0)}") from None
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise ValueError(f"state_dir: {path} cannot be written by this user")
+    return path
+
+
+def find_pepper(configured: str | None, environ: Mapping[str, str], state: Path) -> bytes:
+    """Return the pepper: the setting, else HEADGATE_KEY_PEPPER, else the file in the state_dir, made if need be.
+
+    Raises:
+        ValueError: with a sentence, when there is none and none can be made.
+    """
+    named = configured or environ.get(_PEPPER_VARIABLE)
+    if named:
+        return named.encode()
+    file = state / _FILE
+    try:
+        if not file.exists():
+            _make(file)
+        pepper = file.read_bytes()
+    except OSError as error:
+        reason = os.strerror(error.errno or 0)
+        raise ValueError(f"the pepper in {file} cannot be read: {reason}; or set {_PEPPER_VARIABLE}") from None
+    if len(pepper) < PEPPER_BYTES:
+        raise ValueError(
+            f"the pepper in {file} is cut short: bring it back from a backup, or remove it with the database of keys"
+        )
+    return pepper
+
+
+def _make(file: Path) -> None:
+    # A link appears with all of its bytes or not at all, and never in place of one that is there.
+    fresh = file.with_name(f".{_FILE}-{os.getpid()}-{os.urandom(4).hex()}")
+    opened = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        os.write(opened, os.urandom(PEPPER_BYTES))
+        os.fsync(opened)
+        with contextlib.suppress(FileExistsError):
+            os.link(fresh, file)
+    finally:
+        os.close(opened)
+        fresh.unlink()
