@@ -25,6 +25,7 @@ FLOORS = {
     "auth": 1,
     "telemetry": 1,
     "wire": 1,
+    "plugin": 1,
     "discovery": 2,
     "stores": 2,
     "config": 3,

@@ -13,6 +13,7 @@ from typing import TypeVar
 from headgate.config.check_health import check_service_health
 from headgate.config.check_jwt import check_jwt
 from headgate.config.check_methods import check_methods
+from headgate.config.check_plugins import check_plugins
 from headgate.config.check_routes import check_routes
 from headgate.config.check_store import check_store
 from headgate.config.check_traffic import check_traffic
@@ -70,6 +71,7 @@ def check(config: Config, names: Iterable[str]) -> list[Finding]:
     asked = _asked(config)
     for place, service in enumerate(config.services):
         found += _service(service, ("services", place), service.name in asked or not service.routes)
+    found += check_plugins(config)
     found += check_routes(config, known)
     found += check_traffic(config)
     found += check_store(config)

@@ -73,9 +73,9 @@ def plain_default(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = fields_of(value.__class__)
         return {
-            name: plain_default(getattr(value, name))
+            name: plain_default(getattr(value, field.attribute))
             for name, field in fields.items()
-            if field.required or getattr(value, name) != field.default
+            if field.required or getattr(value, field.attribute) != field.default
         }
     if isinstance(value, list):
         return [plain_default(item) for item in value]

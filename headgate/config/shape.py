@@ -46,9 +46,10 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One setting of a class."""
+    """One setting of a class: its key, and the attribute that holds it, which has a `_` behind a word of Python's."""
 
     name: str
+    attribute: str
     shape: Shape
     help: str
     required: bool
@@ -61,7 +62,12 @@ class Field:
 def fields_of(cls: type) -> dict[str, Field]:
     """Read the settings of a class, in the order they stand there."""
     hints = get_type_hints(cls, include_extras=True)
-    return {each.name: _field(each, hints[each.name]) for each in dataclasses.fields(cls)}
+    return {key_of(each.name): _field(each, hints[each.name]) for each in dataclasses.fields(cls)}
+
+
+def key_of(attribute: str) -> str:
+    """Return the key of the setting that an attribute holds."""
+    return attribute.removesuffix("_")
 
 
 @cache
@@ -87,9 +93,8 @@ def _field(each: dataclasses.Field[Any], hint: Any) -> Field:
         default = each.default_factory()
     shape = _shape(hint)
     shape = dataclasses.replace(shape, rules={**shape.rules, **metadata})
-    return Field(
-        each.name, shape, help_, required, default, tuple(extra.get("aliases", ())), extra.get("secret", False)
-    )
+    aliases, secret = tuple(extra.get("aliases", ())), extra.get("secret", False)
+    return Field(key_of(each.name), each.name, shape, help_, required, default, aliases, secret)
 
 
 def _shape(hint: Any) -> Shape:

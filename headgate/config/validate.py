@@ -17,7 +17,7 @@ from pydantic_core import ErrorDetails, SchemaValidator, ValidationError
 
 from headgate.config.problems import Path, Problem, did_you_mean, printable
 from headgate.config.schema import Config
-from headgate.config.shape import Field, Shape, expected, fields_of, root_shape
+from headgate.config.shape import Field, Shape, expected, fields_of, key_of, root_shape
 from headgate.config.tree import find, path_text, plain, shape_below, tagged_shape
 from headgate.config.yaml_nodes import Map, Node, Scalar, Seq
 
@@ -50,18 +50,23 @@ def validate(root: Map) -> Validated:
 @cache
 def _validator() -> SchemaValidator:
     schema: Any = TypeAdapter(Config).core_schema
-    return SchemaValidator(_strict(schema))
+    return SchemaValidator(_ours(schema))
 
 
-def _strict(schema: Any) -> Any:
-    """Switch off conversions between scalars: "on" is no boolean and "5" no number; YAML has typed them already."""
+def _ours(schema: Any) -> Any:
+    """Switch off conversions between scalars, and know settings by their keys.
+
+    "on" is no boolean and "5" no number; YAML has typed them already.
+    """
     if isinstance(schema, dict):
-        made = {key: _strict(value) for key, value in schema.items()}
+        made = {key: _ours(value) for key, value in schema.items()}
         if made.get("type") in ("int", "float", "bool", "str"):
             made["strict"] = True
+        elif made.get("type") == "dataclass-field":
+            made["validation_alias"] = key_of(made["name"])
         return made
     if isinstance(schema, list):
-        return [_strict(value) for value in schema]
+        return [_ours(value) for value in schema]
     return schema
 
 

@@ -16,6 +16,7 @@ _REQUEST_BUCKETS = (
     *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
     *(1.0, 2.5, 5.0, 10.0, 30.0, 60.0),
 )
+_HOOK_BUCKETS = (0.00001, 0.00005, 0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 1.0)
 _LAG_BUCKETS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0)
 
 
@@ -135,6 +136,14 @@ _TABLE = (
     Family(
         "headgate_breaker_state", "gauge", "State of a circuit breaker: 0 closed, 1 open, 2 half-open.", ("service",)
     ),
+    _seconds("headgate_plugin_seconds", "Time that a plugin's hook took.", ("plugin", "hook"), _HOOK_BUCKETS),
+    Family(
+        "headgate_plugin_verdicts_total",
+        "counter",
+        "What plugins made of requests: pass, deny, answer, delay, error.",
+        ("plugin", "verdict"),
+    ),
+    Family("headgate_plugin_errors_total", "counter", "Hooks that raised or gave no verdict.", ("plugin", "hook")),
     Family("headgate_faults_injected_total", "counter", "Faults injected on purpose.", ("route", "kind")),
     Family("headgate_shed_total", "counter", "Requests refused under overload, by who had it.", ("by", "priority")),
     Family(
