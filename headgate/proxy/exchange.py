@@ -331,9 +331,8 @@ class Exchange:
             fields.append(plan.via)
         if self.told is not None:
             fields += plan.limit_headers.fields(self.told, wall())
-        if route is not None and route.edit_response is not None:
-            return route.edit_response.apply(fields, self.value)
-        return fields
+        dress = route.dress if route is not None else plan.dress
+        return fields if dress is None else dress.put_on(self, fields)
 
     def respond(self, status: int, content_type: bytes, body: bytes, extra: Fields | None = None) -> None:
         """Answer by ourselves."""

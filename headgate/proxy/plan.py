@@ -7,7 +7,7 @@ A request keeps the Plan it began with.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from headgate.auth.access import AddressRules
@@ -19,6 +19,7 @@ from headgate.policy.answer import Redirection, fixed_answer
 from headgate.policy.deadline import DeadlineHeader
 from headgate.policy.edits import HeaderEditor, PathRewriter, QueryEditor
 from headgate.policy.fault import FaultInjector
+from headgate.policy.hosts import TrustedHosts
 from headgate.policy.limit.headers import LimitHeaderWriter
 from headgate.policy.mirror import MirrorSampler
 from headgate.policy.overload_settings import PRIORITIES
@@ -26,6 +27,7 @@ from headgate.policy.retry import Retry
 from headgate.policy.route import Matched, MethodNotAllowed, NotFound, RouteRule, RouteTable
 from headgate.policy.split import Split
 from headgate.proxy.cluster import Cluster
+from headgate.proxy.dress import Dress, Entrance, dress_for
 from headgate.proxy.errors import ErrorShapes
 from headgate.proxy.external import ExternalDraft
 from headgate.proxy.faults import FaultGate
@@ -42,6 +44,7 @@ from headgate.wire.forwarded import NAMES, ForwardedRules, TrustPolicy
 
 _CACHED = 16_384
 _CACHED_LENGTH = 512
+_LONGEST_METHOD = 32
 
 
 class RouteRuntime:
@@ -53,9 +56,9 @@ class RouteRuntime:
         "clusters",
         "compressor",
         "deadline",
+        "dress",
         "edit_query",
         "edit_request",
-        "edit_response",
         "edits_origin",
         "fixed",
         "gate",
@@ -109,7 +112,7 @@ class RouteRuntime:
         self.host = rewrite.host if rewrite is not None else None
         headers = route.headers
         self.edit_request = HeaderEditor(headers.request) if headers is not None else None
-        self.edit_response = HeaderEditor(headers.response) if headers is not None else None
+        self.dress = dress_for(headers, route.security_headers, route.cors, shared)
         # Whether an edit may change what tells the upstream of the client: then its lines can't go as they are.
         self.edits_origin = self.edit_request is not None and bool(self.edit_request.touched & NAMES)
         self.edit_query = QueryEditor(settings.query) if settings.query is not None else None
@@ -189,6 +192,12 @@ def _address_gate(addresses: Addresses, shared: dict[Any, Any]) -> AddressGate:
     return gate
 
 
+def _entry(config: ResolvedConfig, dresses: Iterable[Dress | None]) -> Entry | None:
+    hosts = TrustedHosts(config.trusted_hosts) if config.trusted_hosts else None
+    preflights = any(dress is not None and dress.cors is not None for dress in dresses)
+    return Entrance(hosts, preflights) if hosts is not None or preflights else None
+
+
 class Plan:
     """A configuration at work."""
 
@@ -197,6 +206,7 @@ class Plan:
         "_table",
         "clusters",
         "config",
+        "dress",
         "entry",
         "errors",
         "forwarding",
@@ -229,11 +239,12 @@ class Plan:
         self.via = self.forwarding.via_pair(())
         self.clusters = {service.name: make_cluster(service) for service in config.services}
         self.unrouted = metrics.requests("", "")
-        self.entry: Entry | None = None
         stages = Stages(config)
         self.limits = stages.early
         self.limit_headers = LimitHeaderWriter(config.limit_headers)
         shared: dict[Any, Any] = {}
+        # Of answers without a route.
+        self.dress = dress_for(None, config.security_headers, config.cors, shared)
         rules = [
             RouteRule(
                 route.name,
@@ -245,6 +256,7 @@ class Plan:
         ]
         self._table = RouteTable(rules, "file" if config.route_order == "file" else "specific")
         self._cache: dict[tuple[str, str, str], Matched[RouteRuntime]] = {}
+        self.entry = _entry(config, [self.dress, *(rule.payload.dress for rule in rules)])
 
     def route(self, head: RequestHead) -> Matched[RouteRuntime]:
         """Find the route of a request.
@@ -256,8 +268,18 @@ class Plan:
         found = self._cache.get(key)
         return found if found is not None else self._look_up(head, key)
 
+    def route_by(self, head: RequestHead, method: bytes) -> RouteRuntime | None:
+        """Return the route that a request takes when it comes with that method, None if there is none."""
+        if len(method) > _LONGEST_METHOD or not method.isascii():
+            return None
+        key = (head.host, head.path, method.decode())
+        try:
+            return (self._cache.get(key) or self._look_up(head, key)).payload
+        except Failure:
+            return None
+
     def _look_up(self, head: RequestHead, key: tuple[str, str, str]) -> Matched[RouteRuntime]:
-        found = self._table.match(head.host, head.path, head.method, head.fields, head.query or b"")
+        found = self._table.match(head.host, head.path, key[2], head.fields, head.query or b"")
         if isinstance(found, NotFound):
             raise Failure("route_not_found")
         if isinstance(found, MethodNotAllowed):
