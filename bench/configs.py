@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import policies
+from bench import credentials, policies
 from bench.policies import ENDPOINTS, Policies
 
 
@@ -107,6 +107,7 @@ def _nginx_temporary(folder: Path, name: str) -> str:
 def haproxy_conf(setting: Setting) -> str:
     """Return HAProxy with one thread and upstream connections shared by all clients; a bare gateway has no log."""
     tls, full = setting.certificate, setting.policies is not None
+    frontend = policies.haproxy_frontend(setting.policies, setting.folder) if setting.policies is not None else ""
     crypt = f" ssl crt {tls.both} alpn http/1.1" if tls else ""
     servers = policies.haproxy_backend(setting.upstream) if full else f"  server one 127.0.0.1:{setting.upstream}\n"
     return f"""global
@@ -121,7 +122,7 @@ def haproxy_conf(setting: Setting) -> str:
   timeout server 600s
 frontend all
   bind 127.0.0.1:{setting.port}{crypt} backlog 4096
-{policies.haproxy_frontend() if full else ""}  default_backend api
+{frontend}  default_backend api
 backend api
 {servers}"""
 
@@ -167,8 +168,19 @@ def _envoy_manager(setting: Setting) -> dict[str, object]:
         log = policies.envoy_log(_envoy_type("access_loggers.file", "FileAccessLog"), setting.folder)
         action["retry_policy"] = policies.envoy_retries()
         route |= policies.envoy_route()
-        manager |= {"http_filters": [limit, router], "access_log": [log], "use_remote_address": True}
+        manager |= {
+            "http_filters": [*_envoy_callers(setting.policies), limit, router],
+            "access_log": [log],
+            "use_remote_address": True,
+        }
     return manager
+
+
+def _envoy_callers(asked: Policies) -> list[dict[str, object]]:
+    if asked.callers is None:
+        return []
+    types = _envoy_type("filters.http.jwt_authn", "JwtAuthentication"), _envoy_type("filters.http.rbac", "RBAC")
+    return credentials.envoy(asked.callers, *types)
 
 
 def _envoy_tls(tls: Certificate) -> dict[str, object]:
@@ -202,6 +214,7 @@ def headgate_conf(setting: Setting) -> str:
     else:
         service |= policies.headgate_service(setting.upstream)
         limits = policies.headgate_limits(setting.policies, setting.redis)
+        limits |= policies.headgate_gateway(setting.policies, setting.folder)
     return json.dumps(
         {
             "listen": [listener],

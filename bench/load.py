@@ -134,6 +134,24 @@ end
 """
 
 
+def field_script(fields: list[tuple[str, str]]) -> str:
+    """Return Lua that sends one of these header fields with every request, in turn; requests are made beforehand."""
+    values = ",\n".join(f'"{value}"' for _, value in fields)
+    return f"""local values = {{
+{values}
+}}
+local ready = {{}}
+local at = 0
+function init(args)
+  for index, value in ipairs(values) do ready[index] = wrk.format("GET", wrk.path, {{["{fields[0][0]}"] = value}}) end
+end
+function request()
+  at = at % #ready + 1
+  return ready[at]
+end
+"""
+
+
 def key_script(header: str, keys: int, first: int | None = None) -> str:
     """Return Lua that sends one of so many keys in a header with every request: by chance, or in turn from `first` on.
 

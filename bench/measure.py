@@ -19,6 +19,7 @@ from pathlib import Path
 
 from bench import load, proc
 from bench.configs import Setting, route_path
+from bench.credentials import Callers
 from bench.load import Load
 from bench.peers import COMPILED
 from bench.policies import KEY_HEADER
@@ -60,11 +61,11 @@ class Sample:
 Measure = Callable[[Up, Round], Sample]
 
 
-def answers(port: int, path: str, tls: bool) -> bool:
-    """Tell whether 127.0.0.1:`port` answers 200 to a GET of `path` now."""
+def answers(port: int, path: str, tls: bool, *fields: tuple[str, str]) -> bool:
+    """Tell whether 127.0.0.1:`port` answers 200 to a GET of `path` with these header fields now."""
     try:
         with _connect(port, tls) as client:
-            client.sendall(_get(port, path, "close"))
+            client.sendall(_get(port, path, "close", *fields))
             return client.recv(65536).startswith(b"HTTP/1.1 200")
     except OSError:
         return False
@@ -93,8 +94,9 @@ def _connect(port: int, tls: bool) -> socket.socket:
         raise
 
 
-def _get(port: int, path: str, connection: str = "keep-alive") -> bytes:
-    return f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: {connection}\r\n\r\n".encode()
+def _get(port: int, path: str, connection: str = "keep-alive", *fields: tuple[str, str]) -> bytes:
+    lines = [f"GET {path} HTTP/1.1", f"Host: 127.0.0.1:{port}", f"Connection: {connection}", *map(": ".join, fields)]
+    return "\r\n".join([*lines, "", ""]).encode()
 
 
 def cpu_per_request(asked: Load) -> Measure:
@@ -132,6 +134,8 @@ def _under_load(up: Up, now: Round, asked: Load) -> tuple[load.Result, float, fl
         asked = _spread(up.setting)
     elif up.setting.policies is not None and up.setting.policies.keys:
         asked = _keyed(up.setting, up.setting.policies.keys)
+    elif up.setting.policies is not None and up.setting.policies.callers is not None:
+        asked = _shown(up.setting, up.setting.policies.callers)
     before = proc.tree(up.running.pid)
     result = load.run(asked, up.setting.port, now.cores.load, now.seconds)
     after = proc.tree(up.running.pid)
@@ -167,6 +171,13 @@ def fill(up: Up, now: Round) -> None:
         if result.failed or not result.requests:
             raise CannotRunError(f"{up.label}: {result.failed} answers were not good before {keys} keys were there")
         done += result.requests
+
+
+def _shown(setting: Setting, callers: Callers) -> Load:
+    script = setting.folder / f"{callers.credential}-{callers.count}.lua"
+    if not script.exists():
+        script.write_text(load.field_script(callers.fields()))
+    return Load(script=str(script))
 
 
 def _keyed(setting: Setting, keys: int, first: int | None = None) -> Load:

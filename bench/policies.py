@@ -1,9 +1,10 @@
 """The same policies in the words of each peer: what a gateway in front of a service has switched on. Pure.
 
-A limit for each client address that never refuses at the bench's rate, with its headers on every answer; the fewest
-requests in flight over three endpoints; two more tries where a connection fails; endpoints taken out when their
-answers are bad; header edits both ways; a request id and the client's address passed on; a JSON line for each request
-in a file on tmpfs.
+A caller known by its credential and its role (bench.credentials); a limit for each caller (without one, for each
+client address) that never refuses at the bench's rate, with its headers on every answer; the fewest requests in flight
+over three endpoints; two more tries where a connection fails; endpoints taken out when their answers are bad; header
+edits both ways, and the headers that tell browsers to be careful; a request id and the client's address passed on; a
+JSON line for each request in a file on tmpfs.
 
 The law of the file is fairness: where a peer can only do less than asked, it does less and has the advantage. Envoy's
 local limit is one bucket for all clients; HAProxy knows no budget of retries and no circuit breaker; nobody else keeps
@@ -16,6 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from bench import credentials
+from bench.credentials import Callers
+
 # One nginx on three addresses of the loopback network.
 ENDPOINTS = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
 KEY_HEADER = "X-Key"
@@ -23,20 +27,28 @@ REQUESTS = 50_000_000
 WINDOW = 60
 _LONG_WINDOW = 3600
 _SET_REQUEST = ("X-Gateway", "bench")
-_SET_RESPONSE = ("Strict-Transport-Security", "max-age=31536000")
+_SECURITY = {
+    "Strict-Transport-Security": "max-age=31536000",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+}
 _REMOVE_REQUEST = "X-Internal"
 _REMOVE_RESPONSE = "Server"
 
 
 @dataclass(frozen=True, slots=True)
 class Policies:
-    """What a subject varies: where Headgate counts its limit (nowhere without one), and by how many keys.
+    """What a subject varies: where Headgate counts its limit (nowhere without one), by how many keys, and who asks.
 
-    Without `keys` the client's address is the key; with them a header, of which the load sends so many values.
+    Without `keys` the caller is the key, else the client's address; with them a header, of which the load sends so
+    many values.
     """
 
     limit: Literal["", "shared", "redis"] = "shared"
     keys: int = 0
+    callers: Callers | None = None
 
 
 def haproxy_global() -> str:
@@ -44,8 +56,8 @@ def haproxy_global() -> str:
     return "  log stdout format raw local0\n"
 
 
-def haproxy_frontend() -> str:
-    """Return the limit, the edits and the log line.
+def haproxy_frontend(policies: Policies, folder: Path) -> str:
+    """Return who asks, the limit, the edits and the log line.
 
     The counters of stick tables slide as Headgate's do: two of them, weighted by time.
     """
@@ -55,19 +67,23 @@ def haproxy_frontend() -> str:
         '"service":"%b","endpoint":"%s","upstream_ms":%Tr,"attempts":"%rc","bytes_in":%U,"bytes_out":%B,"client":"%ci"',
     )
     line = "{" + ",".join(fields) + "}"
+    callers = policies.callers
+    asks = credentials.haproxy(callers, folder) if callers is not None else ""
+    table, key = ("string len 64", "var(txn.caller)") if callers is not None else ("ip", "src")
+    security = "".join(f'  http-response set-header {name} "{value}"\n' for name, value in _SECURITY.items())
     return f"""  log global
   log-format '{line}'
   unique-id-format %[uuid()]
   unique-id-header X-Request-ID
   option forwardfor
-  stick-table type ip size 100k expire {2 * WINDOW}s store http_req_rate({WINDOW}s)
-  http-request track-sc0 src
+{asks}  stick-table type {table} size 100k expire {2 * WINDOW}s store http_req_rate({WINDOW}s)
+  http-request track-sc0 {key}
   http-request set-var(txn.rate) sc_http_req_rate(0)
   http-request set-var(txn.host) req.hdr(host)
   http-request deny deny_status 429 if {{ sc_http_req_rate(0) gt {REQUESTS} }}
   http-request set-header {" ".join(_SET_REQUEST)}
   http-request del-header {_REMOVE_REQUEST}
-  http-response set-header {" ".join(_SET_RESPONSE)}
+{security.rstrip()}
   http-response del-header {_REMOVE_RESPONSE}
   http-response set-header X-Request-ID %[unique-id]
   http-response set-header X-RateLimit-Limit {REQUESTS}
@@ -140,7 +156,7 @@ def envoy_route() -> dict[str, object]:
         "request_headers_to_add": [_envoy_field(*_SET_REQUEST)],
         "request_headers_to_remove": [_REMOVE_REQUEST],
         "response_headers_to_add": [
-            _envoy_field(*_SET_RESPONSE),
+            *(_envoy_field(name, value) for name, value in _SECURITY.items()),
             _envoy_field("X-Request-ID", "%REQ(X-REQUEST-ID)%"),
         ],
         "response_headers_to_remove": [_REMOVE_RESPONSE],
@@ -176,9 +192,23 @@ def headgate_service(port: int) -> dict[str, object]:
         "retry": {"attempts": 2},
         "headers": {
             "request": {"set": dict([_SET_REQUEST]), "remove": [_REMOVE_REQUEST]},
-            "response": {"set": dict([_SET_RESPONSE]), "remove": [_REMOVE_RESPONSE]},
+            "response": {"remove": [_REMOVE_RESPONSE]},
         },
     }
+
+
+def headgate_gateway(policies: Policies, folder: Path) -> dict[str, object]:
+    """Return who asks, and what tells browsers to be careful."""
+    security = {
+        "preset": "none",
+        "hsts": {"subdomains": False, "over": "always"},
+        "content_type_options": True,
+        "frame_options": _SECURITY["X-Frame-Options"],
+        "content_security_policy": _SECURITY["Content-Security-Policy"],
+        "referrer_policy": _SECURITY["Referrer-Policy"],
+    }
+    asks = credentials.headgate(policies.callers, folder) if policies.callers is not None else {}
+    return {"security_headers": security, **asks}
 
 
 def headgate_limits(policies: Policies, redis: int) -> dict[str, object]:
@@ -190,6 +220,6 @@ def headgate_limits(policies: Policies, redis: int) -> dict[str, object]:
         store = {"type": "shared", "size": 64 * 2**20 + 256 * policies.keys}
     # Many keys take a while to be filled in, and none may expire before the end.
     window = _LONG_WINDOW if policies.keys else WINDOW
-    key = f"header:{KEY_HEADER}" if policies.keys else "address"
+    key = f"header:{KEY_HEADER}" if policies.keys else "identity" if policies.callers is not None else "address"
     limit = {"name": "callers", "key": key, "type": "sliding_window", "requests": REQUESTS, "window": window}
     return {"store": store, "limits": [limit]}

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bench import measure
+from bench.credentials import Callers
 from bench.load import Load
 from bench.measure import Measure
 from bench.policies import Policies
@@ -76,6 +77,24 @@ _ALL = _peers("headgate", "headgate-compiled", "nginx", "haproxy", "envoy", "usu
 _PROXIES = _peers("headgate", "headgate-compiled", "nginx", "haproxy", "envoy")
 _BOTH = ("nginx", "envoy")
 
+
+def _full(name: str, who: str, callers: Callers | None) -> Row:
+    """Make a row of all policies on, for requests of these callers."""
+    peers = ["headgate", "headgate-compiled", "haproxy"]
+    peers += ["envoy"] if callers is None or callers.credential != "key" else []
+    bounds = [Bound(own, 1.0, "haproxy") for own in peers[:2]]
+    bounds += [Bound(own, 0.65, "envoy") for own in peers[:2] if "envoy" in peers]
+    return Row(
+        name,
+        f"The same policies on ({who}): least connections, retries, ejection, header edits, security headers, JSON log",
+        "CPU us/request",
+        _peers(*peers, policies=Policies(callers=callers)),
+        measure.cpu_per_request(Load()),
+        tuple(bounds),
+        tuple(peer for peer in ("haproxy", "envoy") if peer in peers),
+    )
+
+
 ROWS: dict[str, Row] = {
     row.name: row
     for row in (
@@ -128,20 +147,11 @@ ROWS: dict[str, Row] = {
             (Bound("headgate-10000", 1.15, "headgate-10"),),
             ("headgate-10",),
         ),
-        Row(
-            "policies",
-            "The same policies on: limit by address, least connections, retries, ejection, header edits, JSON log",
-            "CPU us/request",
-            _peers("headgate", "headgate-compiled", "haproxy", "envoy", policies=Policies()),
-            measure.cpu_per_request(Load()),
-            (
-                Bound("headgate", 1.0, "haproxy"),
-                Bound("headgate", 0.65, "envoy"),
-                Bound("headgate-compiled", 1.0, "haproxy"),
-                Bound("headgate-compiled", 0.65, "envoy"),
-            ),
-            ("haproxy", "envoy"),
-        ),
+        _full("policies", "limit by address, without a credential", None),
+        _full("policies-token", "one token (HS256), role, limit by caller", Callers("hs256", 1)),
+        _full("policies-tokens", "10,000 tokens (HS256) in turn, role, limit by caller", Callers("hs256", 10_000)),
+        _full("policies-rsa", "10,000 tokens (RS256) in turn, role, limit by caller", Callers("rs256", 10_000)),
+        _full("policies-key", "one API key, role, limit by caller", Callers("key", 1)),
         Row(
             "limit-shared",
             "All other policies on, without a limit and with one counted in memory that all workers share",

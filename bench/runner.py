@@ -98,7 +98,8 @@ class Bed:
         )
         running = peers.start(PEERS[subject.peer], self.stage, setting, self.cores.gateway)
         path = route_path(0) if subject.routes else "/"
-        first = wait_until(running, lambda: measure.answers(setting.port, path, self.row.tls))
+        shown = [asked.callers.field(0)] if asked is not None and asked.callers is not None else []
+        first = wait_until(running, lambda: measure.answers(setting.port, path, self.row.tls, *shown))
         return Up(subject.label, running, setting, running.worker(setting.port), first)
 
 
