@@ -26,7 +26,7 @@ Credential = Literal["", "hs256", "rs256", "key"]
 KEY_FIELD = "X-API-Key"
 ROLE = "reader"
 _ISSUER, _AUDIENCE = "https://issuer.example", "api"
-_SECRET = "a shared secret of the bench, of more than 32 bytes"
+_SECRET = "a-shared-secret-of-the-bench-of-more-than-32-bytes"
 _SECONDS = 7 * 86400
 _NAME = "bench"
 
@@ -67,14 +67,8 @@ def _public_pem() -> str:
 @lru_cache(1 << 20)
 def _token(credential: Credential, number: int) -> str:
     now = int(time.time())
-    claims: dict[str, object] = {
-        "sub": f"user-{number}",
-        "iss": _ISSUER,
-        "aud": _AUDIENCE,
-        "role": ROLE,
-        "tenant": "acme",
-    }
-    claims |= {"iat": now, "exp": now + _SECONDS}
+    claims: dict[str, object] = {"sub": f"user-{number}", "tenant": "acme", "role": ROLE}
+    claims |= {"iss": _ISSUER, "aud": _AUDIENCE, "iat": now, "exp": now + _SECONDS}
     if credential == "hs256":
         return jwt.encode(claims, _SECRET, "HS256")
     return jwt.encode(claims, _rsa(), "RS256", {"kid": _NAME})
@@ -109,7 +103,7 @@ def haproxy(callers: Callers, folder: Path) -> str:
         known = folder / "keys.lst"
         known.write_text("".join(f"{_digest(number)}\n" for number in range(callers.count)))
         return f"""  http-request set-var(txn.caller) req.hdr({KEY_FIELD}),sha2(256),hex,lower
-  http-request deny deny_status 401 unless {{ var(txn.caller) -f {known} }}
+  http-request deny deny_status 401 unless {{ var(txn.caller) -m str -f {known} }}
 """
     algorithm, key = callers.credential.upper(), f'"{_SECRET}"'
     if callers.credential == "rs256":
