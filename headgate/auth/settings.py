@@ -226,7 +226,7 @@ class TenantRule:
     header: str | None = setting(
         default=None,
         help="Header that names the tenant of callers whose credential names none, and of choosers; from all others"
-        " another tenant than their own there is 403.",
+        " another tenant than their own there is 403. The credential's own tenant holds where it is absent.",
     )
     choosers: Many = setting(default=list, help="Roles that may choose the tenant by the header.")
     anonymous: bool = setting(default=False, help="Let callers without a credential choose it, too.")
@@ -272,7 +272,9 @@ class IdentitySettings:
         default="allow", help="Callers of a tenant that is not listed: allow, or refuse with 403."
     )
     permissions: dict[str, Many] = setting(
-        default=dict, help="Permissions of each role, such as admin: ['*'], agent: ['calls:read', 'leads:*']."
+        default=dict,
+        help="Permissions of each role, such as admin: ['*'], agent: ['calls:read', 'leads:*']. Between : or dots"
+        " * stands for one part, at the end for all that follow.",
     )
     cache: int = setting(default=10_000, help="Verdicts on credentials that each worker remembers.", ge=0, le=1_000_000)
 
@@ -284,7 +286,9 @@ class IdentitySettings:
 class AccessRule:
     """What a caller must have. Whatever stands here must hold."""
 
-    method: Annotated[list[str], OneOrMany()] = setting(default=list, help="Methods it holds for; empty: all.")
+    method: Annotated[list[str], OneOrMany()] = setting(
+        default=list, help="Methods it holds for, in any case; empty: all. GET stands for HEAD, too."
+    )
     roles: Many = setting(default=list, help="One of these roles.")
     scopes: Many = setting(default=list, help="All of these scopes.")
     permissions: Many = setting(default=list, help="All of these permissions, which roles give (identity.permissions).")
@@ -297,7 +301,8 @@ class Isolation:
     """Whose thing the request is about: callers of another tenant get 403. A bare string is `tenant`."""
 
     tenant: str = setting(
-        help="Where the request names it: params.NAME (of the route's path), header:NAME or query:NAME."
+        help="Where the request names it: params.NAME (of the route's path), header:NAME or query:NAME. A request that"
+        " names none there, or another one as well, gets 403."
     )
     crossing: Many = setting(default=list, help="Roles that may cross.")
 
@@ -306,19 +311,26 @@ class Isolation:
 class ExternalAuth:
     """Ask a service whether a request may pass. A bare string is the URL."""
 
-    url: str = setting(help="URL that is asked; a 2xx answer lets the request pass, 401 and 403 are passed on.")
+    url: str = setting(
+        help="URL that is asked. 2xx lets the request pass; 401 is 401 with its WWW-Authenticate; any other 3xx or 4xx"
+        " is 403; everything else is as on_error says."
+    )
     method: Literal["GET", "POST"] = setting(default="GET", help="How it is asked.")
     send: list[str] = setting(
         default=lambda: ["Authorization", "Cookie"],
-        help="Request headers it is told, besides X-Forwarded-Method, -Uri and -For.",
+        help="Request headers it is told, those of identity.forward too, besides X-Forwarded-Method, -Uri, -For,"
+        " -Proto, -Host and -Port, X-Real-IP and X-Request-ID.",
     )
-    take: list[str] = setting(default=list, help="Headers of its answer that go upstream in place of the client's own.")
+    take: list[str] = setting(
+        default=list,
+        help="Headers of its answer that go upstream; what clients send under these names is always taken off.",
+    )
     timeout: Seconds = setting(default=1.0, help="Seconds an answer may take.", gt=0, le=60)
     cache: Seconds = setting(
         default=0.0, help="Seconds a verdict on the same question is used; 0 = never.", ge=0, le=3600
     )
     on_error: Literal["closed", "open"] = setting(
-        default="closed", help="When it does not answer: closed: 503, open: pass."
+        default="closed", help="When it does not answer, or with 5xx: closed: 503, open: pass."
     )
     ca: str | None = setting(default=None, help="PEM file of authorities in place of the system's.")
 
@@ -346,5 +358,5 @@ class Auth:
 class Addresses:
     """From where one may ask. A bare list is `allow`."""
 
-    allow: list[str] = setting(default=list, help="CIDRs; empty: any.")
-    deny: list[str] = setting(default=list, help="CIDRs that are refused, whatever allow says.")
+    allow: Many = setting(default=list, help="CIDRs; empty: any. Clients by a Unix socket are in none.")
+    deny: Many = setting(default=list, help="CIDRs that are refused, whatever allow says.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from headgate.config.check_access import known_sources
 from headgate.config.check_values import Finding, field_names
 from headgate.config.problems import Path, did_you_mean, printable
 from headgate.config.schema import Config, Route, Service
@@ -19,20 +20,23 @@ _IDENTITY = ("user", "api_key", "tenant", "identity")
 
 def check_traffic(config: Config) -> Iterator[Finding]:
     """Check everything that shapes traffic, on all levels."""
-    yield from _limits(config.limits, ("limits",))
+    everywhere = [(route.auth, service.auth, config.auth) for service in config.services for route in service.routes]
+    yield from _limits(config.limits, ("limits",), known_sources(config, everywhere or [(config.auth,)]))
     for keys, message, hint in header_problems(config.limit_headers):
         yield Finding(("limit_headers", *keys), message, hint)
     yield from _retry(config.retry, ("retry",))
     yield from _timeout(config.timeout, ("timeout",))
     for place, service in enumerate(config.services):
         path: Path = ("services", place)
-        yield from _service(service, path)
+        here = [(route.auth, service.auth, config.auth) for route in service.routes]
+        yield from _service(service, path, known_sources(config, here or [(service.auth, config.auth)]))
         for number, route in enumerate(service.routes):
-            yield from _route(route, (*path, "routes", number))
+            known = known_sources(config, [(route.auth, service.auth, config.auth)]) if route.limits else frozenset()
+            yield from _route(route, (*path, "routes", number), known)
 
 
-def _service(service: Service, path: Path) -> Iterator[Finding]:
-    yield from _limits(service.limits, (*path, "limits"))
+def _service(service: Service, path: Path, known: frozenset[str]) -> Iterator[Finding]:
+    yield from _limits(service.limits, (*path, "limits"), known)
     yield from _retry(service.retry, (*path, "retry"))
     yield from _timeout(service.timeout, (*path, "timeout"))
     yield from _breaker(service, (*path, "circuit_breaker"))
@@ -43,8 +47,8 @@ def _service(service: Service, path: Path) -> Iterator[Finding]:
         yield Finding((*path, "adaptive_concurrency", "initial"), message)
 
 
-def _route(route: Route, path: Path) -> Iterator[Finding]:
-    yield from _limits(route.limits, (*path, "limits"))
+def _route(route: Route, path: Path, known: frozenset[str]) -> Iterator[Finding]:
+    yield from _limits(route.limits, (*path, "limits"), known)
     yield from _retry(route.retry, (*path, "retry"))
     yield from _timeout(route.timeout, (*path, "timeout"))
     fault = route.fault
@@ -55,7 +59,7 @@ def _route(route: Route, path: Path) -> Iterator[Finding]:
     yield from _header_name(fault.header, (*path, "fault", "header"))
 
 
-def _limits(limits: list[Limit], path: Path) -> Iterator[Finding]:
+def _limits(limits: list[Limit], path: Path, known: frozenset[str]) -> Iterator[Finding]:
     first: dict[str, int] = {}
     for place, limit in enumerate(limits):
         at = (*path, place)
@@ -71,10 +75,11 @@ def _limits(limits: list[Limit], path: Path) -> Iterator[Finding]:
         if limit.match is not None:
             for objection in check_match(limit.match):
                 yield Finding((*at, "match", *objection.at), objection.message)
-        asked = [name for name in limit.key if name in _IDENTITY]
+        asked = [name for name in limit.key if name in _IDENTITY and name not in known]
         if asked:
             counts = f"{' and '.join(asked)} {'count' if len(asked) > 1 else 'counts'}"
-            message = f"nobody's identity is known, so {counts} callers by their address"
+            who = "no caller here is known by it" if known else "nobody's identity is known"
+            message = f"{who}, so {counts} callers by their address"
             yield Finding((*at, "key"), message, "write address", "warning")
 
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
+from headgate.config.check_access import check_access
 from headgate.config.check_health import check_service_health
 from headgate.config.check_jwt import check_jwt
 from headgate.config.check_methods import check_methods
@@ -77,6 +78,7 @@ def check(config: Config, names: Iterable[str]) -> list[Finding]:
     found += check_store(config)
     found += check_jwt(config)
     found += check_methods(config)
+    found += check_access(config)
     return found
 
 
