@@ -16,15 +16,18 @@ import pytest
 _FOLDER = Path(__file__).resolve().parents[2] / "shared" / "corpora"
 
 
-def corpus(name: str) -> list[dict[str, Any]]:
-    """Return the cases of a file; skip the module, or fail it on a build server, when the file is missing."""
+def corpus(name: str, of: str = "cases") -> list[dict[str, Any]]:
+    """Return the cases of a file; skip the module, or fail it on a build server, when the file is missing.
+
+    `of` is the key that they stand under.
+    """
     path = _FOLDER / name
     if not path.exists():
         reason = f"{path} is missing: see tests/corpora.py"
         if os.environ.get("CI") == "true":
             pytest.fail(reason, pytrace=False)
         pytest.skip(reason, allow_module_level=True)
-    cases: list[dict[str, Any]] = json.loads(path.read_text())["cases"]
+    cases: list[dict[str, Any]] = json.loads(path.read_text())[of]
     return cases
 
 
