@@ -54,6 +54,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except KeyboardInterrupt:
         return 130
+    except Exception as error:
+        from headgate.core.trace import places_of
+
+        print(f"headgate: internal error, please report it\n{places_of(error)}", file=sys.stderr)
+        return 70
     return status
 
 

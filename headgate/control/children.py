@@ -11,13 +11,13 @@ import contextlib
 import os
 import signal
 import sys
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from headgate.control.link import Link
 from headgate.control.restart import Restarts
+from headgate.core.trace import places_of
 from headgate.stores.board import Board
 from headgate.telemetry.cells import SlotRegion
 
@@ -117,8 +117,8 @@ def _run(main: Callable[[Seat], int], enter: Callable[[Link], Seat], pair: tuple
         signal.pthread_sigmask(signal.SIG_SETMASK, set())
         ours.close()
         code = main(enter(theirs))
-    except BaseException:
-        traceback.print_exc()
+    except BaseException as error:
+        print(places_of(error), file=sys.stderr)
     finally:
         with contextlib.suppress(Exception):
             sys.stdout.flush()

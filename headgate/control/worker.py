@@ -21,7 +21,6 @@ import os
 import signal
 import socket
 import time
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -32,6 +31,8 @@ from headgate.control.children import PLAN_REFUSED, Seat
 from headgate.control.frames import read_frame, write_frame
 from headgate.control.log import Log
 from headgate.control.messages import KeySets, Plan, paused_collector, unpack
+from headgate.control.unforeseen import in_callbacks, tell_of_the_unforeseen
+from headgate.core.trace import kind_of, places_of
 from headgate.telemetry.cells import SlotWriter
 
 HEARTBEAT = 0.5
@@ -83,6 +84,9 @@ def run_worker(seat: Seat, make_gateway: MakeGateway) -> int:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
+    log = Log(f"worker-{seat.number}")
+    tell_of_the_unforeseen(log)
+    loop.set_exception_handler(in_callbacks(log))
     return loop.run_until_complete(Worker(seat, make_gateway, loop).run())
 
 
@@ -177,8 +181,8 @@ class Worker:
             await self._gateway.stop_accepting()
             if not await self._gateway.wait_idle(timeout):
                 self._log("warning", "requests were still in flight at the end of the drain and are cut")
-        except Exception:
-            self._log("error", "draining failed", traceback=traceback.format_exc())
+        except Exception as error:
+            self._log("error", "draining failed", traceback=places_of(error))
         self._end(0)
 
     # Control
@@ -230,9 +234,11 @@ class Worker:
         except Exception as error:
             for address in given.keys() - self._given.keys():
                 _close(given[address])
-            if not isinstance(error, ValueError):
-                self._log("error", "building the plan failed in an unforeseen way", traceback=traceback.format_exc())
-            self._say({"type": "rejected", "version": plan.version, "error": str(error) or repr(error)})
+            sentence = str(error) if isinstance(error, ValueError) else ""
+            if not sentence:
+                self._log("error", "building the plan failed in an unforeseen way", traceback=places_of(error))
+            sentence = sentence or f"building the plan failed: {kind_of(error)}"
+            self._say({"type": "rejected", "version": plan.version, "error": sentence})
             if not self._version:
                 # With nothing to serve it must not sit on its share of the clients: as a worker that keeps dying it
                 # gives its sockets up, and the others, which built the plan when they could, serve all.

@@ -11,7 +11,6 @@ once; a Failure becomes an answer in one place (proxy.refusal) and only while no
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ from headgate.core.failure import Failure
 from headgate.core.identity import ANONYMOUS, Identity
 from headgate.core.message import Fields, ResponseHead, may_have_body
 from headgate.core.steps import Reply, Steps
+from headgate.core.trace import kind_of, places_of
 from headgate.policy.limit.headers import Told
 from headgate.policy.retry import IDEMPOTENT
 from headgate.proxy import guards
@@ -43,6 +43,7 @@ from headgate.wire.upstream import UpstreamConnection
 
 if TYPE_CHECKING:
     from headgate.proxy.gateway import Gateway
+    from headgate.proxy.plugins import Visit
 
 
 class Exchange:
@@ -85,6 +86,7 @@ class Exchange:
         "told",
         "tried_at",
         "upstream",
+        "visit",
         "wall",
         "way",
     )
@@ -108,6 +110,7 @@ class Exchange:
         self.told: list[Told] | None = None
         self.held: list[Held] | None = None
         self.refused: Told | None = None
+        self.visit: Visit | None = None
         self.tried_at = 0.0
         self.method = head.method
         self.path = head.path
@@ -170,8 +173,8 @@ class Exchange:
         except Answered as answer:
             self.respond(answer.status, answer.content_type, answer.body, answer.fields)
         except Exception as error:
-            self.gateway.report(self.request_id, "".join(traceback.format_exception(error)))
-            fail(self, Failure("internal", repr(error)))
+            self.gateway.report(self.request_id, places_of(error))
+            fail(self, Failure("internal", kind_of(error)))
         finally:
             self._finish()
 
@@ -227,6 +230,8 @@ class Exchange:
         answer = route.fixed if route.redirect is None else route.redirect.answer(self.value)
         assert answer is not None
         fields = [(b"Date", http_date()), *answer.fields]
+        if self.visit is not None:
+            fields = self.visit.leave(answer.status, fields)
         self._respond(ResponseHead(answer.status, self.dressed(fields), len(answer.body)), answer.body)
 
     def value(self, name: str) -> str | None:
@@ -285,6 +290,8 @@ class Exchange:
             response.fields = self.plan.limit_headers.cleared(response.fields)
         if self.held is not None:
             self.gateway.limiter.charge(self.held, response.fields)
+        if self.visit is not None:
+            response.fields = self.visit.leave(response.status, response.fields)
         if response.status == 101:
             self.connection = None
             guards.switched(self)

@@ -12,13 +12,13 @@ import resource
 import select
 import socket
 import sys
-import traceback
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from headgate.config.field_kinds import answer_field_kinds, request_field_kinds
 from headgate.config.resolve import ResolvedConfig
 from headgate.config.schema import Listen, ListenTls
+from headgate.core.trace import places_of
 from headgate.telemetry.metrics import Metrics
 from headgate.wire.downstream import ClientConnection
 from headgate.wire.forwarded import TrustPolicy
@@ -126,8 +126,7 @@ class Listening:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            trace = "".join(traceback.format_exception(error))
-            print(f"headgate: a listener does not work: {error}\n{trace}", file=sys.stderr, flush=True)
+            print(f"headgate: a listener does not work: {places_of(error)}", file=sys.stderr, flush=True)
 
     async def _listen(self, listener: _Listener, kept: _Listener | None) -> None:
         if kept is not None:

@@ -6,7 +6,6 @@ the operator's terminal alone, with the request's id, and once a second at most.
 
 from __future__ import annotations
 
-import traceback
 from bisect import bisect_left
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from headgate.core.clock import monotonic
 from headgate.core.failure import Failure
 from headgate.core.plugin_settings import PluginSetting
+from headgate.core.trace import places_of
 from headgate.plugin.loading import hooks_of, load, name_of
 from headgate.plugin.verdicts import BadVerdict
 from headgate.telemetry.metrics import Metrics
@@ -59,7 +59,7 @@ class Hook:
             self._silent += 1
             return said
         more = f"\n{self._silent} more of its errors were not shown" if self._silent else ""
-        trace = said if isinstance(error, BadVerdict) else "".join(traceback.format_exception(error)).rstrip()
+        trace = said if isinstance(error, BadVerdict) else places_of(error)
         exchange.gateway.report(exchange.request_id, f"in plugin {self.plugin}, {self.name}\n{trace}{more}")
         self._quiet_until, self._silent = now + _QUIET, 0
         return said
