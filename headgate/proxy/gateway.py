@@ -35,6 +35,7 @@ from headgate.proxy.listening import Listening
 from headgate.proxy.mirror import Mirrors
 from headgate.proxy.own import OWN, Own
 from headgate.proxy.plan import Plan
+from headgate.proxy.plugins import Plugins
 from headgate.proxy.ways import Authentication
 from headgate.stores.board import Board
 from headgate.telemetry.cells import SlotWriter
@@ -100,6 +101,7 @@ class Gateway:
         self.callouts = Callouts(self.wheel, self.outbox, self._resolver)
         self.authentication = Authentication(self)
         self._external = ExternalServices()
+        self._plugins = Plugins(self.metrics)
         self.shedder = LoadShedder(Overload())
         self._overload = Overload()
         self.log: Callable[[Exchange], None] = self._access.write
@@ -135,9 +137,10 @@ class Gateway:
         draft = self.callouts.draft()
         ways, use_ways = self.authentication.prepare(plan, draft)
         external = self._external.draft(draft)
-        built = Plan(plan, self.metrics, cluster_for, ways, external)
+        plugins = self._plugins.draft(plan)
+        built = Plan(plan, self.metrics, cluster_for, ways, external, plugins)
         swap_listeners = self._listening.prepare(plan, sockets)
-        swaps = [*self._prepared(plan), use_ways, lambda: self._external.use(external), draft.swap]
+        swaps = [*self._prepared(plan), use_ways, lambda: self._external.use(external), draft.swap, plugins.swap]
         # From here on nothing can fail.
         for swap in swaps:
             swap()

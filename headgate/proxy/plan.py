@@ -35,6 +35,7 @@ from headgate.proxy.gates import Entry, Gate, IdentityGate
 from headgate.proxy.limit_stage import Stages
 from headgate.proxy.limiting import LimitGate
 from headgate.proxy.permission import AccessGate, AddressGate
+from headgate.proxy.plugins import PluginDraft
 from headgate.proxy.request_id import RequestIds
 from headgate.proxy.ways import Ways
 from headgate.telemetry.access_log import json_fragment
@@ -90,6 +91,7 @@ class RouteRuntime:
         stages: Stages,
         ways: Ways,
         external: ExternalDraft,
+        plugins: PluginDraft,
         shared: dict[Any, Any],
     ) -> None:
         """Compile; `shared` holds what is equal on many routes, so that a large table touches little memory."""
@@ -126,7 +128,7 @@ class RouteRuntime:
             name: metrics.requests(route.name, name) for name in [*self.clusters, ""]
         }
         self.tier = settings.tier
-        self._guard(route, stages, ways, external, shared)
+        self._guard(route, stages, ways, external, plugins, shared)
         self.only_series = self.series[self.only.name] if self.only is not None else self.series[""]
 
     def _bound(self, route: ResolvedRoute) -> None:
@@ -141,7 +143,13 @@ class RouteRuntime:
         self.rank = PRIORITIES.index(settings.priority)
 
     def _guard(
-        self, route: ResolvedRoute, stages: Stages, ways: Ways, external: ExternalDraft, shared: dict[Any, Any]
+        self,
+        route: ResolvedRoute,
+        stages: Stages,
+        ways: Ways,
+        external: ExternalDraft,
+        plugins: PluginDraft,
+        shared: dict[Any, Any],
     ) -> None:
         """Make the gates, in the order in which a request comes to them.
 
@@ -224,6 +232,7 @@ class Plan:
         make_cluster: Callable[[ResolvedService], Cluster],
         ways: Ways,
         external: ExternalDraft,
+        plugins: PluginDraft,
     ) -> None:
         """Build all of it.
 
