@@ -138,7 +138,7 @@ def _list(kind: Any, arguments: tuple[Any, ...], value: Any, at: Where, wrong: l
     if not isinstance(value, list):
         wrong.append(Wrong(at, f"expected a list, got {_noun_of(value)}"))
         return None
-    if kind is tuple and len(arguments) != 2 and Ellipsis not in arguments and arguments:
+    if kind is tuple and arguments and arguments[-1] is not Ellipsis:
         raise UnknownType(f"{'.'.join(map(str, at))} is a tuple of fixed length; write list[...] or tuple[X, ...]")
     item = arguments[0] if arguments else Any
     items = [_value(item, each, (*at, place), wrong) for place, each in enumerate(value)]

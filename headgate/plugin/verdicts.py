@@ -182,9 +182,10 @@ def check_answer(verdict: Answer, rules: Rules) -> tuple[Fields, bytes, bytes]:
         raise BadVerdict(f"an answer with status {verdict.status} has no body")
     if not isinstance(verdict.content_type, str):
         raise BadVerdict(f"content_type must be text, not {type(verdict.content_type).__name__}")
-    if any(name.lower() == "content-type" for name in verdict.headers if isinstance(name, str)):
+    fields = rules.fields(verdict.headers)
+    if any(name.lower() == b"content-type" for name, _ in fields):
         raise BadVerdict("the Content-Type of an answer stands in content_type")
-    return rules.fields(verdict.headers), _encoded(verdict.content_type, "content_type"), body
+    return fields, _encoded(verdict.content_type, "content_type"), body
 
 
 def _encoded(text: str, what: str) -> bytes:
