@@ -36,6 +36,7 @@ class Namespace(argparse.Namespace):
     path: str
     header: list[tuple[str, str]]
     host: str | None
+    address: str | None
     port: int | None
     workers: str | None
     admin: str | None
@@ -45,6 +46,19 @@ class Namespace(argparse.Namespace):
     endpoint: str | None
     token: str | None
     no_watch: bool
+    ids: list[str]
+    id: str
+    all: bool
+    name: str
+    owner: str
+    tenant: str
+    role: list[str]
+    tier: str
+    scope: list[str]
+    networks: list[str]
+    expires: float | None
+    grace: float
+    password: bool
 
 
 class Parser(argparse.ArgumentParser):

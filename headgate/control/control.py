@@ -16,7 +16,6 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-import traceback
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -29,6 +28,8 @@ from headgate.control.children import Seat
 from headgate.control.cpus import worker_count
 from headgate.control.endpoints import Endpoints
 from headgate.control.fleet import Fleet, Outcome
+from headgate.control.issuers import Issuers
+from headgate.control.keys.sync import KeySync
 from headgate.control.listeners import Listener, ListenError, open_listener
 from headgate.control.log import Log
 from headgate.control.memory import Kept, keep, recall
@@ -36,7 +37,9 @@ from headgate.control.messages import Plan, pack, unpack
 from headgate.control.probes import Probes
 from headgate.control.runtime import remove
 from headgate.control.store_file import StoreFiles
+from headgate.control.unforeseen import in_callbacks, tell_of_the_unforeseen
 from headgate.control.watch import Watch, watched
+from headgate.core.trace import kind_of, places_of
 from headgate.telemetry.cells import Sample, read
 
 if TYPE_CHECKING:
@@ -55,6 +58,9 @@ def run_control(seat: Seat, load: Callable[[], LoadResult], *, poll: float | Non
     """
 
     async def live() -> int:
+        log = Log("control")
+        tell_of_the_unforeseen(log)
+        asyncio.get_running_loop().set_exception_handler(in_callbacks(log))
         return await Control(seat, load, poll).run()
 
     return asyncio.run(live())
@@ -85,12 +91,19 @@ class Control:
         self._probes = Probes(seat.board, self._log, self._spawn)
         self.endpoints = Endpoints(seat.board, self._log)
         self.breakers = Breakers(seat.board, self._log)
+        self._issuers = Issuers(self._log, self._spawn, self._fleet.publish_keys, kept.keys if kept else ())
+        self._issuers.on_change = self._keep
+        self._fleet.on_said.append(self._issuers.on_said)
+        self._keys = KeySync(seat.board, self._log, kept.api_keys if kept else None)
+        self._fleet.on_said.append(self._keys.on_said)
         self.audit = Audit(self._log)
         # What is counted elsewhere than in the cells of the workers.
         self._sources: list[Callable[[], list[Sample]]] = [
             self._probes.samples,
             self.breakers.samples,
             self.endpoints.samples,
+            self._issuers.samples,
+            self._keys.samples,
         ]
 
     async def run(self) -> int:
@@ -112,6 +125,7 @@ class Control:
         if self._admin is not None:
             self._admin.close()
         self.audit.close()
+        self._keys.close()
         return code
 
     # The master
@@ -182,7 +196,7 @@ class Control:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             # A fault of ours: leave, and let the master start a fresh one. The workers do not notice.
-            self._log("error", "control failed", traceback="".join(traceback.format_exception(error)))
+            self._log("error", "control failed", traceback=places_of(error))
             self._end(70)
 
     # A configuration comes into force
@@ -227,8 +241,8 @@ class Control:
             try:
                 loaded = await asyncio.to_thread(self._load)
             except Exception as error:
-                self._log("error", "loading failed in an unforeseen way", traceback=traceback.format_exc())
-                return self._refuse(cause, (f"loading failed: {error!r}",))
+                self._log("error", "loading failed in an unforeseen way", traceback=places_of(error))
+                return self._refuse(cause, (f"loading failed: {kind_of(error)}",))
             if loaded.config is None:
                 # It may be a named file that is missing or broken: whatever mattered before, still does.
                 self._watch.follow([*self._watch.paths, *watched(loaded)])
@@ -242,24 +256,27 @@ class Control:
         self._say_what_needs_a_restart(config, wanted)
         self._workers = self._workers or wanted
         try:
+            for_workers = await asyncio.to_thread(self._keys.prepare, config)
             store = await asyncio.to_thread(self._store.prepare, config)
         except ValueError as unusable:
             return self._refuse(cause, (str(unusable),))
         error = await self._open(config)
         if error is not None:
             self._store.conclude(taken=False)
+            self._keys.conclude(taken=False)
             return self._refuse(cause, (error,))
         # No worker has a use for the admin token, and workers are the processes that strangers talk to.
-        for_workers = replace(config, admin=replace(config.admin, token=""), workers=self._workers, store=store)
+        for_workers = replace(for_workers, admin=replace(config.admin, token=""), workers=self._workers, store=store)
         plan = await asyncio.to_thread(pack, Plan(self._fleet.next_version, for_workers))
         outcome = await self._fleet.publish(plan)
         self._store.conclude(outcome.ok)
+        self._keys.conclude(outcome.ok)
         if not outcome.ok:
             if self._config is not None:
                 self._settle(self._config)
             return self._refuse(cause, outcome.problems)
         self._config = config
-        keep(self._seat.memory, Kept(plan, config.admin.token, self._store.current))
+        self._keep()
         self._settle(config)
         self._follow(config)
         workers = f"{outcome.workers} of {self._workers}"
@@ -267,7 +284,14 @@ class Control:
         self.audit.applied(config.telemetry.audit, cause, plan.version)
         return outcome
 
+    def _keep(self) -> None:
+        """Let a successor know what is in force."""
+        if self._fleet.current is not None and self._config is not None:
+            found = (self._store.current, self._issuers.kept(), self._keys.current)
+            keep(self._seat.memory, Kept(self._fleet.current, self._config.admin.token, *found))
+
     def _follow(self, config: ResolvedConfig) -> None:
+        self._issuers.follow(config)
         self._probes.follow(config)
         self.endpoints.follow(config)
         self.breakers.follow(config)

@@ -11,6 +11,8 @@ import os
 import pickle
 from typing import NamedTuple
 
+from headgate.control.issuers import KeptKeys
+from headgate.control.keys.sync import KeyPlace
 from headgate.control.messages import PackedPlan
 from headgate.control.store_file import StoreFile
 
@@ -18,11 +20,16 @@ _LENGTH_BYTES = 8
 
 
 class Kept(NamedTuple):
-    """The plan as workers have it, the admin token, which they do not have, and the file of the store it names."""
+    """The plan as workers have it, the admin token, which they do not have, the file of the store it names, and keys.
+
+    The keys are those of issuers, which may be away when control comes back. API keys go on where `api_keys` says.
+    """
 
     plan: PackedPlan
     token: str
     store: StoreFile | None = None
+    keys: tuple[KeptKeys, ...] = ()
+    api_keys: KeyPlace | None = None
 
 
 def keep(memory: int, kept: Kept) -> None:

@@ -51,8 +51,8 @@ def make_state(path: Path) -> Path:
     return path
 
 
-def find_pepper(configured: str | None, environ: Mapping[str, str], state: Path) -> bytes:
-    """Return the pepper: the setting, else HEADGATE_KEY_PEPPER, else the file in the state_dir, made if need be.
+def find_pepper(configured: str | None, environ: Mapping[str, str], state: Path, *, make: bool = True) -> bytes:
+    """Return the pepper: the setting, else HEADGATE_KEY_PEPPER, else the file in the state_dir, which it may `make`.
 
     Raises:
         ValueError: with a sentence, when there is none and none can be made.
@@ -62,7 +62,7 @@ def find_pepper(configured: str | None, environ: Mapping[str, str], state: Path)
         return named.encode()
     file = state / _FILE
     try:
-        if not file.exists():
+        if make and not file.exists():
             _make(file)
         pepper = file.read_bytes()
     except OSError as error:

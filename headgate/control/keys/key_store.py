@@ -253,6 +253,17 @@ class KeyStore:
             for row in _stream(connection, query):
                 yield bytes(row["digest"]), pack(_record(row))
 
+    def record(self, digest_: bytes) -> bytes | None:
+        """Return the record of the key of this digest, as workers have it; None when there is none, or no more.
+
+        Raises:
+            DatabaseError: with a sentence.
+        """
+        query = sa.select(_KEYS).where(_KEYS.c.digest == digest_, _KEYS.c.revoked_at.is_(None))
+        with sentences(self._url), reading(self._engine) as connection:
+            row = connection.execute(query).mappings().first()
+            return None if row is None else pack(_record(row))
+
     def close(self) -> None:
         """Let go of the database."""
         self._engine.dispose()
