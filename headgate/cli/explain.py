@@ -1,15 +1,20 @@
-"""`headgate explain METHOD PATH`: what would happen to a request, and why. Nothing is sent anywhere."""
+"""`headgate explain METHOD PATH`: what would happen to a request, and why.
+
+Nothing is sent anywhere; only API keys are looked up in their database.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 from typing import Any
 
 from headgate.cli.arguments import Namespace, Parser, add_configuration, add_json
 from headgate.cli.configuration import load_valid
 from headgate.cli.explanation import Question, explain
 from headgate.cli.terminal import bold, dim, pairs
+from headgate.wire.forwarded import parse_address
 
 _MOST_SHOWN = 20
 
@@ -28,6 +33,7 @@ def add_arguments(parser: Parser) -> None:
         help="a header field of the request; repeatable",
     )
     parser.add_argument("--host", metavar="HOST", help="the host asked for (localhost by default)")
+    parser.add_argument("--address", metavar="ADDRESS", type=_address, help="the client's address")
     add_configuration(parser, "-c", "--config")
     add_json(parser)
 
@@ -39,13 +45,24 @@ def _field(text: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
+def _address(text: str) -> str:
+    address = parse_address(text)
+    if address is None:
+        raise argparse.ArgumentTypeError(f'expected an address such as 192.0.2.7, got "{text}"')
+    return address
+
+
 def run(arguments: Namespace) -> int:
     """Print the explanation; return 1 when the configuration has errors, whatever happens to the request 0."""
     config = load_valid(arguments)
     if config is None:
         return 1
-    question = Question(arguments.method, arguments.path, arguments.host, arguments.header)
-    explained = explain(config, question)
+    question = Question(arguments.method, arguments.path, arguments.host, arguments.header, arguments.address or "")
+    try:
+        explained = explain(config, question)
+    except (ValueError, OSError) as error:
+        print(f"headgate: {error}", file=sys.stderr)
+        return 1
     print(json.dumps(explained, indent=2) if arguments.json else text(explained))
     return 0
 
@@ -57,6 +74,8 @@ def text(explained: dict[str, Any]) -> str:
         parts += ["", bold("The request, in its normal form"), pairs(_rows(explained["request"]))]
     if explained.get("considered"):
         parts += ["", bold("Routes, in the order considered"), _considered(explained["considered"])]
+    if "identity" in explained:
+        parts += ["", bold("Who asks"), pairs(_rows(explained["identity"]))]
     if explained.get("limits"):
         parts += ["", bold("Limits it is held against before"), *(f"  {limit}" for limit in explained["limits"])]
     if "route" in explained:
@@ -93,4 +112,5 @@ def _shown(value: Any) -> str:
         return ", ".join(f"{key} {_shown(each)}" for key, each in value.items())
     if isinstance(value, list):
         return "\n".join(_shown(each) for each in value)
-    return str(value)
+    # Who made a token chose what it says, and a terminal would obey.
+    return "".join(char if char.isprintable() else "?" for char in str(value))

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from headgate.config.resolve import ResolvedConfig, ResolvedRoute, ResolvedService
+from headgate.core.identity import Identity
 from headgate.policy.balance.settings import CandidateSettings, ConsistentHashSettings
 from headgate.policy.limit.settings import Limit, Tier
 from headgate.policy.match import Match
@@ -34,9 +35,9 @@ class Asked(NamedTuple):
         return isinstance(table.match(self.host, self.path, self.method, self.fields, self.query or b""), Matched)
 
 
-def limits_of(config: ResolvedConfig, route: ResolvedRoute, asked: Asked) -> list[str]:
-    """Say of every limit that stands on the request's way what it does to it."""
-    tier = route.settings.tier or "anonymous"
+def limits_of(config: ResolvedConfig, route: ResolvedRoute, asked: Asked, caller: Identity | None) -> list[str]:
+    """Say of every limit that stands on the request's way what it does to it; `caller` None: it is not known here."""
+    tier = route.settings.tier or (caller.tier if caller is not None else "")
     limits = [*config.limits, *(each.limit for each in route.limits)]
     return [f"{limit.name}: {_verdict(limit, tier, asked)}" for limit in limits]
 

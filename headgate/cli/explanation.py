@@ -6,9 +6,12 @@ asks them in the exchange's order and writes down what they said.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
+from headgate.cli.explain_identity import Caller, given_here, masked, who_asks
 from headgate.cli.explain_traffic import Asked, early_limits_of, limits_of, overload_of, policies_of, retries_of
 from headgate.cli.routes import conditions, share
 from headgate.config.field_kinds import request_field_kinds
@@ -20,7 +23,7 @@ from headgate.policy.fault import Fault
 from headgate.policy.match import Match
 from headgate.policy.pattern import PathPattern
 from headgate.policy.rewrite import FieldEdits, Rewrite
-from headgate.policy.route import Explanation, Matched, MethodNotAllowed, NotFound, RouteRule, RouteTable
+from headgate.policy.route import Matched, MethodNotAllowed, NotFound, RouteRule, RouteTable
 from headgate.proxy.errors import ErrorShapes
 from headgate.wire.http1 import CONTENT_TYPE, PLAIN
 
@@ -28,16 +31,24 @@ _PORTS = {"http": 80, "https": 443}
 
 
 class Question(NamedTuple):
-    """The request to explain; `target` is a path with or without query, or a URL, and `fields` are (name, value)."""
+    """The request to explain; `target` is a path with or without query, or a URL, and `fields` are (name, value).
+
+    `address` is the client's, empty when it is not known.
+    """
 
     method: str
     target: str
     host: str | None
     fields: list[tuple[str, str]]
+    address: str = ""
 
 
-def explain(config: ResolvedConfig, question: Question) -> dict[str, Any]:
-    """Say what a worker with this configuration would do, from the target to the endpoints."""
+def explain(config: ResolvedConfig, question: Question, environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
+    """Say what a worker with this configuration would do, from the target to the endpoints.
+
+    Raises:
+        ValueError: with a sentence, when a file of keys cannot be used.
+    """
     shapes = ErrorShapes(config.errors)
     try:
         asked = _normal(config, question)
@@ -49,7 +60,7 @@ def explain(config: ResolvedConfig, question: Question) -> dict[str, Any]:
             "method": asked.method,
             "host": asked.host,
             "path": asked.path,
-            "query": asked.query.decode() if asked.query is not None else None,
+            "query": query.decode() if (query := masked(config.identity, asked.query)) is not None else None,
         }
     }
     if asked.path in config.admin.expose:
@@ -64,7 +75,21 @@ def explain(config: ResolvedConfig, question: Question) -> dict[str, Any]:
         status, allow = shapes.status("method_not_allowed"), ", ".join(found.result.allow)
         verdict = f"refused with {status}: this path answers {allow} only"
         return {"verdict": verdict, **explained, "limits": early_limits_of(config, asked)}
-    return _routed(config, found, asked, explained)
+    assert isinstance(found.result, Matched)
+    route, params = found.result.payload, found.result.params
+    caller = who_asks(config, route, params, asked, given_here(config, environ), question.address)
+    explained["identity"] = caller.said
+    routed = _routed(config, route, params, asked, caller, explained)
+    return {**routed, "verdict": _judged(routed["verdict"], caller, route, shapes)}
+
+
+def _judged(verdict: str, caller: Caller, route: ResolvedRoute, shapes: ErrorShapes) -> str:
+    """Return the verdict on the request when the caller is judged first."""
+    refusal = caller.refusal
+    if refusal is not None:
+        why = f": {refusal.detail}" if refusal.detail else ""
+        return f"refused with {shapes.status(refusal.reason)} ({refusal.reason}) by route {route.name}{why}"
+    return f"{verdict}, if its credential is good: {caller.unsure}" if caller.unsure else verdict
 
 
 def _normal(config: ResolvedConfig, question: Question) -> Asked:
@@ -93,11 +118,15 @@ def _table(config: ResolvedConfig) -> RouteTable[ResolvedRoute]:
 
 
 def _routed(
-    config: ResolvedConfig, found: Explanation[ResolvedRoute], asked: Asked, explained: dict[str, Any]
+    config: ResolvedConfig,
+    route: ResolvedRoute,
+    params: dict[str, str],
+    asked: Asked,
+    caller: Caller,
+    explained: dict[str, Any],
 ) -> dict[str, Any]:
-    assert isinstance(found.result, Matched)
-    route, params = found.result.payload, found.result.params
-    settings, limits = route.settings, limits_of(config, route, asked)
+    settings, limits = route.settings, limits_of(config, route, asked, caller.identity)
+    asked = asked._replace(query=masked(config.identity, asked.query))
     if settings.redirect is not None:
         values = _values(asked, route, params)
         answer = Redirection(settings.redirect).answer(values.get)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from headgate.auth.settings import Auth
 from headgate.core.clock import monotonic
 from headgate.core.failure import Failure
-from headgate.core.message import Field, Fields
+from headgate.core.message import Field, Fields, RequestHead
 from headgate.core.steps import Reply
 from headgate.proxy.authentication import UNAVAILABLE, Verdict, Way
 
@@ -111,16 +111,10 @@ class IdentityGate:
         exchange.forwarded = verdict.forwarded
 
     def _without(self, exchange: Exchange) -> None:
-        """Judge a request that shows no credential of any way that counts here."""
-        shown = exchange.stream.head.get(b"authorization") if self._reads_authorization else None
-        if shown is not None:
-            bearer = shown[:7].lower() == b"bearer "
-            reason = "invalid_token" if bearer else "invalid_credentials"
-            exchange.gateway.metrics.auth_failed(reason)
-            raise Failure(reason, "no way that counts here takes this Authorization")
-        if self._required:
-            exchange.gateway.metrics.auth_failed("missing_credentials")
-            raise Failure("missing_credentials")
+        failure = without_credential(exchange.stream.head, self._reads_authorization, self._required)
+        if failure is not None:
+            exchange.gateway.metrics.auth_failed(failure.reason)
+            raise failure
 
     def challenge(self, reason: str) -> Fields:
         """Return the WWW-Authenticate fields of a 401 (RFC 9110 section 11.6.1, RFC 6750 section 3)."""
@@ -130,6 +124,15 @@ class IdentityGate:
             wrong = b', error="invalid_token"' if scheme == "Bearer" and reason != "missing_credentials" else b""
             fields.append((b"WWW-Authenticate", parts + wrong))
         return fields
+
+
+def without_credential(head: RequestHead, reads_authorization: bool, required: bool) -> Failure | None:
+    """Return why a request that shows no credential of any way that counts is refused; None when it may pass."""
+    shown = head.get(b"authorization") if reads_authorization else None
+    if shown is not None:
+        reason = "invalid_token" if shown[:7].lower() == b"bearer " else "invalid_credentials"
+        return Failure(reason, "no way that counts here takes this Authorization")
+    return Failure("missing_credentials") if required else None
 
 
 def _challenge(scheme: str, realm: str) -> bytes:
