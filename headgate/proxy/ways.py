@@ -123,7 +123,7 @@ class Authentication:
             return kept, lambda: self._use(kept, calls, config.keys_path, self._reader)
         reader = self._read_keys(identity.api_keys, config.keys_path)
         rings = {issuer.name: self._ring(issuer) for issuer in identity.jwt}
-        given = Given(rings, reader.get if reader is not None else _no_keys, _pepper(identity.api_keys))
+        given = Given(rings, reader.get if reader is not None else _no_keys, _pepper(config))
         outside = Outside(self._keys, self._call, self._work, self._gateway.metrics.auth_judged)
         made = Ways(identity, outside, given, (lambda: reader.generation) if reader is not None else _never_changes)
         return made, lambda: self._use(made, calls, config.keys_path, reader)
@@ -136,6 +136,9 @@ class Authentication:
     def _read_keys(self, settings: ApiKeys | None, path: str | None) -> KeyReader | None:
         if settings is None or not settings.enabled or path is None:
             return None
+        if path == self._keys_path and self._reader is not None:
+            # A process can have a file of LMDB open once, and requests in flight go on with theirs.
+            return self._reader
         from headgate.stores.keys import KeyReader
 
         return KeyReader(Path(path), self._gateway.board, lambda text: self._gateway.say("warning", text))
@@ -253,5 +256,7 @@ def _no_keys(digest: bytes) -> bytes | None:
     return None
 
 
-def _pepper(settings: ApiKeys | None) -> bytes:
-    return (settings.pepper or "").encode() if settings is not None else b""
+def _pepper(config: ResolvedConfig) -> bytes:
+    """Return what control has written into the configuration along with the folder of the keys, in hexadecimal."""
+    keys = config.identity.api_keys
+    return bytes.fromhex(keys.pepper) if config.keys_path and keys is not None and keys.pepper else b""
