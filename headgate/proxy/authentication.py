@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 # Wrong credentials: how many, and how long. A key made a moment ago must not stay unknown for long.
 _MOST_REFUSED = 4096
 _REFUSED_SECONDS = 2.0
+# Whoever is away is asked again about a caller that is known from before, but not with every request of his.
+_STALE_SECONDS = 2.0
 # Judged again after what it needed came; more often than this nothing can help.
 _MOST_ROUNDS = 3
 UNAVAILABLE = "identity_unavailable"
@@ -35,13 +37,15 @@ UNAVAILABLE = "identity_unavailable"
 class Verdict(NamedTuple):
     """What is known of a credential until the moment `until` (wall clock, seconds).
 
-    `forwarded` are the fields that tell an upstream who asks; `refused` says why nobody does.
+    `forwarded` are the fields that tell an upstream who asks; `refused` says why nobody does. While whoever could say it
+    anew is away, it is used until `stale_until`.
     """
 
     identity: Identity
     forwarded: Fields
     until: float
     refused: Refused | None
+    stale_until: float = 0.0
 
 
 class Outside(NamedTuple):
@@ -137,10 +141,12 @@ class Way:
         if isinstance(judged, Refused):
             verdict = Verdict(_NOBODY, [], now + _REFUSED_SECONDS, judged)
             if judged.reason != UNAVAILABLE:
+                # What was known of it before must not come to life again when nobody can be asked.
+                self._known.pop(digest, None)
                 _keep(self._refused, digest, verdict, _MOST_REFUSED)
             return verdict
         identity, forwarded = self._settle(judged.identity)
-        verdict = Verdict(identity, forwarded, judged.until, None)
+        verdict = Verdict(identity, forwarded, judged.until, None, judged.stale_until)
         if self._most:
             _keep(self._known, digest, verdict, self._most)
         return verdict
@@ -178,12 +184,13 @@ class Way:
         raise Failure("internal", f"{self.method.name} needs more and more")
 
     def _stale(self, digest: bytes, found: Known | Refused) -> Verdict | None:
-        """Return what was known before, if who could say better is away and it may be used on."""
-        patience: float = getattr(self.method, "stale_for", 0.0)
-        known = self._known.get(digest)
-        if known is None or not patience or not isinstance(found, Refused) or found.reason != UNAVAILABLE:
+        """Return what was known before, if whoever could say it anew is away and it may be used on."""
+        known, now = self._known.get(digest), wall()
+        if known is None or now >= known.stale_until or not isinstance(found, Refused) or found.reason != UNAVAILABLE:
             return None
-        return known if wall() < known.until + patience else None
+        used_on = known._replace(until=min(now + _STALE_SECONDS, known.stale_until))
+        self._known[digest] = used_on
+        return used_on
 
 
 _NOBODY = Identity()

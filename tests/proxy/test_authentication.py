@@ -27,7 +27,6 @@ class Scripted:
     def __init__(self, judge: Callable[[bytes, float], Judged]) -> None:
         self._judge = judge
         self.judged: list[bytes] = []
-        self.stale_for = 0.0
 
     def find(self, head: RequestHead) -> bytes | None:
         return head.get(b"authorization")
@@ -207,21 +206,53 @@ def test_a_key_that_nobody_has_is_a_refusal_and_no_keys_at_all_an_outage(
     assert refused is not None and refused.reason == reason
 
 
+AWAY = Refused("identity_unavailable", "away")
+
+
 def test_an_outage_is_never_remembered_and_what_was_known_is_used_on_only_so_long(clock: Clock) -> None:
     world = World()
-    method = Scripted(lambda _, __: NeedCall([], b"", lambda *_: Refused("internal", "")))
-    method.stale_for = 30.0
-    here = way(method, world)
+    here = way(Scripted(lambda _, __: NeedCall([], b"", lambda *_: AWAY)), world)
     reply = later(here.verdict(b"opaque"))
-    world.calls[0].set(Known(ADA, clock.now + 10))
+    world.calls[0].set(Known(ADA, clock.now + 10, clock.now + 40))
     brought(reply)
-    for passed, expected in ((10.0, None), (20.0, None), (11.0, "identity_unavailable")):
+    for passed, expected in ((10.0, None), (29.0, None), (1.0, "identity_unavailable"), (0.0, "identity_unavailable")):
         clock.now += passed
         reply = later(here.verdict(b"opaque"))
-        world.calls[-1].set(Refused("identity_unavailable", "away"))
+        world.calls[-1].set(AWAY)
         refused = brought(reply).refused
         assert (refused and refused.reason) == expected
-    assert len(world.calls) == 4
+    assert len(world.calls) == 5
+
+
+def test_whoever_is_away_is_not_asked_with_every_request_of_a_known_caller(clock: Clock) -> None:
+    world = World()
+    here = way(Scripted(lambda _, __: NeedCall([], b"", lambda *_: AWAY)), world)
+    reply = later(here.verdict(b"opaque"))
+    world.calls[0].set(Known(ADA, clock.now, clock.now + 40))
+    brought(reply)
+    reply = later(here.verdict(b"opaque"))
+    world.calls[1].set(AWAY)
+    brought(reply)
+    for _ in range(19):
+        clock.now += 0.1
+        assert now_known(here.verdict(b"opaque")).identity == ADA
+    clock.now += 0.2
+    later(here.verdict(b"opaque"))
+    assert len(world.calls) == 3
+
+
+def test_a_no_ends_what_was_known_before_also_for_outages(clock: Clock) -> None:
+    world = World()
+    here = way(Scripted(lambda _, __: NeedCall([], b"", lambda *_: AWAY)), world)
+    answers: list[Known | Refused] = [Known(ADA, clock.now + 1, clock.now + 1000), Refused("invalid_token", ""), AWAY]
+    said = []
+    for answer in answers:
+        reply = later(here.verdict(b"opaque"))
+        world.calls[-1].set(answer)
+        refused = brought(reply).refused
+        said.append(refused.reason if refused is not None else "")
+        clock.now += 10
+    assert said == ["", "invalid_token", "identity_unavailable"]
 
 
 def test_slow_work_is_done_elsewhere(clock: Clock) -> None:
