@@ -13,6 +13,7 @@ from typing import TypeVar
 from headgate.config.check_access import check_access
 from headgate.config.check_health import check_service_health
 from headgate.config.check_hygiene import check_hygiene
+from headgate.config.check_introspection import check_introspection
 from headgate.config.check_jwt import check_jwt
 from headgate.config.check_methods import check_methods
 from headgate.config.check_plugins import check_plugins
@@ -78,6 +79,7 @@ def check(config: Config, names: Iterable[str]) -> list[Finding]:
     found += check_traffic(config)
     found += check_store(config)
     found += check_jwt(config)
+    found += check_introspection(config)
     found += check_methods(config)
     found += check_access(config)
     found += check_hygiene(config)
