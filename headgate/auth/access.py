@@ -8,7 +8,7 @@ content (RFC 9110 section 9.3.2). What is remembered is bounded.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote, unquote_plus
@@ -22,6 +22,8 @@ _REMEMBERED = 4096
 # Scopes that begin so say where a credential counts at all.
 BINDING: Final = ("route:", "service:")
 TENANT_SOURCES: Final = ("params.", "header:", "query:")
+
+_Question = Callable[[Identity], str | None]
 
 
 class Access:
@@ -42,54 +44,43 @@ class Access:
         }
 
     @staticmethod
-    def _compiled(rules: Iterable[AccessRule], identity: IdentitySettings) -> tuple[_Asked, ...]:
-        made = (_Asked(rule, identity.permissions) for rule in rules)
-        return tuple(asked for asked in made if asked)
+    def _compiled(rules: Iterable[AccessRule], identity: IdentitySettings) -> tuple[_Question, ...]:
+        return tuple(question for rule in rules for question in _questions(rule, identity.permissions))
 
     def judge(self, identity: Identity, method: str) -> str | None:
         """Return None for a caller who may use this method here, else what is missing."""
         scopes = identity.scopes
         if scopes and (bound := _bindings(scopes)) and bound.isdisjoint(self._here):
             return f"the credential is bound to {_listed(bound)}"
-        for asked in self._of_method.get(method, self._everywhere):
-            missing = asked.missing(identity)
+        for question in self._of_method.get(method, self._everywhere):
+            missing = question(identity)
             if missing is not None:
                 return missing
         return None
 
 
-class _Asked:
-    """One rule, compiled; false when it asks nothing."""
+def _questions(rule: AccessRule, permissions: Mapping[str, list[str]]) -> Iterator[_Question]:
+    """Compile a rule: one question for each thing it asks, answered by what is missing, or None."""
+    if rule.roles:
+        yield _one_role(frozenset(rule.roles), f"needs {_one_of('role', rule.roles)}")
+    if rule.scopes:
+        scopes = frozenset(rule.scopes)
+        yield lambda who: None if scopes <= who.scopes else f"needs the scope {_listed(scopes - who.scopes)}"
+    for permission in rule.permissions:
+        # The roles that give it: nothing of its form is left for a request to look at.
+        roles = givers(permission, permissions)
+        by = f"which {_one_of('role', roles)} gives" if roles else "which no role gives"
+        yield _one_role(roles, f"needs the permission {permission}, {by}")
+    if rule.tenants:
+        tenants, no_tenant = frozenset(rule.tenants), f"needs {_one_of('tenant', rule.tenants)}"
+        yield lambda who: None if who.tenant in tenants else no_tenant
+    if rule.kinds:
+        kinds, no_kind = frozenset[str](rule.kinds), f"needs {_one_of('kind', rule.kinds)}"
+        yield lambda who: None if who.kind in kinds else no_kind
 
-    __slots__ = ("_kinds", "_permissions", "_roles", "_scopes", "_tenants")
 
-    def __init__(self, rule: AccessRule, permissions: Mapping[str, list[str]]) -> None:
-        self._roles = frozenset(rule.roles)
-        self._scopes = frozenset(rule.scopes)
-        # For each permission the roles that give it: nothing of its form is left for the request to look at.
-        self._permissions = tuple((each, givers(each, permissions)) for each in dict.fromkeys(rule.permissions))
-        self._tenants = frozenset(rule.tenants)
-        self._kinds = frozenset(rule.kinds)
-
-    def __bool__(self) -> bool:
-        return bool(self._roles or self._scopes or self._permissions or self._tenants or self._kinds)
-
-    def missing(self, identity: Identity) -> str | None:
-        """Say what of this the caller lacks, None when nothing."""
-        roles = identity.roles
-        if self._roles and self._roles.isdisjoint(roles):
-            return f"needs {_one_of('role', self._roles)}"
-        if not self._scopes <= identity.scopes:
-            return f"needs the scope {_listed(self._scopes - identity.scopes)}"
-        for permission, by_roles in self._permissions:
-            if by_roles.isdisjoint(roles):
-                by = f", which {_one_of('role', by_roles)} gives" if by_roles else ", which no role gives"
-                return f"needs the permission {permission}{by}"
-        if self._tenants and identity.tenant not in self._tenants:
-            return f"needs {_one_of('tenant', self._tenants)}"
-        if self._kinds and identity.kind not in self._kinds:
-            return f"needs {_one_of('kind', self._kinds)}"
-        return None
+def _one_role(roles: frozenset[str], missing: str) -> _Question:
+    return lambda who: missing if roles.isdisjoint(who.roles) else None
 
 
 def _methods(rule: AccessRule) -> set[str]:
@@ -106,7 +97,7 @@ def _listed(names: Iterable[str]) -> str:
     return ", ".join(sorted(names))
 
 
-def _one_of(what: str, names: frozenset[str]) -> str:
+def _one_of(what: str, names: Collection[str]) -> str:
     return f"the {what} {_listed(names)}" if len(names) == 1 else f"one of the {what}s {_listed(names)}"
 
 

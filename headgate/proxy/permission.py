@@ -77,8 +77,7 @@ class AccessGate:
             refused = rules.admits(identity, exchange.client)
             if refused is not None:
                 self._refuse(exchange, refused.reason, refused.detail)
-        bound = key_refusal(identity, exchange.client)
-        if bound is not None:
+        if identity.kind == "api_key" and (bound := key_refusal(identity, exchange.client)) is not None:
             self._refuse(exchange, "address_forbidden", bound)
         missing = self._access.judge(identity, exchange.method)
         if missing is not None:
