@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import re
 from binascii import a2b_base64
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from headgate.core.strict_json import read_object
 
 MOST_BYTES: Final = 8192
 MOST_KEY_ID: Final = 256
+# Tokens that one key signs begin alike. Strangers can push such a header out, and no more: it is read again.
+_HEADERS: Final = 64
 
 # RFC 7515 section 2: base64url without padding, line breaks, white space or other characters. A payload may be empty.
-_COMPACT = re.compile(rb"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]*)\.([A-Za-z0-9_-]+)")
+_COMPACT = re.compile(rb"([A-Za-z0-9_-]++)\.([A-Za-z0-9_-]*+)\.([A-Za-z0-9_-]++)")
 _TEXT = re.compile(rb"[A-Za-z0-9_-]*")
 _TO_STANDARD = bytes.maketrans(b"-_", b"+/")
 # The last character of a part whose length is 2 or 3 beyond a multiple of 4: the bits it has too many must be 0
@@ -60,8 +63,19 @@ def read_jws(token: bytes) -> Jws:
     parts = _COMPACT.fullmatch(token)
     if parts is None:
         raise BadToken("the token is not three parts of base64url")
+    algorithm, key_id, typ = _read_header(parts[1])
     try:
-        header = read_object(decode_base64url(parts[1]))
+        payload, signature = _decoded(parts[2]), _decoded(parts[3])
+    except ValueError as error:
+        raise BadToken(f"the token has a part that is no base64url: {error}") from None
+    return Jws(algorithm, key_id, typ, payload, token[: parts.end(2)], signature)
+
+
+@lru_cache(_HEADERS)
+def _read_header(part: bytes) -> tuple[str, str | None, str | None]:
+    """Return alg, kid and typ; part is of the right letters."""
+    try:
+        header = read_object(_decoded(part))
     except ValueError as error:
         raise BadToken(f"the token's header cannot be read: {error}") from None
     for name in _REFUSED:
@@ -73,11 +87,7 @@ def read_jws(token: bytes) -> Jws:
     key_id = _maybe_text(header, "kid")
     if key_id is not None and len(key_id) > MOST_KEY_ID:
         raise BadToken(f"the token's kid is longer than {MOST_KEY_ID} characters")
-    try:
-        payload, signature = decode_base64url(parts[2]), decode_base64url(parts[3])
-    except ValueError as error:
-        raise BadToken(f"the token has a part that is no base64url: {error}") from None
-    return Jws(algorithm, key_id, _maybe_text(header, "typ"), payload, token[: parts.end(2)], signature)
+    return algorithm, key_id, _maybe_text(header, "typ")
 
 
 def _maybe_text(header: dict[str, Any], name: str) -> str | None:
@@ -97,6 +107,10 @@ def decode_base64url(text: bytes) -> bytes:
     """
     if _TEXT.fullmatch(text) is None:
         raise ValueError("it has other characters")
+    return _decoded(text)
+
+
+def _decoded(text: bytes) -> bytes:
     beyond = len(text) % 4
     if beyond and (beyond == 1 or text[-1] not in _LAST[beyond]):
         raise ValueError("its end is not canonical")

@@ -22,13 +22,16 @@ def read_json(body: bytes) -> Any:
         ValueError: with a sentence, for what is no JSON or breaks a law above.
     """
     try:
-        value = _DECODER.decode(body.decode())
+        text = body.decode().strip(_WHITE)
+        value, end = _DECODER.raw_decode(text)
     except UnicodeDecodeError:
         raise ValueError("it is not UTF-8") from None
     except RecursionError:
         raise ValueError(_TOO_DEEP) from None
     except json.JSONDecodeError:
-        raise ValueError("it is no JSON") from None
+        raise ValueError(_NO_JSON) from None
+    if end != len(text):
+        raise ValueError(_NO_JSON)
     if body.count(b"{") + body.count(b"[") > MOST_DEPTH and _deeper(value):
         raise ValueError(_TOO_DEEP)
     # Half of a surrogate pair can only be written as an escape, and as UTF-8 not at all.
@@ -52,7 +55,10 @@ def read_object(body: bytes) -> dict[str, Any]:
     return value
 
 
-_TOO_DEEP = f"it is deeper than {MOST_DEPTH} levels"
+# RFC 8259 section 2.
+_WHITE: Final = " \t\n\r"
+_NO_JSON: Final = "it is no JSON"
+_TOO_DEEP: Final = f"it is deeper than {MOST_DEPTH} levels"
 
 
 def _deeper(value: Any) -> bool:
@@ -94,6 +100,7 @@ def _constant(_text: str) -> NoReturn:
     raise ValueError("NaN and Infinity are no JSON")
 
 
+# Its decode() costs as much again on texts this short: it looks for white space by regular expressions.
 _DECODER = json.JSONDecoder(
     object_pairs_hook=_object, parse_int=_integer, parse_float=_finite, parse_constant=_constant
 )
