@@ -76,6 +76,8 @@ def text(explained: dict[str, Any]) -> str:
         parts += ["", bold("Routes, in the order considered"), _considered(explained["considered"])]
     if "identity" in explained:
         parts += ["", bold("Who asks"), pairs(_rows(explained["identity"]))]
+    if told := _rows(explained.get("browsers", {})):
+        parts += ["", bold("What browsers are told"), pairs(told)]
     if explained.get("limits"):
         parts += ["", bold("Limits it is held against before"), *(f"  {limit}" for limit in explained["limits"])]
     if "route" in explained:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
+from headgate.cli.explain_hygiene import Door, at_the_door, browsers_told
 from headgate.cli.explain_identity import Caller, given_here, masked, who_asks
 from headgate.cli.explain_traffic import Asked, early_limits_of, limits_of, overload_of, policies_of, retries_of
 from headgate.cli.routes import conditions, share
@@ -63,9 +64,14 @@ def explain(config: ResolvedConfig, question: Question, environ: Mapping[str, st
             "query": query.decode() if (query := masked(config.identity, asked.query)) is not None else None,
         }
     }
+    table = _table(config)
+    explained["browsers"] = browsers_told(config, asked)
+    door = at_the_door(config, table, asked, question.fields)
+    if door is not None:
+        return {"verdict": _turned(door, shapes), **explained, "browsers": browsers_told(door.route or config, asked)}
     if asked.path in config.admin.expose:
         return {"verdict": f"answered by the gateway itself: {asked.path} is in admin.expose", **explained}
-    found = _table(config).explain(asked.host, asked.path, asked.method, asked.fields, asked.query or b"")
+    found = table.explain(asked.host, asked.path, asked.method, asked.fields, asked.query or b"")
     considered = [{"route": step.route, "taken": step.taken, "why": step.why} for step in found.steps]
     explained["considered"] = considered
     if isinstance(found.result, NotFound):
@@ -77,10 +83,15 @@ def explain(config: ResolvedConfig, question: Question, environ: Mapping[str, st
         return {"verdict": verdict, **explained, "limits": early_limits_of(config, asked)}
     assert isinstance(found.result, Matched)
     route, params = found.result.payload, found.result.params
+    explained["browsers"] = browsers_told(route, asked)
     caller = who_asks(config, route, params, asked, given_here(config, environ), question.address)
     explained["identity"] = caller.said
     routed = _routed(config, route, params, asked, caller, explained)
     return {**routed, "verdict": _judged(routed["verdict"], caller, route, shapes)}
+
+
+def _turned(door: Door, shapes: ErrorShapes) -> str:
+    return f"refused with {shapes.status(door.reason)} ({door.reason}): {door.why}" if door.reason else door.why
 
 
 def _judged(verdict: str, caller: Caller, route: ResolvedRoute, shapes: ErrorShapes) -> str:
