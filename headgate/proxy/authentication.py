@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
+from headgate.auth.key_use import MOST, KeyUses
 from headgate.auth.method import Judged, Known, Method, NeedCall, NeedKeys, NeedWork, Refused
 from headgate.core.clock import wall
 from headgate.core.failure import Failure
@@ -72,6 +73,7 @@ class Way:
         "_outside",
         "_refused",
         "_settle",
+        "_uses",
         "_waiting",
         "method",
     )
@@ -83,8 +85,9 @@ class Way:
         outside: Outside,
         settle: Callable[[Identity], tuple[Identity, Fields]],
         generation: Callable[[], int],
+        uses: KeyUses | None = None,
     ) -> None:
-        """Remember at most `most` verdicts.
+        """Remember at most `most` verdicts, and note in `uses` whose key was shown.
 
         `settle` says what follows from a credential: the caller by the rules of `identity`, and the fields for
         upstreams. A `generation` other than that of the moment before makes everything remembered void.
@@ -95,6 +98,7 @@ class Way:
         self._settle = settle
         self._generation = generation
         self._by_digest = generation()
+        self._uses = None if uses is None else uses.latest
         self._known: dict[bytes, Verdict] = {}
         self._refused: dict[bytes, Verdict] = {}
         self._waiting: dict[bytes, list[Reply[Verdict]]] = {}
@@ -113,6 +117,9 @@ class Way:
         known = self._known.get(digest)
         now = wall()
         if known is not None and now < known.until:
+            uses = self._uses
+            if uses is not None and len(uses) < MOST:
+                uses[known.identity.id] = now
             return known
         refused = self._refused.get(digest)
         if refused is not None and now < refused.until:
@@ -146,6 +153,8 @@ class Way:
                 _keep(self._refused, digest, verdict, _MOST_REFUSED)
             return verdict
         identity, forwarded = self._settle(judged.identity)
+        if self._uses is not None and len(self._uses) < MOST:
+            self._uses[identity.id] = now
         verdict = Verdict(identity, forwarded, judged.until, None, judged.stale_until)
         if self._most:
             _keep(self._known, digest, verdict, self._most)

@@ -234,6 +234,7 @@ class Gateway:
         if self.plan is not None:
             for cluster in self.plan.clusters.values():
                 cluster.observe(self.metrics.cells, now)
+        self.authentication.observe(now)
         self._observed = self.loop.call_later(_OBSERVE_SECONDS, self._observe, now + _OBSERVE_SECONDS)
 
     def _sense(self, due: float) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headgate.auth.forward import IdentityFields
+from headgate.auth.key_use import KeyUses
 from headgate.auth.method import Known, NeedCall, Refused
 from headgate.auth.rules import IdentityRules
 from headgate.auth.settings import ApiKeys, IdentitySettings, JwtIssuer, KeySetSource
@@ -43,20 +44,28 @@ class Ways:
     """The ways of one `identity`, by the names that a route lets count."""
 
     def __init__(
-        self, identity: IdentitySettings, outside: Outside, given: Given, generation: Callable[[], int]
+        self,
+        identity: IdentitySettings,
+        outside: Outside,
+        given: Given,
+        generation: Callable[[], int],
+        uses: KeyUses,
     ) -> None:
-        """`generation` moves when API keys change.
+        """`generation` moves when API keys change; `uses` takes which of them were shown.
 
         Raises:
             ValueError: with a sentence, for rules that cannot be.
         """
         self.identity = identity
         self.rings = given.rings
+        # Of the files that public keys were read from.
+        self.stamps: tuple[object, ...] = ()
         self.rules = IdentityRules(identity)
         self.fields = IdentityFields(identity.forward)
         self._outside = outside
         self._given = given
         self._generation = generation
+        self._uses = uses
         self._made: dict[tuple[str, ...], tuple[Way, ...]] = {}
 
     def of(self, names: Sequence[str]) -> tuple[Way, ...]:
@@ -69,7 +78,14 @@ class Ways:
         if key not in self._made:
             methods = build_methods(self.identity, key, self._given)
             self._made[key] = tuple(
-                Way(method, self.identity.cache, self._outside, self.settle, self._generation_of(method.kind))
+                Way(
+                    method,
+                    self.identity.cache,
+                    self._outside,
+                    self.settle,
+                    self._generation_of(method.kind),
+                    self._uses if method.kind == "api_key" else None,
+                )
                 for method in methods
             )
         return self._made[key]
@@ -103,6 +119,7 @@ class Authentication:
         self._calls: dict[str, Callout] = {}
         self._keys_path: str | None = None
         self._reader: KeyReader | None = None
+        self._uses = KeyUses()
         self._sets: dict[str, bytes] = {}
         self._version = 0
         self._asked: dict[str, list[Reply[bool]]] = {}
@@ -119,13 +136,17 @@ class Authentication:
         identity = config.identity
         calls = {each.name: draft.to(each.url, each.timeout, each.ca) for each in identity.introspection}
         kept = self.in_force
-        if kept is not None and kept.identity == identity and config.keys_path == self._keys_path:
+        stamps = _stamps(identity)
+        same = kept is not None and kept.identity == identity and kept.stamps == stamps
+        if kept is not None and same and config.keys_path == self._keys_path:
             return kept, lambda: self._use(kept, calls, config.keys_path, self._reader)
         reader = self._read_keys(identity.api_keys, config.keys_path)
         rings = {issuer.name: self._ring(issuer) for issuer in identity.jwt}
         given = Given(rings, reader.get if reader is not None else _no_keys, _pepper(config))
         outside = Outside(self._keys, self._call, self._work, self._gateway.metrics.auth_judged)
-        made = Ways(identity, outside, given, (lambda: reader.generation) if reader is not None else _never_changes)
+        generation = (lambda: reader.generation) if reader is not None else _never_changes
+        made = Ways(identity, outside, given, generation, self._uses)
+        made.stamps = stamps
         return made, lambda: self._use(made, calls, config.keys_path, reader)
 
     def _use(self, ways: Ways, calls: dict[str, Callout], path: str | None, reader: KeyReader | None) -> None:
@@ -143,12 +164,18 @@ class Authentication:
 
         return KeyReader(Path(path), self._gateway.board, lambda text: self._gateway.say("warning", text))
 
+    def observe(self, now: float) -> None:
+        """Tell control which API keys were used; called once a second, `now` monotonic."""
+        used = self._uses.take(now)
+        if used is not None:
+            self._gateway.tell({"type": "keys_used", "keys": used})
+
     # -- keys of issuers -------------------------------------------------------------------------------------------
 
     def _ring(self, issuer: JwtIssuer) -> KeyRing:
         from headgate.auth.key_ring import fetched, ring_of
 
-        ring = ring_of(issuer, lambda path: Path(path).read_text())
+        ring = ring_of(issuer, lambda path: _file(path).read_text())
         if fetched(issuer) and issuer.name in self._sets:
             self._fill(ring, self._sets[issuer.name])
         return ring
@@ -250,6 +277,20 @@ class Authentication:
             self._threads.shutdown(wait=False, cancel_futures=True)
         if self._reader is not None:
             self._reader.close()
+
+
+def _stamps(identity: IdentitySettings) -> tuple[object, ...]:
+    """Tell one state of the files with public keys from another."""
+    found = [_file(issuer.public_key).stat() for issuer in identity.jwt if issuer.public_key is not None]
+    return tuple((each.st_mtime_ns, each.st_size, each.st_ino) for each in found)
+
+
+def _file(path: str) -> Path:
+    try:
+        with Path(path).open("rb"):
+            return Path(path)
+    except OSError as error:
+        raise ValueError(f"public_key {path} cannot be read: {error.strerror}") from None
 
 
 def _no_keys(digest: bytes) -> bytes | None:
