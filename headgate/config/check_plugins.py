@@ -11,7 +11,7 @@ from headgate.config.check_values import Finding
 from headgate.config.problems import Path, did_you_mean
 from headgate.config.schema import Config
 from headgate.core.plugin_settings import PluginSetting
-from headgate.plugin.loading import Unusable, load
+from headgate.plugin.loading import Unusable, key_of, load
 from headgate.plugin.typed import Wrong
 
 
@@ -28,10 +28,10 @@ def check_plugins(config: Config) -> Iterator[Finding]:
 
 def _check(plugins: Sequence[PluginSetting], path: Path, known: dict[str, list[Wrong]]) -> Iterator[Finding]:
     for place, setting in enumerate(plugins):
-        spelled = repr(setting)
-        if spelled not in known:
-            known[spelled] = _wrong_with(setting)
-        for each in known[spelled]:
+        key = key_of(setting)
+        if key not in known:
+            known[key] = _wrong_with(setting)
+        for each in known[key]:
             hint = did_you_mean(str(each.at[-1]), each.known) if each.message == "unknown key" else ""
             if each.at == ("class",) and each.known:
                 hint = did_you_mean(setting.class_, each.known)

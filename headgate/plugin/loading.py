@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from headgate.core.plugin_settings import PluginSetting
+from headgate.core.trace import kind_of
 from headgate.plugin.base import Plugin
 from headgate.plugin.typed import UnknownType, Wrong, read
 
@@ -40,6 +41,14 @@ class Unusable(ValueError):
 def name_of(setting: PluginSetting) -> str:
     """Return what a plugin is called in logs and metrics."""
     return setting.name or setting.class_
+
+
+def key_of(setting: PluginSetting) -> str:
+    """Return text that is the same for entries that say the same; it may hold secrets.
+
+    Neither the entry nor its repr will do: to Python 1 equals true, and the repr leaves out what may be secret.
+    """
+    return f"{setting!r} {setting.config!r}"
 
 
 def load(setting: PluginSetting) -> Plugin:
@@ -78,6 +87,9 @@ def make(cls: type[Plugin], config: Any = None) -> Plugin:
 
 
 def _find(setting: PluginSetting, wrong: list[Wrong]) -> type[Plugin] | None:
+    if not all(part.isidentifier() for part in setting.module.split(".")):
+        wrong.append(Wrong(("module",), "expected the name of a module, such as my_company.gateway"))
+        return None
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.append("")
     try:
@@ -105,7 +117,7 @@ def _is_plugin(thing: object) -> bool:
 
 def _why_not_imported(module: str, error: BaseException) -> str:
     if isinstance(error, ModuleNotFoundError) and error.name and f"{module}.".startswith(f"{error.name}."):
-        return f"there is no module {error.name}, neither installed nor in {Path.cwd()}"
+        return f"there is no module {error.name}, neither installed nor in PYTHONPATH or the current folder"
     return f"importing it failed: {_told(error)}"
 
 
@@ -163,7 +175,8 @@ def _make(cls: type[Plugin], config: Any, wrong: list[Wrong]) -> Plugin | None:
         wrong.append(Wrong(("config",), str(error) or "is refused"))
         return None
     except _FAULTS as error:
-        wrong.append(Wrong(("class",), f"making it failed: {_told(error)}"))
+        # Not in its words: it was made with what may be secret.
+        wrong.append(Wrong(("class",), f"making it failed: {kind_of(error)}{_place_of(error)}"))
         return None
     wrong += _check_needs(made)
     return made
@@ -178,9 +191,12 @@ def _check_needs(plugin: Plugin) -> Iterator[Wrong]:
 
 
 def _told(error: BaseException) -> str:
-    """Say what was raised, and where in the plugin's own code."""
-    said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    """Say what was raised by a module, which has not seen anything secret of ours, and where."""
+    said = f"{kind_of(error)}: {error}" if str(error) else kind_of(error)
+    return " ".join(f"{said}{_place_of(error)}".split())
+
+
+def _place_of(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     last = frames[-1] if frames else None
-    place = f" ({last.filename}:{last.lineno})" if last is not None and "importlib" not in last.filename else ""
-    return " ".join(f"{said}{place}".split())
+    return f" ({last.filename}:{last.lineno})" if last is not None and "importlib" not in last.filename else ""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from math import isfinite
 from typing import NamedTuple
 
-from headgate.core.field_names import CONTROLS, Direction, field_name_objection
+from headgate.core.field_names import CONTROLS, TOKEN, Direction, field_name_objection
 from headgate.core.message import Field, Fields
 
 LONGEST_DELAY = 60.0
@@ -120,6 +120,8 @@ class Rules:
             return known
         if not isinstance(name, str):
             raise BadVerdict(f"the name of a header must be text, not {type(name).__name__}")
+        if not TOKEN.fullmatch(name):
+            raise BadVerdict("one of the names is not the name of a header field")
         objection = field_name_objection(name, self._direction)
         if objection is None and self._owned is not None and self._owned(name.lower().encode()):
             objection = f"{name} is written by the gateway itself"

@@ -1,7 +1,7 @@
 """One plugin at work, with the books of its hooks: calls, time, errors, verdicts.
 
-Laws: of an error the log has the plugin, the hook and the kind; the trace, which may show what a client sent, goes to
-the operator's terminal alone, with the request's id, and once a second at most.
+Laws: of an error the log has the plugin, the hook and the kind; where it happened is told with the request's id, once a
+second at most for each hook; its words, which may hold what a client sent, are told nowhere (core.trace).
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 from headgate.core.clock import monotonic
 from headgate.core.failure import Failure
 from headgate.core.plugin_settings import PluginSetting
-from headgate.core.trace import places_of
-from headgate.plugin.loading import hooks_of, load, name_of
+from headgate.core.trace import kind_of, places_of
+from headgate.plugin.loading import hooks_of, key_of, load, name_of
 from headgate.plugin.verdicts import BadVerdict
 from headgate.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
     from headgate.proxy.exchange import Exchange
 
-# Seconds between two traces of one plugin in the operator's log; those between are counted.
+# Seconds between two traces of one hook in the operator's log; those between are counted.
 _QUIET = 1.0
 # What a hook may raise without its worker being at fault: SystemExit is no Exception.
 FAULTS = (Exception, SystemExit)
@@ -53,8 +53,7 @@ class Hook:
         """Count a call that failed and show the operator where; returns what the log says of it."""
         self._cells[self._errors] += 1
         said = f"{self.plugin}: {self.name}: "
-        # What an exception says may hold what the client sent; the trace is for the operator alone.
-        said += str(error) if isinstance(error, BadVerdict) else type(error).__name__
+        said += str(error) if isinstance(error, BadVerdict) else kind_of(error)
         if now < self._quiet_until:
             self._silent += 1
             return said
@@ -68,7 +67,7 @@ class Hook:
 class Worked:
     """One plugin at work."""
 
-    __slots__ = ("_closed", "_counts", "_metrics", "name", "needs", "on_request", "on_response", "refuses", "spelled")
+    __slots__ = ("_closed", "_counts", "_metrics", "key", "name", "needs", "on_request", "on_response", "refuses")
 
     def __init__(self, setting: PluginSetting, metrics: Metrics) -> None:
         """Make it.
@@ -78,8 +77,7 @@ class Worked:
         """
         plugin = load(setting)
         hooks = hooks_of(plugin)
-        # Equality would take 1 for true.
-        self.spelled = repr(setting)
+        self.key = key_of(setting)
         self.name = name = name_of(setting)
         self.needs = plugin.needs_body if "on_request" in hooks else 0
         self.refuses = plugin.body_overflow == "refuse"

@@ -18,6 +18,7 @@ from headgate.core.clock import monotonic, wall
 from headgate.core.failure import Failure
 from headgate.core.message import Fields
 from headgate.core.plugin_settings import PluginSetting
+from headgate.plugin.loading import key_of
 from headgate.plugin.records import Headers, Request, Response
 from headgate.plugin.verdicts import (
     Answer,
@@ -295,9 +296,9 @@ class PluginDraft:
         return gate
 
     def _plugin(self, setting: PluginSetting) -> Worked:
-        spelled = repr(setting)
+        key = key_of(setting)
         for each in (*self._working, *self._known):
-            if each.spelled == spelled:
+            if each.key == key:
                 if each not in self._working:
                     self._working.append(each)
                 return each

@@ -40,7 +40,7 @@ def wrong(folder: Path, source: str, **config: Any) -> list[tuple[str, str]]:
 
 
 def test_a_module_in_the_folder_is_found_also_when_it_came_later(folder: Path) -> None:
-    with pytest.raises(Unusable, match=f"there is no module late_one, neither installed nor in {folder}"):
+    with pytest.raises(Unusable, match="there is no module late_one, neither installed"):
         load(entry("late_one"))
     source = "from headgate.plugin import *\nclass Mine(Plugin):\n    def on_request(self, request): pass\n"
     (folder / "late_one.py").write_text(source)
