@@ -182,15 +182,15 @@ class ApiKeyMethod:
     def find(self, head: RequestHead) -> bytes | None:
         """Return the key that a request shows, in a header for keys or else behind Bearer."""
         found: bytes | None = None
-        borne: bytes | None = None
+        shown: bytes | None = None
         for name, value in head.fields:
             lowered = name.lower()
             if lowered in self._read:
                 # Two keys are joined as RFC 9110 section 5.3 joins fields, and what comes out is none.
                 found = value if found is None or found == value else found + b", " + value
-            elif lowered == b"authorization" and self._bearer and borne is None:
-                borne = self._borne(value)
-        return borne if found is None else found
+            elif lowered == b"authorization" and self._bearer:
+                shown = value if shown is None or shown == value else shown + b", " + value
+        return self._borne(shown) if found is None and shown is not None else found
 
     def _borne(self, value: bytes) -> bytes | None:
         if value[:7].lower() != _BEARER:
