@@ -133,7 +133,7 @@ class Issuers:
         self._early.clear()
         for key in [key for key in self._counts if key[0] not in wanted]:
             del self._counts[key]
-        if any(issuer.body is not None for issuer in self._issuers.values()) and (fresh or before - wanted.keys()):
+        if before - wanted.keys() or any(self._issuers[each.name].body is not None for each in fresh):
             self._tell()
 
     def on_said(self, _worker: int, message: dict[str, Any]) -> None:

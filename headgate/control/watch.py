@@ -94,4 +94,8 @@ def watched(loaded: LoadResult) -> list[Path]:
                     named += [certificate.cert, certificate.key]
         for service in loaded.config.services:
             named += [service.tls.ca, service.tls.cert, service.tls.key]
+        for issuer in loaded.config.identity.jwt:
+            named += [issuer.public_key, *(each.ca for each in (issuer.key_set, issuer.discovery) if each is not None)]
+        named += [each.ca for each in loaded.config.identity.introspection]
+        named += [route.auth.external.ca for route in loaded.config.routes if route.auth.external is not None]
     return list(dict.fromkeys([*loaded.files, *(Path(name) for name in named if name)]))

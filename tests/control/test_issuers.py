@@ -324,6 +324,9 @@ async def test_an_issuer_that_is_gone_is_asked_no_more(scene: Scene) -> None:
     assert [at for name, at in scene.fetches if name == "idp"] == [1000]
     assert scene.sets == {"other": b"two"}
     assert not any("idp" in labels for labels in scene.samples())
+    # Workers forget them too: under the same name there may be another issuer one day.
+    scene.follow()
+    assert scene.sets == {}
 
 
 @played
