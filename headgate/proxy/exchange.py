@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from headgate.core.clock import monotonic, wall
 from headgate.core.failure import Failure
 from headgate.core.identity import ANONYMOUS, Identity
-from headgate.core.message import Fields, ResponseHead, may_have_body
+from headgate.core.message import UNKNOWN_LENGTH, Fields, ResponseHead, may_have_body
 from headgate.core.steps import Reply, Steps
 from headgate.core.trace import kind_of, places_of
 from headgate.policy.limit.headers import Told
@@ -350,6 +350,9 @@ class Exchange:
 
     def _respond(self, head: ResponseHead, body: bytes) -> None:
         self.status = head.status
+        if head.status in (204, 304):
+            # RFC 9110 section 8.6: a 204 MUST NOT have a length, a 304 none but that of the answer it stands for.
+            head.length = UNKNOWN_LENGTH
         self.stream.respond(head, body if may_have_body(self.method, head.status) else b"", True)
 
     def _finish(self) -> None:
