@@ -113,14 +113,19 @@ def key_of_secret(text: str, algorithms: Sequence[str]) -> Key:
         raise BadKey("the secret is empty")
     if _NO_SECRET.search(text):
         raise BadKey("the secret is a PEM or SSH key, and no secret: write public_key instead")
-    if text.lstrip().startswith("{"):
-        try:
-            jwk = read_object(text.encode())
-        except ValueError:
-            jwk = {}
-        if "kty" in jwk or "keys" in jwk:
-            return _within(_secret_of_jwk(jwk), algorithms)
-    return _secret(None, text.encode(), algorithms)
+    jwk = jwk_of_secret(text)
+    return _secret(None, text.encode(), algorithms) if jwk is None else _within(_secret_of_jwk(jwk), algorithms)
+
+
+def jwk_of_secret(text: str) -> dict[str, Any] | None:
+    """Return the JWK (or JWK set) that a secret is written as, None when it is its own text."""
+    if not text.lstrip().startswith("{"):
+        return None
+    try:
+        jwk = read_object(text.encode())
+    except ValueError:
+        return None
+    return jwk if "kty" in jwk or "keys" in jwk else None
 
 
 def _within(key: Key, algorithms: Sequence[str]) -> Key:

@@ -58,6 +58,13 @@ class Namespace(argparse.Namespace):
     networks: list[str]
     expires: float | None
     grace: float
+    secret: str | None
+    key: Path | None
+    algorithm: str | None
+    issuer: str | None
+    sub: str
+    audience: str | None
+    claim: list[tuple[str, object]]
     password: bool
 
 

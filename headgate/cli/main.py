@@ -24,6 +24,7 @@ COMMANDS = {
     "check": "check a configuration without starting anything",
     "routes": "list the routes in the order in which they are tried",
     "explain": "say what would happen to a request, and why",
+    "token": "make a signed token for trying things out",
     "schema": "print the JSON Schema of the configuration",
     "status": "show how a running gateway is",
     "reload": "let a running gateway load its configuration anew",
