@@ -276,7 +276,7 @@ def _word(text: str) -> str:
 
 def _network(text: str) -> str:
     try:
-        return str(ip_network(text))
+        return str(ip_network(text.strip(), strict=False))
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{error}; expected a network, such as 10.0.0.0/8 or 2001:db8::/32") from None
 

@@ -15,6 +15,7 @@ from headgate.config.check_health import check_service_health
 from headgate.config.check_hygiene import check_hygiene
 from headgate.config.check_introspection import check_introspection
 from headgate.config.check_jwt import check_jwt
+from headgate.config.check_keys import check_keys
 from headgate.config.check_methods import check_methods
 from headgate.config.check_plugins import check_plugins
 from headgate.config.check_routes import check_routes
@@ -79,6 +80,7 @@ def check(config: Config, names: Iterable[str]) -> list[Finding]:
     found += check_traffic(config)
     found += check_store(config)
     found += check_jwt(config)
+    found += check_keys(config)
     found += check_introspection(config)
     found += check_methods(config)
     found += check_access(config)

@@ -10,7 +10,6 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import sha256
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,12 +18,13 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
+from headgate.config.database_url import database_kind
+
 VERSION: Final = "0001"
 VERSION_TABLE: Final = "headgate_keys_version"
 
 _VARIABLE: Final = "DATABASE_URL"
 _FILE: Final = "keys.db"
-_EXPECTED: Final = "expected postgresql://USER:PASSWORD@HOST/NAME or sqlite:////path"
 _CONNECT_SECONDS: Final = 3
 _STATEMENT_MILLISECONDS: Final = 10_000
 _BUSY_SECONDS: Final = 5.0
@@ -55,20 +55,11 @@ def read_url(named: str) -> URL:
         DatabaseError: with a sentence, when it is not understood or its driver is not installed.
     """
     try:
+        kind = database_kind(named)
         url = make_url(named)
-    except (ArgumentError, ValueError):
-        raise DatabaseError(f"this is no URL of a database: {_EXPECTED}") from None
-    match url.drivername:
-        case "postgres" | "postgresql" | "postgresql+psycopg":
-            if find_spec("psycopg") is None:
-                raise DatabaseError("the driver for PostgreSQL is not installed: pip install 'headgate[postgres]'")
-            return url.set(drivername="postgresql+psycopg")
-        case "sqlite" if url.database and url.database != ":memory:":
-            return url
-        case "sqlite":
-            raise DatabaseError("a database in memory is gone with the command that made it: sqlite:////path")
-        case _:
-            raise DatabaseError(f"databases of the kind {url.drivername} are not supported: {_EXPECTED}")
+    except (ArgumentError, ValueError) as error:
+        raise DatabaseError(str(error) if type(error) is ValueError else "this is no URL of a database") from None
+    return url if kind == "sqlite" else url.set(drivername="postgresql+psycopg")
 
 
 def shown(url: URL) -> str:
