@@ -290,7 +290,9 @@ class Config:
     )
     plugins: list[PluginSetting] = setting(default=list, help="Plugins of all routes, in this order.")
     trusted_hosts: Annotated[list[str], OneOrMany()] = setting(
-        default=list, help="Hosts that may be asked for, such as api.example.com or *.example.com; others get 400."
+        default=list,
+        help="Hosts that may be asked for, such as api.example.com or *.example.com; others get 400, except for /health"
+        " and /ready.",
     )
     header_filter: HeaderFilter = setting(default=HeaderFilter, help="Header fields that do not pass.")
     state_dir: str | None = setting(

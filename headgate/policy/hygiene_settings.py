@@ -22,7 +22,10 @@ class Cors:
     )
     headers: Many = setting(default=lambda: ["*"], help="Request headers they may send; * for all.")
     expose: Many = setting(default=list, help="Answer headers they may read besides the safelisted ones.")
-    credentials: bool = setting(default=False, help="Cookies and Authorization may go along; then no origin may be *.")
+    credentials: bool = setting(
+        default=False,
+        help="Cookies and Authorization may go along from origins named here; those that only * allows go without.",
+    )
     max_age: Seconds = setting(default=600.0, help="Seconds a browser may remember a preflight.", ge=0, le=86400)
     private_network: bool = setting(default=False, help="Let public pages reach this private network.")
 
@@ -41,7 +44,7 @@ class Hsts:
 
 @settings
 class SecurityHeaders:
-    """Header fields that tell browsers to be careful, in place of an upstream's. A bare string is the preset."""
+    """Header fields that tell browsers to be careful, on every answer. A bare string is the preset."""
 
     preset: Literal["api", "web", "none"] = setting(
         default="api", help="What holds for all that is not written: api (nothing may be embedded), web, or nothing."
@@ -64,10 +67,14 @@ class SecurityHeaders:
 
 @settings
 class HeaderLists:
-    """Header fields by name; * at the end of a name stands for any text."""
+    """Header fields by name, in any case; * at the end of a name stands for any text."""
 
-    allow: Many = setting(default=list, help="Only these pass; empty: all.")
-    deny: Many = setting(default=list, help="These do not pass.")
+    allow: Many = setting(
+        default=list,
+        help="Only these pass, and those without which a message would mean something else, such as If-Match or"
+        " Content-Encoding (docs/hygiene.md); empty: all.",
+    )
+    deny: Many = setting(default=list, help="These do not pass, whatever allow says.")
 
 
 @settings
@@ -77,5 +84,5 @@ class HeaderFilter:
     request: HeaderLists = setting(default=HeaderLists, help="From clients.")
     response: HeaderLists = setting(default=HeaderLists, help="From upstreams, such as deny: [Server, X-Powered-By].")
     refuse: bool = setting(
-        default=False, help="Refuse a request with a denied field by 400; false: take the field off."
+        default=False, help="Refuse a request with a field that does not pass by 400; false: take the field off."
     )

@@ -209,6 +209,18 @@ async def test_errors_take_the_shape_that_is_configured() -> None:
 
 
 @on_loop
+async def test_an_answer_without_content_has_no_length() -> None:
+    route = {"respond": {"status": 204, "headers": {"X-A": "1"}}}
+    async with gateway(to(NOWHERE, route=route)) as rig:
+        client = await rig.client()
+        for _ in range(2):
+            await client.send(get())
+            answer = await client.answer()
+            assert (answer.status, answer.get("x-a")) == (204, "1")
+            assert answer.get("content-length") is answer.get("transfer-encoding") is None
+
+
+@on_loop
 async def test_405_says_what_is_allowed_and_503_when_to_come_again() -> None:
     document = to(NOWHERE, route={"match": {"path": "/", "method": ["GET", "PUT"]}})
     async with gateway(document) as rig:
