@@ -6,7 +6,7 @@ a message or brings a control character into a head (core.field_names).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from math import isfinite
 from typing import NamedTuple
 
@@ -66,13 +66,15 @@ class BadVerdict(Exception):
 class Edits(NamedTuple):
     """A Pass for the wire: the names that go, in lower case, and the fields that come."""
 
-    gone: frozenset[bytes]
+    gone: Set[bytes]
     come: Fields
 
     def apply(self, fields: Fields) -> Fields:
         """Return edited fields."""
         gone = self.gone
-        return [*(field for field in fields if field[0].lower() not in gone), *self.come]
+        kept = [field for field in fields if field[0].lower() not in gone]
+        kept += self.come
+        return kept
 
 
 class Rules:
@@ -92,12 +94,15 @@ class Rules:
         Raises:
             BadVerdict: for a name or a value that cannot stand in a head.
         """
-        if isinstance(verdict.remove_headers, str):
+        set_headers, remove_headers = verdict
+        if isinstance(remove_headers, str):
             raise BadVerdict("remove_headers is one text, and must be a list of names")
-        gone = [self._name(name)[1] for name in verdict.remove_headers]
-        come = self.fields(verdict.set_headers)
-        gone += [self._name(name)[1] for name in verdict.set_headers]
-        return Edits(frozenset(gone), come)
+        gone = {self._name(name)[1] for name in remove_headers} if remove_headers else set()
+        come: Fields = []
+        if set_headers:
+            come = self.fields(set_headers)
+            gone.update([self._name(name)[1] for name in set_headers])
+        return Edits(gone, come)
 
     def fields(self, headers: HeaderValues) -> Fields:
         """Turn headers into fields.
@@ -105,12 +110,17 @@ class Rules:
         Raises:
             BadVerdict: as `edits`.
         """
-        if not isinstance(headers, Mapping):
+        if type(headers) is not dict and not isinstance(headers, Mapping):
             raise BadVerdict("headers must be a mapping of names to text")
         fields: Fields = []
         for name, value in headers.items():
-            values = value if isinstance(value, list | tuple) else (value,)
-            fields += [(self._name(name)[0], self._value(name, each)) for each in values]
+            written = self._name(name)[0]
+            if isinstance(value, str):
+                fields.append((written, self._value(name, value)))
+            elif isinstance(value, Sequence):
+                fields += [(written, self._value(name, each)) for each in value]
+            else:
+                raise BadVerdict(f"the value of {name} must be text, or a list of such, not {type(value).__name__}")
         return fields
 
     def _name(self, name: str) -> Field:

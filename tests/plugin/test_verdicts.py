@@ -37,7 +37,7 @@ def test_values_are_utf8_and_bytes_that_are_none_come_through() -> None:
         (Pass(set_headers={"X-A": "a\r\nX-Evil: 1"}), "the value of X-A holds a line break"),
         (Pass(set_headers={"X-A": "a\x00"}), "the value of X-A holds a line break"),
         (Pass(set_headers={"X-A": "\ud800"}), "the value of X-A cannot be written as UTF-8"),
-        (Pass(set_headers={"X-A": 1}), "the value of X-A must be text, not int"),  # type: ignore[dict-item]
+        (Pass(set_headers={"X-A": 1}), "the value of X-A must be text, or a list of such, not int"),  # type: ignore[dict-item]
         (Pass(set_headers={"X-A": [1]}), "the value of X-A must be text, not int"),  # type: ignore[list-item]
         (Pass(set_headers={1: "a"}), "the name of a header must be text, not int"),  # type: ignore[dict-item]
         (Pass(set_headers=[("X-A", "1")]), "headers must be a mapping"),  # type: ignore[arg-type]
