@@ -6,6 +6,7 @@ an upstream says of CORS never stands beside what we say.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from headgate.core.failure import Failure
@@ -32,29 +33,29 @@ class Dress:
         owned = OWNED if cors is not None else ()
         self.cors = cors
         # One for each scheme: HSTS is told over HTTPS only.
-        self._plain, self._secure = (
-            HeaderEditor(
-                edits,
-                owned,
-                security_fields(security, secure) if security is not None else (),
-                security is None or security.override,
-            )
-            for secure in (False, True)
-        )
+        self._plain = _editor(edits, owned, security, False)
+        self._secure = _editor(edits, owned, security, True)
 
     def __bool__(self) -> bool:
-        return bool(self._secure) or self.cors is not None
+        return self._secure is not None or self.cors is not None
 
     def put_on(self, exchange: Exchange, fields: Fields) -> Fields:
         """Return the fields of an answer with what belongs on it."""
         # Whoever ended TLS before us, if it is trusted, says so; a head that was refused has no such word.
         said = exchange.peer or exchange.stream.head
         editor = self._secure if said.scheme == "https" else self._plain
-        if editor:
+        if editor is not None:
             fields = editor.apply(fields, exchange.value)
         if self.cors is not None:
             fields += self.cors.fields(exchange.stream.head.get(b"origin"))
         return fields
+
+
+def _editor(
+    edits: FieldEdits, owned: Collection[str], security: SecurityHeaders | None, secure: bool
+) -> HeaderEditor | None:
+    constants = security_fields(security, secure) if security is not None else ()
+    return HeaderEditor(edits, owned, constants, security is None or security.override) or None
 
 
 def dress_for(
