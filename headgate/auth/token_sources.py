@@ -102,8 +102,10 @@ def _joined(values: list[bytes]) -> bytes | None:
 
 def _in_header(head: RequestHead, name: bytes) -> bytes | None:
     size = len(name)
-    values = [value for key, value in head.fields if len(key) == size and key.lower() == name]
-    shown = _joined(values)
+    shown: bytes | None = None
+    for key, value in head.fields:
+        if len(key) == size and key.lower() == name:
+            shown = value if shown is None or shown == value else shown + _BOTH + value
     if shown is None:
         return None
     # RFC 9110 section 11.1: the scheme in any case; section 11.4: one space or more behind it.
