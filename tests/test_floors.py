@@ -45,7 +45,18 @@ OUTSIDE_WORLD = {"asyncio", "time", "random", "secrets", "logging", "socket"}
 # Modules that workers are sent values of, or that have to outlive everything else.
 STANDARD_LIBRARY_ONLY = ("core", "config.schema", "config.resolve", "config.shape")
 # And what these may import of headgate itself may not bring it in by a detour: asked of a fresh interpreter.
-NEVER_IN_A_WORKER = ("pydantic", "pydantic_core", "yaml", "fastapi", "starlette", "uvicorn")
+NEVER_IN_A_WORKER = (
+    "pydantic",
+    "pydantic_core",
+    "yaml",
+    "fastapi",
+    "starlette",
+    "uvicorn",
+    "sqlalchemy",
+    "alembic",
+    "psycopg",
+    "httpx",
+)
 NEVER_IN_HELP = (*NEVER_IN_A_WORKER, "uvloop", "httptools", "re2", "asyncio", "ssl")
 
 MOST_LINES_OF_FILE = 400

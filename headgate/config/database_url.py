@@ -23,7 +23,7 @@ def database_kind(url: str) -> Literal["sqlite", "postgresql"]:
     if scheme == "sqlite":
         path = rest.partition("?")[0].removeprefix("/")
         if not path or path == ":memory:" or not rest.startswith("/"):
-            raise ValueError("an SQLite database needs the path of a file behind sqlite:///")
+            raise ValueError("an SQLite database needs the path of a file")
         return "sqlite"
     if scheme not in ("postgres", "postgresql", "postgresql+psycopg"):
         raise ValueError(f"databases of the kind {scheme} are not supported: {_EXPECTED}")
