@@ -238,6 +238,35 @@ async def test_authorities_that_changed_count_from_a_reload_on(clients: Clients,
 
 
 @on_loop
+async def test_authorities_that_changed_count_without_a_name_too(clients: Clients, tmp_path: Path) -> None:
+    old = clients.people.issue_to(holder("old"))
+    context = clients.context(old)
+    context.check_hostname = False
+    async with Upstream(answering(lambda _: ok(b"x"))) as upstream:
+        document = clients.document(upstream)
+        async with gateway(document) as rig:
+            # An empty name: none is sent (RFC 6066 section 3).
+            assert (await ask(await rig.client(tls=context, name=""))).status == 200
+            shutil.copy(Authority(tmp_path, "Successor").path, clients.ca)
+            rig.apply(document)
+            with pytest.raises((OSError, Cut)):
+                await ask(await rig.client(tls=context, name=""))
+
+
+@on_loop
+async def test_whether_one_must_be_shown_is_a_matter_of_a_reload(clients: Clients) -> None:
+    async with (
+        Upstream(answering(lambda _: ok(b"x"))) as upstream,
+        gateway(clients.document(upstream, "require", auth="optional")) as rig,
+    ):
+        assert await is_refused(rig, clients, None)
+        rig.apply(clients.document(upstream, "request", auth="optional"))
+        assert not await is_refused(rig, clients, None)
+        rig.apply(clients.document(upstream, "require", auth="optional"))
+        assert await is_refused(rig, clients, None)
+
+
+@on_loop
 async def test_rules_that_changed_count_for_open_connections(clients: Clients) -> None:
     async with Upstream(answering(lambda _: ok(b"x"))) as upstream:
         rules = [{"match": "svc-a", "roles": ["caller"]}]
