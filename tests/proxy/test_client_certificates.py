@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import socket
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,7 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
 from headgate.wire.tls import certificate_shown
-from tests.proxy.peers import Cut, Message, Upstream, Wire, answering, eventually, get, ok
+from tests.proxy.peers import CEILING, Cut, Message, Upstream, Wire, answering, eventually, get, ok
 from tests.proxy.stage import ADDRESS, Rig, gateway, on_loop, to
 from tests.proxy.test_tls import HEADER, behind_balancer
 from tests.wire.certificates import Authority, holder
@@ -251,6 +252,36 @@ async def test_authorities_that_changed_count_without_a_name_too(clients: Client
             rig.apply(document)
             with pytest.raises((OSError, Cut)):
                 await ask(await rig.client(tls=context, name=""))
+
+
+def resumed(port: int, context: ssl.SSLContext, session: ssl.SSLSession | None) -> ssl.SSLSession | None:
+    """Ask once, going on with a session of before; return the one to go on with, None when nothing was answered."""
+    with (
+        suppress(OSError),
+        socket.create_connection(("127.0.0.1", port), timeout=CEILING) as plain,
+        context.wrap_socket(plain, server_hostname="a.test", session=session) as client,
+    ):
+        client.sendall(get())
+        return client.session if client.recv(65536).startswith(b"HTTP/1.1 200") else None
+    return None
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@on_loop
+async def test_a_session_of_before_brings_nobody_past_new_authorities(
+    version: ssl.TLSVersion, clients: Clients, tmp_path: Path
+) -> None:
+    context = clients.context(clients.people.issue_to(holder("old")))
+    context.maximum_version = version
+    async with Upstream(answering(lambda _: ok(b"x"))) as upstream:
+        document = clients.document(upstream)
+        async with gateway(document) as rig:
+            session = await asyncio.to_thread(resumed, rig.port(), context, None)
+            assert session is not None
+            assert await asyncio.to_thread(resumed, rig.port(), context, session) is not None
+            shutil.copy(Authority(tmp_path, "Successor").path, clients.ca)
+            rig.apply(document)
+            assert await asyncio.to_thread(resumed, rig.port(), context, session) is None
 
 
 @on_loop
