@@ -1,7 +1,7 @@
 """The public listeners of a worker and the client connections they brought.
 
 Law: a listener that a reload keeps is not touched, so no connection in its queue is lost; new connections read the
-rules of the Plan of that moment, old ones keep theirs.
+rules of the Plan of that moment, old ones keep theirs, but for the names of fields, which are judged by the last one's.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from headgate.telemetry.metrics import Metrics
 from headgate.wire.downstream import ClientConnection
 from headgate.wire.forwarded import TrustPolicy
 from headgate.wire.head import HeadReader
+from headgate.wire.http1 import FieldKinds
 from headgate.wire.proxy_acceptor import ProxyAcceptor, ProxyRules
 from headgate.wire.rules import Rules
 from headgate.wire.settings import HttpLimits
@@ -83,17 +84,25 @@ class Listening:
         Raises:
             ValueError: with a sentence.
         """
-        fresh = {settings.address: self._make(settings, plan) for settings in plan.listeners}
-        return lambda: self._swap(fresh, sockets)
+        kinds = request_field_kinds(plan), answer_field_kinds(plan)
+        fresh = {settings.address: self._make(settings, plan, kinds) for settings in plan.listeners}
 
-    def _make(self, settings: Listen, plan: ResolvedConfig) -> _Listener:
+        def swap() -> None:
+            self._swap(fresh, sockets)
+            # A name that only the gateway may write from now on must not come by an old connection either.
+            for heads in {connection.rules.heads for connection in self._connections}:
+                heads.judge_by(*kinds)
+
+        return swap
+
+    def _make(self, settings: Listen, plan: ResolvedConfig, kinds: tuple[FieldKinds, FieldKinds]) -> _Listener:
         scheme = "http" if settings.tls is None else "https"
         store = CertificateStore(_tls(settings.tls)) if settings.tls is not None else None
         listener = _Listener(settings, store, self._gateway.metrics)
         gateway = self._gateway
         listener.rules = Rules(
             plan.http,
-            HeadReader(plan.http, scheme, request_field_kinds(plan), answer_field_kinds(plan)),
+            HeadReader(plan.http, scheme, *kinds),
             gateway.wheel,
             gateway.outbox,
             gateway.handle,

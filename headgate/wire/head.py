@@ -57,16 +57,20 @@ class HeadReader:
         """Compile; the kinds of an upstream's fields say which of its trailers may pass."""
         self.scheme = scheme
         self._limits = limits
-        self._kinds = kinds
         self._default_port = 443 if scheme == "https" else 80
         self._hosts: dict[bytes, tuple[str, int, bytes]] = {}
         self._paths: dict[bytes, str] = {}
-        self._lines = request_lines(self._kinds)
         self._places: dict[bytes, Place] = {}
         # Bytes of a head none of whose parts can exceed a bound of its own.
         self.small_head = min(limits.max_header_line, limits.max_request_line, limits.max_header_bytes)
+        self.judge_by(kinds, answer_kinds)
+
+    def judge_by(self, kinds: http1.FieldKinds, answer_kinds: http1.FieldKinds) -> None:
+        """Judge names by these from the next head on."""
+        self._kinds = kinds
+        self._lines = request_lines(kinds)
         # A field that does not pass in the head does not pass behind it.
-        listed = frozenset(name.lower().encode() for name in limits.trailers) - _FORBIDDEN_TRAILERS
+        listed = frozenset(name.lower().encode() for name in self._limits.trailers) - _FORBIDDEN_TRAILERS
         self._request_trailers = frozenset(name for name in listed if kinds[name] == http1.PLAIN)
         self._trailers = frozenset(name for name in listed if answer_kinds[name] == http1.PLAIN)
 

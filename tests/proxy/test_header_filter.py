@@ -179,3 +179,26 @@ async def test_what_identity_forwards_never_comes_from_a_client(underscores: str
         for name in ("X-User", "x-user", "X-USER", "x_user", "X_User"):
             await asked(rig, seen, f"{name}: admin", beside)
             assert "admin" not in repr(seen[-1])
+
+
+@on_loop
+async def test_a_reload_holds_for_connections_that_were_there_before() -> None:
+    seen: list[Message] = []
+    async with (
+        Upstream(answering(lambda _: ok(b"x", "Server: secret", "X-Kept: 1"), seen)) as upstream,
+        gateway(to(upstream)) as rig,
+    ):
+        client = await rig.client()
+        documents: list[dict[str, Any]] = [
+            {},
+            {"identity": {"forward": {"X-User": "id"}}, "header_filter": {"response": {"deny": "Server"}}},
+            {"header_filter": {"request": {"deny": "X-User"}}},
+            {},
+        ]
+        for number, document in enumerate(documents):
+            rig.apply(to(upstream, **document))
+            await client.send(get("/", "X-User: me", "X-Kept: 1"))
+            answer = await client.answer()
+            assert (seen[-1].get("x-user"), seen[-1].get("x-kept")) == ("me" if number in (0, 3) else None, "1")
+            assert answer.get("server") == (None if number == 1 else "secret")
+        assert len(upstream.links) == 1
