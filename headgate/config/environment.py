@@ -21,7 +21,7 @@ _ASCII = range(0x20, 0x7F)
 
 
 class BadVariable(ValueError):
-    """A variable that is not set, or a `${` that is none. The message names it; it never holds a value."""
+    """A variable that is not set, which the message names, or a `${` that is none; no message holds a value."""
 
 
 def hide(text: str) -> tuple[str, int]:
@@ -52,7 +52,8 @@ def expand(text: str, environ: Mapping[str, str]) -> tuple[str, tuple[str, ...]]
             return "$"
         name, default = match[1], match[2]
         if name is None:
-            raise BadVariable(f"{match[0]} is not a variable: write ${{NAME}} or ${{NAME:-default}}, or $${{ for a ${{")
+            # It may be the end of a password, so it is not repeated.
+            raise BadVariable("${ without a variable: write ${NAME} or ${NAME:-default}, or $${ for a ${")
         used.append(name)
         value = environ.get(name)
         if value is None and default is None:

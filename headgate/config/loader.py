@@ -16,11 +16,21 @@ from typing import NamedTuple
 
 from headgate.config.checks import check
 from headgate.config.merge import Override, apply_override, merge, name_of, read_override
-from headgate.config.problems import Origin, Path, Problem, in_order, printable
+from headgate.config.problems import (
+    Origin,
+    Path,
+    Problem,
+    in_order,
+    key_shown,
+    printable,
+    sounds_secret,
+    without_userinfo,
+)
 from headgate.config.resolve import ResolvedConfig, resolve
 from headgate.config.schema import Config
-from headgate.config.shape import Shape, fields_of, root_shape
-from headgate.config.tree import damaged_below, find, path_text, shape_below, tagged_shape, with_names
+from headgate.config.secrecy import MASK, hides, holds_secrets, is_unknown, secret_scalars, without_values
+from headgate.config.shape import Shape, root_shape
+from headgate.config.tree import damaged_below, find, narrowed, path_text, shape_below, with_names
 from headgate.config.validate import validate, without
 from headgate.config.yaml_nodes import MAX_BYTES, UNSET, Map, Node, Scalar, Seq, read_yaml
 
@@ -205,6 +215,8 @@ def _meaning(config: Config, pruned: Map, root: Map) -> Iterator[Problem]:
         node, at = find(pruned, finding.path)
         if not damaged_below(node):
             message, hint = _unspoken(finding.message, finding.hint, node)
+            secrets = list(secret_scalars(pruned, _ROOT, finding.path))
+            message, hint = (without_userinfo(without_values(text, secrets)) for text in (message, hint))
             yield Problem(at or pruned.at, path_text(pruned, finding.path), message, hint, finding.severity)
 
 
@@ -262,13 +274,17 @@ def _is_unset(root: Node, path: Path) -> bool:
 
 def _written(node: Node, shape: Shape | None, path: Path, secret: bool, root: Node) -> Iterator[Written]:
     if isinstance(node, Scalar):
-        shown = " and ".join(f"${{{name}}}" for name in node.env) or ("***" if secret else node.text)
+        swallowed = shape is not None and shape.kind == "settings" and sounds_secret(node.text)
+        plain = MASK if secret or swallowed or holds_secrets(shape) else without_userinfo(node.text)
+        shown = " and ".join(f"${{{name}}}" for name in node.env) or plain
         yield Written(path_text(root, path), shown, node.at)
         return
-    if shape is not None and shape.kind == "tagged":
-        shape = tagged_shape(shape, node)
-    fields = fields_of(shape.cls) if shape is not None and shape.cls is not None else {}
+    # A mapping whose type nobody knows has keys that nobody knows.
+    untyped = shape is not None and narrowed(shape, node) is None
+    shape, secret = narrowed(shape, node), secret or untyped
     items = node.items.items() if isinstance(node, Map) else enumerate(node.items)
     for key, item in items:
-        hidden = secret or (str(key) in fields and fields[str(key)].secret)
-        yield from _written(item, shape_below(shape, key), (*path, key), hidden, root)
+        hidden = secret or hides(shape, key)
+        unknown = isinstance(key, str) and (is_unknown(shape, key) or (shape is None and secret))
+        place = (*path, key_shown(str(key)) if unknown else key)
+        yield from _written(item, shape_below(shape, key), place, hidden, root)

@@ -16,6 +16,7 @@ from headgate.config.shape import Shape, fields_of, spellings_of
 from headgate.config.tree import find, path_text, shape_below
 from headgate.config.yaml_nodes import Map, Node, Scalar, Seq, read_value
 
+_KEY = re.compile(r"[\w.\[\]-]*")
 _SEGMENT = re.compile(r"\[([^\[\]]*)\]|([^.\[\]]+)")
 
 
@@ -71,7 +72,9 @@ class Override:
 def read_override(text: str) -> Override | Problem:
     """Read `key=value` as `--set` takes it."""
     key, equals, value = text.partition("=")
-    origin = f"--set {key}".strip()
+    # Without an equals sign all of it is the key, and the value may be secret.
+    shown = key if equals else "".join(_KEY.findall(key.strip())[:1])
+    origin = f"--set {shown}".strip()
     if not equals or not key.strip():
         return Problem(Origin(origin), "", "expected KEY=VALUE", "such as services.chat.timeout.connect=5")
     return Override(key.strip(), value, origin)

@@ -6,6 +6,7 @@ came from the environment, or that stands on a secret key, is never part of it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -14,6 +15,11 @@ from typing import Any, Literal, NamedTuple
 Severity = Literal["error", "warning"]
 Path = tuple[str | int, ...]
 
+# User and password of a URL; a password may hold anything but blanks.
+_USERINFO = re.compile(r"(?<=://)[^\s/@:]*(?::\S*)?@")
+_TELLING = re.compile(r"token|secret|passw|passphrase|key|credential|authorization|cookie|pepper", re.IGNORECASE)
+# What may be a setting's name, rightly or wrongly spelt.
+_NAME = re.compile(r"[A-Za-z_][A-Za-z_-]{0,39}[0-9]?")
 _COLOURS = {"error": "\x1b[1;31m", "warning": "\x1b[1;33m"}
 _DIM, _BOLD, _RESET = "\x1b[2m", "\x1b[1m", "\x1b[0m"
 
@@ -96,7 +102,23 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"known here: {', '.join(names)}" if len(names) <= 40 else ""
 
 
+def sounds_secret(text: str) -> bool:
+    """Tell whether a name, or a line of a file, speaks of something secret."""
+    return _TELLING.search(text) is not None
+
+
+def key_shown(key: str) -> str:
+    """Return a key that nobody knows, as it is shown: in a broken file it may be a value, and a secret one."""
+    return key if _NAME.fullmatch(key) else "***"
+
+
+def without_userinfo(text: str) -> str:
+    """Take user and password out of the URLs in a text."""
+    return _USERINFO.sub("***@", text) if "@" in text else text
+
+
 def printable(text: str) -> str:
-    """Cut text and mask what a terminal would obey."""
+    """Cut text, and mask what a terminal would obey and what stands before the @ of a URL."""
+    text = without_userinfo(text)
     shown = "".join(char if char.isprintable() else "?" for char in text[:60])
     return shown if len(text) <= 60 else f"{shown}..."

@@ -6,12 +6,14 @@ or a boolean elsewhere; null, whether written or by an empty value, means "as if
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from headgate.config.problems import Origin, Path, Problem, printable
 from headgate.config.shape import Shape, fields_of, spellings_of
 from headgate.config.yaml_nodes import Map, Node, Scalar, Seq, typed
 
+_ODD = re.compile(r"@|\s.{8}")
 _TEXTUAL = frozenset(("text", "tagged", "settings"))
 
 
@@ -32,6 +34,13 @@ def tagged_shape(shape: Shape, node: Node) -> Shape | None:
     return Shape("settings", cls=cls) if cls is not None else None
 
 
+def narrowed(shape: Shape | None, node: Node) -> Shape | None:
+    """Return the shape of a mapping as it is written: of the type that it chooses, of one item in place of a list."""
+    if shape is not None and shape.one_or_many and isinstance(node, Map):
+        shape = shape.item
+    return tagged_shape(shape, node) if shape is not None and shape.kind == "tagged" else shape
+
+
 # -- aliases ------------------------------------------------------------------------------------------------------
 
 
@@ -39,8 +48,9 @@ def with_names(node: Node, shape: Shape | None, path: Path, root: Node, problems
     """Return what stands at `path` below `root` with every alias of a key replaced by the setting's name."""
     if shape is None or isinstance(node, Scalar):
         return node
-    if shape.kind == "tagged":
-        return with_names(node, tagged_shape(shape, node), path, root, problems)
+    shape = narrowed(shape, node)
+    if shape is None:
+        return node
     if isinstance(node, Seq):
         items = [with_names(item, shape.item, (*path, place), root, problems) for place, item in enumerate(node.items)]
         return node if all(map(_same, items, node.items)) else Seq(items, node.at)
@@ -72,8 +82,7 @@ def plain(node: Node, shape: Shape | None) -> Any:
     """Return the tree as dicts, lists and scalars, each scalar typed for the setting it belongs to."""
     if isinstance(node, Scalar):
         return _scalar(node, shape)
-    if shape is not None and shape.kind == "tagged":
-        shape = tagged_shape(shape, node)
+    shape = narrowed(shape, node)
     if isinstance(node, Seq):
         item = shape.item if shape is not None else None
         return [plain(each, item) for each in node.items]
@@ -137,7 +146,9 @@ def path_text(root: Node | None, path: Path) -> str:
             node = item
         else:
             plain_key = part.isidentifier() or not text
-            text += f"{'.' if text else ''}{printable(part)}" if plain_key else f"[{printable(part)}]"
+            # Nobody names a thing so, but in a broken file the line behind a key may become one.
+            shown = "***" if _ODD.search(part) else printable(part)
+            text += f"{'.' if text else ''}{shown}" if plain_key else f"[{shown}]"
             node = node.items.get(part) if isinstance(node, Map) else None
     return text
 

@@ -15,8 +15,9 @@ from typing import Any
 from pydantic import TypeAdapter
 from pydantic_core import ErrorDetails, SchemaValidator, ValidationError
 
-from headgate.config.problems import Path, Problem, did_you_mean, printable
+from headgate.config.problems import Path, Problem, did_you_mean, key_shown, printable, sounds_secret
 from headgate.config.schema import Config
+from headgate.config.secrecy import holds_secrets
 from headgate.config.shape import Field, Shape, expected, fields_of, key_of, root_shape
 from headgate.config.tree import find, path_text, plain, shape_below, tagged_shape
 from headgate.config.yaml_nodes import Map, Node, Scalar, Seq
@@ -141,10 +142,11 @@ def _problem(fault: _Fault, root: Map) -> Problem:
         container, _ = find(root, fault.path[:-1])
         at = container.keys[str(fault.path[-1])] if isinstance(container, Map) else at
         key = str(fault.path[-1])
+        path = path_text(root, (*fault.path[:-1], key_shown(key)))
         return Problem(at, path, "unknown key", _belongs(key, fault.owner) or did_you_mean(key, _known(fault, root)))
     if fault.kind == "union_tag_invalid" and fault.shape is not None:
         tag = _tag(fault.node)
-        return Problem(at, path, f'there is no type "{printable(tag)}"', did_you_mean(tag, fault.shape.options))
+        return Problem(at, path, f'there is no type "{key_shown(tag)}"', did_you_mean(tag, fault.shape.options))
     if fault.kind == "union_tag_not_found" and fault.shape is not None:
         return Problem(at, path, "the key `type` is missing", f"one of {', '.join(fault.shape.options)}")
     phrase = expected(fault.shape) if fault.shape is not None else "another value"
@@ -183,19 +185,26 @@ def _got(fault: _Fault) -> str:
         return "nothing"
     if node.env:
         return f"what {' and '.join(f'${{{name}}}' for name in node.env)} stands for"
-    secret = fault.field is not None and fault.field.secret
     kinds = {bool: "", int: "the number ", float: "the number "}
     kind = kinds.get(type(node.value), "the text ")
-    if secret:
+    if _is_secret(fault) or sounds_secret(node.text):
         return kind.strip() or "a boolean"
     text = printable(node.text)
     return f'{kind}"{text}"' if kind == "the text " else f"{kind}{text}"
 
 
+def _is_secret(fault: _Fault) -> bool:
+    if (fault.field is not None and fault.field.secret) or holds_secrets(fault.shape):
+        return True
+    last = fault.path[-1] if fault.path else ""
+    # Without an owner it is a key of the operator's own.
+    return fault.owner is None and isinstance(last, str) and sounds_secret(last)
+
+
 def _hint(fault: _Fault) -> str:
     node, shape = fault.node, fault.shape
     if shape is not None and shape.kind == "list":
-        return _hint_for_list(node)
+        return "" if _is_secret(fault) else _hint_for_list(node)
     if not isinstance(node, Scalar) or shape is None:
         return ""
     if type(node.value) is bool and shape.cls is not None and "enabled" in fields_of(shape.cls):

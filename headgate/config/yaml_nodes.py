@@ -11,13 +11,13 @@ JSON is read as the subset of YAML that it nearly is (a pair of escaped surrogat
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import yaml
 
 from headgate.config.environment import BadVariable, expand, hide, show
-from headgate.config.problems import Origin, Problem, printable
+from headgate.config.problems import Origin, Problem, sounds_secret, without_userinfo
 
 MAX_BYTES = 16 * 1024 * 1024
 MAX_NODES = 1_000_000
@@ -27,8 +27,10 @@ _UNPRINTABLE = re.compile("[^\t\n\r -~\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0
 _INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,30})", re.ASCII)
 _NUMBER = re.compile(r"[-+]?(?:(?:0|[1-9][0-9]{0,30})(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3})?", re.ASCII)
 _WORDS = {"": None, "~": None, "null": None, "true": True, "false": False}
-_SECRET_LINE = re.compile(r"token|secret|passw|key|credential|authorization", re.IGNORECASE)
 
+
+# Letters and digits mixed, and too long for a name.
+_LIKE_A_SECRET = re.compile(r"(?=[\w+/=.-]*[0-9])(?=[\w+/=.-]*[A-Za-z])[\w+/=.-]{12,}")
 
 # The value of a scalar with a variable that is not set.
 UNSET: Any = object()
@@ -152,8 +154,8 @@ class _Composer:
             return self._alias(event, depth)
         if event.tag is not None and event.tag != "!":
             at = self._origin(event.start_mark)
-            tag = event.tag.replace("tag:yaml.org,2002:", "!!")
-            raise _Refused(at, f"the tag {printable(tag)} is not supported", "put text in quotes instead of tagging it")
+            # What begins with ! or * may be a password that misses its quotes, so it is not repeated.
+            raise _Refused(at, "a tag is not supported", "put text in quotes instead of tagging it")
         before, deepest = self._count, self._deepest
         self._deepest = depth
         self._grow(1, depth, event)
@@ -179,7 +181,7 @@ class _Composer:
     def _alias(self, event: Any, depth: int) -> Node:
         known = self._anchors.get(event.anchor)
         if known is None:
-            message = f"*{event.anchor} refers to an anchor that is not defined above"
+            message = "this refers to an anchor that is not defined above"
             raise _Refused(self._origin(event.start_mark), message, "put text that begins with * in quotes")
         node, size, height = known
         self._grow(size, depth + height, event)
@@ -277,7 +279,8 @@ def _syntax_problem(error: yaml.MarkedYAMLError, text: str, origin: Callable[[An
     mark = error.problem_mark or error.context_mark
     problem = error.problem or "cannot be read"
     lines = re.split("\r\n|[\r\n\x85\u2028\u2029]", text)
-    line = lines[mark.line] if mark is not None and mark.line < len(lines) else ""
+    number = mark.line if mark is not None else 0
+    line = lines[number] if mark is not None and number < len(lines) else ""
     character = line[mark.column : mark.column + 1] if mark is not None else ""
     message, hint = _SENTENCES.get(problem, (problem, ""))
     if problem == "found character that cannot start any token":
@@ -294,17 +297,36 @@ def _syntax_problem(error: yaml.MarkedYAMLError, text: str, origin: Callable[[An
         else:
             message = f"expected ',' or '{problem[-2]}' here: a bracket {opened} is not closed"
     at = origin(mark)
-    return Problem(at, "", f"not valid YAML: {message}", hint, excerpt=_excerpt(line, at) if at.line else "")
+    return Problem(
+        at, "", f"not valid YAML: {message}", hint, excerpt=_excerpt(lines, number, at) if at.line and line else ""
+    )
 
 
-def _excerpt(line: str, at: Origin) -> str:
-    # A line that may hold a secret is not repeated on a terminal or in a log.
-    if not line.strip() or _SECRET_LINE.search(line):
+def _excerpt(lines: list[str], place: int, at: Origin) -> str:
+    line = lines[place]
+    # What may be secret is not repeated on a terminal or in a log: by the line, or by one that it stands under.
+    if not line.strip() or any(map(sounds_secret, _above(lines, place))) or without_userinfo(line) != line:
         return ""
     start = max(0, at.column - 80)
-    shown = line[start : start + 120].replace("\t", " ")
+    shown = _LIKE_A_SECRET.sub(lambda match: "*" * len(match[0]), line)[start : start + 120].replace("\t", " ")
     number = f"{at.line:>6} | "
     return f"{number}{shown}\n{' ' * (len(number) + at.column - 1 - start)}^"
+
+
+def _above(lines: list[str], place: int) -> Iterator[str]:
+    """Yield a line, the last one before it, and those that it stands under by indentation."""
+    yield lines[place]
+    least, first = _indentation(lines[place]), True
+    for line in reversed(lines[:place]):
+        if line.strip():
+            if first or _indentation(line) < least:
+                yield line
+                least = min(least, _indentation(line))
+            first = False
+
+
+def _indentation(line: str) -> int:
+    return len(line) - len(line.lstrip(" \t"))
 
 
 def _line_and_column(text: str, index: int) -> tuple[int, int]:

@@ -36,15 +36,16 @@ def setting(default: Any = dataclasses.MISSING, *, help: str, **rules: Any) -> A
     """Declare one setting: `default` (a callable makes it anew), a sentence of `help`, and `rules` such as ge, le.
 
     `aliases=("other_name",)` names further spellings that the loader accepts; `secret=True` keeps the value out of
-    every error and dump.
+    every error and dump, and out of the repr; `repr=False` only out of the repr, where it may hold something secret.
     """
+    shown = rules.pop("repr", not rules.get("secret", False))
     extra = {name: rules.pop(name) for name in ("aliases", "secret") if name in rules}
     metadata = {"description": help, **rules}
     if extra:
         metadata["json_schema_extra"] = extra
     if default is not dataclasses.MISSING and callable(default):
-        return dataclasses.field(default_factory=default, metadata=metadata)
-    return dataclasses.field(default=default, metadata=metadata)
+        return dataclasses.field(default_factory=default, metadata=metadata, repr=shown)
+    return dataclasses.field(default=default, metadata=metadata, repr=shown)
 
 
 @dataclass_transform(field_specifiers=(setting,), kw_only_default=True, frozen_default=True)

@@ -27,8 +27,9 @@ class FieldEdits:
     """Edits of one direction, in this order: remove, set, add. Values may use placeholders such as {request_id}."""
 
     remove: list[str] = setting(default=list, help="Fields to take off.")
-    set: dict[str, str] = setting(default=dict, help="Fields to replace or put on.")
-    add: dict[str, str] = setting(default=dict, help="Fields to append beside existing ones.")
+    # What is put on may be the gateway's own credential towards an upstream.
+    set: dict[str, str] = setting(default=dict, help="Fields to replace or put on.", repr=False)
+    add: dict[str, str] = setting(default=dict, help="Fields to append beside existing ones.", repr=False)
 
 
 @settings
