@@ -270,4 +270,39 @@ overload: {max_in_flight: 2000, lag: 200ms}
     "Timeouts": """
 timeout: {connect: 1s, response: 10s, total: 15s, deadline_header: X-Request-Timeout-Ms}
 """,
+    "JwtIssuer": """
+identity:
+  jwt:
+    - name: login
+      issuer: https://login.example.com/realms/main
+      discovery: {}
+      audience: api
+      claims: {tenant: organization, roles: realm_access.roles}
+    - name: machines
+      issuer: https://tokens.example.com
+      key_set: https://tokens.example.com/keys.json
+      algorithms: EdDSA
+      audience: [api, batch]
+      typ: at+jwt
+      kind: service
+""",
+    "ClaimNames": """
+identity:
+  jwt:
+    - issuer: https://login.example.com
+      discovery: {}
+      audience: api
+      claims:
+        id: [user_id, sub]
+        tenant: https://example.com/organization
+        roles: [roles, realm_access.roles]
+        tier: plan
+""",
+    "KeySetSource": """
+identity:
+  jwt:
+    - issuer: https://login.example.com
+      audience: api
+      discovery: {refresh: 10m, cooldown: 30s, timeout: 3s, max_stale: 12h}
+""",
 }
