@@ -80,6 +80,8 @@ def text(explained: dict[str, Any]) -> str:
         parts += ["", bold("What browsers are told"), pairs(told)]
     if explained.get("limits"):
         parts += ["", bold("Limits it is held against before"), *(f"  {limit}" for limit in explained["limits"])]
+    if explained.get("plugins"):
+        parts += ["", bold("Plugins, in their order"), *(f"  {line}" for line in explained["plugins"])]
     if "route" in explained:
         parts += ["", bold(f"Route {explained['route']['name']}"), pairs(_rows(explained["route"]))]
     for service in explained.get("services", ()):

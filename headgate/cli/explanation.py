@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from headgate.cli.explain_hygiene import Door, at_the_door, browsers_told
 from headgate.cli.explain_identity import Caller, given_here, masked, who_asks
+from headgate.cli.explain_plugins import consult
 from headgate.cli.explain_traffic import Asked, early_limits_of, limits_of, overload_of, policies_of, retries_of
 from headgate.cli.routes import conditions, share
 from headgate.config.field_kinds import request_field_kinds
@@ -87,6 +88,9 @@ def explain(config: ResolvedConfig, question: Question, environ: Mapping[str, st
     caller = who_asks(config, route, params, asked, given_here(config, environ), question.address)
     explained["identity"] = caller.said
     routed = _routed(config, route, params, asked, caller, explained)
+    if caller.refusal is None and route.plugins:
+        routed["plugins"], verdict = consult(config, route, params, asked, caller.identity, question.address)
+        routed["verdict"] = verdict or routed["verdict"]
     return {**routed, "verdict": _judged(routed["verdict"], caller, route, shapes)}
 
 

@@ -238,6 +238,17 @@ class Visit:
         return fields
 
 
+def rules_of(config: ResolvedConfig) -> tuple[Rules, Rules]:
+    """Return what plugins may write on requests and on answers; not what this gateway writes itself."""
+    ids = config.request_id.headers
+    of_requests = http1.request_kinds(ids, "allow", config.identity.forward)
+    of_answers = http1.response_kinds(ids)
+    return (
+        Rules("request", lambda name: name == b"via" or of_requests[name] not in _FREE),
+        Rules("response", lambda name: name == b"via" or of_answers[name] not in _FREE),
+    )
+
+
 # -- from plan to plan ----------------------------------------------------------------------------------------------
 
 
@@ -270,11 +281,7 @@ class PluginDraft:
         known: list[Worked],
         use: Callable[[list[Worked]], None],
     ) -> None:
-        ids = config.request_id.headers
-        of_requests = http1.request_kinds(ids, "allow", config.identity.forward)
-        of_answers = http1.response_kinds(ids)
-        self._request_rules = Rules("request", lambda name: name == b"via" or of_requests[name] not in _FREE)
-        self._answer_rules = Rules("response", lambda name: name == b"via" or of_answers[name] not in _FREE)
+        self._request_rules, self._answer_rules = rules_of(config)
         self._metrics = metrics
         self._known = known
         self._use = use
