@@ -68,7 +68,7 @@ def _cors(cors: Cors, path: Path) -> Iterator[Finding]:
     for place, origin in enumerate(cors.origins):
         said = check_origin(origin)
         if said is not None:
-            yield Finding((*path, "origins", place), f'"{printable(origin)}" is no origin: {said}')
+            yield Finding((*path, "origins", place), f'"{_shown(origin)}" is no origin: {said}')
     if cors.enabled and not cors.origins:
         message = "no origin is named, so no page may read an answer"
         yield Finding(path, message, "write origins, or leave cors out to pass an upstream's own fields on", "warning")
@@ -87,6 +87,12 @@ def _cors(cors: Cors, path: Path) -> Iterator[Finding]:
                 yield Finding((*path, key, place), message, hint, "warning")
     if cors.credentials:
         yield from _credentials(cors, path)
+
+
+def _shown(text: str) -> str:
+    """Return an origin or a host without what stands before an @, which may be a password, URL or not."""
+    _, at, rest = text.rpartition("@")
+    return printable(f"***@{rest}" if at else text)
 
 
 def _credentials(cors: Cors, path: Path) -> Iterator[Finding]:
@@ -150,7 +156,7 @@ def _hosts(config: Config) -> Iterator[Finding]:
         said = check_host(pattern)
         if said is not None:
             sound = False
-            yield Finding(("trusted_hosts", place), f'"{printable(pattern)}" names no host: {said}')
+            yield Finding(("trusted_hosts", place), f'"{_shown(pattern)}" names no host: {said}')
     if not patterns or not sound:
         return
     if ANY in patterns:

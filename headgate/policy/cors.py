@@ -156,6 +156,8 @@ def check_origin(text: str) -> str | None:
     """Say why that text is no origin of a page, None if it is one."""
     if text in (ANY, OPAQUE):
         return None
+    if "@" in text:
+        return "an origin has no user name"
     if re.search(r"[\s,]", text):
         return "an origin holds neither spaces nor commas; write several as a list"
     if not text.isascii():
@@ -186,8 +188,6 @@ def _why_none(text: str) -> str:
         return f"the scheme is missing: https://{text.strip('/')}" if text.strip("/") else "expected an origin"
     if scheme != scheme.lower():
         return f"browsers send it as {text.lower()}"
-    if "@" in rest:
-        return "an origin has no user name"
     host = re.split(r"[/?#]", rest, maxsplit=1)[0]
     if not host:
         return "the host is missing"

@@ -50,8 +50,8 @@ def check_host(pattern: str) -> str | None:
     name = pattern.removeprefix(_BELOW)
     if "*" in name:
         return "a * stands for all names below a domain only: *.example.com"
-    if "://" in name or "/" in name:
-        return "write the host alone, without scheme and path"
+    if "/" in name or "@" in name:
+        return "write the host alone, without scheme, user name and path"
     if ":" in name and name[:1] != "[":
         return (
             "an IPv6 address stands in brackets" if name.count(":") > 1 else "write the host alone: ports do not count"

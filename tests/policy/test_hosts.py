@@ -55,7 +55,7 @@ def test_a_host_is_trusted_by_its_name_or_by_whole_labels_at_its_end(
         ("[::1]", None),
         ("10.0.0.1", None),
         ("api.*.com", "a * stands for all names below a domain only: *.example.com"),
-        ("https://api.example.com", "write the host alone, without scheme and path"),
+        ("https://api.example.com", "write the host alone, without scheme, user name and path"),
         ("api.example.com:8080", "write the host alone: ports do not count"),
         ("[::1]:8080", "write the host alone: ports do not count"),
         ("::1", "an IPv6 address stands in brackets"),
