@@ -14,7 +14,7 @@ from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from tests.oidc.provider import CALLBACK, CLIENT, CLIENT_SECRET, PASSWORD, ROLE, TENANT, USER
+from tests.oidc.provider import CALLBACK, CLIENT, CLIENT_SECRET, DATABASE, PASSWORD, ROLE, TENANT, USER
 
 LOGIN = '<form method="post">{% csrf_token %}{{ form }}</form>'
 
@@ -44,7 +44,7 @@ def configure(folder: Path, port: int) -> None:
         TEMPLATES=[
             {"BACKEND": "django.template.backends.django.DjangoTemplates", "OPTIONS": {"loaders": loaders}},
         ],
-        DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": folder / "provider.sqlite3"}},
+        DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": folder / DATABASE}},
         # The tests log in with one password, and its hash need not be slow.
         PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"],
         DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
@@ -81,13 +81,11 @@ def claiming_validator(*args: Any, **kwargs: Any) -> Any:
 
 
 def populate() -> None:
-    """Make the tables, the user and the client, if they are not there."""
+    """Make the tables, the user and the client."""
     from django.contrib.auth.models import Group, User
     from django.core.management import call_command
 
     call_command("migrate", verbosity=0)
-    if User.objects.filter(username=USER).exists():
-        return
     from oauth2_provider.models import Application
 
     ann = User.objects.create_user(USER, password=PASSWORD, last_name=TENANT)
@@ -120,8 +118,10 @@ class Handler(WSGIRequestHandler):
 def main() -> None:
     """Serve until killed."""
     folder, port = Path(sys.argv[1]), int(sys.argv[2])
+    fresh = not (folder / DATABASE).exists()
     configure(folder, port)
-    populate()
+    if fresh:
+        populate()
     from django.contrib.auth.views import LoginView
     from django.core.wsgi import get_wsgi_application
     from django.urls import include, path

@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 USER, PASSWORD, ROLE, TENANT = "ann", "correct horse", "staff", "acme"
 CLIENT, CLIENT_SECRET = "app", "the secret of the app"
 CALLBACK = "http://127.0.0.1/callback"
+DATABASE = "provider.sqlite3"
 DISCOVERY = "/.well-known/openid-configuration"
 
 
