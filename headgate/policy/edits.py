@@ -161,7 +161,8 @@ class HeaderEditor:
         self._missing: dict[bytes, Field] = {} if override else {field[0].lower(): field for field in left}
         replaced = left if override else []
         self._gone = written_off | {name.lower().encode() for name in owned} | {name.lower() for name, _ in replaced}
-        self.touched = self._gone | self._missing.keys() | {name.lower().encode() for name in edits.add}
+        added = [name.lower().encode() for name in edits.add]
+        self.touched = frozenset((*self._gone, *self._missing, *added))
         # Names as they came that stay: most requests bring the same few.
         self._staying: set[bytes] = set()
         written = [(name.encode(), Template(text)) for name, text in (*edits.set.items(), *edits.add.items())]
