@@ -42,10 +42,13 @@ async def status(rig: Rig, token: str = TOKEN) -> int:
 async def test_a_good_token_is_asked_about_once_and_its_holder_told_upstream() -> None:
     asked: list[Message] = []
     seen: list[Message] = []
-    async with knowing(lambda _: GOOD, asked) as server, fine(seen) as upstream:
-        async with gateway(to(upstream, **asking(server, client_id="gate", client_secret="pass"))) as rig:
-            for _ in range(5):
-                assert await status(rig) == 200
+    async with (
+        knowing(lambda _: GOOD, asked) as server,
+        fine(seen) as upstream,
+        gateway(to(upstream, **asking(server, client_id="gate", client_secret="pass"))) as rig,
+    ):
+        for _ in range(5):
+            assert await status(rig) == 200
     assert len(asked) == 1
     assert asked[0].start == "POST /introspect HTTP/1.1"
     assert asked[0].get("authorization") == "Basic Z2F0ZTpwYXNz"
@@ -86,14 +89,17 @@ async def test_the_one_who_asked_leaves_and_the_others_are_told_all_the_same() -
 
 @on_loop
 async def test_a_token_that_is_not_active_is_a_401_that_says_nothing_of_it() -> None:
-    async with knowing(lambda _: {"active": False}) as server, fine() as upstream:
-        async with gateway(to(upstream, **asking(server))) as rig:
-            answer = await rig.ask(get("/", f"Authorization: Bearer {TOKEN}"))
-            assert answer.status == 401
-            assert answer.get("www-authenticate") == 'Bearer realm="headgate", error="invalid_token"'
-            assert TOKEN.encode() not in answer.body
-            (line,) = await rig.logged()
-            assert TOKEN not in json.dumps(line)
+    async with (
+        knowing(lambda _: {"active": False}) as server,
+        fine() as upstream,
+        gateway(to(upstream, **asking(server))) as rig,
+    ):
+        answer = await rig.ask(get("/", f"Authorization: Bearer {TOKEN}"))
+        assert answer.status == 401
+        assert answer.get("www-authenticate") == 'Bearer realm="headgate", error="invalid_token"'
+        assert TOKEN.encode() not in answer.body
+        (line,) = await rig.logged()
+        assert TOKEN not in json.dumps(line)
 
 
 @pytest.mark.parametrize(
@@ -133,9 +139,12 @@ async def test_nobody_is_there_or_says_anything() -> None:
 @on_loop
 async def test_an_outage_ends_with_the_first_answer() -> None:
     said: list[bytes] = [ok(b"", status=503), ok(json.dumps(GOOD).encode())]
-    async with Upstream(answering(lambda _: said.pop(0))) as server, fine() as upstream:
-        async with gateway(to(upstream, **asking(server))) as rig:
-            assert [await status(rig), await status(rig), await status(rig)] == [503, 200, 200]
+    async with (
+        Upstream(answering(lambda _: said.pop(0))) as server,
+        fine() as upstream,
+        gateway(to(upstream, **asking(server))) as rig,
+    ):
+        assert [await status(rig), await status(rig), await status(rig)] == [503, 200, 200]
 
 
 @on_loop
