@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from headgate.plugin import Answer, Delay, Deny, Pass, Request, Response
 from tests.proxy.peers import Message, Upstream, Wire, answering, eventually, free_port, get, ok
 from tests.proxy.scripted import MADE, SCRIPTS, plugged
-from tests.proxy.stage import Rig, gateway, on_loop, to
+from tests.proxy.stage import gateway, on_loop, to
 from tests.proxy.test_upgrades import CLOSE, joined
 
 LARGE = b"0123456789abcdef" * 65536
@@ -505,11 +506,10 @@ async def test_refusals_of_the_gateway_pass_no_plugin() -> None:
 
 @pytest.mark.parametrize("hook", [raising, leaving, lambda _: 5, lambda _: Deny(200), lambda _: Pass({"Host": "a"})])
 @on_loop
-async def test_an_error_on_the_way_in_is_closed_or_open(hook: Any) -> None:
+async def test_an_error_on_the_way_in_is_closed_or_open(hook: Any, capsys: pytest.CaptureFixture[str]) -> None:
     seen: list[Message] = []
     async with Upstream(answering(lambda _: ok(), seen)) as upstream:
         async with gateway(to(upstream, plugins=[plugged(hook)])) as rig:
-            reported = reports(rig)
             answer = await rig.ask(get("/", f"X-Secret: {SECRET}"))
             assert (answer.status, answer.json()["reason"]) == (500, "plugin_failed")
             assert answer.json()["detail"] == "An unexpected error occurred."
@@ -517,28 +517,28 @@ async def test_an_error_on_the_way_in_is_closed_or_open(hook: Any) -> None:
             line = (await rig.logged())[0]
             assert line["error"] == "plugin_failed"
             assert line["detail"].startswith("mine: on_request: ")
-            [(request_id, trace)] = reported
+            [(request_id, trace)] = reports(capsys)
             assert request_id == answer.get("x-request-id") == line["correlation_id"]
             assert trace.startswith("in plugin mine, on_request\n")
             assert SECRET not in trace + line["detail"] + answer.body.decode()
             assert rig.counted("plugin_errors_total", plugin="mine", hook="on_request") == 1
             assert rig.counted("plugin_verdicts_total", plugin="mine", verdict="error") == 1
         async with gateway(to(upstream, plugins=[plugged(hook, on_error="open")])) as rig:
-            reported = reports(rig)
             assert (await rig.ask(get())).status == 200
-            assert len(seen) == len(reported) == 1
+            assert len(seen) == len(reports(capsys)) == 1
             assert rig.counted("plugin_errors_total", plugin="mine", hook="on_request") == 1
 
 
 @pytest.mark.parametrize("hook", [raising, leaving, lambda *_: Deny(), lambda *_: Pass({"Content-Length": "1"})])
 @pytest.mark.parametrize("streamed", [False, True])
 @on_loop
-async def test_an_error_on_the_way_back_is_closed_or_open(hook: Any, streamed: bool) -> None:
+async def test_an_error_on_the_way_back_is_closed_or_open(
+    hook: Any, streamed: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
     whole = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX-Theirs: 1\r\n\r\nhello"
     async with Upstream() as upstream:
         for on_error in ("closed", "open"):
             async with gateway(to(upstream, plugins=[plugged(None, hook, on_error=on_error)])) as rig:
-                reported = reports(rig)
                 client = await rig.client()
                 await client.send(get())
                 link = await upstream.accepted()
@@ -554,7 +554,7 @@ async def test_an_error_on_the_way_back_is_closed_or_open(hook: Any, streamed: b
                     await link.send(whole[-1:] if streamed else b"")
                     assert await client.read(5) == b"hello"
                 assert rig.counted("plugin_errors_total", plugin="mine", hook="on_response") == 1
-                assert len(reported) == 1
+                assert len(reports(capsys)) == 1
 
 
 @on_loop
@@ -585,26 +585,26 @@ async def test_a_service_is_not_blamed_for_a_plugin() -> None:
 
 
 @on_loop
-async def test_a_storm_of_errors_is_not_a_storm_of_traces(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_storm_of_errors_is_not_a_storm_of_traces(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     now = [1000.0]
     monkeypatch.setattr("headgate.proxy.plugin_hooks.monotonic", lambda: now[0])
     async with Upstream() as upstream, gateway(to(upstream, plugins=[plugged(raising)])) as rig:
-        reported = reports(rig)
         for _ in range(5):
             assert (await rig.ask(get())).status == 500
-        assert len(reported) == 1
+        assert len(reports(capsys)) == 1
         now[0] += 1.0
         await rig.ask(get())
-        assert len(reported) == 2
-        assert reported[1][1].endswith("4 more of its errors were not shown")
+        [(_, said)] = reports(capsys)
+        assert said.endswith("4 more of its errors were not shown")
         assert rig.counted("plugin_errors_total", plugin="mine", hook="on_request") == 6
 
 
-def reports(rig: Rig) -> list[tuple[str, str]]:
-    """Collect what the operator is told."""
-    found: list[tuple[str, str]] = []
-    rig.gateway.report = lambda request_id, trace: found.append((request_id, trace))  # type: ignore[method-assign]
-    return found
+def reports(capsys: pytest.CaptureFixture[str]) -> list[tuple[str, str]]:
+    """Return what the operator has been told since the last look: ids of requests and what is said of each."""
+    told = re.split(r"^headgate: internal error, request (\S+)\n", capsys.readouterr().err, flags=re.MULTILINE)
+    return list(zip(told[1::2], (text.rstrip() for text in told[2::2]), strict=True))
 
 
 @on_loop
@@ -616,7 +616,6 @@ async def test_fields_of_the_gateway_cannot_be_written() -> None:
         Upstream(answering(lambda _: ok())) as upstream,
         gateway(to(upstream, plugins=[plugged(lambda _: Pass({next(wanted): "x"}))], **document)) as rig,
     ):
-        reports(rig)
         for name in names:
             answer = await rig.ask(get())
             assert answer.status == 500, name
