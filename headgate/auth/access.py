@@ -14,6 +14,7 @@ from typing import Final
 from urllib.parse import unquote, unquote_plus
 
 from headgate.auth.settings import AccessRule, Auth, IdentitySettings, Isolation
+from headgate.core.field_names import read_as
 from headgate.core.identity import Identity
 from headgate.core.message import Fields
 from headgate.core.networks import Networks
@@ -152,7 +153,7 @@ class TenantIsolation:
         name = source.removeprefix(prefix)
         self._where = source
         self._param = name if prefix == "params." else ""
-        self._header = name.lower().encode() if prefix == "header:" else b""
+        self._header = read_as(name.encode()) if prefix == "header:" else b""
         self._query = name if prefix == "query:" else ""
         self._crossing = frozenset(isolation.crossing)
 
@@ -176,7 +177,7 @@ class TenantIsolation:
             return [unquote(value)] if value else []
         if self._header:
             wanted = self._header
-            return [value.decode("utf-8", "replace") for name, value in fields if name.lower() == wanted]
+            return [value.decode("utf-8", "replace") for name, value in fields if read_as(name) == wanted]
         pairs = (pair.partition("=") for pair in (query or b"").decode("latin-1").split("&"))
         return [unquote_plus(value) for name, _, value in pairs if unquote_plus(name) == self._query]
 

@@ -15,6 +15,7 @@ from headgate.auth.access import AddressRules
 from headgate.auth.claims import claim, words
 from headgate.auth.method import Refused
 from headgate.auth.settings import IdentitySettings, Tenant, TierRule
+from headgate.core.field_names import read_as
 from headgate.core.identity import ANONYMOUS, Identity
 from headgate.core.message import Fields
 
@@ -25,8 +26,8 @@ _LONGEST = 200
 class IdentityRules:
     """The rules of `identity` at work.
 
-    `header`: the name of the field that may choose the tenant, in lower case; empty when none does, and then
-    `of_request` has nothing to do. `admits_all`: no tenant keeps anybody out, and `admits` has nothing to do.
+    `header`: the field that may choose the tenant, spelt as core.field_names.read_as has it; empty when none does, and
+    then `of_request` has nothing to do. `admits_all`: no tenant keeps anybody out, and `admits` has nothing to do.
     """
 
     __slots__ = ("_anonymous", "_choosers", "_refuse_unknown", "_tenants", "_tiers", "admits_all", "header")
@@ -38,7 +39,7 @@ class IdentityRules:
             ValueError: for a CIDR that is none.
         """
         rule = settings.tenant
-        self.header = (rule.header or "").lower().encode()
+        self.header = read_as((rule.header or "").encode())
         self._choosers = frozenset(rule.choosers)
         self._anonymous = rule.anonymous
         self._tiers = tuple(_TierRule(each) for each in settings.tiers)
@@ -56,7 +57,7 @@ class IdentityRules:
     def of_request(self, identity: Identity, fields: Fields) -> Identity | Refused:
         """Return the caller as of one request, whose header may name the tenant; `identity` is a settled one."""
         wanted = self.header
-        named = [value for name, value in fields if name.lower() == wanted]
+        named = [value for name, value in fields if read_as(name) == wanted]
         if named:
             chosen = self._chosen(identity, named)
             if isinstance(chosen, Refused):

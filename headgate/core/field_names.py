@@ -29,6 +29,14 @@ _OF_THE_WIRE = frozenset(
 )
 
 
+def read_as(name: bytes) -> bytes:
+    """Return the one spelling that stands for all which a server may take for the same field.
+
+    CGI (RFC 3875 section 4.1.18) and its heirs know X-User and X_User by one name.
+    """
+    return name.lower().replace(b"_", b"-")
+
+
 def field_name_objection(name: str, direction: Direction) -> str | None:
     """Say why a field of that name cannot be edited, None if it can."""
     if not TOKEN.fullmatch(name):

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from headgate.auth.settings import ExternalAuth
 from headgate.core.clock import monotonic
 from headgate.core.failure import Failure
+from headgate.core.field_names import read_as
 from headgate.core.message import Fields
 from headgate.core.steps import Reply, Steps
 from headgate.proxy.callout import Answer, Callout, Draft
@@ -68,7 +69,7 @@ class ExternalGate:
         self._verdicts = verdicts
         self._method = settings.method
         self._send = frozenset(name.lower().encode() for name in settings.send)
-        self._take = frozenset(name.lower().encode() for name in settings.take)
+        self._take = frozenset(read_as(name.encode()) for name in settings.take)
         self._cached = settings.cache
         self._open = settings.on_error == "open"
 
@@ -130,7 +131,7 @@ class ExternalGate:
     def _read(self, answer: Answer) -> Verdict:
         status, detail = answer.status, f"{self._callout.name} answered {answer.status}"
         if 200 <= status < 300:
-            return Verdict(0, [field for field in answer.fields if field[0].lower() in self._take], detail)
+            return Verdict(0, [field for field in answer.fields if read_as(field[0]) in self._take], detail)
         if status == 401:
             return Verdict(401, [field for field in answer.fields if field[0].lower() == b"www-authenticate"], detail)
         return Verdict(403 if 300 <= status < 500 else 503, [], detail)
@@ -151,7 +152,7 @@ class ExternalGate:
             raise Failure(reason, verdict.detail, status=status, fields=verdict.fields)
         if self._take:
             head, take = exchange.stream.head, self._take
-            head.fields = [field for field in head.fields if field[0].lower() not in take]
+            head.fields = [field for field in head.fields if read_as(field[0]) not in take]
             head.fields += verdict.fields
 
     def _question(self, exchange: Exchange) -> Fields:

@@ -162,6 +162,11 @@ ACME = who(tenant="acme inc")
             "header:X-Org names another tenant than acme inc",
         ),
         ("header:X-Org", {"fields": [(b"X-Org", b"acme inc\xff")]}, "header:X-Org names another tenant than acme inc"),
+        (
+            "header:X-Org",
+            {"fields": [(b"X-Org", b"acme inc"), (b"X_Org", b"globex")]},
+            "header:X-Org names another tenant than acme inc",
+        ),
         ("query:org", {"query": b"a=1&org=acme+inc"}, None),
         ("query:org", {"query": b"%6frg=acme%20inc"}, None),
         ("query:org", {"query": b"org=acme+inc&org=globex"}, "query:org names another tenant than acme inc"),

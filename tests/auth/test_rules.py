@@ -114,6 +114,12 @@ def test_all_others_are_refused(identity: Identity, named: list[bytes], detail: 
     assert chosen(identity, *named) == Refused("tenant_forbidden", detail)
 
 
+def test_no_other_spelling_of_the_header_names_another_tenant() -> None:
+    made = rules(tenant=HEADER)
+    fields = [(b"X-Tenant", b"acme"), (b"X_TENANT", b"globex")]
+    assert made.of_request(user(), fields) == Refused("tenant_forbidden", "the header names several tenants")
+
+
 def test_who_is_not_known_may_choose_where_settings_say_so() -> None:
     rule = TenantRule(header="X-Tenant", anonymous=True)
     assert chosen(ANONYMOUS, b"acme", tenant=rule) == ANONYMOUS._replace(tenant="acme", tier="silver")

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from headgate.core.clock import monotonic
 from headgate.proxy import external as module
 from headgate.proxy.external import Verdict, Verdicts
 from tests.proxy.callers import keys, static, with_key
@@ -52,6 +53,16 @@ async def test_it_is_told_what_is_asked_and_its_headers_go_upstream() -> None:
     assert passed.all("x-groups") == ["a", "b"]
     assert passed.get("x-plan") is passed.get("x-other") is None
     assert (passed.get("x-kept"), passed.get("cookie")) == ("yes", "a=b")
+
+
+@on_loop
+async def test_no_other_spelling_of_what_it_says_goes_upstream() -> None:
+    seen: list[Message] = []
+    async with Upstream(answering(lambda _: ok(b"", "X-User: ada"))) as service, served(seen) as upstream:
+        document = to(upstream, http={"underscores": "allow"}, **asking(service, take=["X-User"]))
+        async with gateway(document) as rig:
+            assert (await rig.ask(get("/", "X_User: root", "x_user: root", "X_Kept: yes"))).status == 200
+    assert (seen[0].get("x-user"), seen[0].get("x_user"), seen[0].get("x_kept")) == ("ada", None, "yes")
 
 
 @on_loop
@@ -160,7 +171,7 @@ async def test_equal_questions_are_asked_once_while_the_verdict_is_good() -> Non
 @on_loop
 async def test_a_verdict_is_good_for_so_long_and_no_longer() -> None:
     asked: list[Message] = []
-    now = [module.monotonic()]
+    now = [monotonic()]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "monotonic", lambda: now[0])
         async with (
