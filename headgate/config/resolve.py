@@ -219,7 +219,8 @@ def _route(route: Route, service: Service, config: Config, order: int) -> Resolv
 
 def default_auth(identity: IdentitySettings) -> Auth:
     """Return what callers must show where nothing is said of it: who they are, as soon as that can be known."""
-    known = identity.jwt or identity.introspection or identity.api_keys or identity.basic or identity.certificates
+    keys = identity.api_keys is not None and identity.api_keys.enabled
+    known = identity.jwt or identity.introspection or keys or identity.basic or identity.certificates
     return Auth(mode="required" if known else "none")
 
 

@@ -6,7 +6,8 @@ import pickle
 import subprocess
 import sys
 
-from headgate.config.resolve import ResolvedConfig, resolve
+from headgate.auth.settings import ApiKeys, IdentitySettings, JwtIssuer
+from headgate.config.resolve import ResolvedConfig, default_auth, resolve
 from headgate.config.schema import Config, EndpointSetting, Route, Service
 from headgate.core.endpoint import Endpoint
 from headgate.policy.balance.settings import RoundRobinSettings
@@ -105,3 +106,10 @@ def test_a_worker_loads_no_library_of_the_loader() -> None:
     code = "import sys, headgate.config.resolve; print({'pydantic', 'yaml', 'fastapi'} & set(sys.modules))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "set()"
+
+
+def test_callers_must_show_who_they_are_as_soon_as_some_way_is_there() -> None:
+    assert default_auth(IdentitySettings()).mode == "none"
+    assert default_auth(IdentitySettings(api_keys=ApiKeys(enabled=False))).mode == "none"
+    assert default_auth(IdentitySettings(api_keys=ApiKeys())).mode == "required"
+    assert default_auth(IdentitySettings(jwt=[JwtIssuer()])).mode == "required"
