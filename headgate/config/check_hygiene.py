@@ -241,7 +241,7 @@ def _unseen(config: Config) -> Iterator[Finding]:
     key = "allow" if config.header_filter.request.allow else "deny"
     for name, purpose in _read(config):
         raw = name.encode()
-        if kinds[raw] != unfiltered[raw]:
+        if kinds[raw] in (http1.DROP, http1.DENIED) and unfiltered[raw] == http1.PLAIN:
             message = f"{name} does not pass, and {purpose}"
             hint = f"add {name}" if key == "allow" else f"take {name} off"
             yield Finding(("header_filter", "request", key), message, hint, "warning")
