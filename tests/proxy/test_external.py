@@ -244,6 +244,15 @@ async def test_a_401_of_our_own_keeps_our_challenge() -> None:
             assert answer.all("www-authenticate")
 
 
+@on_loop
+async def test_a_challenge_of_the_service_stands_alone() -> None:
+    said = ok(b"", "WWW-Authenticate: Negotiate", status=401)
+    async with Upstream(answering(lambda _: said)) as service, served() as upstream:
+        auth = {"mode": "optional", "external": service.url}
+        async with gateway(to(upstream, identity=keys(), auth=auth)) as rig:
+            assert (await rig.ask(get("/"))).all("www-authenticate") == ["Negotiate"]
+
+
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_MOST_VERDICTS", 3)
     verdicts = Verdicts()
