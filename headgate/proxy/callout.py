@@ -77,7 +77,7 @@ class Callout:
             try:
                 return await self._ask(idle, request, body, until)
             except Failure as failure:
-                if failure.reason != "upstream_reset" or not failure.reused:
+                if failure.reason != "upstream_reset":
                     raise
         left = until - monotonic()
         if left <= 0:
