@@ -93,7 +93,7 @@ class KeyFile:
     def _open(self) -> lmdb.Environment:
         env = lmdb.open(str(self.folder), map_size=self._size, mode=0o600, max_readers=_READERS, readahead=False)
         try:
-            # Workers that were killed while reading have left their slots behind.
+            # Workers that were killed have left their slots behind.
             env.reader_check()
             _check_whole(env, self.folder)
             with env.begin() as txn:
@@ -137,6 +137,8 @@ class KeyFile:
             ValueError: with a sentence, when they do not fit; nothing has changed then.
         """
         try:
+            # A worker that was killed while it read would keep every page that is freed from now on.
+            self._env.reader_check()
             with self._env.begin(write=True) as txn:
                 if _read_meta(txn) != before:
                     raise OutOfStep

@@ -272,17 +272,28 @@ def test_readers_keep_no_page_from_being_used_again(worker: RemoteWorker, file: 
     assert (file.folder / "data.mdb").stat().st_size < 2 << 20
 
 
-def test_a_reader_that_was_killed_leaves_no_slot_behind(file: KeyFile, board: Board) -> None:
+def test_readers_that_were_killed_leave_no_slot_behind(worker: RemoteWorker, file: KeyFile, board: Board) -> None:
     file.replace_all(many(1), Meta("a", 1))
     file.close()
+    # As long as somebody has the file open, LMDB does not look by itself.
+    assert worker.get(1) == b"record 1"
 
     def read(_: int) -> bytes | None:
-        return KeyReader(file.folder, board, print).get(digest_of(1))
+        readers.append(KeyReader(file.folder, board, print))
+        return readers[-1].get(digest_of(1))
 
-    for _ in range(3):
-        together(8, read)
+    # Kept, so that it is still open when its process ends.
+    readers: list[KeyReader] = []
+    together(8, read)
+    victim = RemoteWorker(file.folder, board)
+    assert victim.get(1) == b"record 1"
     again = KeyFile(file.folder, SIZE)
-    assert again._env.info()["num_readers"] <= 1
+    assert len(again._env.readers().splitlines()) == 1 + 2
+    assert str(victim.pid) in again._env.readers()
+    victim.kill()
+    again.apply([], Meta("a", 1), Meta("a", 2))
+    _, *left = again._env.readers().splitlines()
+    assert [line.split()[0] for line in left] == [str(worker.pid)]
     again.close()
 
 
