@@ -133,13 +133,11 @@ class ClientStream:
         return b"".join(self._pieces) if self._pieces is not None else b""
 
     def give_back(self, pieces: list[bytes]) -> None:
-        """Hold again what was sent to a sink, which gets no more; it is the next to be taken."""
+        """Hold again what was sent to a sink, which gets no more: it is the next to be taken, and fills the buffer."""
         self.sink = None
         if pieces:
             self._pieces = pieces
             self._buffered = sum(map(len, pieces))
-            if self._buffered >= self.connection.rules.limits.buffer and not self.ended:
-                self.connection.pause()
 
     def pipe_to(self, sink: Sink) -> None:
         """Send the rest of the body to `sink` as it arrives; ask for it if the client waits for 100-continue."""

@@ -292,7 +292,9 @@ async def test_a_body_that_is_too_large_is_refused(coding: str) -> None:
         if coding == "length":
             await client.send(get("/", "Content-Length: 1001", "Expect: 100-continue", method="POST"))
         else:
-            await client.send(get("/", "Transfer-Encoding: chunked", method="POST"), b"3e9\r\n", LARGE[:1001])
+            await client.send(get("/", "Transfer-Encoding: chunked", method="POST"))
+            await eventually(lambda: rig.gateway.in_flight == 1)
+            await client.send(b"258\r\n", LARGE[:600], b"\r\n258\r\n", LARGE[:600])
         answer = await client.answer()
         assert (answer.status, answer.json()["reason"], answer.interim) == (413, "payload_too_large", [])
         assert asked == []
@@ -315,6 +317,27 @@ async def test_or_it_streams_past_the_hook(coding: str) -> None:
         assert (await rig.ask(request)).status == 200
         assert seen[0].body == LARGE
         assert asked[0].body is None
+
+
+@on_loop
+async def test_who_waits_behind_a_body_that_is_too_large_holds_no_more_of_it() -> None:
+    entry = plugged(lambda _: Delay(60), needs_body=200_000, body_overflow="none")
+    size = 64 << 20
+    async with Upstream() as upstream, gateway(to(upstream, plugins=[entry], max_body=size)) as rig:
+        client = await rig.client()
+        await client.send(get("/", "Transfer-Encoding: chunked", method="POST"), b"%x\r\n" % size)
+        await eventually(lambda: rig.gateway.in_flight == 1)
+        sending = asyncio.ensure_future(client.send(bytes(size)))
+        [connection] = rig.gateway._listening._connections
+        await eventually(lambda: connection._paused)
+        assert not sending.done()
+        assert rig.counted("plugin_verdicts_total", plugin="mine", verdict="delay") == 1
+        sending.cancel()
+        client.cut()
+        line = (await rig.logged())[0]
+        assert line["error"] == "client_closed"
+        assert line["bytes_in"] < 2 << 20
+        assert upstream.links == []
 
 
 @on_loop
