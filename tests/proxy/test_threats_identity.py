@@ -385,11 +385,37 @@ def test_a_key_counts_where_keys_stand_and_nowhere_else(line: str) -> None:
     key = with_key("ann").removeprefix("X-API-Key: ")
 
     async def scenario(rig: Rig, upstream: Recorder) -> None:
+        # Known by then: what is remembered of a key is remembered of it in its place.
+        assert (await ask(rig, request(with_key("ann")))).status == 200
+        assert (await ask(rig, request(f"Authorization: Bearer {key}"))).status == 200
         assert (await ask(rig, request(line.format(key=key)))).status == 401
         assert (await ask(rig, request(target=f"/x?X-API-Key={key}&api_key={key}&access_token={key}"))).status == 401
-        assert upstream.raw == b""
+        assert len(upstream.requests) == 2
 
+    identity = keys(static("ann"), basic={"users": [{"name": "bob", "hash": kept("secret")}]})
     attack(scenario, **EVERYWHERE)
+    # Without tokens in cookies and queries, too: then one field alone says who asks.
+    attack(scenario, identity=identity, errors=SHAPE)
+
+
+def test_nobody_is_remembered_beyond_the_end_of_a_credential(monkeypatch: pytest.MonkeyPatch) -> None:
+    ends = 2_000_000_000
+    now = [ends - 1.0]
+    monkeypatch.setattr("headgate.proxy.authentication.wall", lambda: now[0])
+    token = f"Authorization: Bearer {jwt.encode({'sub': 'ada', 'exp': ends}, SECRET, 'HS256')}"
+    key = static("ann", expires="2033-05-18T03:33:20Z")
+
+    async def scenario(rig: Rig, upstream: Recorder) -> None:
+        for moment, status in ((ends - 1.0, 200), (ends - 0.001, 200), (ends + 60.0, 401), (ends + 61.0, 401)):
+            now[0] = moment
+            for _ in range(2):
+                assert (await ask(rig, request(token))).status == status
+                assert (await ask(rig, request(with_key("ann")))).status == status
+        assert len(upstream.requests) == 8
+
+    attack(scenario, identity=keys(key))
+    now[0] = ends - 1.0
+    attack(scenario, identity=keys(key, jwt=JWT))
 
 
 # -- limits --------------------------------------------------------------------------------------------------------
