@@ -2,7 +2,8 @@
 
 Every request has an id, sent in a field and in its body; an upstream puts it into its answer. So everybody sees whose
 bytes arrive: a client that gets another's answer, a second one, or one that is damaged and looks whole, and an upstream
-that gets another's body, or one that is not whole.
+that gets another's body, or one that is not whole. Each shows a credential or none: an upstream that is told of another
+caller or tenant than its own, or that gets a request which shows a wrong one, sees it too.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import NamedTuple
 
 from tests.proxy.peers import Cut, Message, Wire, ok
 from tests.proxy.stage import Rig
+from tests.proxy.wallet import Shown, wallet
 
 _PADDINGS = (0, 0, 40, 3000, 90_000)
 _MOST_LATE = 0.12
@@ -37,6 +39,9 @@ class Crowd:
         self.wrong: list[str] = []
         self.answered = 0
         self.cut = 0
+        self._wallet = wallet()
+        # By request id: what its client showed.
+        self._shown: dict[str, Shown] = {}
         # How many of the next requests meet with an outage: nobody answers well and at once.
         self._outage = 0
 
@@ -56,6 +61,7 @@ class Crowd:
                 link.close()
                 return
             if head.get("upgrade") == "websocket" and (self.calm or self.random.random() < 0.7):
+                self._check_caller(head)
                 await self._tunnel(link, head)
                 return
             await link._body(head, until_close=False)
@@ -63,7 +69,14 @@ class Crowd:
             if not await self._act(link, head):
                 return
 
+    def _check_caller(self, request: Message) -> None:
+        shown = self._shown.get(request.get("x-request-id") or "", Shown((), ""))
+        told = request.all("x-caller"), request.all("x-tenant")
+        if shown.caller is None or told != ([shown.caller] * bool(shown.caller), [shown.tenant] * bool(shown.tenant)):
+            self.wrong.append(f"{request.get('x-request-id')}: an upstream was told of {told} in place of {shown}")
+
     def _check_request(self, request: Message) -> None:
+        self._check_caller(request)
         id_, times = request.get("x-request-id") or "", int(request.get("x-times") or 0)
         if request.body != id_.encode() * times:
             self.wrong.append(f"{id_}: an upstream got {len(request.body)} bytes of {len(id_) * times}, or others")
@@ -172,9 +185,28 @@ class Crowd:
             ("GET", 0) if draw() < 0.5 else (self.random.choice(("POST", "PUT")), self.random.choice((1, 9, 5000)))
         )
         path = self.random.choice(
-            ("/a", "/a", "/a", "/shaped", "/shaped", "/once", "/once", "/faulty", "/low", "/health", "/nowhere")
+            (
+                "/a",
+                "/a",
+                "/a",
+                "/shaped",
+                "/shaped",
+                "/once",
+                "/once",
+                "/faulty",
+                "/low",
+                "/staff",
+                "/health",
+                "/nowhere",
+            )
         )
+        shown = self.random.choice(self._wallet)
         lines = [f"X-Request-ID: {id_}", f"X-Client: {name}", f"X-Times: {times}", "Host: example.test"]
+        lines += shown.lines
+        if draw() < 0.3:
+            lines += ["X-Caller: root", "X-Tenant: everybody"]
+        if draw() < 0.2:
+            lines.append(f"Origin: https://{self.random.choice(('app', 'evil'))}.example.com")
         if draw() < 0.3:
             lines.append(f"X-Timeout-Ms: {self.random.choice((1, 30, 150, 5000))}")
         if draw() < 0.4:
@@ -184,6 +216,8 @@ class Crowd:
             method, times, path = "GET", 0, "/ws"
             lines += ["Connection: Upgrade", "Upgrade: websocket", "X-Times: 0"]
             lines.remove(next(line for line in lines if line.startswith("X-Times")))
+        # Whoever asks how the gateway is need not say who he is.
+        self._shown[id_] = shown if path != "/health" else Shown((), "")
         body, framed = id_.encode() * times, [b""]
         if times:
             cuts = sorted(self.random.randrange(len(body)) for _ in range(self.random.randint(0, 3)))
@@ -232,6 +266,8 @@ class Crowd:
             body = gzip.decompress(body)
         if answer.get("x-request-id") != id_:
             self.wrong.append(f"{id_}: the answer is for {answer.get('x-request-id')}")
+        if self._shown[id_].caller is None and answer.status < 400:
+            self.wrong.append(f"{id_}: {answer.status} for {self._shown[id_]}")
         answer_to = answer.get("x-answer-to")
         if answer_to is not None and answer.status != 101:
             own, _, padding = body.partition(b":")

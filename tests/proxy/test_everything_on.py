@@ -22,6 +22,7 @@ from tests.proxy.crowd import Crowd
 from tests.proxy.late_store import LateStore, store_of
 from tests.proxy.peers import CEILING, Upstream, eventually, free_port, get
 from tests.proxy.stage import Rig, gateway, on_loop
+from tests.proxy.wallet import identity, introspect
 
 CLIENTS = 60
 AT_ONCE = 12
@@ -59,7 +60,7 @@ def without_limits(document: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def document(urls: list[str], shadow: str, balancer: dict[str, Any], **more: Any) -> dict[str, Any]:
+def document(urls: list[str], shadow: str, introspector: str, balancer: dict[str, Any], **more: Any) -> dict[str, Any]:
     """Turn everything on."""
     shaped = {"name": "shaped", "type": "leaky_bucket", "requests": 8, "window": 1, "max_delay": 0.3}
     once = {"name": "routes-own", "type": "concurrency", "requests": AT_ONCE, "key": ["route"]}
@@ -75,6 +76,7 @@ def document(urls: list[str], shadow: str, balancer: dict[str, Any], **more: Any
         {"name": "low", "match": {"path": "/low"}, "priority": "low"},
         {"name": "once", "match": {"path": "/once"}, "retry": {"attempts": 0}, "timeout": {"response": 0.1}},
         {"name": "ws", "match": {"path": "/ws"}, "upgrade": "websocket"},
+        {"name": "staff", "match": {"path": "/staff"}, "auth": {"mode": "required", "tenants": "acme"}},
     ]
     service = {
         "name": "api",
@@ -104,6 +106,11 @@ def document(urls: list[str], shadow: str, balancer: dict[str, Any], **more: Any
         "timeout": {**timeout, "deadline_header": "X-Timeout-Ms"},
         "compression": {"algorithms": ["gzip"], "min_size": 100},
         "overload": {"max_in_flight": AT_ONCE + 2},
+        "identity": identity(introspector),
+        "auth": "optional",
+        "cors": {"origins": ["https://app.example.com"], "credentials": True},
+        "security_headers": "api",
+        "trusted_hosts": ["example.test", "127.0.0.1"],
         **more,
     }
 
@@ -143,7 +150,9 @@ async def test_every_answer_is_its_callers_own_and_every_book_is_even(seed: int,
         upstreams = [await stack.enter_async_context(Upstream(crowd.serve)) for _ in range(4)]
         *real, shadow = [each.url for each in upstreams]
         urls = [*real, f"http://127.0.0.1:{free_port()}"]
-        async with gateway(document(urls, shadow, balancer)) as rig:
+        introspector = await stack.enter_async_context(Upstream(lambda link: introspect(link, crowd.random)))
+        asked = introspector.url
+        async with gateway(document(urls, shadow, asked, balancer)) as rig:
             rig.gateway.loop = rig.gateway.limiter._loop = loop  # type: ignore[assignment]
 
             def apply(chosen: dict[str, Any]) -> None:
@@ -154,8 +163,9 @@ async def test_every_answer_is_its_callers_own_and_every_book_is_even(seed: int,
                 assert rig.gateway.plan is not None
                 plans.append(rig.gateway.plan)
 
-            first = document(urls, shadow, balancer, store={"type": "memory", "max_keys": 4000})
-            other = document(urls, shadow, BALANCERS[seed - 1], store={"type": "memory", "max_keys": 5000})
+            first = document(urls, shadow, asked, balancer, store={"type": "memory", "max_keys": 4000})
+            other = document(urls, shadow, asked, BALANCERS[seed - 1], store={"type": "memory", "max_keys": 5000})
+            other["identity"] = identity(asked, cache=3)
             apply(first)
             visits = [asyncio.ensure_future(crowd.visit(rig, f"{seed}-{turn}")) for turn in range(CLIENTS)]
             for turn, changed in enumerate((first, other, without_limits(copy.deepcopy(other)), other, first), start=1):
@@ -176,10 +186,16 @@ async def test_every_answer_is_its_callers_own_and_every_book_is_even(seed: int,
 
 
 def _is_quiet(rig: Rig) -> bool:
-    """Tell whether nothing is under way: no request, no copy of one, and no answer of a store to one that left."""
+    """Tell whether nothing is under way: no request, no copy of one, no answer of a store and no judgement for one
+    that left.
+    """
     store = rig.gateway.limiter._store
     told = not store.outstanding if isinstance(store, LateStore) else True
-    return rig.gateway.in_flight == 0 and not rig.gateway.mirrors._in_flight and told
+    ways = rig.gateway.authentication
+    judging = ways._at_work or any(
+        way._waiting for each in (ways.in_force._made.values() if ways.in_force else ()) for way in each
+    )
+    return rig.gateway.in_flight == 0 and not rig.gateway.mirrors._in_flight and told and not judging
 
 
 async def _is_well_again(rig: Rig) -> None:
