@@ -87,11 +87,24 @@ def connect(url: URL) -> Engine:
         "keepalives_idle": 10,
         "keepalives_interval": 3,
         "keepalives_count": 3,
-        "options": f"-c statement_timeout={_STATEMENT_MILLISECONDS} -c lock_timeout={_STATEMENT_MILLISECONDS}",
     }
     given = {name: value for name, value in waits.items() if name not in url.query}
+    # Statements that are prepared belong to a session, which a pooler between us and the server gives to others.
+    given["prepare_threshold"] = None
     # With parameters an error would show digests.
-    return create_engine(url, connect_args=given, hide_parameters=True, pool_size=1, max_overflow=1, pool_pre_ping=True)
+    engine = create_engine(
+        url, connect_args=given, hide_parameters=True, pool_size=1, max_overflow=1, pool_pre_ping=True
+    )
+
+    @event.listens_for(engine, "begin")
+    def on_begin(connection: Connection) -> None:
+        # For this transaction only, as a pooler demands; many refuse the same as options of the connection.
+        connection.exec_driver_sql(
+            f"SET LOCAL statement_timeout = {_STATEMENT_MILLISECONDS};"
+            f" SET LOCAL lock_timeout = {_STATEMENT_MILLISECONDS}"
+        )
+
+    return engine
 
 
 def _sqlite(url: URL) -> Engine:

@@ -23,7 +23,7 @@ from headgate.control.keys.database import (
     sentences,
     shown,
 )
-from headgate.control.keys.key_store import _KEYS, open_store
+from headgate.control.keys.key_store import _KEYS, NewKey, open_store
 from tests.control.driver import free_port
 from tests.control.keys.postgres import Postgres
 
@@ -143,3 +143,19 @@ def test_writers_of_sqlite_hold_up_no_reader(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "keys.db")) as plain:
         assert plain.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     engine.dispose()
+
+
+def test_a_lock_that_somebody_holds_is_not_waited_for_for_ever(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = read_url(postgres.fresh("locked"))
+    store, other = open_store(url, b"p" * 32), connect(url)
+    with other.begin() as connection:
+        connection.exec_driver_sql("LOCK TABLE headgate_keys_state")
+        monkeypatch.setattr(database, "_STATEMENT_MILLISECONDS", 50)
+        with pytest.raises(DatabaseError, match=r"due to (lock|statement) timeout"):
+            store.create(NewKey(), "hg_")
+        monkeypatch.undo()
+    assert store.create(NewKey(), "hg_").stored.id
+    store.close()
+    other.dispose()
