@@ -195,13 +195,13 @@ def test_two_workers_and_control_share_one_file_through_rotation_and_reloads(
         path.rename(rotated)
         gateway.process.send_signal(signal.SIGUSR1)
         until(path.exists, "the file is made anew")
-        gateway.write({**upstream, "balancer": "no such"})
+        gateway.write({**upstream, "balancer": "unheard_of"})
         gateway.process.send_signal(signal.SIGHUP)
         gateway.wait_log("configuration refused")
         until(lambda: [each for each in records(path) if each["event"] == "config.refused"], "and the refusal")
         (last,) = [each for each in [*records(rotated), *records(path)] if each["event"] == "config.refused"]
         assert last["actor"]["kind"] in ("signal", "file")
-        assert "no such" in last["detail"]
+        assert "unheard_of" in last["detail"]
     finally:
         gateway.close()
     told = [each["event"] for each in records(rotated)]
