@@ -90,6 +90,8 @@ def test_a_key_lives_from_its_making_to_its_end_in_all_workers(tmp_path: Path, s
         until(lambda: keys.refuses("voc_unknown"), "the keys have come, and this is none")
         made = keys.tell("create", "--owner", "ann")
         until(lambda: keys.passes(made["key"]), "it is known to all workers")
+        assert "\nheadgate_api_keys 1\n" in keys.gateway.metrics()
+        assert "\nheadgate_key_database_failing 0\n" in keys.gateway.metrics()
         until(lambda: keys.tell("list")[0]["last_used_at"], "its use is noted")
         keys.gateway.kill_control()
         assert keys.passes(made["key"])
