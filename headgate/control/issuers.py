@@ -19,12 +19,14 @@ from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from headgate.auth.settings import JwtIssuer
+from headgate.config.problems import without_userinfo
 from headgate.config.resolve import ResolvedConfig
 from headgate.control.key_schedule import KeySchedule
 from headgate.control.log import Log
 from headgate.control.messages import KeySets
 from headgate.control.probes import Spawn
 from headgate.core.clock import monotonic
+from headgate.core.trace import kind_of
 from headgate.telemetry.cells import Sample, SeriesName
 from headgate.telemetry.families import MICROSECONDS
 
@@ -211,7 +213,7 @@ class Issuers:
             fetched = await self._fetch(issuer.settings)
         except Exception as error:
             # Nothing that a stranger sends may end control; that it was foreseen, NotFetched says.
-            return self._failed(issuer, str(error) or repr(error))
+            return self._failed(issuer, without_userinfo(str(error)) or kind_of(error))
         now = monotonic()
         issuer.schedule.fetched(now, fetched.max_age)
         issuer.fetched_at = now

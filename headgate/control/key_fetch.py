@@ -17,6 +17,7 @@ import httpx
 
 from headgate.auth.key_ring import BadKey, algorithms_of, read_key_set
 from headgate.auth.settings import JwtIssuer, KeySetSource
+from headgate.config.problems import without_userinfo
 from headgate.core.strict_json import read_object
 from headgate.wire.tls import client_context
 
@@ -157,10 +158,10 @@ def _max_age(cache_control: str) -> float | None:
 
 
 def _shown(url: str) -> str:
-    """Return a URL for the log: without the query, which may hold what is nobody's business."""
-    return url.partition("?")[0]
+    """Return a URL for the log: without the query and the password, which are nobody's business."""
+    return without_userinfo(url.partition("?")[0])
 
 
 def _sentence(error: Exception) -> str:
-    text = str(error)
+    text = without_userinfo(str(error))
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
