@@ -24,7 +24,7 @@ from headgate.config.problems import (
     key_shown,
     printable,
     sounds_secret,
-    without_userinfo,
+    without_url_secrets,
 )
 from headgate.config.resolve import ResolvedConfig, resolve
 from headgate.config.schema import Config
@@ -216,7 +216,7 @@ def _meaning(config: Config, pruned: Map, root: Map) -> Iterator[Problem]:
         if not damaged_below(node):
             message, hint = _unspoken(finding.message, finding.hint, node)
             secrets = list(secret_scalars(pruned, _ROOT, finding.path))
-            message, hint = (without_userinfo(without_values(text, secrets)) for text in (message, hint))
+            message, hint = (without_url_secrets(without_values(text, secrets)) for text in (message, hint))
             yield Problem(at or pruned.at, path_text(pruned, finding.path), message, hint, finding.severity)
 
 
@@ -275,7 +275,7 @@ def _is_unset(root: Node, path: Path) -> bool:
 def _written(node: Node, shape: Shape | None, path: Path, secret: bool, root: Node) -> Iterator[Written]:
     if isinstance(node, Scalar):
         swallowed = shape is not None and shape.kind == "settings" and sounds_secret(node.text)
-        plain = MASK if secret or swallowed or holds_secrets(shape) else without_userinfo(node.text)
+        plain = MASK if secret or swallowed or holds_secrets(shape) else without_url_secrets(node.text)
         shown = " and ".join(f"${{{name}}}" for name in node.env) or plain
         yield Written(path_text(root, path), shown, node.at)
         return

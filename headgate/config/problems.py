@@ -20,6 +20,7 @@ _USERINFO = re.compile(r"(?<=://)[^\s/@:]*(?::\S*)?@")
 _TELLING = re.compile(r"token|secret|passw|passphrase|key|credential|authorization|cookie|pepper", re.IGNORECASE)
 # What may be a setting's name, rightly or wrongly spelt.
 _NAME = re.compile(r"[A-Za-z_][A-Za-z_-]{0,39}[0-9]?")
+_PARAMETER = re.compile(rf"([?&][^=&#\s]*(?:{_TELLING.pattern})[^=&#\s]*=)[^&#\s\"']*", re.IGNORECASE)
 _COLOURS = {"error": "\x1b[1;31m", "warning": "\x1b[1;33m"}
 _DIM, _BOLD, _RESET = "\x1b[2m", "\x1b[1m", "\x1b[0m"
 
@@ -112,13 +113,14 @@ def key_shown(key: str) -> str:
     return key if _NAME.fullmatch(key) else "***"
 
 
-def without_userinfo(text: str) -> str:
-    """Take user and password out of the URLs in a text."""
-    return _USERINFO.sub("***@", text) if "@" in text else text
+def without_url_secrets(text: str) -> str:
+    """Take user and password out of the URLs in a text, and what parameters with telling names say."""
+    text = _USERINFO.sub("***@", text) if "@" in text else text
+    return _PARAMETER.sub(r"\1***", text) if "=" in text else text
 
 
 def printable(text: str) -> str:
     """Cut text, and mask what a terminal would obey and what stands before the @ of a URL."""
-    text = without_userinfo(text)
+    text = without_url_secrets(text)
     shown = "".join(char if char.isprintable() else "?" for char in text[:60])
     return shown if len(text) <= 60 else f"{shown}..."

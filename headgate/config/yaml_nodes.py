@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from headgate.config.environment import BadVariable, expand, hide, show
-from headgate.config.problems import Origin, Problem, sounds_secret, without_userinfo
+from headgate.config.problems import Origin, Problem, sounds_secret, without_url_secrets
 
 MAX_BYTES = 16 * 1024 * 1024
 MAX_NODES = 1_000_000
@@ -305,7 +305,7 @@ def _syntax_problem(error: yaml.MarkedYAMLError, text: str, origin: Callable[[An
 def _excerpt(lines: list[str], place: int, at: Origin) -> str:
     line = lines[place]
     # What may be secret is not repeated on a terminal or in a log: by the line, or by one that it stands under.
-    if not line.strip() or any(map(sounds_secret, _above(lines, place))) or without_userinfo(line) != line:
+    if not line.strip() or any(map(sounds_secret, _above(lines, place))) or without_url_secrets(line) != line:
         return ""
     start = max(0, at.column - 80)
     shown = _LIKE_A_SECRET.sub(lambda match: "*" * len(match[0]), line)[start : start + 120].replace("\t", " ")

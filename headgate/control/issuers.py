@@ -19,7 +19,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from headgate.auth.settings import JwtIssuer
-from headgate.config.problems import without_userinfo
+from headgate.config.problems import without_url_secrets
 from headgate.config.resolve import ResolvedConfig
 from headgate.control.key_schedule import KeySchedule
 from headgate.control.log import Log
@@ -213,7 +213,7 @@ class Issuers:
             fetched = await self._fetch(issuer.settings)
         except Exception as error:
             # Nothing that a stranger sends may end control; that it was foreseen, NotFetched says.
-            return self._failed(issuer, without_userinfo(str(error)) or kind_of(error))
+            return self._failed(issuer, without_url_secrets(str(error)) or kind_of(error))
         now = monotonic()
         issuer.schedule.fetched(now, fetched.max_age)
         issuer.fetched_at = now

@@ -17,7 +17,7 @@ import httpx
 
 from headgate.auth.key_ring import BadKey, algorithms_of, read_key_set
 from headgate.auth.settings import JwtIssuer, KeySetSource
-from headgate.config.problems import without_userinfo
+from headgate.config.problems import without_url_secrets
 from headgate.core.strict_json import read_object
 from headgate.wire.tls import client_context
 
@@ -159,9 +159,9 @@ def _max_age(cache_control: str) -> float | None:
 
 def _shown(url: str) -> str:
     """Return a URL for the log: without the query and the password, which are nobody's business."""
-    return without_userinfo(url.partition("?")[0])
+    return without_url_secrets(url.partition("?")[0])
 
 
 def _sentence(error: Exception) -> str:
-    text = without_userinfo(str(error))
+    text = without_url_secrets(str(error))
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

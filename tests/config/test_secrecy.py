@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headgate.config.loader import LoadResult
-from headgate.config.problems import render, to_json, without_userinfo
+from headgate.config.problems import render, to_json, without_url_secrets
 from headgate.config.schema import Config
 from headgate.config.shape import Shape, fields_of, root_shape
 from tests.config.golden import load_text
@@ -170,7 +170,9 @@ def test_the_command_line_is_told_of_without_its_secrets(override: str) -> None:
         ("https://token@h/x and https://u:p@g", "https://***@h/x and https://***@g"),
         ("https://h/@scope", "https://h/@scope"),
         ("mail a@b.c", "mail a@b.c"),
+        ("http://h/x?a=1&api_key=abc&b=2 and ?Token=x", "http://h/x?a=1&api_key=***&b=2 and ?Token=***"),
+        ("a key=5, x?y", "a key=5, x?y"),
     ],
 )
-def test_what_stands_before_the_at_of_a_url(text: str, kept: str) -> None:
-    assert without_userinfo(text) == kept
+def test_what_is_secret_in_a_url(text: str, kept: str) -> None:
+    assert without_url_secrets(text) == kept
