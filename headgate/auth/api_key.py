@@ -156,8 +156,10 @@ class ApiKeyMethod:
         "_prefix",
         "_read",
         "_settings",
+        "_sizes",
         "_static",
         "challenge",
+        "in_headers",
         "kind",
         "name",
     )
@@ -171,19 +173,25 @@ class ApiKeyMethod:
         self.name = settings.name
         self.kind = "api_key"
         self.challenge = "ApiKey"
+        self.in_headers = True
         self._settings = settings
         self._pepper = pepper
         self._look_up = look_up
         self._prefix = settings.prefix.encode()
         self._bearer = settings.bearer
         self._read = frozenset(name.lower().encode() for name in settings.headers)
+        self._sizes = frozenset(map(len, (*self._read, *((b"authorization",) if settings.bearer else ()))))
         self._static = {read_static_hash(each.hash): static_record(each) for each in settings.static}
 
     def find(self, head: RequestHead) -> bytes | None:
         """Return the key that a request shows, in a header for keys or else behind Bearer."""
         found: bytes | None = None
         shown: bytes | None = None
+        sizes = self._sizes
         for name, value in head.fields:
+            # Most names differ in their length already.
+            if len(name) not in sizes:
+                continue
             lowered = name.lower()
             if lowered in self._read:
                 # Two keys are joined as RFC 9110 section 5.3 joins fields, and what comes out is none.
