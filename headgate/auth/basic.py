@@ -95,6 +95,7 @@ class BasicMethod:
 
     kind = "basic"
     challenge = "Basic"
+    in_headers = True
 
     __slots__ = ("_nobody", "_users", "name")
 

@@ -65,6 +65,7 @@ class CertificateMethod:
 
     kind = "certificate"
     challenge = ""
+    in_headers = False
 
     __slots__ = ("_settings", "name")
 

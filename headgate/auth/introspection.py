@@ -41,7 +41,7 @@ class IntrospectionMethod:
     kind = "introspection"
     challenge = "Bearer"
 
-    __slots__ = ("_callers", "_fields", "_prefix", "_settings", "_sources", "_trusted", "name")
+    __slots__ = ("_callers", "_fields", "_prefix", "_settings", "_sources", "_trusted", "in_headers", "name")
 
     def __init__(self, settings: Introspection) -> None:
         """Make the question ready.
@@ -52,6 +52,7 @@ class IntrospectionMethod:
         self.name = settings.name
         self._settings = settings
         self._sources = TokenSources(settings.sources)
+        self.in_headers = self._sources.in_headers
         self._prefix = settings.prefix.encode()
         self._callers = ClaimedIdentity(settings.claims, settings.kind, settings.name)
         content_type = _JSON if settings.form == "json" else b"application/x-www-form-urlencoded"

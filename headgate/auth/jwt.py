@@ -32,7 +32,7 @@ class JwtMethod:
     shown says nothing of who made it.
     """
 
-    __slots__ = ("_by_algorithm", "_sources", "name")
+    __slots__ = ("_by_algorithm", "_sources", "in_headers", "name")
 
     kind = "jwt"
     challenge = "Bearer"
@@ -45,6 +45,7 @@ class JwtMethod:
         """
         self.name = name
         self._sources = TokenSources([source for issuer in issuers for source in issuer.sources])
+        self.in_headers = self._sources.in_headers
         self._by_algorithm: dict[str, tuple[_Issuer, ...]] = {}
         for settings in issuers:
             issuer = _Issuer(settings, rings[settings.name])

@@ -61,11 +61,15 @@ Judged = Known | Refused | NeedKeys | NeedCall | NeedWork
 
 
 class Method(Protocol):
-    """One configured way. `kind` is its key in catalog.AUTH; `challenge` the scheme in WWW-Authenticate, or empty."""
+    """One configured way. `kind` is its key in catalog.AUTH; `challenge` the scheme in WWW-Authenticate, or empty.
+
+    `in_headers`: what `find` says depends on the header fields alone that may hold a credential of any way.
+    """
 
     name: str
     kind: str
     challenge: str
+    in_headers: bool
 
     def find(self, head: RequestHead) -> bytes | None:
         """Return the credential of this kind that a request shows, as it came, or None when it shows none."""

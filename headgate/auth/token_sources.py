@@ -61,6 +61,11 @@ class TokenSources:
         """
         self._sources = tuple(dict.fromkeys(parse_source(text) for text in texts))
 
+    @property
+    def in_headers(self) -> bool:
+        """Tell whether all of them are header fields."""
+        return all(source.place == "header" for source in self._sources)
+
     def find(self, head: RequestHead, takes: Callable[[bytes], bool]) -> bytes | None:
         """Return the first token that stands in one of the places and that `takes` takes for one."""
         for place, name in self._sources:

@@ -27,7 +27,7 @@ from headgate.policy.pattern import PathPattern
 from headgate.policy.rewrite import FieldEdits, Rewrite
 from headgate.policy.route import Matched, MethodNotAllowed, NotFound, RouteRule, RouteTable
 from headgate.proxy.errors import ErrorShapes
-from headgate.wire.http1 import CONTENT_TYPE, PLAIN
+from headgate.wire.http1 import PASSING
 
 _PORTS = {"http": 80, "https": 443}
 
@@ -123,7 +123,7 @@ def _normal(config: ResolvedConfig, question: Question) -> Asked:
     # Routes see what the wire leaves: no hop-by-hop fields, no claims about the client, no names with underscores.
     kinds = request_field_kinds(config)
     pairs = [(name.encode(), value.encode()) for name, value in question.fields]
-    fields = [pair for pair in pairs if kinds[pair[0]] in (PLAIN, CONTENT_TYPE)]
+    fields = [pair for pair in pairs if kinds[pair[0]] in PASSING]
     return Asked(question.method, host, port, path, target.query, fields)
 
 

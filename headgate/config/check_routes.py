@@ -152,12 +152,11 @@ def _unseen_fields(route: Route, path: Path, kinds: http1.FieldKinds) -> Iterato
 
 
 def _why_unseen(name: str, kinds: http1.FieldKinds) -> tuple[str, str]:
-    seen = (http1.PLAIN, http1.CONTENT_TYPE)
-    if kinds[name.encode()] in seen:
+    if kinds[name.encode()] in http1.PASSING:
         return "", ""
     proper = name.replace("_", "-")
     kind = kinds[proper.encode()]
-    if kind in seen:
+    if kind in http1.PASSING:
         return "http.underscores keeps such names out", f"write {proper}, or set http.underscores to allow"
     instead = "match another field, or path, host, method, query"
     if kind == http1.REQUEST_ID:

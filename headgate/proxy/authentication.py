@@ -12,18 +12,21 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from hashlib import sha256
-from typing import TYPE_CHECKING, NamedTuple
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from headgate.auth.key_use import MOST, KeyUses
 from headgate.auth.method import Judged, Known, Method, NeedCall, NeedKeys, NeedWork, Refused
 from headgate.core.clock import wall
 from headgate.core.failure import Failure
 from headgate.core.identity import Identity
-from headgate.core.message import Fields
+from headgate.core.message import Field, Fields
 from headgate.core.steps import Reply, Steps
 
 if TYPE_CHECKING:
     from headgate.core.message import RequestHead
+
+T = TypeVar("T")
 
 # Wrong credentials: how many, and how long. A key made a moment ago must not stay unknown for long.
 _MOST_REFUSED = 4096
@@ -38,8 +41,8 @@ UNAVAILABLE = "identity_unavailable"
 class Verdict(NamedTuple):
     """What is known of a credential until the moment `until` (wall clock, seconds).
 
-    `forwarded` are the fields that tell an upstream who asks; `refused` says why nobody does. While whoever could say it
-    anew is away, it is used until `stale_until`.
+    `forwarded` are the fields that tell an upstream who asks; `refused` says why nobody does. While whoever could say
+    it anew is away, it is used until `stale_until`.
     """
 
     identity: Identity
@@ -67,6 +70,7 @@ class Way:
 
     __slots__ = (
         "_by_digest",
+        "_by_field",
         "_generation",
         "_known",
         "_most",
@@ -100,12 +104,34 @@ class Way:
         self._by_digest = generation()
         self._uses = None if uses is None else uses.latest
         self._known: dict[bytes, Verdict] = {}
+        self._by_field: dict[Field, Verdict] = {}
         self._refused: dict[bytes, Verdict] = {}
         self._waiting: dict[bytes, list[Reply[Verdict]]] = {}
 
     def find(self, head: RequestHead) -> bytes | None:
         """Return the credential of this kind that a request shows."""
         return self.method.find(head)
+
+    def recalled(self, field: Field) -> Verdict | None:
+        """Return what is known of a caller who shows this field as before, and no other credential.
+
+        The whole field is compared, as it is: no digest has to be made where the wire hands out the same bytes again.
+        """
+        verdict = self._by_field.get(field)
+        if verdict is None or self._generation() != self._by_digest:
+            return None
+        now = wall()
+        if now >= verdict.until:
+            return None
+        uses = self._uses
+        if uses is not None and len(uses) < MOST:
+            uses[verdict.identity.id] = now
+        return verdict
+
+    def recall(self, field: Field, verdict: Verdict) -> None:
+        """Note what is known of whoever shows this field and no other credential."""
+        if self._most:
+            _keep(self._by_field, field, verdict, self._most)
 
     def verdict(self, credential: bytes) -> Verdict | Reply[Verdict]:
         """Return what is known of a credential, or a Reply that brings it."""
@@ -122,7 +148,8 @@ class Way:
                 uses[known.identity.id] = now
             return known
         refused = self._refused.get(digest)
-        if refused is not None and now < refused.until:
+        # A clock that was set back makes no refusal longer.
+        if refused is not None and now < refused.until <= now + _REFUSED_SECONDS:
             return refused
         waiting = self._waiting.get(digest)
         if waiting is None:
@@ -141,6 +168,7 @@ class Way:
 
     def forget(self) -> None:
         """Forget all verdicts: keys have changed."""
+        self._by_field.clear()
         self._known.clear()
         self._refused.clear()
 
@@ -205,9 +233,10 @@ class Way:
 _NOBODY = Identity()
 
 
-def _keep(memory: dict[bytes, Verdict], digest: bytes, verdict: Verdict, most: int) -> None:
-    """Put a verdict in; the oldest makes room for it."""
-    memory.pop(digest, None)
+def _keep(memory: dict[T, Verdict], key: T, verdict: Verdict, most: int) -> None:
+    """Put a verdict in; the oldest make room for it, some at once: looking for a dictionary's first takes its time."""
+    memory.pop(key, None)
     if len(memory) >= most:
-        del memory[next(iter(memory))]
-    memory[digest] = verdict
+        for old in list(islice(memory, max(1, most // 8))):
+            del memory[old]
+    memory[key] = verdict

@@ -15,6 +15,7 @@ from headgate.core.failure import Failure
 from headgate.core.message import Field, Fields, RequestHead
 from headgate.core.steps import Reply
 from headgate.proxy.authentication import UNAVAILABLE, Verdict, Way
+from headgate.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
     from headgate.proxy.exchange import Exchange
@@ -57,13 +58,25 @@ class Entry(Protocol):
 class IdentityGate:
     """Learn who asks, and whether they may."""
 
-    __slots__ = ("_hides", "_reads_authorization", "_reads_certificate", "_required", "_ways", "challenges")
+    __slots__ = (
+        "_cells",
+        "_hides",
+        "_in_headers",
+        "_reads_authorization",
+        "_reads_certificate",
+        "_required",
+        "_ways",
+        "challenges",
+    )
 
-    def __init__(self, auth: Auth, ways: Sequence[Way], realm: str, hides: bool) -> None:
+    def __init__(self, auth: Auth, ways: Sequence[Way], realm: str, hides: bool, metrics: Metrics) -> None:
         """Take the ways that count on this route, in their order."""
-        self._ways = tuple(ways)
+        self._ways = tuple((way, metrics.counter("headgate_auth_total", way.method.name, "known")) for way in ways)
+        self._cells = metrics.cells
         self._required = auth.mode == "required"
         self._hides = hides
+        # Then one field alone tells which way takes it, and whose it is.
+        self._in_headers = all(way.method.in_headers for way in ways)
         # A credential in this field that no way takes is a wrong one: it is not for somebody else.
         self._reads_authorization = any(way.method.challenge for way in ways)
         self._reads_certificate = any(way.method.kind == "certificate" for way in ways)
@@ -76,10 +89,27 @@ class IdentityGate:
         Raises:
             Failure: with a reason of 401, 403 or 503; also from the wait.
         """
+        shown = exchange.stream.head.shown
+        if not self._in_headers or shown is None or len(shown) != 1:
+            return self._ask(exchange, None)
+        field = shown[0]
+        for way, cell in self._ways:
+            verdict = way.recalled(field)
+            if verdict is not None:
+                self._cells[cell] += 1
+                exchange.identity = verdict.identity
+                exchange.forwarded = verdict.forwarded
+                if self._hides:
+                    way.method.hide(exchange.stream.head)
+                return None
+        return self._ask(exchange, field)
+
+    def _ask(self, exchange: Exchange, field: Field | None) -> Awaitable[None] | None:
+        """Have the first way judge that finds a credential; `field` is all that may hold one, if it is one."""
         head = exchange.stream.head
         if self._reads_certificate:
             head.certificate = exchange.stream.connection.certificate
-        for way in self._ways:
+        for way, cell in self._ways:
             credential = way.find(head)
             if credential is None:
                 continue
@@ -87,26 +117,28 @@ class IdentityGate:
             if self._hides:
                 way.method.hide(head)
             if isinstance(verdict, Reply):
-                return self._wait(exchange, way, verdict)
-            self._judge(exchange, way, verdict)
+                return self._wait(exchange, way, cell, verdict)
+            self._judge(exchange, way, cell, verdict)
+            if field is not None:
+                way.recall(field, verdict)
             return None
         self._without(exchange)
         return None
 
-    async def _wait(self, exchange: Exchange, way: Way, reply: Reply[Verdict]) -> None:
+    async def _wait(self, exchange: Exchange, way: Way, cell: int, reply: Reply[Verdict]) -> None:
         began = monotonic()
         verdict = await reply
         exchange.gateway.metrics.auth_waited(way.method.name, monotonic() - began)
-        self._judge(exchange, way, verdict)
+        self._judge(exchange, way, cell, verdict)
 
-    def _judge(self, exchange: Exchange, way: Way, verdict: Verdict) -> None:
+    def _judge(self, exchange: Exchange, way: Way, cell: int, verdict: Verdict) -> None:
         refused = verdict.refused
         metrics, method = exchange.gateway.metrics, way.method
         if refused is not None:
             metrics.auth(method.name, "unavailable" if refused.reason == UNAVAILABLE else "refused")
             metrics.auth_failed(refused.reason, method.kind)
             raise Failure(refused.reason, f"{method.name}: {refused.detail}")
-        metrics.auth(method.name, "known")
+        self._cells[cell] += 1
         exchange.identity = verdict.identity
         exchange.forwarded = verdict.forwarded
 

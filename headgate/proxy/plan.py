@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from headgate.auth.access import AddressRules
 from headgate.auth.settings import Addresses
@@ -48,6 +48,17 @@ _CACHED_LENGTH = 512
 _LONGEST_METHOD = 32
 
 
+class Parts(NamedTuple):
+    """What all routes of a plan are made with; `shared` holds what is equal on many, to save memory."""
+
+    metrics: Metrics
+    stages: Stages
+    ways: Ways
+    external: ExternalDraft
+    plugins: PluginDraft
+    shared: dict[Any, Any]
+
+
 class RouteRuntime:
     """One route, compiled."""
 
@@ -83,18 +94,9 @@ class RouteRuntime:
         "upgrades",
     )
 
-    def __init__(
-        self,
-        route: ResolvedRoute,
-        clusters: Mapping[str, Cluster],
-        metrics: Metrics,
-        stages: Stages,
-        ways: Ways,
-        external: ExternalDraft,
-        plugins: PluginDraft,
-        shared: dict[Any, Any],
-    ) -> None:
-        """Compile; `shared` holds what is equal on many routes, so that a large table touches little memory."""
+    def __init__(self, route: ResolvedRoute, clusters: Mapping[str, Cluster], parts: Parts) -> None:
+        """Compile."""
+        shared, metrics = parts.shared, parts.metrics
         self.name = route.name
         label = json_fragment(route.name)
         self.label = route.name if label == route.name else label
@@ -128,7 +130,7 @@ class RouteRuntime:
             name: metrics.requests(route.name, name) for name in [*self.clusters, ""]
         }
         self.tier = settings.tier
-        self._guard(route, stages, ways, external, plugins, shared)
+        self._guard(route, parts)
         self.only_series = self.series[self.only.name] if self.only is not None else self.series[""]
 
     def _bound(self, route: ResolvedRoute) -> None:
@@ -142,40 +144,34 @@ class RouteRuntime:
         self.kept = retry.buffer if route.retry.attempts else 0
         self.rank = PRIORITIES.index(settings.priority)
 
-    def _guard(
-        self,
-        route: ResolvedRoute,
-        stages: Stages,
-        ways: Ways,
-        external: ExternalDraft,
-        plugins: PluginDraft,
-        shared: dict[Any, Any],
-    ) -> None:
+    def _guard(self, route: ResolvedRoute, parts: Parts) -> None:
         """Make the gates, in the order in which a request comes to them.
 
         Raises:
             ValueError: with a sentence, when one cannot be made.
         """
-        auth, identity, fault = route.auth, ways.identity, route.settings.fault
+        auth, ways, fault = route.auth, parts.ways, route.settings.fault
+        identity = ways.identity
         gates: list[Gate] = []
         if route.addresses is not None and (route.addresses.allow or route.addresses.deny):
-            gates.append(_address_gate(route.addresses, shared))
+            gates.append(_address_gate(route.addresses, parts.shared))
         # Who is refused here is told by it how to ask.
         self.gate: IdentityGate | None = None
         if auth.mode != "none":
-            self.gate = IdentityGate(auth, ways.of(auth.methods), identity.realm, identity.hide_credentials)
+            counted = ways.of(auth.methods)
+            self.gate = IdentityGate(auth, counted, identity.realm, identity.hide_credentials, parts.metrics)
             gates.append(self.gate)
         if auth.mode != "none" or (ways.rules.header and identity.tenant.anonymous):
             gates.append(AccessGate(route, ways))
         if fault is not None:
             gates.append(FaultGate(FaultInjector(fault, random.random), route.name))
-        limits = {name: stages.of(route, name) for name in [*self.clusters, ""]}
+        limits = {name: parts.stages.of(route, name) for name in [*self.clusters, ""]}
         if any(limits.values()):
             gates.append(LimitGate(limits, self.only.name if self.only is not None else ""))
         if auth.external is not None:
-            gates.append(external.gate(auth.external))
+            gates.append(parts.external.gate(auth.external))
         if route.plugins:
-            gates.append(plugins.gate(route.plugins))
+            gates.append(parts.plugins.gate(route.plugins))
         self.gates = tuple(gates)
 
     def choose(self, fields: Fields) -> Cluster:
@@ -251,14 +247,14 @@ class Plan:
         stages = Stages(config)
         self.limits = stages.early
         self.limit_headers = LimitHeaderWriter(config.limit_headers)
-        shared: dict[Any, Any] = {}
+        parts = Parts(metrics, stages, ways, external, plugins, {})
         # Of answers without a route.
-        self.dress = dress_for(None, config.security_headers, config.cors, shared)
+        self.dress = dress_for(None, config.security_headers, config.cors, parts.shared)
         rules = [
             RouteRule(
                 route.name,
                 route.settings.match,
-                RouteRuntime(route, self.clusters, metrics, stages, ways, external, plugins, shared),
+                RouteRuntime(route, self.clusters, parts),
                 route.order,
             )
             for route in config.routes

@@ -41,8 +41,6 @@ from headgate.wire.gather import gather, here
 if TYPE_CHECKING:
     from headgate.proxy.exchange import Exchange
 
-_FREE = (http1.PLAIN, http1.CONTENT_TYPE)
-
 
 class PluginGate:
     """The plugins of a route."""
@@ -244,8 +242,8 @@ def rules_of(config: ResolvedConfig) -> tuple[Rules, Rules]:
     of_requests = http1.request_kinds(ids, "allow", config.identity.forward)
     of_answers = http1.response_kinds(ids)
     return (
-        Rules("request", lambda name: name == b"via" or of_requests[name] not in _FREE),
-        Rules("response", lambda name: name == b"via" or of_answers[name] not in _FREE),
+        Rules("request", lambda name: name == b"via" or of_requests[name] not in http1.PASSING),
+        Rules("response", lambda name: name == b"via" or of_answers[name] not in http1.PASSING),
     )
 
 

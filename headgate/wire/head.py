@@ -34,6 +34,20 @@ _FORBIDDEN_TRAILERS = frozenset(
 )
 
 
+_NOTED = (http1.CREDENTIAL, http1.FORWARDING, http1.REQUEST_ID)
+
+
+def _note(head: RequestHead, kind: int, field: Field) -> None:
+    """Put a field where those look who read it."""
+    if kind == http1.CREDENTIAL:
+        head.fields.append(field)
+        head.shown = [*(head.shown or ()), field]
+    elif kind == http1.FORWARDING:
+        head.forwarding = [*(head.forwarding or ()), field]
+    else:
+        head.ids = [*(head.ids or ()), field]
+
+
 class HeadReader:
     """Judge and build request heads for one listener."""
 
@@ -69,7 +83,7 @@ class HeadReader:
         """Judge names by these from the next head on."""
         self._kinds = kinds
         self._lines = request_lines(kinds)
-        # A field that does not pass in the head does not pass behind it.
+        # A field that does not pass in the head does not pass behind it, and neither does one that says who asks.
         listed = frozenset(name.lower().encode() for name in self._limits.trailers) - _FORBIDDEN_TRAILERS
         self._request_trailers = frozenset(name for name in listed if kinds[name] == http1.PLAIN)
         self._trailers = frozenset(name for name in listed if answer_kinds[name] == http1.PLAIN)
@@ -111,10 +125,8 @@ class HeadReader:
                     return None
                 typed = True
                 fields.append(line.field)
-            elif kind == http1.FORWARDING:
-                head.forwarding = [*(head.forwarding or ()), line.field]
-            elif kind == http1.REQUEST_ID:
-                head.ids = [*(head.ids or ()), line.field]
+            elif kind != http1.DROP:
+                _note(head, kind, line.field)
         if host is None or len(data) - end - 4 != (max(0, length)):
             return None
         named = self._hosts.get(host) or self._learn_host(host)
@@ -202,10 +214,8 @@ class HeadReader:
                     raise Failure("bad_request", "repeated Content-Type")
                 typed = True
                 kept.append(field)
-            elif kind == http1.FORWARDING:
-                head.forwarding = [*(head.forwarding or ()), field]
-            elif kind == http1.REQUEST_ID:
-                head.ids = [*(head.ids or ()), field]
+            elif kind in _NOTED:
+                _note(head, kind, field)
             elif kind == http1.EXPECT:
                 if value.lower() != b"100-continue":
                     raise Failure("expectation_failed")
@@ -249,6 +259,8 @@ class HeadReader:
             raise Failure("coding_not_implemented" if unknown else "bad_request", str(error)) from None
         if framing.connection and framing.connection not in http1.PLAIN_CONNECTION:
             head.fields = http1.without_named(head.fields, framing.connection)
+            # Whatever was named away is no credential any more.
+            head.shown = None
             if framing.upgrade and b"upgrade" in tokens(framing.connection) and head.version == "1.1":
                 head.upgrade = framing.upgrade.strip().lower()
 

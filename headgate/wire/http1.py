@@ -17,7 +17,9 @@ from headgate.wire.field_filter import FieldFilter
 
 # Kinds of request and response fields; PLAIN is 0 so that the common case is a falsy test.
 PLAIN, DROP, HOST, LENGTH, CODING, CONNECTION, UPGRADE, EXPECT, FORWARDING, REQUEST_ID, CONTENT_TYPE, REFUSE = range(12)
-DATE, KEEP_ALIVE, DENIED = 12, 13, 14
+DATE, KEEP_ALIVE, DENIED, CREDENTIAL = 12, 13, 14, 15
+# Kinds of fields that end-to-end means: they go on as they are.
+PASSING = (PLAIN, CONTENT_TYPE, CREDENTIAL)
 
 _HOP_BY_HOP = {
     # RFC 9110 section 7.6.1, and the two that were never registered but are sent.
@@ -59,13 +61,18 @@ PLAIN_CONNECTION = frozenset((b"keep-alive", b"Keep-Alive", b"close", b"Close"))
 class FieldKinds(dict[bytes, int]):
     """What to do with a field, by the raw spelling of its name; learns spellings up to a cap, then computes."""
 
-    __slots__ = ("_filter", "_known", "_underscores")
+    __slots__ = ("_credentials", "_filter", "_known", "_underscores")
 
     def __init__(
-        self, known: dict[bytes, int], underscores: str = "allow", field_filter: FieldFilter | None = None
+        self,
+        known: dict[bytes, int],
+        underscores: str = "allow",
+        field_filter: FieldFilter | None = None,
+        credentials: frozenset[bytes] = frozenset(),
     ) -> None:
-        """Compile; `field_filter` judges the names that are not in `known`."""
+        """Compile; `field_filter` judges the names that are not in `known`; `credentials` are the plain ones noted."""
         super().__init__(known)
+        self._credentials = credentials
         self._known = known
         self._underscores = underscores
         self._filter = field_filter
@@ -87,22 +94,27 @@ class FieldKinds(dict[bytes, int]):
             return kind
         judge = self._filter
         if judge is None or judge.passes(lower):
-            return PLAIN
+            return CREDENTIAL if lower in self._credentials else PLAIN
         return DENIED if judge.refuse else DROP
 
 
 def request_kinds(
-    id_names: Iterable[str], underscores: str, owned: Iterable[str] = (), field_filter: FieldFilter | None = None
+    id_names: Iterable[str],
+    underscores: str,
+    owned: Iterable[str] = (),
+    field_filter: FieldFilter | None = None,
+    credentials: frozenset[bytes] = frozenset(),
 ) -> FieldKinds:
     """Make the table for requests; `id_names` are the fields that may carry the request id.
 
     `owned` are names that only the gateway writes (identity.forward): what clients send under them is taken off where
     it is read, before anybody looks at it, in any case, with underscores for hyphens, and as a trailer. Naming one in
     Connection takes nothing off that is written later. Names that the wire itself acts on stay what they are.
+    `credentials` are the fields that may say who asks (in lower case): they pass as others do, and are noted.
     """
     known = _HOP_BY_HOP | _REQUEST_ONLY | dict.fromkeys(FORWARDING_NAMES, FORWARDING)
     known |= {name.lower().encode(): REQUEST_ID for name in id_names}
-    return FieldKinds(_dropped(owned) | known, underscores, field_filter)
+    return FieldKinds(_dropped(owned) | known, underscores, field_filter, credentials)
 
 
 def response_kinds(owned: Iterable[str] = (), field_filter: FieldFilter | None = None) -> FieldKinds:

@@ -81,7 +81,7 @@ class Lines(dict[bytes, Line | None]):
 
 def request_lines(kinds: http1.FieldKinds) -> Lines:
     """Make the table for requests."""
-    taken = (http1.DROP, http1.HOST, http1.CONTENT_TYPE, http1.FORWARDING, http1.REQUEST_ID)
+    taken = (http1.DROP, http1.HOST, http1.CONTENT_TYPE, http1.CREDENTIAL, http1.FORWARDING, http1.REQUEST_ID)
     return Lines(kinds, frozenset(taken))
 
 

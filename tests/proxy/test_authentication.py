@@ -22,6 +22,7 @@ class Scripted:
     """A method whose verdicts a test writes."""
 
     name = kind = "scripted"
+    in_headers = True
     challenge = "Bearer"
 
     def __init__(self, judge: Callable[[bytes, float], Judged]) -> None:
@@ -183,7 +184,7 @@ def test_a_fault_on_the_way_reaches_all_who_wait_and_is_not_remembered(clock: Cl
 
 
 def test_new_keys_are_waited_for_and_the_credential_judged_again(clock: Clock) -> None:
-    world, ready = World(), []
+    world, ready = World(), list[bool]()
 
     def judge(_: bytes, now: float) -> Judged:
         return Known(ADA, now + 5) if ready else NeedKeys("idp")
