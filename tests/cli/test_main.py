@@ -100,3 +100,19 @@ def test_a_reader_that_has_enough_is_no_error(tmp_path: Path) -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait(30) == 0
+
+
+def test_a_fault_of_our_own_is_told_by_its_place_and_not_in_its_words(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = "what an exception says may be a secret"
+
+    def broken(_: object) -> int:
+        raise RuntimeError(words)
+
+    monkeypatch.setattr("headgate.cli.check.run", broken)
+    assert main(["check"]) == 70
+    said = capsys.readouterr()
+    assert "in broken" in said.err
+    assert "RuntimeError" in said.err
+    assert words not in said.out + said.err
