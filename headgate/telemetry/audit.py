@@ -30,6 +30,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from json.encoder import encode_basestring_ascii as quoted
 from typing import Literal, NamedTuple
 
@@ -64,7 +65,10 @@ class Actor(NamedTuple):
 
 
 class Act(NamedTuple):
-    """One act; the fields are described at the top of this file. `wall` in seconds."""
+    """One act; the fields are described at the top of this file. `wall` in seconds.
+
+    `event`, `outcome` and the names in `target` are the gateway's own words.
+    """
 
     wall: float
     event: str
@@ -81,25 +85,26 @@ class Act(NamedTuple):
 def audit_line(act: Act) -> bytes:
     """Return the act as one line, line feed included."""
     second, millisecond = divmod(int(act.wall * 1000), 1000)
-    stamp = f"{datetime.fromtimestamp(second, UTC):%Y-%m-%dT%H:%M:%S}.{millisecond:03d}Z"
-    parts = [
-        f'"timestamp":"{stamp}"',
-        _pair("event", act.event),
-        f'"actor":{{{_pairs(act.actor._asdict())}}}',
-        _pair("action", act.action, MAX_PATH),
-        f'"target":{{{_pairs(act.target)}}}' if any(act.target.values()) else "",
-        _pair("outcome", act.outcome),
-        _pair("reason", act.reason),
-        _pair("detail", act.detail, MAX_DETAIL),
-        f'"status":{act.status}' if act.status else "",
-        _pair("request_id", act.request_id),
-    ]
-    return f"{{{','.join(filter(None, parts))}}}\n".encode("ascii")
+    actor, status = act.actor, act.status
+    who = (
+        f'"kind":"{actor.kind}"{_optional("id", actor.id)}{_optional("tenant", actor.tenant)}'
+        f"{_optional('method', actor.method)}{_optional('address', actor.address)}"
+    )
+    target = "".join(_optional(name, text) for name, text in act.target.items() if text)
+    answered = f',"status":{status}' if status else ""
+    about = f',"target":{{{target[1:]}}}' if target else ""
+    return (
+        f'{{"timestamp":"{_to_the_second(second)}.{millisecond:03d}Z","event":"{act.event}","actor":{{{who}}}'
+        f"{_optional('action', act.action, MAX_PATH)}{about}"
+        f',"outcome":"{act.outcome}"{_optional("reason", act.reason)}{_optional("detail", act.detail, MAX_DETAIL)}'
+        f"{answered}{_optional('request_id', act.request_id)}}}\n"
+    ).encode("ascii")
 
 
-def _pairs(texts: Mapping[str, str]) -> str:
-    return ",".join(filter(None, (_pair(name, text) for name, text in texts.items())))
+@lru_cache(maxsize=2)
+def _to_the_second(second: int) -> str:
+    return f"{datetime.fromtimestamp(second, UTC):%Y-%m-%dT%H:%M:%S}"
 
 
-def _pair(name: str, text: str, longest: int = MAX_TEXT) -> str:
-    return f"{quoted(name)}:{quoted(clipped(text, longest))}" if text else ""
+def _optional(name: str, text: str, longest: int = MAX_TEXT) -> str:
+    return f',"{name}":{quoted(clipped(text, longest))}' if text else ""

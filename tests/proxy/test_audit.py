@@ -113,6 +113,8 @@ async def test_it_is_rotated_and_follows_a_reload(tmp_path: Path) -> None:
         await rig.ask(get("/2"))
         rig.apply(document(upstream, second, **more))
         await rig.ask(get("/3"))
+        # The thread of the log before writes on by itself.
+        await eventually(lambda: len(records(first)) == 1)
     written = {name: [each["action"] for each in records(tmp_path / name)] for name in names}
     assert written == {"rotated": ["GET /1"], "first": ["GET /2"], "second": ["GET /3"]}
 
