@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import re
 from random import Random
 from typing import NamedTuple
 
@@ -72,6 +73,9 @@ class Crowd:
     def _check_caller(self, request: Message) -> None:
         shown = self._shown.get(request.get("x-request-id") or "", Shown((), ""))
         told = request.all("x-caller"), request.all("x-tenant")
+        signed = re.findall(r"tenant=(\w*);", ",".join(request.all("x-tenant-signature")))
+        if signed != [shown.tenant] * bool(shown.tenant):
+            self.wrong.append(f"{request.get('x-request-id')}: signed for {signed} in place of {shown}")
         if shown.caller is None or told != ([shown.caller] * bool(shown.caller), [shown.tenant] * bool(shown.tenant)):
             self.wrong.append(f"{request.get('x-request-id')}: an upstream was told of {told} in place of {shown}")
 
@@ -204,7 +208,7 @@ class Crowd:
         lines = [f"X-Request-ID: {id_}", f"X-Client: {name}", f"X-Times: {times}", "Host: example.test"]
         lines += shown.lines
         if draw() < 0.3:
-            lines += ["X-Caller: root", "X-Tenant: everybody"]
+            lines += ["X-Caller: root", "X-Tenant: everybody", "X-Tenant-Signature: v1; tenant=everybody; mac=0"]
         if draw() < 0.2:
             lines.append(f"Origin: https://{self.random.choice(('app', 'evil'))}.example.com")
         if draw() < 0.3:

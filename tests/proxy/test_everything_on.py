@@ -34,6 +34,11 @@ BALANCERS: list[dict[str, Any]] = [
     {"type": "consistent_hash", "header": "X-Client"},
     {"type": "consistent_hash", "by": "path", "bound": 0},
 ]
+SIGNER = {
+    "module": "examples.plugins.tenant_signer",
+    "class": "TenantSigner",
+    "config": {"secret": "sixteen bytes, or more", "required": False},
+}
 PERIODIC = {"_observe", "_sense", "_tick"}
 
 
@@ -111,6 +116,7 @@ def document(urls: list[str], shadow: str, introspector: str, balancer: dict[str
         "cors": {"origins": ["https://app.example.com"], "credentials": True},
         "security_headers": "api",
         "trusted_hosts": ["example.test", "127.0.0.1"],
+        "plugins": [SIGNER],
         **more,
     }
 
