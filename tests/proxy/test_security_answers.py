@@ -134,7 +134,10 @@ async def test_a_route_has_its_own_and_the_gateway_s_where_it_has_none() -> None
         {"name": "off", "match": {"path": "/off"}, "respond": {}, "security_headers": "none"},
         {"name": "all", "match": {"path": "/"}, "respond": {}},
     ]
-    document: dict[str, Any] = {"services": [{"name": "a", "url": nowhere(), "routes": routes}], "security_headers": "api"}
+    document: dict[str, Any] = {
+        "services": [{"name": "a", "url": nowhere(), "routes": routes}],
+        "security_headers": "api",
+    }
     async with gateway(document) as rig:
         for path, expected in (("/web", "SAMEORIGIN"), ("/off", None), ("/", "DENY"), ("/health", "DENY")):
             assert (await rig.ask(get(path))).get("x-frame-options") == expected
