@@ -168,7 +168,8 @@ def _phrase(shape: Shape) -> str:
     if shape.kind == "text" and shape.words:
         return f"one of {words}" if len(shape.words) > 1 else words
     noun = shape.parsed.expected if shape.parsed is not None else _NOUNS[shape.kind]
-    return " ".join(part for part in (noun, limits(shape.rules), f"or {words}" if words else "") if part)
+    form = f"like {pattern.removeprefix('^').removesuffix('$')}" if (pattern := shape.rules.get("pattern")) else ""
+    return " ".join(part for part in (noun, limits(shape.rules), form, f"or {words}" if words else "") if part)
 
 
 def _mapping_phrase(shape: Shape) -> str:
@@ -178,7 +179,8 @@ def _mapping_phrase(shape: Shape) -> str:
         values = _phrase(shape.item) if shape.item is not None and shape.item.kind == "text" else "mappings"
         return f"a mapping of names to {values}"
     keys = list(fields_of(shape.cls))
-    return f"a mapping with {', '.join(keys)}" if len(keys) <= 6 else f"a mapping with {', '.join(keys[:6])}, ..."
+    phrase = f"a mapping with {', '.join(keys)}" if len(keys) <= 6 else f"a mapping with {', '.join(keys[:6])}, ..."
+    return f"{phrase}, or {' or '.join(shape.words)}" if shape.words else phrase
 
 
 def limits(rules: Mapping[str, Any]) -> str:

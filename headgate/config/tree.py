@@ -125,6 +125,8 @@ def find(root: Node | None, path: Path) -> tuple[Node | None, Origin | None]:
         elif isinstance(node, Seq) and isinstance(part, int) and part < len(node.items):
             node = node.items[part]
             at = node.at
+        elif isinstance(node, Map) and isinstance(part, int):
+            continue  # One mapping in place of a list of them: in the file there is no such step.
         elif isinstance(node, Scalar):
             # The short form of a mapping, or one item in place of a list.
             return node, node.at
@@ -138,6 +140,8 @@ def path_text(root: Node | None, path: Path) -> str:
     text = ""
     node = root
     for part in path:
+        if isinstance(part, int) and isinstance(node, Map | Scalar):
+            continue  # One in place of a list: in the file there is no such step.
         if isinstance(part, int):
             item = node.items[part] if isinstance(node, Seq) and part < len(node.items) else None
             name = item.items.get("name") if isinstance(item, Map) else None

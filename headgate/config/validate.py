@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cache
 from typing import Any
 
@@ -23,6 +24,8 @@ from headgate.config.tree import find, path_text, plain, shape_below, tagged_sha
 from headgate.config.yaml_nodes import Map, Node, Scalar, Seq
 
 _ROUNDS = 8
+# So near to a key that is known here, such as method to methods, that it was hardly meant for another place.
+_A_SLIP = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,8 @@ def _faults(errors: list[ErrorDetails], root: Map) -> dict[Path, _Fault]:
     faults: dict[Path, _Fault] = {}
     for error in errors:
         fault = _fault(error["type"], error["loc"], root)
+        if error["type"] == "literal_error" and isinstance(fault.node, Map) and fault.shape and fault.shape.cls:
+            continue  # A mapping did not mean the word that may stand in its place; what is wrong in it stands there.
         faults.setdefault(fault.path, fault)
     return faults
 
@@ -108,6 +113,8 @@ def _fault(kind: str, location: tuple[int | str, ...], root: Map) -> _Fault:
             continue
         if part == "[key]":
             return _Fault("unexpected_keyword_argument", path, path, None, node, None, owner)
+        if shape is not None and shape.cls is not None and shape.words and part == shape.cls.__name__:
+            continue  # The mapping's branch of a union with words: in the file there is no such step.
         owner = shape.cls if shape is not None else None
         known = fields_of(owner).get(str(part)) if owner is not None else None
         below = shape_below(shape, part)
@@ -143,7 +150,11 @@ def _problem(fault: _Fault, root: Map) -> Problem:
         at = container.keys[str(fault.path[-1])] if isinstance(container, Map) else at
         key = str(fault.path[-1])
         path = path_text(root, (*fault.path[:-1], key_shown(key)))
-        return Problem(at, path, "unknown key", _belongs(key, fault.owner) or did_you_mean(key, _known(fault, root)))
+        known = _known(fault, root)
+        slip = get_close_matches(key, known, n=1, cutoff=_A_SLIP)
+        return Problem(
+            at, path, "unknown key", ("" if slip else _belongs(key, fault.owner)) or did_you_mean(key, known)
+        )
     if fault.kind == "union_tag_invalid" and fault.shape is not None:
         tag = _tag(fault.node)
         return Problem(at, path, f'there is no type "{key_shown(tag)}"', did_you_mean(tag, fault.shape.options))
