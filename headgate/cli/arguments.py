@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -84,11 +84,23 @@ class Parser(argparse.ArgumentParser):
         """Parse, or leave with exit status 2 and a sentence."""
         parsed, unknown = self.parse_known_args(args, namespace or Namespace())
         if unknown:
-            known = [option for action in self._actions for option in action.option_strings]
+            parser = next((each[parsed.action] for each in self._below() if parsed.action in each), self)
+            known = [option for action in parser._actions for option in action.option_strings]
             word = unknown[0].partition("=")[0]
             what = "option" if word.startswith("-") else "argument"
-            self.error(f'there is no {what} "{word}" here{closest(word, known)}')
+            parser.error(f'there is no {what} "{word}" here{closest(word, known)}')
         return parsed
+
+    def _below(self) -> Iterator[dict[str, Parser]]:
+        """Yield the parsers of a command's actions, such as `headgate keys list`, by their names."""
+        yield from (action.choices for action in self._actions if isinstance(action, argparse._SubParsersAction))
+
+    def _check_value(self, action: argparse.Action, value: object) -> None:
+        if isinstance(action, argparse._SubParsersAction) and value not in action.choices:
+            known = list(action.choices)
+            hint = closest(str(value), known) or f": {', '.join(known)}"
+            self.error(f'there is no action "{value}"{hint}')
+        super()._check_value(action, value)
 
     def error(self, message: str) -> NoReturn:
         """Leave with exit status 2 and a sentence."""

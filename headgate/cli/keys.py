@@ -233,7 +233,7 @@ def _hash(arguments: Namespace) -> int:
 
 
 def _row(key: StoredKey, now: float) -> list[str]:
-    return [
+    cells = [
         key.id,
         key.hint,
         key.name,
@@ -245,6 +245,7 @@ def _row(key: StoredKey, now: float) -> list[str]:
         _moment_text(key.last_used_at) or "never",
         f"rotated: {key.replaced_by}" if (state := key.state(now)) == "rotated" else state,
     ]
+    return [cell or "-" for cell in cells]
 
 
 def _record(key: StoredKey) -> dict[str, Any]:

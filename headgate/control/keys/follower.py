@@ -96,7 +96,8 @@ class DatabaseFollower:
         # What changes meanwhile is found again by the next turn.
         latest = store.revision()
         count = self._file.replace_all(store.all(), latest, self._tell)
-        self._log("info", f"{count:,} keys are known", seconds=round(self._clock() - began, 3))
+        known = "1 key is known" if count == 1 else f"{count:,} keys are known"
+        self._log("info", known, seconds=round(self._clock() - began, 3))
 
     def _tell(self, done: int) -> None:
         if done % _TOLD_EACH == 0:
