@@ -2,13 +2,21 @@
 
 Law: plain dictionaries, no import side effects, no scanning. To add a kind, write its settings and class on floor 1
 or 2 and add one line here; the contract suites iterate over these tables, so an entry without tests is impossible.
+Whoever reads this loads all of it: libraries that only some kinds need are imported where such a kind is made.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from headgate.auth.api_key import ApiKeyMethod
+from headgate.auth.basic import BasicMethod
+from headgate.auth.certificate import CertificateMethod
+from headgate.auth.introspection import IntrospectionMethod
+from headgate.auth.jwt import JwtMethod
+from headgate.auth.method import Given, Method
+from headgate.auth.settings import ApiKeys, Basic, Certificates, IdentitySettings, Introspection, JwtIssuer
 from headgate.policy.balance.consistent_hash import ConsistentHash
 from headgate.policy.balance.least_connections import LeastConnections
 from headgate.policy.balance.peak_ewma import PeakEwma
@@ -34,6 +42,23 @@ class Entry(NamedTuple):
     build: Any
 
 
+class AuthEntry(NamedTuple):
+    """A kind of way to show who one is: its key in `identity`, the class of its settings, and what its callers are
+    (empty: as the settings' `kind` says). `build` makes the methods of some, and raises ValueError, with a sentence.
+    """
+
+    key: str
+    settings: type
+    callers: str
+    build: Callable[[Sequence[Any], Given], list[Method]]
+
+    def configured(self, identity: IdentitySettings) -> list[Any]:
+        """Return the settings of this kind that there are, each with a `name`; what is switched off is not there."""
+        found = getattr(identity, self.key)
+        several = found if isinstance(found, list) else [found]
+        return [each for each in several if each is not None and getattr(each, "enabled", True)]
+
+
 BALANCERS: dict[str, Entry] = {
     "round_robin": Entry(RoundRobinSettings, RoundRobin),
     "weighted": Entry(WeightedSettings, RoundRobin),
@@ -51,4 +76,29 @@ STORES: dict[str, type] = {
     "memory": MemoryStoreSettings,
     "shared": SharedStoreSettings,
     "redis": RedisStoreSettings,
+}
+
+# In the order in which they are looked for, unless `identity.order` says another one.
+AUTH: dict[str, AuthEntry] = {
+    "certificate": AuthEntry(
+        "certificates", Certificates, "service", lambda ways, given: [CertificateMethod(each) for each in ways]
+    ),
+    # One for all issuers: which of them made a token is in the token. It bears the name of the kind if there are
+    # several, and each caller that of its issuer.
+    "jwt": AuthEntry(
+        "jwt",
+        JwtIssuer,
+        "",
+        lambda ways, given: [JwtMethod(ways[0].name if len(ways) == 1 else "jwt", ways, given.rings)],
+    ),
+    "api_key": AuthEntry(
+        "api_keys",
+        ApiKeys,
+        "api_key",
+        lambda ways, given: [ApiKeyMethod(each, given.pepper, given.look_up) for each in ways],
+    ),
+    "basic": AuthEntry("basic", Basic, "user", lambda ways, given: [BasicMethod(each) for each in ways]),
+    "introspection": AuthEntry(
+        "introspection", Introspection, "", lambda ways, given: [IntrospectionMethod(each) for each in ways]
+    ),
 }

@@ -240,13 +240,13 @@ class ApiKeyMethod:
         return Known(identity_of(record, self.name), record.expires)
 
     def hide(self, head: RequestHead) -> None:
-        """Take every key off the request."""
-        head.fields = [
-            (name, value)
-            for name, value in head.fields
-            if (lowered := name.lower()) not in self._read
-            and not (lowered == b"authorization" and self._bearer and self._borne(value) is not None)
-        ]
+        """Take every key off the request, one behind Bearer, too, where a header for keys has been before it."""
+        hidden = self._read
+        if self._bearer:
+            shown = [value for name, value in head.fields if name.lower() == b"authorization"]
+            if self._borne(b", ".join(dict.fromkeys(shown))) is not None:
+                hidden |= {b"authorization"}
+        head.fields = [field for field in head.fields if field[0].lower() not in hidden]
 
     def __repr__(self) -> str:
         return f"<ApiKeyMethod {self.name}, {len(self._static)} static>"

@@ -145,8 +145,9 @@ class BasicMethod:
         return Known(identity, math.inf)
 
     def hide(self, head: RequestHead) -> None:
-        """Take Authorization off."""
-        head.fields = [field for field in head.fields if field[0].lower() != b"authorization"]
+        """Take Authorization off, where it is of this scheme."""
+        if self.find(head) is not None:
+            head.fields = [field for field in head.fields if field[0].lower() != b"authorization"]
 
 
 def _parse(credential: bytes) -> tuple[str, str] | Refused:

@@ -135,7 +135,7 @@ class _Issuer:
             return _invalid(f"{self.name}: {error}")
 
     def _times(self, claims: Mapping[str, Any], now: float) -> float:
-        """Return the moment at which the token ends (RFC 7519 sections 4.1.4 to 4.1.6)."""
+        """Return the moment at which the token ends (RFC 7519 sections 4.1.4 to 4.1.6), `now` if only skew is left."""
         until = _moment(claims, "exp")
         if until is None:
             raise ValueError("the claim exp is missing")
@@ -151,7 +151,7 @@ class _Issuer:
         begins = _moment(claims, "nbf")
         if begins is not None and begins > now + self._skew:
             raise ValueError("the token is not good yet (nbf)")
-        return until
+        return max(until, now)
 
     def _meant_for_us(self, token: Jws, claims: Mapping[str, Any]) -> None:
         # RFC 8725 section 3.11: tokens of one kind are not taken for another.

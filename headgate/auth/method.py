@@ -9,15 +9,30 @@ verdict. What it needs of the world it returns. A verdict may be remembered, und
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from headgate.core.identity import Identity
 from headgate.core.message import Fields, RequestHead
 
+if TYPE_CHECKING:
+    from headgate.auth.key_ring import KeyRing
+
+
+class Given(NamedTuple):
+    """What methods are made with: key rings by issuer, and the look-up of API keys by digest with what it is keyed by.
+
+    Each may be what a running gateway has, or what a command finds by itself. `look_up` as in auth.api_key.
+    """
+
+    rings: Mapping[str, KeyRing]
+    look_up: Callable[[bytes], bytes | None]
+    pepper: bytes
+
 
 class Known(NamedTuple):
-    """Who asks. `until`: the moment (wall clock, seconds) at which this ends; math.inf = no end known.
+    """Who asks. `until`: the moment (wall clock, seconds) at which this ends, never before the one it was judged at;
+    math.inf = no end known.
 
     While whoever could say it anew is away, it may be used until `stale_until`.
     """

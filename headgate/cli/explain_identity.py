@@ -17,7 +17,8 @@ from urllib.parse import unquote_to_bytes
 from headgate.auth.access import Access, AddressRules, TenantIsolation, key_refusal
 from headgate.auth.api_key import KeysUnavailable
 from headgate.auth.forward import IdentityFields
-from headgate.auth.method import Known, Method, NeedCall, NeedKeys, NeedWork, Refused
+from headgate.auth.key_ring import ring_of
+from headgate.auth.method import Given, Known, Method, NeedCall, NeedKeys, NeedWork, Refused
 from headgate.auth.rules import IdentityRules
 from headgate.auth.settings import Auth, IdentitySettings
 from headgate.cli.explain_traffic import Asked
@@ -28,7 +29,7 @@ from headgate.core.identity import ANONYMOUS, Identity
 from headgate.core.message import Fields, RequestHead
 from headgate.proxy.authentication import UNAVAILABLE
 from headgate.proxy.gates import without_credential
-from headgate.proxy.methods import Given, build_methods
+from headgate.proxy.methods import build_methods
 
 _ASPECTS = ("roles", "scopes", "permissions", "tenants")
 _HIDDEN = b"***"
@@ -279,10 +280,6 @@ def given_here(config: ResolvedConfig, environ: Mapping[str, str]) -> Given:
         ValueError: with a sentence, for a file of keys that cannot be used.
     """
     pepper, look_up = _api_keys(config, environ)
-    if not config.identity.jwt:
-        return Given({}, look_up, pepper)
-    from headgate.auth.key_ring import ring_of
-
     rings = {issuer.name: ring_of(issuer, lambda path: Path(path).read_text()) for issuer in config.identity.jwt}
     return Given(rings, look_up, pepper)
 

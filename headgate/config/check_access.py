@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from headgate.auth.access import TENANT_SOURCES, givers
 from headgate.auth.forward import IdentityFields
 from headgate.auth.settings import AccessRule, Addresses, Auth, ExternalAuth, IdentitySettings, Tenant
+from headgate.catalog import AUTH
 from headgate.config.check_values import Finding
 from headgate.config.check_wire import check_authorities, check_networks
 from headgate.config.field_kinds import request_field_kinds
@@ -42,15 +43,8 @@ def check_access(config: Config) -> Iterator[Finding]:
 
 def kinds_of_ways(identity: IdentitySettings) -> dict[str, str]:
     """Return what kind of callers each configured way knows, by its name."""
-    ways: dict[str, str] = {each.name: each.kind for each in identity.jwt}
-    ways |= {each.name: each.kind for each in identity.introspection}
-    if identity.api_keys is not None and identity.api_keys.enabled:
-        ways[identity.api_keys.name] = "api_key"
-    if identity.basic is not None:
-        ways[identity.basic.name] = "user"
-    if identity.certificates is not None:
-        ways[identity.certificates.name] = "service"
-    return ways
+    ways = [(each, entry.callers) for entry in AUTH.values() for each in entry.configured(identity)]
+    return {each.name: callers or each.kind for each, callers in ways}
 
 
 def _inheriting(services: Sequence[Service]) -> list[Route]:

@@ -9,12 +9,12 @@ from ipaddress import ip_address
 
 from headgate.auth.basic import PasswordHash, read_hash
 from headgate.auth.settings import Basic, BasicUser, Certificates, IdentitySettings
+from headgate.catalog import AUTH
 from headgate.config.check_values import Finding
 from headgate.config.problems import Path, did_you_mean, printable
 from headgate.config.schema import Config, Listen
 from headgate.core.address import parse_listen
 
-KINDS = ("certificate", "jwt", "api_key", "basic", "introspection")
 _PATH: Path = ("identity",)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -36,38 +36,29 @@ def check_methods(config: Config) -> Iterator[Finding]:
 
 def _configured(identity: IdentitySettings) -> list[str]:
     """List the kinds that are configured, in the order in which they are looked for."""
-    there = {
-        "certificate": identity.certificates is not None,
-        "jwt": bool(identity.jwt),
-        "api_key": identity.api_keys is not None and identity.api_keys.enabled,
-        "basic": identity.basic is not None,
-        "introspection": bool(identity.introspection),
-    }
-    listed = [kind for kind in dict.fromkeys(identity.order) if there.get(kind)]
-    return listed + [kind for kind in KINDS if there[kind] and kind not in listed]
+    there = [kind for kind, entry in AUTH.items() if entry.configured(identity)]
+    return [kind for kind in dict.fromkeys((*identity.order, *there)) if kind in there]
 
 
 def _names(identity: IdentitySettings) -> Iterator[Finding]:
-    named: list[tuple[Path, str]] = []
-    named += [(("jwt", place), each.name) for place, each in enumerate(identity.jwt)]
-    named += [(("introspection", place), each.name) for place, each in enumerate(identity.introspection)]
-    for key in ("api_keys", "basic", "certificates"):
-        settings = getattr(identity, key)
-        named += [((key,), settings.name)] if settings is not None else []
     seen: set[str] = set()
-    for at, name in named:
-        if name in seen:
-            message = f'two ways are called "{printable(name)}", and logs, metrics and auth.methods tell them by it'
-            yield Finding((*_PATH, *at, "name"), message, "write a name of its own")
-        seen.add(name)
+    for entry in AUTH.values():
+        several = isinstance(getattr(identity, entry.key), list)
+        for place, each in enumerate(entry.configured(identity)):
+            if each.name in seen:
+                at: Path = (*_PATH, entry.key, *((place,) if several else ()), "name")
+                name = printable(each.name)
+                message = f'two ways are called "{name}", and logs, metrics and auth.methods tell them by it'
+                yield Finding(at, message, "write a name of its own")
+            seen.add(each.name)
 
 
 def _order(order: list[str], configured: list[str]) -> Iterator[Finding]:
     path: Path = (*_PATH, "order")
     for place, kind in enumerate(order):
-        if kind not in KINDS:
+        if kind not in AUTH:
             message = f'there is no way "{printable(kind)}"'
-            yield Finding((*path, place), message, did_you_mean(kind, KINDS) or f"write {', '.join(KINDS)}")
+            yield Finding((*path, place), message, did_you_mean(kind, AUTH) or f"write {', '.join(AUTH)}")
         elif kind in order[:place]:
             yield Finding((*path, place), f"{kind} stands here twice", "write it once")
     for kind in configured:

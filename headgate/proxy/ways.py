@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headgate.auth.forward import IdentityFields
+from headgate.auth.key_ring import KeyRing, fetched, read_key_set, ring_of
 from headgate.auth.key_use import KeyUses
-from headgate.auth.method import Known, NeedCall, Refused
+from headgate.auth.method import Given, Known, NeedCall, Refused
 from headgate.auth.rules import IdentityRules
 from headgate.auth.settings import ApiKeys, IdentitySettings, JwtIssuer, KeySetSource
 from headgate.config.resolve import ResolvedConfig
@@ -26,10 +27,9 @@ from headgate.core.message import Fields
 from headgate.core.steps import Reply
 from headgate.proxy.authentication import UNAVAILABLE, Outside, Way
 from headgate.proxy.callout import Callout, Draft
-from headgate.proxy.methods import Given, build_methods
+from headgate.proxy.methods import build_methods
 
 if TYPE_CHECKING:
-    from headgate.auth.key_ring import KeyRing
     from headgate.proxy.gateway import Gateway
     from headgate.stores.keys import KeyReader
 
@@ -173,16 +173,12 @@ class Authentication:
     # -- keys of issuers -------------------------------------------------------------------------------------------
 
     def _ring(self, issuer: JwtIssuer) -> KeyRing:
-        from headgate.auth.key_ring import fetched, ring_of
-
         ring = ring_of(issuer, lambda path: _file(path).read_text())
         if fetched(issuer) and issuer.name in self._sets:
             self._fill(ring, self._sets[issuer.name])
         return ring
 
     def _fill(self, ring: KeyRing, body: bytes) -> None:
-        from headgate.auth.key_ring import read_key_set
-
         self._version += 1
         ring.take(read_key_set(body)[0] if body else [], self._version)
 

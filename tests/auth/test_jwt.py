@@ -147,7 +147,8 @@ def test_a_verdict_ends_with_the_token_and_never_later() -> None:
     assert judged.until == NOW + 500
     late = judge({"exp": NOW}, NOW + 10)
     assert isinstance(late, Known)
-    assert late.until == NOW
+    # Good by the skew alone: for this moment, so that it is judged again with the next request.
+    assert late.until == NOW + 10
 
 
 # -- for whom -----------------------------------------------------------------------------------------------------

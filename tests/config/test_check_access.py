@@ -6,7 +6,6 @@ import pytest
 
 from headgate.auth.settings import ApiKeys, Basic, Certificates, IdentitySettings, Introspection, JwtIssuer
 from headgate.config.check_access import kinds_of_ways
-from headgate.proxy.methods import names_of
 from tests.config.golden import Case, cases, check_case
 
 
@@ -25,11 +24,9 @@ def test_knows_the_ways_that_are_built() -> None:
     )
     kinds = {"a": "user", "b": "service", "c": "user", "d": "api_key", "e": "user", "f": "service"}
     assert kinds_of_ways(identity) == kinds
-    assert sorted(names_of(identity)) == sorted(kinds)
     assert kinds_of_ways(IdentitySettings()) == {}
 
 
 def test_a_way_that_is_off_is_none() -> None:
     identity = IdentitySettings(api_keys=ApiKeys(enabled=False))
     assert kinds_of_ways(identity) == {}
-    assert names_of(identity) == []

@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from headgate.auth.settings import IdentitySettings
-from headgate.config.check_methods import KINDS
 from tests.config.files import make_files
 from tests.config.golden import Case, cases, check_case
 
@@ -23,7 +21,3 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_says_what_is_wrong(case: Case, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     check_case(case)
-
-
-def test_the_default_order_names_every_kind_once() -> None:
-    assert tuple(IdentitySettings().order) == KINDS
