@@ -33,16 +33,20 @@ _MOST_REFUSED = 4096
 _REFUSED_SECONDS = 2.0
 # Whoever is away is asked again about a caller that is known from before, but not with every request of his.
 _STALE_SECONDS = 2.0
+# Credentials that are being asked about: a client that leaves does not end the question.
+_MOST_ASKED = 4096
+# Bytes of a field that is remembered as it is; a longer one is known by its digest alone.
+_LONGEST_FIELD = 2048
 # Judged again after what it needed came; more often than this nothing can help.
 _MOST_ROUNDS = 3
 UNAVAILABLE = "identity_unavailable"
 
 
 class Verdict(NamedTuple):
-    """What is known of a credential until the moment `until` (wall clock, seconds).
+    """What is known of a credential from the moment `since` until the moment `until` (wall clock, seconds).
 
     `forwarded` are the fields that tell an upstream who asks; `refused` says why nobody does. While whoever could say
-    it anew is away, it is used until `stale_until`.
+    it anew is away, it is used until `stale_until`. A clock that was set back to before `since` makes nothing longer.
     """
 
     identity: Identity
@@ -50,6 +54,7 @@ class Verdict(NamedTuple):
     until: float
     refused: Refused | None
     stale_until: float = 0.0
+    since: float = 0.0
 
 
 class Outside(NamedTuple):
@@ -121,7 +126,9 @@ class Way:
         if verdict is None or self._generation() != self._by_digest:
             return None
         now = wall()
-        if now >= verdict.until:
+        if not verdict.since <= now < verdict.until:
+            # Whatever the clock shows later: it is found out anew.
+            del self._by_field[field]
             return None
         uses = self._uses
         if uses is not None and len(uses) < MOST:
@@ -130,7 +137,7 @@ class Way:
 
     def recall(self, field: Field, verdict: Verdict) -> None:
         """Note what is known of whoever shows this field and no other credential."""
-        if self._most:
+        if self._most and len(field[1]) <= _LONGEST_FIELD:
             _keep(self._by_field, field, verdict, self._most)
 
     def verdict(self, credential: bytes) -> Verdict | Reply[Verdict]:
@@ -142,14 +149,13 @@ class Way:
             self._by_digest = generation
         known = self._known.get(digest)
         now = wall()
-        if known is not None and now < known.until:
+        if known is not None and known.since <= now < known.until:
             uses = self._uses
             if uses is not None and len(uses) < MOST:
                 uses[known.identity.id] = now
             return known
         refused = self._refused.get(digest)
-        # A clock that was set back makes no refusal longer.
-        if refused is not None and now < refused.until <= now + _REFUSED_SECONDS:
+        if refused is not None and refused.since <= now < refused.until:
             return refused
         waiting = self._waiting.get(digest)
         if waiting is None:
@@ -157,6 +163,9 @@ class Way:
             judged = self.method.judge(credential, now)
             if isinstance(judged, (Known, Refused)):
                 return self._remember(digest, judged, now)
+            if len(self._waiting) >= _MOST_ASKED:
+                full = Refused(UNAVAILABLE, "too many credentials are being asked about")
+                return self._stale(digest, full) or self._remember(digest, full, now)
             waiting = self._waiting[digest] = []
             reply: Reply[Verdict] = Reply()
             waiting.append(reply)
@@ -174,7 +183,7 @@ class Way:
 
     def _remember(self, digest: bytes, judged: Known | Refused, now: float) -> Verdict:
         if isinstance(judged, Refused):
-            verdict = Verdict(_NOBODY, [], now + _REFUSED_SECONDS, judged)
+            verdict = Verdict(_NOBODY, [], now + _REFUSED_SECONDS, judged, since=now)
             if judged.reason != UNAVAILABLE:
                 # What was known of it before must not come to life again when nobody can be asked.
                 self._known.pop(digest, None)
@@ -183,7 +192,7 @@ class Way:
         identity, forwarded = self._settle(judged.identity)
         if self._uses is not None and len(self._uses) < MOST:
             self._uses[identity.id] = now
-        verdict = Verdict(identity, forwarded, judged.until, None, judged.stale_until)
+        verdict = Verdict(identity, forwarded, judged.until, None, judged.stale_until, now)
         if self._most:
             _keep(self._known, digest, verdict, self._most)
         return verdict
@@ -223,7 +232,9 @@ class Way:
     def _stale(self, digest: bytes, found: Known | Refused) -> Verdict | None:
         """Return what was known before, if whoever could say it anew is away and it may be used on."""
         known, now = self._known.get(digest), wall()
-        if known is None or now >= known.stale_until or not isinstance(found, Refused) or found.reason != UNAVAILABLE:
+        if known is None or not isinstance(found, Refused) or found.reason != UNAVAILABLE:
+            return None
+        if not known.since <= now < known.stale_until:
             return None
         used_on = known._replace(until=min(now + _STALE_SECONDS, known.stale_until))
         self._known[digest] = used_on
