@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -21,7 +22,17 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
-_SAFE = ("check", "routes", "explain", "schema")
+_SAFE = ("check", "routes", "explain", "schema", "token", "keys")
+_INNER = re.compile(r"\$\((headgate [^)]*)\)")
+_ID = re.compile(r"\bkey_[0-9a-f]{16}\b")
+# What differs from run to run is compared by its form alone.
+_FORMS = {
+    "a token": r"\beyJ[\w-]+\.[\w-]+\.[\w-]+",
+    "a key": r"\b[a-z]+_[\w-]{43}(?![\w-])",
+    "an id": _ID.pattern,
+    "a hint": r"\b[a-z]+_[\w-]{4}\.\.\.",
+    "a moment": r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ|(?<=: )1\d{9}\b",
+}
 
 
 def blocks(language: str) -> Iterator[tuple[str, str]]:
@@ -31,14 +42,37 @@ def blocks(language: str) -> Iterator[tuple[str, str]]:
                 yield f"{page.name}-{number}", text
 
 
-def transcripts() -> Iterator[tuple[str, str, list[str]]]:
-    """Yield (id, command, lines shown) of every `headgate` command in a console block that has no effects."""
-    for name, text in blocks("console"):
-        for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
-            command, *shown = part.rstrip("\n").split("\n")
-            words = command.split()
-            if words[0] == "headgate" and words[1] in _SAFE:
-                yield f"{name}-{words[1]}", command, shown
+class Transcript(NamedTuple):
+    """The commands of one console block, what each is shown to say, and the configuration they are about."""
+
+    name: str
+    configuration: str
+    commands: list[tuple[str, list[str]]]
+
+
+def transcripts() -> Iterator[Transcript]:
+    """Yield the console blocks of every page, with those commands that neither ask nor start a gateway.
+
+    They are about the whole configuration that stands before them on their page, else about that of the README.
+    """
+    readme = next(text for name, text in blocks("yaml") if name.startswith("README"))
+    for page in PAGES:
+        configuration = readme
+        for number, (kind, text) in enumerate(_BLOCK.findall(page.read_text())):
+            if kind == "yaml" and "services:" in text:
+                configuration = text
+            parts = re.split(r"^\$ ", text, flags=re.MULTILINE)[1:] if kind == "console" else []
+            commands = [(command, shown) for command, *shown in (part.rstrip("\n").split("\n") for part in parts)]
+            commands = [each for each in commands if each[0].split()[0] == "headgate" and each[0].split()[1] in _SAFE]
+            if commands:
+                yield Transcript(f"{page.name}-{number}", configuration, commands)
+
+
+def formless(text: str) -> str:
+    """Return a text with what differs from run to run replaced by what it is."""
+    for what, form in _FORMS.items():
+        text = re.sub(form, f"<{what}>", text)
+    return text
 
 
 def anchor(heading: str) -> str:
@@ -72,25 +106,38 @@ def test_every_configuration_on_a_page_loads(name: str, text: str, tmp_path: Pat
     assert not problems, in_words([*problems])
 
 
-@pytest.mark.parametrize(("name", "command", "shown"), list(transcripts()), ids=[name for name, _, _ in transcripts()])
+@pytest.mark.parametrize("transcript", list(transcripts()), ids=lambda each: str(each.name))
 def test_every_command_on_a_page_prints_what_is_shown(
-    name: str,
-    command: str,
-    shown: list[str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    transcript: Transcript, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A line of three dots stands for any number of lines. The README's configuration is the one in the folder."""
-    (tmp_path / "headgate.yaml").write_text(next(text for page, text in blocks("yaml") if page.startswith("README")))
+    """A line of three dots stands for any number of lines; ids and keys that are shown, for those that were made."""
+    (tmp_path / "headgate.yaml").write_text(transcript.configuration)
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     monkeypatch.chdir(tmp_path)
-    _, *words = shlex.split(command)
-    status = main(words)
-    said = capsys.readouterr()
-    assert status == (1 if "error: " in "\n".join(shown) else 0), said.err
-    pattern = "".join(r"(.*\n)*" if line == "..." else re.escape(line) + r"\n" for line in shown)
-    assert re.fullmatch(pattern, said.err + said.out), said.err + said.out
+    monkeypatch.setenv("HEADGATE_STATE_DIR", str(tmp_path / "state"))
+    made: dict[str, str] = {}
+
+    def say(command: str) -> tuple[int, str]:
+        command = _INNER.sub(lambda inner: say(inner[1])[1].strip(), command)
+        for shown, real in made.items():
+            command = command.replace(shown, real)
+        status = main(shlex.split(command)[1:])
+        output = capsys.readouterr()
+        # A key stands alone on standard output, and what is said of it on the other comes behind it on a terminal.
+        return status, (output.out + output.err if " keys " in command else output.err + output.out)
+
+    for command, shown in transcript.commands:
+        status, said = say(command)
+        assert status == (1 if "error: " in "\n".join(shown) else 0), said
+        lines = (r"(.*\n)*" if line == "..." else re.escape(_columns(formless(line))) + r"\n" for line in shown)
+        assert re.fullmatch("".join(lines), _columns(formless(said))), said
+        for form in (_ID.pattern, _FORMS["a key"]):
+            made |= zip(re.findall(form, "\n".join(shown)), re.findall(form, said), strict=False)
+
+
+def _columns(text: str) -> str:
+    """Return a text with one blank for several: columns are as wide as what stands in them."""
+    return re.sub(r"(?<=\S) +", " ", text)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.name))
@@ -135,7 +182,7 @@ def test_every_command_is_in_the_readme() -> None:
 
 def test_every_file_that_architecture_names_exists() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text()
-    packages = "core|policy|stores|telemetry|wire|discovery|config|proxy|control|cli"
+    packages = "core|policy|auth|plugin|stores|telemetry|wire|discovery|config|proxy|control|cli"
     named = re.findall(rf"`((?:{packages})/[\w/]+(?:\.py|/))`", text)
     assert len(named) > 40
     assert [name for name in named if not (ROOT / "headgate" / name).exists()] == []
