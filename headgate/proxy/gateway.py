@@ -193,12 +193,13 @@ class Gateway:
             self._idle.set_result(None)
 
     def hop(self, connection: ClientConnection) -> Hop:
-        """Return what is known of a client's side of the way, made once a connection."""
-        hop = connection.forwarding
-        if not isinstance(hop, Hop):
-            assert self.plan is not None
+        """Return what is known of a client's side of the way, made once for a connection and a plan."""
+        hop, plan = connection.forwarding, self.plan
+        assert plan is not None
+        if not isinstance(hop, Hop) or hop.rules is not plan.forwarding:
+            # A proxy that a reload trusts no more is not trusted on its old connections either.
             address = "" if connection.address == "unix:" else connection.address
-            hop = connection.forwarding = Hop(self.plan.forwarding, address, connection.rules.heads.scheme)
+            hop = connection.forwarding = Hop(plan.forwarding, address, connection.rules.heads.scheme)
         return hop
 
     async def tunnel(self, stream: ClientStream, upstream: UpstreamConnection, head: ResponseHead, idle: float) -> None:

@@ -92,6 +92,8 @@ class Listening:
             # A name that only the gateway may write from now on must not come by an old connection either.
             for heads in {connection.rules.heads for connection in self._connections}:
                 heads.judge_by(*kinds)
+            for connection in self._connections:
+                connection.judge_again()
 
         return swap
 

@@ -381,6 +381,11 @@ class ClientConnection(asyncio.Protocol):
         finally:
             self._serving = False
 
+    def judge_again(self) -> None:
+        """Judge the requests that wait by the names that count now."""
+        for stream in self._queue:
+            stream.trailers = self.rules.heads.judge_again(stream.head, stream.trailers)
+
     # -- after an answer -------------------------------------------------------------------------------------------
 
     def answered(self, stream: ClientStream) -> None:

@@ -147,11 +147,11 @@ class Hop:
     Per connection: address, scheme, trusted. Per host asked for: the cached block.
     """
 
-    __slots__ = ("_cached", "_rules", "address", "scheme", "trusted")
+    __slots__ = ("_cached", "address", "rules", "scheme", "trusted")
 
     def __init__(self, rules: ForwardedRules, peer: str, scheme: str) -> None:
         """Begin a connection; `peer` is the socket's IP address, empty for a Unix socket."""
-        self._rules = rules
+        self.rules = rules
         # A link-local peer's name carries our own interface ("fe80::1%eth0"), which means nothing elsewhere.
         self.address = parse_address(peer.partition("%")[0]) or ""
         self.scheme = scheme
@@ -192,7 +192,7 @@ class Hop:
 
     def _walk(self, chain: Sequence[bytes]) -> tuple[str, int]:
         """Return the client's address, and how many proxies from our peer on were believed on the way to it."""
-        address, hops, trust = self.address, 1, self._rules.trust
+        address, hops, trust = self.address, 1, self.rules.trust
         for item in reversed(chain):
             found = parse_address(item.decode("latin-1"))
             if found is None:
@@ -220,11 +220,11 @@ class Hop:
         ]
         if self.trusted:
             pairs += _prefix(came)
-        if self._rules.send_forwarded:
+        if self.rules.send_forwarded:
             element = b"for=%b;host=%b;proto=%b" % (_node(address), _quoted(host), scheme)
             via_peer = b", for=" + _node(peer) if peer != address else b""
             pairs.append((b"Forwarded", element + via_peer))
-        via = self._rules.via_pair(_values(came, b"via"), version)
+        via = self.rules.via_pair(_values(came, b"via"), version)
         if via is not None:
             pairs.append(via)
         return client._replace(pairs=tuple(pairs), lines=b"\r\n".join(map(b": ".join, pairs)))

@@ -88,6 +88,14 @@ class HeadReader:
         self._request_trailers = frozenset(name for name in listed if kinds[name] == http1.PLAIN)
         self._trailers = frozenset(name for name in listed if answer_kinds[name] == http1.PLAIN)
 
+    def judge_again(self, head: RequestHead, trailers: Fields) -> Fields:
+        """Take off a head that waits what may not come any more, by the names that count now; return its trailers."""
+        kinds = self._kinds
+        head.fields = [field for field in head.fields if kinds[field[0]] in http1.PASSING]
+        # Which of them may hold a credential may have changed, too.
+        head.shown = None
+        return [field for field in trailers if field[0].lower() in self._request_trailers]
+
     def whole(self, data: bytes) -> tuple[RequestHead, bytes] | None:
         """Return head and body of the plain request that `data` is, at most `small_head` bytes; see wire.whole."""
         end = data.find(b"\r\n\r\n")
