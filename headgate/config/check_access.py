@@ -9,11 +9,10 @@ from headgate.auth.forward import IdentityFields
 from headgate.auth.settings import AccessRule, Addresses, Auth, ExternalAuth, IdentitySettings, Tenant
 from headgate.catalog import AUTH
 from headgate.config.check_values import Finding
-from headgate.config.check_wire import check_authorities, check_networks
-from headgate.config.field_kinds import request_field_kinds
+from headgate.config.check_wire import check_networks, check_resource
+from headgate.config.field_kinds import credential_fields, request_field_kinds
 from headgate.config.problems import Path, did_you_mean, printable
 from headgate.config.schema import Config, Route, Service
-from headgate.core.address import parse_resource
 from headgate.core.field_names import TOKEN, field_name_objection
 from headgate.policy.pattern import PathPattern
 from headgate.wire import http1
@@ -97,17 +96,13 @@ def _identity(config: Config) -> Iterator[Finding]:
 
 
 def _forward(identity: IdentitySettings, config: Config) -> Iterator[Finding]:
-    credentials = {"authorization", "cookie"}
-    for sources in [each.sources for each in identity.jwt] + [each.sources for each in identity.introspection]:
-        credentials.update(each.removeprefix("header:").lower() for each in sources if each.startswith("header:"))
-    if identity.api_keys is not None:
-        credentials.update(name.lower() for name in identity.api_keys.headers)
+    credentials = {b"authorization", b"cookie", *credential_fields(identity)}
     plain = http1.request_kinds(config.request_id.headers, config.http.underscores)
     first: dict[str, str] = {}
     for name, source in identity.forward.items():
         at: Path = ("identity", "forward", name)
         objection = field_name_objection(name, "request")
-        if objection is None and name.lower() in credentials:
+        if objection is None and name.lower().encode() in credentials:
             objection = f"{name} brings credentials, and what clients send under this name is taken off"
         elif objection is None and "_" in name:
             objection = f"to many servers {name} is {name.replace('_', '-')}: write that"
@@ -224,10 +219,7 @@ def _parts(route: Route) -> Sequence[str]:
 
 
 def _external(external: ExternalAuth, path: Path, identity: IdentitySettings) -> Iterator[Finding]:
-    try:
-        parse_resource(external.url)
-    except ValueError as error:
-        yield Finding((*path, "url"), f"bad URL: {error}")
+    yield from check_resource(external.url, external.ca, path)
     for key, names in (("send", external.send), ("take", external.take)):
         for place, name in enumerate(names):
             objection = field_name_objection(name, "request")
@@ -238,5 +230,3 @@ def _external(external: ExternalAuth, path: Path, identity: IdentitySettings) ->
         if name.lower() in forwarded:
             message = f"{printable(name)} stands in identity.forward, too, and would be sent twice"
             yield Finding((*path, "take", place), message, "write one of them")
-    if external.ca is not None:
-        yield from check_authorities(external.ca, (*path, "ca"))

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from ipaddress import ip_address
 from typing import NamedTuple
 
 from headgate.auth.settings import IdentitySettings, Introspection
 from headgate.auth.token_sources import parse_source
 from headgate.config.check_jwt import check_sources
 from headgate.config.check_values import Finding
-from headgate.config.check_wire import check_authorities
+from headgate.config.check_wire import check_resource
 from headgate.config.problems import Path
 from headgate.config.schema import Config
-from headgate.core.address import parse_resource
-from headgate.core.endpoint import Endpoint
 
 _VISIBLE = re.compile(r"[!-~]*")
 _BEARER = "header:authorization"
@@ -32,33 +29,6 @@ def check_introspection(config: Config) -> Iterator[Finding]:
         yield from check_sources(settings.sources, (*path, "sources"))
         yield from _question(settings, path)
     yield from _never_asked(identity)
-
-
-def check_resource(url: str, ca: str | None, path: Path) -> Iterator[Finding]:
-    """Check `url` and `ca`, which stand at `path`, of something that the gateway itself asks with credentials in it."""
-    if ca is not None:
-        yield from check_authorities(ca, (*path, "ca"))
-    try:
-        endpoint = parse_resource(url).endpoint
-    except ValueError as error:
-        # The URL itself may hold a secret, so it is not shown.
-        yield Finding((*path, "url"), f"bad URL: {error}")
-        return
-    if endpoint.scheme == "https":
-        return
-    if ca is not None:
-        message = "authorities are set, but the URL is not https, so they never count"
-        yield Finding((*path, "ca"), message, "write the URL as https://", "warning")
-    if not _is_near(endpoint):
-        message = "credentials go there in the clear, for anybody on the way to read"
-        yield Finding((*path, "url"), message, "write https://", "warning")
-
-
-def _is_near(endpoint: Endpoint) -> bool:
-    try:
-        return bool(endpoint.unix) or endpoint.host == "localhost" or ip_address(endpoint.host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def _question(settings: Introspection, path: Path) -> Iterator[Finding]:

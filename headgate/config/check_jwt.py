@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from ipaddress import ip_address
 from pathlib import Path as FilePath
 from typing import get_args
 from urllib.parse import SplitResult, urlsplit
@@ -15,6 +14,7 @@ from headgate.config.check_values import Finding
 from headgate.config.check_wire import check_authorities
 from headgate.config.problems import Path, printable
 from headgate.config.schema import Config
+from headgate.core.address import is_loopback
 
 _PUBLIC = frozenset(get_args(Algorithm)) - SECRET_BYTES.keys()
 _WAYS = ("secret", "public_key", "key_set", "discovery")
@@ -127,7 +127,7 @@ def _discovery(issuer: JwtIssuer, path: Path) -> Iterator[Finding]:
     url = _url(issuer.issuer)
     if url is None or url.query or url.fragment:
         yield Finding((*path, "issuer"), "discovery needs an issuer that is a URL", "such as https://login.example.com")
-    elif url.scheme != "https" and not _is_loopback(url):
+    elif url.scheme != "https" and not is_loopback(url.hostname or ""):
         yield Finding(
             (*path, "issuer"), "discovery without TLS lets anybody on the way be the issuer", "write https://"
         )
@@ -142,7 +142,7 @@ def _fetched(issuer: JwtIssuer, source: KeySetSource, at: Path, path: Path) -> I
     url = _url(source.url)
     if url is None:
         yield Finding((*at, "url"), "expected a URL", "such as https://login.example.com/keys")
-    elif url.scheme != "https" and not _is_loopback(url):
+    elif url.scheme != "https" and not is_loopback(url.hostname or ""):
         message = "without TLS anybody on the way can send keys of their own"
         yield Finding((*at, "url"), message, "write https://", "warning")
 
@@ -154,16 +154,6 @@ def _url(text: str) -> SplitResult | None:
     except ValueError:
         return None
     return url if good and text.isascii() and text.isprintable() and " " not in text else None
-
-
-def _is_loopback(url: SplitResult) -> bool:
-    host = url.hostname or ""
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 _CHECKS = {"secret": _secret, "public_key": _public_key, "key_set": _key_set, "discovery": _discovery}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
-from ipaddress import ip_address
 
 from headgate.auth.basic import PasswordHash, read_hash
 from headgate.auth.settings import Basic, BasicUser, Certificates, IdentitySettings
@@ -13,7 +12,7 @@ from headgate.catalog import AUTH
 from headgate.config.check_values import Finding
 from headgate.config.problems import Path, did_you_mean, printable
 from headgate.config.schema import Config, Listen
-from headgate.core.address import parse_listen
+from headgate.core.address import is_loopback, parse_listen
 
 _PATH: Path = ("identity",)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -109,7 +108,7 @@ def _is_near(text: str) -> bool:
     """Tell whether only this machine can reach an address."""
     try:
         address = parse_listen(text)
-        return bool(address.unix) or address.host == "localhost" or ip_address(address.host or "0.0.0.0").is_loopback
+        return bool(address.unix) or is_loopback(address.host)
     except ValueError:
         return False
 

@@ -1,4 +1,4 @@
-"""Checks of addresses, networks, certificates and endpoints."""
+"""Checks of addresses, networks, certificates, endpoints, and of what the gateway itself asks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from headgate.config.check_values import Finding
 from headgate.config.problems import Path, printable
 from headgate.config.resolve import endpoints_of
 from headgate.config.schema import Config, ListenTls, Service
-from headgate.core.address import ListenAddress, parse_endpoint, parse_listen
+from headgate.core.address import ListenAddress, is_loopback, parse_endpoint, parse_listen, parse_resource
 
 _EVERYWHERE = ("", "0.0.0.0", "::")
 
@@ -144,6 +144,29 @@ def _why_unreadable(name: str) -> str:
     except (OSError, ValueError) as error:
         return f"cannot be read: {getattr(error, 'strerror', None) or 'not a file name'}"
     return ""
+
+
+# -- what the gateway itself asks ---------------------------------------------------------------------------------
+
+
+def check_resource(url: str, ca: str | None, path: Path) -> Iterator[Finding]:
+    """Check `url` and `ca`, which stand at `path`, of something that the gateway itself asks with credentials in it."""
+    if ca is not None:
+        yield from check_authorities(ca, (*path, "ca"))
+    try:
+        endpoint = parse_resource(url).endpoint
+    except ValueError as error:
+        # The URL itself may hold a secret, so it is not shown.
+        yield Finding((*path, "url"), f"bad URL: {error}")
+        return
+    if endpoint.scheme == "https":
+        return
+    if ca is not None:
+        message = "authorities are set, but the URL is not https, so they never count"
+        yield Finding((*path, "ca"), message, "write the URL as https://", "warning")
+    if not endpoint.unix and not is_loopback(endpoint.host):
+        message = "credentials go there in the clear, for anybody on the way to read"
+        yield Finding((*path, "url"), message, "write https://", "warning")
 
 
 # -- endpoints ----------------------------------------------------------------------------------------------------

@@ -9,11 +9,11 @@ neither Origin nor a forwarding header may be present.
 from __future__ import annotations
 
 import hmac
-import ipaddress
 
 from fastapi import Request
 from fastapi.responses import JSONResponse
 
+from headgate.core.address import is_loopback
 from headgate.telemetry.audit import Actor
 
 _MARKS_OF_OTHERS = ("origin", "forwarded", "x-forwarded-for", "via")
@@ -49,13 +49,4 @@ def _is_local(request: Request) -> bool:
     # A Unix socket has no peer address, and its own permissions.
     if request.client is None or not request.client.host:
         return True
-    return _is_loopback(request.client.host) and _is_loopback(request.url.hostname or "")
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return is_loopback(request.client.host) and is_loopback(request.url.hostname or "")

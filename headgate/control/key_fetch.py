@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from ipaddress import ip_address
 from typing import Any, NamedTuple
 
 import httpx
@@ -18,6 +17,7 @@ import httpx
 from headgate.auth.key_ring import BadKey, algorithms_of, read_key_set
 from headgate.auth.settings import JwtIssuer, KeySetSource
 from headgate.config.problems import without_url_secrets
+from headgate.core.address import is_loopback
 from headgate.core.strict_json import read_object
 from headgate.wire.tls import client_context
 
@@ -102,14 +102,7 @@ def _trusted(url: str, named_by: str) -> bool:
     if keys.scheme != "http" or document.scheme != "http":
         return False
     # In the clear as the document itself, and from no other machine.
-    return keys.host == document.host or (_is_loopback(keys.host) and _is_loopback(document.host))
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return keys.host == document.host or (is_loopback(keys.host) and is_loopback(document.host))
 
 
 async def _get(client: httpx.AsyncClient, url: str, most: int) -> tuple[bytes, httpx.Headers]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from ipaddress import ip_address
 from typing import Literal, NamedTuple, cast
 from urllib.parse import urlsplit
 
@@ -119,6 +120,14 @@ def parse_resource(url: str) -> Resource:
             "the path begins with / and has letters, digits and -._~!$&'()*+,;=:@/?% only: write %20 for a blank"
         )
     return Resource(endpoint, target.encode())
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host (a name, or an address with or without brackets) can only be this machine."""
+    try:
+        return host == "localhost" or ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
 
 
 def _host(netloc: str, port: int | None) -> str:

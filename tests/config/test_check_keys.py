@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from headgate.config import database_url
 from headgate.config.database_url import database_kind
-from tests.config.files import make_files
 from tests.config.golden import Case, cases, check_case, load_text, said
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("config")
-    make_files(made / "FILES")
-    return made
-
-
+@pytest.mark.usefixtures("files")
 @pytest.mark.parametrize("case", cases("check_keys"), ids=lambda case: case.title)
-def test_says_what_is_wrong(case: Case, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(folder)
+def test_says_what_is_wrong(case: Case) -> None:
     check_case(case)
     assert not any("hunter2" in line or "a-key-itself" in line for line in case.says)
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headgate.core.address import ListenAddress, parse_endpoint, parse_listen, parse_resource
+from headgate.core.address import ListenAddress, is_loopback, parse_endpoint, parse_listen, parse_resource
 from headgate.core.endpoint import Endpoint
 
 
@@ -140,3 +140,23 @@ def test_no_thing_on_a_server(url: str) -> None:
     with pytest.raises(ValueError, match=r".") as raised:
         parse_resource(url)
     assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("host", "is_ours"),
+    [
+        ("localhost", True),
+        ("127.0.0.1", True),
+        ("127.8.9.10", True),
+        ("::1", True),
+        ("[::1]", True),
+        ("", False),
+        ("0.0.0.0", False),
+        ("[::]", False),
+        ("192.0.2.1", False),
+        ("localhost.example.com", False),
+        ("127.0.0.1.example.com", False),
+    ],
+)
+def test_what_can_only_be_this_machine(host: str, is_ours: bool) -> None:
+    assert is_loopback(host) is is_ours
