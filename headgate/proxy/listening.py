@@ -114,6 +114,7 @@ class Listening:
         return listener
 
     def _swap(self, fresh: dict[str, _Listener], sockets: dict[str, list[socket.socket]]) -> None:
+        self._let_go_of_certificates(fresh)
         for address in [address for address in self._listeners if address not in fresh]:
             self._start(self._stop(self._listeners.pop(address)))
         for address, listener in fresh.items():
@@ -128,6 +129,14 @@ class Listening:
             self._listeners[address] = listener
             listener.sockets = sockets[address]
             self._start(self._listen(listener, kept))
+
+    def _let_go_of_certificates(self, fresh: dict[str, _Listener]) -> None:
+        """Have connections end with their next answer where other authorities say now who clients are."""
+        before = [(each.store, fresh[address].store) for address, each in self._listeners.items() if address in fresh]
+        if any(old is not None and old.authorities != (new.authorities if new else b"") for old, new in before):
+            for connection in self._connections:
+                if connection.rules.heads.scheme == "https":
+                    connection.stopping = True
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._gateway.loop.create_task(work)

@@ -80,7 +80,7 @@ class _Table(NamedTuple):
 class CertificateStore:
     """The certificates of one listener; give `context` to the server and call `replace` when files changed."""
 
-    __slots__ = ("_table", "context")
+    __slots__ = ("_table", "authorities", "context")
 
     def __init__(self, tls: ListenerTls) -> None:
         """Load everything.
@@ -89,6 +89,8 @@ class CertificateStore:
             BadTls: if a file cannot be used.
         """
         self._table = _load(tls)
+        # Tells one state of the file of authorities from another.
+        self.authorities = _authorities_of(tls)
         self.context = _server_context(tls)
         self.context.sni_callback = self._choose
 
@@ -99,8 +101,9 @@ class CertificateStore:
             BadTls: if a file cannot be used.
         """
         table = _load(tls)
+        authorities = _authorities_of(tls)
         _harden(self.context, tls)
-        self._table = table
+        self._table, self.authorities = table, authorities
 
     @property
     def names(self) -> list[str]:
@@ -136,6 +139,15 @@ def _load(tls: ListenerTls) -> _Table:
             else:
                 exact.setdefault(name, context)
     return _Table(contexts[0], exact, wildcards, tls.strict_sni)
+
+
+def _authorities_of(tls: ListenerTls) -> bytes:
+    if tls.client_ca is None:
+        return b""
+    try:
+        return sha256(Path(tls.client_ca).read_bytes()).digest()
+    except OSError as error:
+        raise BadTls(f"the authorities in {tls.client_ca} cannot be read: {error.strerror}") from None
 
 
 def _server_context(tls: ListenerTls) -> ssl.SSLContext:

@@ -233,9 +233,22 @@ async def test_authorities_that_changed_count_from_a_reload_on(clients: Clients,
             rig.apply(document)
             assert not await is_refused(rig, clients, new)
             assert await is_refused(rig, clients, old)
-            # What was verified once is not asked again: that is for the end of a certificate to say.
-            assert (await ask(open_before)).status == 200
+            # What was verified is not asked again, but nobody stays by it.
+            assert (await ask(open_before)).get("connection") == "close"
+            assert await open_before.rest() == b""
             assert [each.get("x-id") for each in seen] == ["old", "new", "old"]
+
+
+@on_loop
+async def test_connections_stay_where_authorities_do(clients: Clients) -> None:
+    async with (
+        Upstream(answering(lambda _: ok(b"x"))) as upstream,
+        gateway(clients.document(upstream)) as rig,
+    ):
+        client = await connect(rig, clients, clients.people.issue_to(holder("svc-a")))
+        for seconds in range(1, 4):
+            assert (await ask(client)).status == 200
+            rig.apply(clients.document(upstream, timeout={"response": seconds}))
 
 
 @on_loop
