@@ -185,6 +185,9 @@ class HeadReader:
         if len(fields) > limits.max_headers:
             raise Failure("headers_too_large", "too many fields")
         head = RequestHead(parser.get_method().decode(), target, self.scheme)
+        if head.method == "TRACE":
+            # RFC 9110 section 9.3.8: it shows what arrived, and so what was put on here that clients must not see.
+            raise Failure("method_not_allowed", _ALLOWED)
         if not small:
             self._check_sizes(fields)
         host, framing = self._sort_fields(head, fields)

@@ -1,0 +1,25 @@
+"""Credentials that others must not see, and requests that try to be two things at once about who asks."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.proxy.callers import with_key
+from tests.proxy.raw import attack, connected
+from tests.proxy.recorder import Recorder
+from tests.proxy.stage import Rig
+from tests.proxy.test_threats_identity import EVERYWHERE, request
+
+
+@pytest.mark.parametrize("lines", [(), ("Max-Forwards: 0",), ("Content-Length: 0",)])
+def test_no_trace_shows_what_is_put_on_for_the_upstream(lines: tuple[str, ...]) -> None:
+    async def scenario(rig: Rig, upstream: Recorder) -> None:
+        async with connected(rig) as client:
+            answer = await client.ask(request(with_key("ann"), *lines, method="TRACE"))
+        assert answer.status == 405
+        assert "TRACE" not in (answer.get("allow") or "")
+        assert b"0f3c-of-the-gateway" not in answer.body
+        assert upstream.raw == b""
+
+    headers = {"request": {"set": {"Authorization": "Bearer 0f3c-of-the-gateway"}}}
+    attack(scenario, route={"headers": headers}, **EVERYWHERE)
