@@ -8,6 +8,8 @@ from pathlib import Path
 
 from headgate.cli.terminal import bold, dim
 
+# The configuration of the demo has its hash. It opens nothing but the demo.
+_KEY = "demo_key_that_everybody_can_read"
 _TRY = (
     ("a JSON service, two endpoints in turn", "curl {gateway}/hello"),
     ("the same with a body", 'curl -d \'{{"name": "Ada"}}\' "{gateway}/hello/you?lang=en"'),
@@ -35,6 +37,23 @@ _TRY = (
         "its circuit breaker: 503 at once, after three failures",
         "for i in 1 2 3 4; do curl -s {gateway}/broken; done; {headgate} breaker list --admin {admin_address}",
     ),
+    ("a route that asks who is there: 401", "curl -i {gateway}/private"),
+    (
+        "with a token: the service is told whose",
+        'curl -H "Authorization: Bearer $({headgate} token -c {file} --sub ada --tenant acme)" {gateway}/private',
+    ),
+    ("with an API key", "curl -H 'X-API-Key: {key}' {gateway}/private"),
+    ("a role that is missing: 403; the log says which", "curl -i -H 'X-API-Key: {key}' {gateway}/private/admin"),
+    (
+        "with that role",
+        'curl -H "Authorization: Bearer $({headgate} token -c {file} --role admin)" {gateway}/private/admin',
+    ),
+    ("why it was refused", "{headgate} explain -c {file} -H 'X-API-Key: {key}' GET /private/admin"),
+    (
+        "what a browser asks first for a page of another origin: answered here",
+        "curl -i -X OPTIONS -H 'Origin: https://app.example.com' -H 'Access-Control-Request-Method: PUT' "
+        "{gateway}/private",
+    ),
     ("health of this gateway", "curl {gateway}/health"),
     ("metrics, on the admin address", "curl {admin}/metrics"),
     ("why a request goes where it goes", "{headgate} explain -c {file} GET /split"),
@@ -54,7 +73,7 @@ def guide(host: str, port: int, admin_port: int, file: Path) -> str:
 
 def commands(gateway: str, admin: str, file: Path) -> list[tuple[str, str]]:
     """Return (what it shows, command) for each."""
-    names = {"gateway": gateway, "admin": admin, "file": _short(file), "headgate": _own_command()}
+    names = {"gateway": gateway, "admin": admin, "file": _short(file), "headgate": _own_command(), "key": _KEY}
     names["admin_address"] = admin.removeprefix("http://")
     return [(what, command.format(**names)) for what, command in _TRY]
 

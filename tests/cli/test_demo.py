@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import http.client
 import json
 import os
@@ -87,8 +88,9 @@ def test_the_example_is_the_configuration_of_the_demo() -> None:
 def test_the_demo_prints_commands_for_its_own_addresses(demo: Demo) -> None:
     said = "".join(demo.said)
     for _, command in commands(f"http://127.0.0.1:{demo.port}", f"http://127.0.0.1:{demo.admin_port}", CONFIGURATION):
-        # How the program itself is called depends on who calls it; the tests of explain and breaker read these lines.
-        assert " explain " in command or " breaker " in command or f"  {command}\n" in said
+        # How the program itself is called depends on who calls it; the tests of these commands read their lines.
+        own = (" explain ", " breaker ", " token ")
+        assert any(word in command for word in own) or f"  {command}\n" in said
 
 
 @pytest.mark.parametrize(
@@ -177,11 +179,63 @@ def test_the_admin_address_counts_and_reports(demo: Demo, capsys: pytest.Capture
 
 
 def test_explain_and_the_gateway_agree(demo: Demo, capsys: pytest.CaptureFixture[str]) -> None:
-    line = next(line for line in demo.said if " explain " in line)
+    said = []
+    for line in (line for line in demo.said if " explain " in line):
+        words = shlex.split(line)
+        assert main(words[words.index("explain") :]) == 0
+        said.append(capsys.readouterr().out.partition("\n")[0])
+    assert said == [
+        "refused with 403 (forbidden) by route admin: needs the role admin",
+        "sent to hello or hello-next by route split",
+    ]
+
+
+def curl(demo: Demo, what: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, str], bytes]:
+    """Do what the curl command says that stands below the line `# what`, as far as the demo's commands go."""
+    line = demo.said[next(place for place, said in enumerate(demo.said) if what in said) + 1]
+    inner = re.search(r"\$\((.*)\)", line)
+    if inner is not None:
+        words = shlex.split(inner[1])
+        assert main(words[words.index("token") :]) == 0
+        line = line.replace(inner[0], capsys.readouterr().out.strip())
+    parser = argparse.ArgumentParser()
+    parser.add_argument("-i", action="store_true")
+    parser.add_argument("-X", default="GET")
+    parser.add_argument("-H", action="append", default=[])
+    parser.add_argument("url")
     words = shlex.split(line)
-    words = words[words.index("explain") :]
-    assert main(words) == 0
-    assert capsys.readouterr().out.startswith("sent to hello or hello-next by route split")
+    assert words[0] == "curl"
+    options = parser.parse_args(words[1:])
+    fields = dict(field.split(": ", 1) for field in options.H)
+    return demo.ask(options.X, options.url.removeprefix(f"http://127.0.0.1:{demo.port}"), fields=fields)
+
+
+def test_who_asks_is_found_out_by_the_commands_that_are_shown(demo: Demo, capsys: pytest.CaptureFixture[str]) -> None:
+    status, fields, body = curl(demo, "# a route that asks who is there", capsys)
+    assert (status, json.loads(body)["reason"]) == (401, "missing_credentials")
+    assert 'realm="headgate"' in fields["WWW-Authenticate"]
+    status, _, body = curl(demo, "# with a token", capsys)
+    told = json.loads(body)["headers"]
+    assert (status, told["x-user-id"], told["x-tenant"]) == (200, "ada", "acme")
+    status, _, body = curl(demo, "# with an API key", capsys)
+    told = json.loads(body)["headers"]
+    assert (status, told["x-user-id"], told["x-tenant"]) == (200, "demo-key", "acme")
+
+
+def test_a_role_is_missing_or_there_in_the_commands_that_are_shown(
+    demo: Demo, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, _, body = curl(demo, "# a role that is missing", capsys)
+    assert (status, json.loads(body)["reason"]) == (403, "forbidden")
+    assert b"admin" not in body
+    assert curl(demo, "# with that role", capsys)[0] == 200
+
+
+def test_a_preflight_is_answered_in_the_command_that_is_shown(demo: Demo, capsys: pytest.CaptureFixture[str]) -> None:
+    status, fields, body = curl(demo, "# what a browser asks first", capsys)
+    assert (status, body) == (204, b"")
+    assert fields["Access-Control-Allow-Origin"] == "https://app.example.com"
+    assert "PUT" in fields["Access-Control-Allow-Methods"]
 
 
 # The last of this file's tests of the running demo: it ends it.
