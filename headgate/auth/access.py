@@ -22,6 +22,7 @@ from headgate.core.networks import Networks
 _REMEMBERED = 4096
 # Scopes that begin so say where a credential counts at all.
 BINDING: Final = ("route:", "service:")
+_BLANKS: Final = str.maketrans(" .", "__")
 TENANT_SOURCES: Final = ("params.", "header:", "query:")
 
 _Question = Callable[[Identity], str | None]
@@ -135,10 +136,11 @@ class TenantIsolation:
     """Hold what a request is about against its caller's tenant.
 
     A request that names no tenant where it should is refused, and so is one that names several: which of them the
-    upstream reads is not known here.
+    upstream reads is not known here. What some servers take for the parameter of a query counts among these: `;` parts
+    parameters too (Rack), names in any case (ASP.NET), with a blank or a dot for _ (PHP), and with [] behind.
     """
 
-    __slots__ = ("_crossing", "_header", "_param", "_query", "_where")
+    __slots__ = ("_alike", "_crossing", "_header", "_param", "_query", "_where")
 
     def __init__(self, isolation: Isolation) -> None:
         """Compile.
@@ -155,6 +157,7 @@ class TenantIsolation:
         self._param = name if prefix == "params." else ""
         self._header = read_as(name.encode()) if prefix == "header:" else b""
         self._query = name if prefix == "query:" else ""
+        self._alike = _loosely(name)
         self._crossing = frozenset(isolation.crossing)
 
     def judge(self, identity: Identity, params: Mapping[str, str], fields: Fields, query: bytes | None) -> str | None:
@@ -178,8 +181,26 @@ class TenantIsolation:
         if self._header:
             wanted = self._header
             return [value.decode("utf-8", "replace") for name, value in fields if read_as(name) == wanted]
-        pairs = (pair.partition("=") for pair in (query or b"").decode("latin-1").split("&"))
-        return [unquote_plus(value) for name, _, value in pairs if unquote_plus(name) == self._query]
+        text = (query or b"").decode("latin-1")
+        pairs = [_pair(part) for part in text.split("&")]
+        if not any(name == self._query for name, _ in pairs):
+            return []
+        if ";" in text:
+            pairs += [_pair(part) for part in text.replace(";", "&").split("&")]
+        return [value for name, value in pairs if self._may_be(_loosely(name))]
+
+    def _may_be(self, name: str) -> bool:
+        return name == self._alike or name.startswith(f"{self._alike}[")
+
+
+def _pair(part: str) -> tuple[str, str]:
+    name, _, value = part.partition("=")
+    return unquote_plus(name), unquote_plus(value)
+
+
+def _loosely(name: str) -> str:
+    """Return one spelling for all names of parameters that a server may take for one."""
+    return name.partition("\0")[0].strip().lower().translate(_BLANKS)
 
 
 # -- addresses -----------------------------------------------------------------------------------------------------

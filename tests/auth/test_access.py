@@ -173,6 +173,38 @@ ACME = who(tenant="acme inc")
         ("query:org", {"query": b"org"}, "query:org names another tenant than acme inc"),
         ("query:org", {"query": b"organ=acme+inc"}, "query:org names no tenant"),
         ("query:org", {}, "query:org names no tenant"),
+        # What one server or another takes for the same parameter.
+        *(
+            ("query:org", {"query": b"org=acme+inc&" + other}, "query:org names another tenant than acme inc")
+            for other in (
+                b"a=1;org=globex",
+                b"Org=globex",
+                b"%4Frg=globex",
+                b"org[]=globex",
+                b"org%5B0%5D=globex",
+                b"org[a][b]=globex",
+                b"+org=globex",
+                b"org%20=globex",
+                b"org%00x=globex",
+                b"&;;org=globex",
+            )
+        ),
+        ("query:org", {"query": b"org=acme+inc;x"}, "query:org names another tenant than acme inc"),
+        ("query:org", {"query": b"org=acme+inc;b=1"}, "query:org names another tenant than acme inc"),
+        ("query:org", {"query": b"a=1;org=acme+inc"}, "query:org names no tenant"),
+        ("query:org", {"query": b"ORG=acme+inc"}, "query:org names no tenant"),
+        ("query:org", {"query": b"a=1;b=2&org=acme+inc&organ=globex&xorg=globex"}, None),
+        (
+            "query:the_org",
+            {"query": b"the_org=acme+inc&the.org=globex"},
+            "query:the_org names another tenant than acme inc",
+        ),
+        ("query:f[org]", {"query": b"f[org]=acme+inc&f[state]=open&f=1"}, None),
+        (
+            "query:f[org]",
+            {"query": b"f[org]=acme+inc&F[Org][]=globex"},
+            "query:f[org] names another tenant than acme inc",
+        ),
     ],
 )
 def test_keeps_tenants_apart(source: str, request_: dict[str, Any], said: str | None) -> None:
