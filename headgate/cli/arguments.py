@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from headgate.core.settings import parse_duration
+
 DEFAULT_FILE = "headgate.yaml"
 USAGE_ERROR = 2
 
@@ -149,6 +151,14 @@ def paths_of(arguments: Namespace) -> list[Path]:
 def add_json(parser: Parser) -> None:
     """Add --json."""
     parser.add_argument("--json", action="store_true", help="write JSON, for programs")
+
+
+def duration(text: str) -> float:
+    """Read seconds, as settings do."""
+    try:
+        return float(parse_duration(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def one_of(what: str, words: Sequence[str]) -> Callable[[str], str]:

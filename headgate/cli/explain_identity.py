@@ -22,6 +22,7 @@ from headgate.auth.method import Given, Known, Method, NeedCall, NeedKeys, NeedW
 from headgate.auth.rules import IdentityRules
 from headgate.auth.settings import Auth, IdentitySettings
 from headgate.cli.explain_traffic import Asked
+from headgate.config.field_kinds import token_names
 from headgate.config.resolve import ResolvedConfig, ResolvedRoute
 from headgate.core.clock import wall
 from headgate.core.failure import Failure
@@ -261,9 +262,7 @@ def _isolation(auth: Auth, params: Mapping[str, str], asked: Asked, identity: Id
 
 def masked(identity: IdentitySettings, query: bytes | None) -> bytes | None:
     """Return a query as it may be printed: without the tokens that may stand in it."""
-    sources = [source for issuer in identity.jwt for source in issuer.sources]
-    sources += [source for server in identity.introspection for source in server.sources]
-    names = {source.removeprefix("query:").encode() for source in sources if source.startswith("query:")}
+    names = {name.encode() for name in token_names(identity, "query")}
     if query is None or not names:
         return query
     pairs = [pair.partition(b"=") for pair in query.split(b"&")]

@@ -15,7 +15,7 @@ from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any, Final
 
 from headgate.auth.settings import ApiKeys
-from headgate.cli.arguments import Namespace, Parser, add_configuration, add_json
+from headgate.cli.arguments import Namespace, Parser, add_configuration, add_json, duration
 from headgate.cli.terminal import table
 from headgate.core.clock import wall
 from headgate.core.settings import parse_duration
@@ -46,7 +46,7 @@ def add_arguments(parser: Parser) -> None:
     )
     rotate.add_argument("id", metavar="ID", help="id of the key that is replaced")
     rotate.add_argument(
-        "--grace", metavar="TIME", type=_duration, default=3600.0, help="how long it goes on working, such as 1h (1h)"
+        "--grace", metavar="TIME", type=duration, default=3600.0, help="how long it goes on working, such as 1h (1h)"
     )
     for each in (create, listing, revoke, rotate):
         add_configuration(each, "-c", "--config")
@@ -280,13 +280,6 @@ def _network(text: str) -> str:
         return str(ip_network(text.strip(), strict=False))
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{error}; expected a network, such as 10.0.0.0/8 or 2001:db8::/32") from None
-
-
-def _duration(text: str) -> float:
-    try:
-        return float(parse_duration(text))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _moment(text: str) -> float:

@@ -18,9 +18,8 @@ from headgate.auth.jwt import ANY_AUDIENCE, JwtMethod
 from headgate.auth.key_ring import SECRET_BYTES, algorithms_of, jwk_of_secret, key_of_secret, number, ring_of
 from headgate.auth.method import Refused
 from headgate.auth.settings import ClaimNames, JwtIssuer
-from headgate.cli.arguments import DEFAULT_FILE, Namespace, Parser, add_configuration, add_json
+from headgate.cli.arguments import DEFAULT_FILE, Namespace, Parser, add_configuration, add_json, duration
 from headgate.cli.configuration import load_valid
-from headgate.core.settings import parse_duration
 
 _RSA = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
 _OF_CURVE = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
@@ -54,7 +53,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--expires",
         metavar="TIME",
-        type=_duration,
+        type=duration,
         default=3600.0,
         help="how long it is good, such as 30m, 1h, 7d (1h)",
     )
@@ -70,13 +69,6 @@ def _claim(text: str) -> tuple[str, Any]:
         return name, json.loads(value)
     except ValueError:
         return name, value
-
-
-def _duration(text: str) -> float:
-    try:
-        return float(parse_duration(text))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 class Unable(Exception):

@@ -6,13 +6,12 @@ Law: the standard library and the wire's tables only, since a worker asks it.
 from __future__ import annotations
 
 from headgate.auth.settings import IdentitySettings
+from headgate.auth.token_sources import Place
 from headgate.config.resolve import ResolvedConfig
 from headgate.config.schema import Config
 from headgate.policy.hygiene_settings import HeaderLists
 from headgate.wire import http1
 from headgate.wire.field_filter import KEPT_OF_ANSWERS, KEPT_OF_REQUESTS, FieldFilter
-
-_HEADER = "header:"
 
 
 def request_field_kinds(config: Config | ResolvedConfig) -> http1.FieldKinds:
@@ -29,14 +28,19 @@ def request_field_kinds(config: Config | ResolvedConfig) -> http1.FieldKinds:
 
 def credential_fields(identity: IdentitySettings) -> frozenset[bytes]:
     """Return the names of the header fields, in lower case, that may hold a credential."""
-    sources = [source for issuer in identity.jwt for source in issuer.sources]
-    sources += [source for server in identity.introspection for source in server.sources]
-    names = {source.removeprefix(_HEADER) for source in sources if source.startswith(_HEADER)}
+    names = token_names(identity, "header")
     if identity.api_keys is not None:
         names.update(identity.api_keys.headers)
     if identity.basic is not None or (identity.api_keys is not None and identity.api_keys.bearer):
         names.add("Authorization")
     return frozenset(name.lower().encode() for name in names)
+
+
+def token_names(identity: IdentitySettings, place: Place) -> set[str]:
+    """Return the names, as they are written, under which tokens are looked for in one kind of place."""
+    listed = [each.sources for each in identity.jwt] + [each.sources for each in identity.introspection]
+    places = [source.partition(":") for sources in listed for source in sources]
+    return {name for kind, _, name in places if kind == place}
 
 
 def answer_field_kinds(config: Config | ResolvedConfig) -> http1.FieldKinds:

@@ -1,4 +1,4 @@
-"""One gateway of real processes for each test that asks for it, gone afterwards."""
+"""A service and a gateway of real processes for each test that asks, gone afterwards; one PostgreSQL for all."""
 
 from __future__ import annotations
 
@@ -8,6 +8,22 @@ from pathlib import Path
 import pytest
 
 from tests.control.driver import Rig
+from tests.control.keys.postgres import Postgres
+from tests.control.whole import Service
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    made = Service()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    server = Postgres()
+    yield server
+    server.close()
 
 
 @pytest.fixture

@@ -8,11 +8,12 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from tests.control.http_server import HttpServer, QuietHandler
 
 DISCOVERY = "/.well-known/openid-configuration"
 KEYS = "/keys"
@@ -57,7 +58,7 @@ class ScriptedIssuer:
         self.keys: list[SigningKey] = []
         self.document: dict[str, Any] = {}
 
-        class Handler(BaseHTTPRequestHandler):
+        class Handler(QuietHandler):
             def do_GET(self) -> None:
                 outer.asked.append(self.path)
                 outer.hold.wait(60)
@@ -65,22 +66,8 @@ class ScriptedIssuer:
                     self.wfile.write(outer.answer(self.path))
                 self.close_connection = True
 
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        class Server(ThreadingHTTPServer):
-            daemon_threads = True
-
-            def handle_error(self, *_: Any) -> None:
-                """Say nothing of a client that left."""
-
-        self._server = Server(("127.0.0.1", 0), Handler)
-        if tls is not None:
-            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
-        scheme = "http" if tls is None else "https"
-        self.url = f"{scheme}://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
-        self._thread.start()
+        self._server = HttpServer(Handler, tls)
+        self.url = f"{'http' if tls is None else 'https'}://127.0.0.1:{self._server.port}"
 
     def answer(self, path: str) -> bytes:
         """Return what this path gets."""
@@ -95,9 +82,7 @@ class ScriptedIssuer:
     def close(self) -> None:
         """Stop."""
         self.hold.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        self._server.close()
 
 
 def said(document: Any, status: int = 200, *lines: str) -> bytes:

@@ -7,7 +7,6 @@ import json
 import os
 import pwd
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -164,13 +163,6 @@ def test_a_command_does_nothing_that_could_not_be_written_down(path: Path, tmp_p
 
 
 # -- the whole gateway --------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def service() -> Iterator[Service]:
-    made = Service()
-    yield made
-    made.close()
 
 
 def test_two_workers_and_control_share_one_file_through_rotation_and_reloads(

@@ -17,10 +17,8 @@ import socket
 import ssl
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -32,6 +30,7 @@ from headgate.auth.api_key import static_hash
 from headgate.auth.basic import hash_password
 from headgate.cli.main import main
 from tests.control.driver import CEILING, free_port, until
+from tests.control.http_server import HttpServer, QuietHandler
 from tests.stores.redis.servers import RedisServer
 from tests.wire.certificates import Authority
 
@@ -103,7 +102,7 @@ class World:
     def __init__(self, opaque: str) -> None:
         seen = self.seen = list[str]()
 
-        class Handler(BaseHTTPRequestHandler):
+        class Handler(QuietHandler):
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
@@ -123,24 +122,11 @@ class World:
             def do_POST(self) -> None:
                 self.do_GET()
 
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        class Server(ThreadingHTTPServer):
-            daemon_threads = True
-
-            def handle_error(self, *_: Any) -> None:
-                """Say nothing of a gateway that left."""
-
-        self._server = Server(("127.0.0.1", 0), Handler)
-        self.port = self._server.server_port
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
-        self._thread.start()
+        self._server = HttpServer(Handler)
+        self.port = self._server.port
 
     def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        self._server.close()
 
 
 class Run:

@@ -22,20 +22,6 @@ CONNECTIONS = 64
 REFUSED = {"status": 401, "reason": "invalid_api_key"}
 
 
-@pytest.fixture
-def service() -> Iterator[Service]:
-    made = Service()
-    yield made
-    made.close()
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Postgres]:
-    server = Postgres()
-    yield server
-    server.close()
-
-
 class Keys:
     """A gateway that asks for keys, and the command that makes them."""
 

@@ -30,13 +30,6 @@ def running(folder: Path, service: Service, limits: list[dict[str, Any]], **more
         gateway.close()
 
 
-@pytest.fixture
-def service() -> Iterator[Service]:
-    made = Service()
-    yield made
-    made.close()
-
-
 def crowd(gateways: list[Gateway], count: int) -> Counter[int]:
     """Send so many requests, several at a time, to the gateways in turn; each on a connection of its own."""
     with ThreadPoolExecutor(8) as pool:

@@ -9,11 +9,11 @@ import signal
 import subprocess
 import sys
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 from tests.control.driver import CEILING, free_port, until
+from tests.control.http_server import HttpServer, QuietHandler
 
 
 class Service:
@@ -31,7 +31,7 @@ class Service:
         self.released = threading.Event()
         self.released.set()
 
-        class Handler(BaseHTTPRequestHandler):
+        class Handler(QuietHandler):
             def do_GET(self) -> None:
                 service.asked.append(self.path)
                 service.released.wait(CEILING)
@@ -41,25 +41,12 @@ class Service:
                 self.end_headers()
                 self.wfile.write(body)
 
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        class Server(ThreadingHTTPServer):
-            daemon_threads = True
-
-            def handle_error(self, *_: Any) -> None:
-                """Say nothing of a gateway that left, as a killed one does."""
-
-        self._server = Server(("127.0.0.1", 0), Handler)
-        self.name = f"127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
-        self._thread.start()
+        self._server = HttpServer(Handler)
+        self.name = f"127.0.0.1:{self._server.port}"
 
     def close(self) -> None:
         self.released.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        self._server.close()
 
 
 class Gateway:

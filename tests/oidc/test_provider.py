@@ -45,13 +45,6 @@ def provider(tmp_path: Path, populated: Path) -> Iterator[Provider]:
     made.kill()
 
 
-@pytest.fixture
-def service() -> Iterator[Service]:
-    made = Service()
-    yield made
-    made.close()
-
-
 class Front:
     """A gateway that takes tokens of its own issuer, of the provider, and opaque ones."""
 

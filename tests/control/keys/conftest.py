@@ -1,8 +1,7 @@
-"""One PostgreSQL for all tests here, and an empty database for each, of each kind."""
+"""An empty database for each test that asks, of each kind."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
@@ -11,13 +10,6 @@ import pytest
 from tests.control.keys.postgres import Postgres
 
 _numbers = count()
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[Postgres]:
-    server = Postgres()
-    yield server
-    server.close()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
