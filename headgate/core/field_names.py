@@ -14,6 +14,7 @@ Direction = Literal["request", "response"]
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 # RFC 9110 section 5.5, with the tab allowed.
 CONTROLS = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_ALIKE = bytes.maketrans(b"_.", b"--")
 # RFC 9110 section 7.6.1, and what RFC 9112 section 6 frames with.
 _OF_THE_WIRE = frozenset(
     (
@@ -32,9 +33,9 @@ _OF_THE_WIRE = frozenset(
 def read_as(name: bytes) -> bytes:
     """Return the one spelling that stands for all which a server may take for the same field.
 
-    CGI (RFC 3875 section 4.1.18) and its heirs know X-User and X_User by one name.
+    CGI (RFC 3875 section 4.1.18) and its heirs know X-User and X_User by one name, and PHP X.User, too.
     """
-    return name.lower().replace(b"_", b"-")
+    return name.lower().translate(_ALIKE)
 
 
 def field_name_objection(name: str, direction: Direction) -> str | None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from headgate.core.field_names import read_as
+
 # Without these a request would be another one: its body is read otherwise (RFC 9110 sections 8.4 and 14.5), its write
 # loses the condition it stood under (section 13.1), no WebSocket opens (RFC 6455 section 4.1), no page learns that it
 # may read the answer (Fetch standard, "HTTP requests").
@@ -58,14 +60,14 @@ class FieldFilter:
     def __init__(self, allow: Iterable[str], deny: Iterable[str], kept: frozenset[bytes], refuse: bool = False) -> None:
         """Compile; `kept` passes an `allow` that does not name it."""
         self._allowed, self._allowed_beginnings = _compiled(name.lower() for name in allow)
-        self._denied, self._denied_beginnings = _compiled(name.lower().replace("_", "-") for name in deny)
+        self._denied, self._denied_beginnings = _compiled(read_as(name.encode()).decode() for name in deny)
         self._kept = kept
         self.refuse = refuse
 
     def passes(self, lower: bytes) -> bool:
         """Tell whether a field of that name, in lower case, passes."""
         # An upstream of the CGI kind reads X_Secret and X-Secret as one.
-        plain = lower.replace(b"_", b"-")
+        plain = read_as(lower)
         if plain in self._denied or plain.startswith(self._denied_beginnings):
             return False
         if not self._allowed and not self._allowed_beginnings:

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from http import HTTPStatus
 from urllib.parse import quote
 
+from headgate.core.field_names import read_as
 from headgate.core.message import UNKNOWN_LENGTH, Field, Fields, RequestHead, tokens
 from headgate.wire.field_filter import FieldFilter
 
@@ -86,10 +87,10 @@ class FieldKinds(dict[bytes, int]):
     def _judge(self, lower: bytes) -> int:
         if b"_" in lower and self._underscores != "allow":
             return DROP if self._underscores == "drop" else REFUSE
-        # X_Forwarded_For and its kin are the aliases of names we set: CGI-style upstreams read them as one field.
-        if b"_" in lower and lower.replace(b"_", b"-") in self._known:
-            return DROP
         kind = self._known.get(lower)
+        # X_Forwarded_For and its kin are the aliases of names we set: CGI-style upstreams read them as one field.
+        if kind is None and read_as(lower) in self._known:
+            return DROP
         if kind is not None:
             return kind
         judge = self._filter
@@ -126,7 +127,7 @@ def response_kinds(owned: Iterable[str] = (), field_filter: FieldFilter | None =
 def _dropped(names: Iterable[str]) -> dict[bytes, int]:
     """Return the names, and what they are to those who read a hyphen for an underscore."""
     lower = [name.lower().encode() for name in names]
-    return dict.fromkeys([*lower, *(name.replace(b"_", b"-") for name in lower)], DROP)
+    return dict.fromkeys([*lower, *map(read_as, lower)], DROP)
 
 
 # -- reading -------------------------------------------------------------------------------------------------------

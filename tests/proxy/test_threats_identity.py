@@ -68,6 +68,7 @@ PRETENDED: dict[str, list[str]] = {
     "other case": ["x-user: root", "X-ROLES: admin", "x-Tenant-iD: other", "x-ORG: other"],
     "twice": ["X-User: root", "X-User: root", "X-Roles: admin", "X-Roles: admin"],
     "underscores": ["X_User: root", "X_Roles: admin", "X-Tenant_Id: other", "x_ORG: other"],
+    "dots": ["X.User: root", "X.Roles: admin", "X-Tenant.Id: other", "x.ORG: other"],
     "empty": ["X-User:", "X-Roles:", "X-Tenant-Id:", "X-Org:"],
     "blanks": ["X-User:  \t root", "X-Roles:\tadmin"],
 }
@@ -87,7 +88,7 @@ def test_what_tells_an_upstream_who_asks_is_never_the_client_s_word(
             assert (await ask(rig, request(*lines))).status == 200
         for number, seen in enumerate(upstream.requests):
             known = mode != "none" and number < 2
-            told = {name: value for name, value in seen.fields if name.replace("_", "-") in _OURS}
+            told = {name: value for name, value in seen.fields if re.sub("[_.]", "-", name) in _OURS}
             # The key has no claim of the name org: that is no reason to let the client say one.
             assert told == ({"x-user": "ann", "x-roles": "user", "x-tenant-id": "acme"} if known else {})
 
@@ -466,6 +467,7 @@ FROM_INSIDE = [
     "X-Forwarded-For: 127.0.0.1, 10.0.0.1",
     "x-forwarded-for: 10.0.0.1",
     "X_Forwarded_For: 10.0.0.1",
+    "X.Forwarded.For: 10.0.0.1",
     "Forwarded: for=10.0.0.1",
     "X-Real-IP: 10.0.0.1",
     "X-Client-IP: 10.0.0.1",

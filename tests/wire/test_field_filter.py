@@ -18,6 +18,8 @@ TEXT = st.text(st.sampled_from("ab-_"), min_size=1, max_size=5)
         ([], ["X-Debug"], b"x-debug", False),
         ([], ["X-Debug"], b"x_debug", False),
         ([], ["x_debug"], b"x-debug", False),
+        ([], ["X-Debug"], b"x.debug", False),
+        ([], ["X-Internal-*"], b"x.internal.key", False),
         ([], ["X-Debug"], b"x-debug-level", True),
         ([], ["X-Debug-*"], b"x-debug-level", False),
         ([], ["X-Debug-*"], b"x-debug", True),
