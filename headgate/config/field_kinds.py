@@ -10,6 +10,7 @@ from headgate.auth.token_sources import Place
 from headgate.config.resolve import ResolvedConfig
 from headgate.config.schema import Config
 from headgate.policy.hygiene_settings import HeaderLists
+from headgate.policy.limit.headers import names_written
 from headgate.wire import http1
 from headgate.wire.field_filter import KEPT_OF_ANSWERS, KEPT_OF_REQUESTS, FieldFilter
 
@@ -46,7 +47,8 @@ def token_names(identity: IdentitySettings, place: Place) -> set[str]:
 def answer_field_kinds(config: Config | ResolvedConfig) -> http1.FieldKinds:
     """Make the table that judges what upstreams answer."""
     lists = config.header_filter.response
-    return http1.response_kinds(config.request_id.headers, _filter(lists, KEPT_OF_ANSWERS))
+    limits = names_written(config.limit_headers)
+    return http1.response_kinds(config.request_id.headers, _filter(lists, KEPT_OF_ANSWERS), limits)
 
 
 def _filter(lists: HeaderLists, kept: frozenset[bytes], refuse: bool = False) -> FieldFilter | None:

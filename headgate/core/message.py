@@ -71,15 +71,20 @@ class RequestHead:
 
 
 class ResponseHead:
-    """One answer's head. `length` as in RequestHead; `upgrade` is the protocol of a 101."""
+    """One answer's head. `length` as in RequestHead; `upgrade` is the protocol of a 101.
 
-    __slots__ = ("fields", "length", "status", "upgrade")
+    `blocks` are further fields as lines, made once for many answers; `limited`: `fields` hold some that tell of limits.
+    """
+
+    __slots__ = ("blocks", "fields", "length", "limited", "status", "upgrade")
 
     def __init__(self, status: int, fields: Fields, length: int = 0) -> None:
         self.status = status
         self.fields = fields
         self.length = length
         self.upgrade = b""
+        self.blocks: tuple[bytes, ...] = ()
+        self.limited = False
 
     def get(self, name: bytes) -> bytes | None:
         """Return the value of the first field called `name` (in lower case)."""

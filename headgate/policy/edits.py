@@ -138,14 +138,20 @@ _MOST_NAMES = 256
 class HeaderEditor:
     """Edit the fields of one direction: remove, set, add. False when it has nothing to do.
 
+    `block` holds what is put on every message alike, as lines, where that was asked for; `apply` leaves it out then.
     A field that is set is taken off first, also when its new value is missing or unsafe: a client must not keep a
     field in place that we meant to write. `touched` are the names of all fields it may change, in lower case.
     """
 
-    __slots__ = ("_constants", "_gone", "_missing", "_replaced", "_staying", "_written", "touched")
+    __slots__ = ("_constants", "_gone", "_missing", "_replaced", "_staying", "_written", "block", "touched")
 
     def __init__(
-        self, edits: FieldEdits, owned: Collection[str] = (), constants: Sequence[Field] = (), override: bool = True
+        self,
+        edits: FieldEdits,
+        owned: Collection[str] = (),
+        constants: Sequence[Field] = (),
+        override: bool = True,
+        in_block: bool = False,
     ) -> None:
         """Compile the operator's `edits` and what else goes in the same pass over the fields.
 
@@ -154,6 +160,7 @@ class HeaderEditor:
             owned: names that are taken off.
             constants: fields with the values they have, no templates.
             override: whether `constants` replace fields of their names; false: they are put on where there is none.
+            in_block: whether what is the same on every message is to be a block of lines, if it can be.
         """
         written_off = frozenset(name.lower().encode() for name in (*edits.remove, *edits.set))
         left = [field for field in constants if field[0].lower() not in written_off]
@@ -171,6 +178,10 @@ class HeaderEditor:
         self._constants: Fields | None = None
         if all(template.constant is not None for _, template in written):
             self._constants = [*replaced, *_filled(written, lambda name: None)]
+        self.block = b""
+        if in_block and self._constants and not self._missing:
+            self.block = b"\r\n".join(map(b": ".join, self._constants))
+            self._constants = []
 
     def __bool__(self) -> bool:
         return bool(self.touched)

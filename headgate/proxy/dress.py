@@ -10,7 +10,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from headgate.core.failure import Failure
-from headgate.core.message import UNKNOWN_LENGTH, Fields, ResponseHead
+from headgate.core.message import UNKNOWN_LENGTH, ResponseHead
 from headgate.policy.cors import OWNED, CorsPolicy, preflighted
 from headgate.policy.edits import HeaderEditor
 from headgate.policy.hosts import TrustedHosts
@@ -39,23 +39,30 @@ class Dress:
     def __bool__(self) -> bool:
         return self._secure is not None or self.cors is not None
 
-    def put_on(self, exchange: Exchange, fields: Fields) -> Fields:
-        """Return the fields of an answer with what belongs on it."""
+    @property
+    def touched(self) -> frozenset[bytes]:
+        """The names, in lower case, of the fields that it may change."""
+        editors = [editor for editor in (self._plain, self._secure) if editor is not None]
+        return frozenset[bytes]().union(*(editor.touched for editor in editors))
+
+    def put_on(self, exchange: Exchange, head: ResponseHead) -> None:
+        """Put on an answer what belongs on it."""
         # Whoever ended TLS before us, if it is trusted, says so; a head that was refused has no such word.
         said = exchange.peer or exchange.stream.head
         editor = self._secure if said.scheme == "https" else self._plain
         if editor is not None:
-            fields = editor.apply(fields, exchange.value)
+            head.fields = editor.apply(head.fields, exchange.value)
+            if editor.block:
+                head.blocks += (editor.block,)
         if self.cors is not None:
-            fields += self.cors.fields(exchange.stream.head.get(b"origin"))
-        return fields
+            head.fields += self.cors.fields(exchange.stream.head.get(b"origin"))
 
 
 def _editor(
     edits: FieldEdits, owned: Collection[str], security: SecurityHeaders | None, secure: bool
 ) -> HeaderEditor | None:
     constants = security_fields(security, secure) if security is not None else ()
-    return HeaderEditor(edits, owned, constants, security is None or security.override) or None
+    return HeaderEditor(edits, owned, constants, security is None or security.override, in_block=True) or None
 
 
 def dress_for(
@@ -122,9 +129,10 @@ def _preflight(exchange: Exchange) -> bool:
         exchange.way, exchange.route = way, way.label
     told = dress.cors.preflight(head)
     assert told is not None
-    fields = exchange.dressed([(b"Date", http_date())])
+    answer = ResponseHead(204, [(b"Date", http_date())], UNKNOWN_LENGTH)
+    exchange.dress(answer)
     # Behind what takes such fields off an upstream's answer.
-    fields += told
+    answer.fields += told
     exchange.status = 204
-    exchange.stream.respond(ResponseHead(204, fields, UNKNOWN_LENGTH), b"", True)
+    exchange.stream.respond(answer, b"", True)
     return True

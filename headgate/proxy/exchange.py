@@ -232,7 +232,7 @@ class Exchange:
         fields = [(b"Date", http_date()), *answer.fields]
         if self.visit is not None:
             fields = self.visit.leave(answer.status, fields)
-        self._respond(ResponseHead(answer.status, self.dressed(fields), len(answer.body)), answer.body)
+        self._respond(ResponseHead(answer.status, fields, len(answer.body)), answer.body)
 
     def value(self, name: str) -> str | None:
         """Return the text of a placeholder (policy.template)."""
@@ -286,7 +286,7 @@ class Exchange:
         self.upstream = upstream.answered_at - self.tried_at
         cluster.series.answered(response.status, self.upstream)
         self.status = response.status
-        if self.told is not None:
+        if response.limited and self.told is not None:
             response.fields = self.plan.limit_headers.cleared(response.fields)
         if self.held is not None:
             self.gateway.limiter.charge(self.held, response.fields)
@@ -297,7 +297,7 @@ class Exchange:
             guards.switched(self)
         elif self.way is not None and self.way.compressor is not None:
             self._encoder = self.way.compressor.begin(self.stream.head, response)
-        response.fields = self.dressed(response.fields)
+        self.dress(response)
         return upstream
 
     def _pass(self, response: ResponseHead, upstream: UpstreamConnection, way: RouteRuntime) -> Awaitable[None] | None:
@@ -330,25 +330,31 @@ class Exchange:
             self.stream.sink = None
             upstream.release()
 
-    def dressed(self, fields: Fields) -> Fields:
-        """Return the fields with what belongs on every answer."""
+    def dress(self, head: ResponseHead) -> None:
+        """Put on an answer what belongs on every one."""
         plan, route = self.plan, self.way
+        fields = head.fields
         fields += self.ids
         if plan.via is not None:
             fields.append(plan.via)
-        if self.told is not None:
-            fields += plan.limit_headers.fields(self.told, wall())
+        if self.told:
+            if plan.limits_edited:
+                fields += plan.limit_headers.fields(self.told, wall())
+            elif lines := plan.limit_headers.lines(self.told, wall()):
+                head.blocks = (lines,)
         dress = route.dress if route is not None else plan.dress
-        return fields if dress is None else dress.put_on(self, fields)
+        if dress is not None:
+            dress.put_on(self, head)
 
     def respond(self, status: int, content_type: bytes, body: bytes, extra: Fields | None = None) -> None:
         """Answer by ourselves."""
         fields: Fields = [(b"Date", http_date()), *(extra or ())]
         if body or status not in (204, 304):
             fields.append((b"Content-Type", content_type))
-        self._respond(ResponseHead(status, self.dressed(fields), len(body)), body)
+        self._respond(ResponseHead(status, fields, len(body)), body)
 
     def _respond(self, head: ResponseHead, body: bytes) -> None:
+        self.dress(head)
         self.status = head.status
         if head.status in (204, 304):
             # RFC 9110 section 8.6: a 204 MUST NOT have a length, a 304 none but that of the answer it stands for.

@@ -196,9 +196,9 @@ def _address_gate(addresses: Addresses, shared: dict[Any, Any]) -> AddressGate:
     return gate
 
 
-def _entry(config: ResolvedConfig, dresses: Iterable[Dress | None]) -> Entry | None:
+def _entry(config: ResolvedConfig, dresses: Iterable[Dress]) -> Entry | None:
     hosts = TrustedHosts(config.trusted_hosts) if config.trusted_hosts else None
-    preflights = any(dress is not None and dress.cors is not None for dress in dresses)
+    preflights = any(dress.cors is not None for dress in dresses)
     return Entrance(hosts, preflights) if hosts is not None or preflights else None
 
 
@@ -217,6 +217,7 @@ class Plan:
         "ids",
         "limit_headers",
         "limits",
+        "limits_edited",
         "unrouted",
         "via",
     )
@@ -261,7 +262,10 @@ class Plan:
         ]
         self._table = RouteTable(rules, "file" if config.route_order == "file" else "specific")
         self._cache: dict[tuple[str, str, str], Matched[RouteRuntime]] = {}
-        self.entry = _entry(config, [self.dress, *(rule.payload.dress for rule in rules)])
+        dresses = {dress for dress in (self.dress, *(rule.payload.dress for rule in rules)) if dress is not None}
+        self.entry = _entry(config, dresses)
+        # Whether an edit may change what is told of limits: then its lines can't go as they are.
+        self.limits_edited = any(self.limit_headers.edited_by(dress.touched) for dress in dresses)
 
     def route(self, head: RequestHead) -> Matched[RouteRuntime]:
         """Find the route of a request.

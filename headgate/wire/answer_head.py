@@ -21,7 +21,7 @@ def response_head(status: int, fields: Fields, kinds: http1.FieldKinds, method: 
     """
     framing: http1.Framing | None = None
     kept: Fields = []
-    dated = False
+    dated = limited = False
     length: int | None = None
     try:
         for field in fields:
@@ -30,6 +30,9 @@ def response_head(status: int, fields: Fields, kinds: http1.FieldKinds, method: 
                 kept.append(field)
             elif kind == http1.DATE:
                 dated = True
+                kept.append(field)
+            elif kind == http1.LIMIT:
+                limited = True
                 kept.append(field)
             elif kind != http1.DROP and not (kind == http1.CONNECTION and field[1] in http1.PLAIN_CONNECTION):
                 framing = framing or http1.Framing()
@@ -41,6 +44,7 @@ def response_head(status: int, fields: Fields, kinds: http1.FieldKinds, method: 
     if not 100 <= status <= 999:
         raise Failure("upstream_protocol", "status")
     head = ResponseHead(status, kept)
+    head.limited = limited
     if framing is not None and framing.connection:
         head.fields = http1.without_named(kept, framing.connection)
         head.upgrade = framing.upgrade.strip().lower()

@@ -86,7 +86,7 @@ class HeadReader:
         # A field that does not pass in the head does not pass behind it, and neither does one that says who asks.
         listed = frozenset(name.lower().encode() for name in self._limits.trailers) - _FORBIDDEN_TRAILERS
         self._request_trailers = frozenset(name for name in listed if kinds[name] == http1.PLAIN)
-        self._trailers = frozenset(name for name in listed if answer_kinds[name] == http1.PLAIN)
+        self._trailers = frozenset(name for name in listed if answer_kinds[name] in http1.PASSING)
 
     def judge_again(self, head: RequestHead, trailers: Fields) -> Fields:
         """Take off a head that waits what may not come any more, by the names that count now; return its trailers."""

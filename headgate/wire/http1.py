@@ -18,9 +18,9 @@ from headgate.wire.field_filter import FieldFilter
 
 # Kinds of request and response fields; PLAIN is 0 so that the common case is a falsy test.
 PLAIN, DROP, HOST, LENGTH, CODING, CONNECTION, UPGRADE, EXPECT, FORWARDING, REQUEST_ID, CONTENT_TYPE, REFUSE = range(12)
-DATE, KEEP_ALIVE, DENIED, CREDENTIAL = 12, 13, 14, 15
+DATE, KEEP_ALIVE, DENIED, CREDENTIAL, LIMIT = 12, 13, 14, 15, 16
 # Kinds of fields that end-to-end means: they go on as they are.
-PASSING = (PLAIN, CONTENT_TYPE, CREDENTIAL)
+PASSING = (PLAIN, CONTENT_TYPE, CREDENTIAL, LIMIT)
 
 _HOP_BY_HOP = {
     # RFC 9110 section 7.6.1, and the two that were never registered but are sent.
@@ -62,18 +62,18 @@ PLAIN_CONNECTION = frozenset((b"keep-alive", b"Keep-Alive", b"close", b"Close"))
 class FieldKinds(dict[bytes, int]):
     """What to do with a field, by the raw spelling of its name; learns spellings up to a cap, then computes."""
 
-    __slots__ = ("_credentials", "_filter", "_known", "_underscores")
+    __slots__ = ("_filter", "_known", "_noted", "_underscores")
 
     def __init__(
         self,
         known: dict[bytes, int],
         underscores: str = "allow",
         field_filter: FieldFilter | None = None,
-        credentials: frozenset[bytes] = frozenset(),
+        noted: dict[bytes, int] | None = None,
     ) -> None:
-        """Compile; `field_filter` judges the names that are not in `known`; `credentials` are the plain ones noted."""
+        """Compile; `field_filter` judges the names that are not in `known`; of those that pass some are `noted`."""
         super().__init__(known)
-        self._credentials = credentials
+        self._noted = noted or {}
         self._known = known
         self._underscores = underscores
         self._filter = field_filter
@@ -95,7 +95,7 @@ class FieldKinds(dict[bytes, int]):
             return kind
         judge = self._filter
         if judge is None or judge.passes(lower):
-            return CREDENTIAL if lower in self._credentials else PLAIN
+            return self._noted.get(lower, PLAIN)
         return DENIED if judge.refuse else DROP
 
 
@@ -115,13 +115,19 @@ def request_kinds(
     """
     known = _HOP_BY_HOP | _REQUEST_ONLY | dict.fromkeys(FORWARDING_NAMES, FORWARDING)
     known |= {name.lower().encode(): REQUEST_ID for name in id_names}
-    return FieldKinds(_dropped(owned) | known, underscores, field_filter, credentials)
+    return FieldKinds(_dropped(owned) | known, underscores, field_filter, dict.fromkeys(credentials, CREDENTIAL))
 
 
-def response_kinds(owned: Iterable[str] = (), field_filter: FieldFilter | None = None) -> FieldKinds:
-    """Make the table for responses; fields named in `owned` are ours to set, so an upstream's are dropped."""
+def response_kinds(
+    owned: Iterable[str] = (), field_filter: FieldFilter | None = None, limits: Iterable[str] = ()
+) -> FieldKinds:
+    """Make the table for responses; fields named in `owned` are ours to set, so an upstream's are dropped.
+
+    `limits` are the names under which answers tell of limits: they pass as others do, and are noted.
+    """
     known = _HOP_BY_HOP | {b"date": DATE, b"keep-alive": KEEP_ALIVE} | {name.lower().encode(): DROP for name in owned}
-    return FieldKinds(known, field_filter=field_filter)
+    noted = {name.lower().encode(): LIMIT for name in limits}
+    return FieldKinds(known, field_filter=field_filter, noted=noted)
 
 
 def _dropped(names: Iterable[str]) -> dict[bytes, int]:

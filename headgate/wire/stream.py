@@ -171,6 +171,7 @@ class ClientStream:
         self.responded = True
         lines = [http1.STATUS_LINES[head.status]]
         lines += map(_LINE, head.fields)
+        lines += head.blocks
         length = head.length
         if length == UNKNOWN_LENGTH:
             length = self._measure(head.status, body, complete, lines)
@@ -217,7 +218,7 @@ class ClientStream:
     def switch(self, head: ResponseHead) -> None:
         """Answer 101; the socket then belongs to a tunnel."""
         self.responded = self.done = True
-        lines = [http1.STATUS_LINES[101], *map(_LINE, head.fields), b"Connection: Upgrade"]
+        lines = [http1.STATUS_LINES[101], *map(_LINE, head.fields), *head.blocks, b"Connection: Upgrade"]
         lines += (b"Upgrade: " + head.upgrade, b"", b"")
         self.connection.write(b"\r\n".join(lines))
 

@@ -92,7 +92,7 @@ class WholeAnswers:
 
     def __init__(self, kinds: http1.FieldKinds) -> None:
         self.kinds = kinds
-        self._lines = Lines(kinds, frozenset((http1.DROP, http1.DATE)))
+        self._lines = Lines(kinds, frozenset((http1.DROP, http1.DATE, http1.LIMIT)))
         self._statuses: dict[bytes, int] = {}
 
     def read(self, data: bytes) -> tuple[ResponseHead, bytes] | None:
@@ -110,7 +110,7 @@ class WholeAnswers:
         known = self._lines
         fields: list[Field] = []
         length = -1
-        dated = False
+        dated = limited = False
         for at in range(1, len(lines)):
             line = known[lines[at]]
             if line is None:
@@ -125,11 +125,17 @@ class WholeAnswers:
             elif kind == http1.DATE:
                 dated = True
                 fields.append(line.field)
+            elif kind == http1.LIMIT:
+                limited = True
+                fields.append(line.field)
         if len(data) - end - 4 > length:
             return None
         if not dated:
             fields.append((b"Date", http_date()))
-        return ResponseHead(status, fields, length), data[end + 4 :]
+        head = ResponseHead(status, fields, length)
+        if limited:
+            head.limited = True
+        return head, data[end + 4 :]
 
     def _learn_status(self, line: bytes) -> int:
         found = _STATUS.fullmatch(line)

@@ -192,8 +192,13 @@ TOGETHER = [
 @pytest.mark.parametrize(("edits", "override", "expected"), TOGETHER)
 def test_the_operator_s_edits_win_over_what_goes_with_them(edits: FieldEdits, override: bool, expected: Fields) -> None:
     editor = HeaderEditor(edits, ["access"], CONSTANTS, override)
+    in_block = HeaderEditor(edits, ["access"], CONSTANTS, override, in_block=True)
     for _ in range(2):
         assert editor.apply(list(CAME), {"path": "/p"}.get) == expected
+    fields = in_block.apply(list(CAME), {"path": "/p"}.get)
+    lines = in_block.block.split(b"\r\n") if in_block.block else []
+    assert sorted([*map(b": ".join, fields), *lines]) == sorted(map(b": ".join, expected))
+    assert bool(lines) is (override and not edits.set)
     assert editor.touched >= {b"access", b"x-frame-options", b"csp"}
     assert editor
 

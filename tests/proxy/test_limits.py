@@ -317,3 +317,16 @@ async def test_what_the_upstream_tells_of_its_own_limits_is_replaced() -> None:
         assert answer.get("x-other") == "stays"
         rig.apply(to(upstream))
         assert (await rig.ask(get("/x"))).get("x-ratelimit-limit") == "7"
+
+
+@on_loop
+async def test_edits_of_an_answer_concern_what_is_told_of_limits() -> None:
+    theirs = ok(b"", "X-RateLimit-Reset: 7")
+    edits = {"remove": ["X-RateLimit-Remaining"], "add": {"X-RateLimit-Of": "{route}"}}
+    document: dict[str, Any] = {"limits": [limit(requests=5)], "service": {"headers": {"response": edits}}}
+    async with Upstream(answering(lambda _: theirs)) as upstream, gateway(to(upstream, **document)) as rig:
+        answer = await rig.ask(get("/x"))
+        assert answer.all("x-ratelimit-limit") == ["5"]
+        assert answer.get("x-ratelimit-remaining") is None
+        assert answer.all("x-ratelimit-reset") != ["7"]
+        assert answer.get("x-ratelimit-of")

@@ -41,13 +41,14 @@ class LimitHeaderWriter:
     """Writes the forms that the configuration asks for; what does not change from request to request is kept."""
 
     __slots__ = (
+        "_beginnings",
         "_epoch",
+        "_form",
         "_ietf",
         "_items",
         "_others",
         "_per_window",
         "_plain",
-        "_plain_only",
         "_policies",
         "_policy",
         "_prefix",
@@ -59,17 +60,28 @@ class LimitHeaderWriter:
         forms = settings.forms
         self._prefix = settings.prefix
         self._epoch = settings.reset == "epoch"
-        self._plain = self._names("") if "plain" in forms else None
+        self._plain = _names(settings.prefix) if "plain" in forms else None
         self._per_window = "per_window" in forms
         self._window = (settings.prefix + "Window").encode() if "window" in forms else None
         self._policy = (settings.prefix + "Policy").encode() if settings.policy else None
         self._ietf = "ietf" in forms
-        self._plain_only = self._plain is not None and len(set(forms)) == 1 and self._policy is None
-        self._others = HeaderEditor(FieldEdits(remove=[name.decode() for name in self._names_written()]))
+        # All there is to write, in the form that is the default.
+        plain_only = self._plain is not None and len(set(forms)) == 1 and self._policy is None
+        self._form = b"\r\n".join(name.replace(b"%", b"%%") + b": %d" for name in self._plain or ()) * plain_only
+        self._others = HeaderEditor(FieldEdits(remove=list(names_written(settings))))
+        self._beginnings = (settings.prefix.lower().encode(), b"ratelimit")
         # As many as there are windows, names, tiers and types in the configuration.
         self._suffixed: dict[tuple[float, bool], _Names] = {}
         self._items: dict[str, bytes] = {}
         self._policies: dict[tuple[str, float, str, int], bytes] = {}
+
+    def lines(self, told: Sequence[Told], now_epoch: float) -> bytes:
+        """Write `fields` as lines; empty if there are none."""
+        if not self._form or not told:
+            return b"\r\n".join([b": ".join(field) for field in self.fields(told, now_epoch)])
+        reading = (told[0] if len(told) == 1 else nearest(told))[3]
+        zero = int(now_epoch * _SECOND) if self._epoch else 0
+        return self._form % (reading.limit, reading.remaining, -(-(zero + reading.reset) // _SECOND))
 
     def fields(self, told: Sequence[Told], now_epoch: float) -> list[Field]:
         """Write the fields for the limits a request was held against; none if there were none.
@@ -80,18 +92,9 @@ class LimitHeaderWriter:
             return []
         zero = int(now_epoch * _SECOND) if self._epoch else 0
         near = told[0] if len(told) == 1 else nearest(told)
-        plain = self._plain
-        if plain is not None:
-            reading = near[3]
-            fields = [
-                (plain.limit, b"%d" % reading.limit),
-                (plain.remaining, b"%d" % reading.remaining),
-                (plain.reset, b"%d" % -(-(zero + reading.reset) // _SECOND)),
-            ]
-            if self._plain_only:
-                return fields
-        else:
-            fields = []
+        fields: list[Field] = []
+        if self._plain is not None:
+            _write(fields, self._plain, near[3], zero)
         if self._per_window:
             self._write_windows(fields, told, zero)
         if self._window is not None and near[2] != "concurrency":
@@ -107,14 +110,9 @@ class LimitHeaderWriter:
         """Return an upstream's fields without those that tell of limits under our names: there shall be one answer."""
         return self._others.apply(fields, _no_value)
 
-    def _names_written(self) -> Iterator[bytes]:
-        yield from self._plain or ()
-        yield from (name for name in (self._window, self._policy) if name is not None)
-        if self._per_window:
-            for suffix in (*UNITS.values(), "Concurrency"):
-                yield from self._names(f"-{suffix}")
-        if self._ietf:
-            yield from (b"RateLimit", b"RateLimit-Policy")
+    def edited_by(self, names: Iterable[bytes]) -> bool:
+        """Tell whether edits of fields with these names, in lower case, may concern what is written here."""
+        return any(name.startswith(self._beginnings) for name in names)
 
     def _write_windows(self, fields: list[Field], told: Sequence[Told], zero: int) -> None:
         shown: dict[_Names, Told] = {}
@@ -123,9 +121,7 @@ class LimitHeaderWriter:
             other = shown.get(names)
             shown[names] = each if other is None else nearest((other, each))
         for names, (_, _, _, reading) in shown.items():
-            fields.append((names.limit, b"%d" % reading.limit))
-            fields.append((names.remaining, b"%d" % reading.remaining))
-            fields.append((names.reset, b"%d" % -(-(zero + reading.reset) // _SECOND)))
+            _write(fields, names, reading, zero)
 
     def _of_window(self, window: float, concurrency: bool) -> _Names:
         if concurrency:
@@ -133,11 +129,8 @@ class LimitHeaderWriter:
         names = self._suffixed.get((window, concurrency))
         if names is None:
             suffix = "Concurrency" if concurrency else UNITS.get(window) or f"{_number(window)}s"
-            names = self._suffixed[window, concurrency] = self._names(f"-{suffix}")
+            names = self._suffixed[window, concurrency] = _names(self._prefix, f"-{suffix}")
         return names
-
-    def _names(self, suffix: str) -> _Names:
-        return _Names(*(f"{self._prefix}{what}{suffix}".encode() for what in ("Limit", "Remaining", "Reset")))
 
     def _item(self, name: str, window: float, kind: str, reading: Reading) -> bytes:
         quoted = self._items.get(name)
@@ -152,6 +145,31 @@ class LimitHeaderWriter:
             what = b';qu="concurrent-requests"' if kind == "concurrency" else b";w=%d" % ceil(window)
             text = self._policies[key] = b"%b;q=%d%b" % (_string(name), reading.limit, what)
         return text
+
+
+def names_written(settings: LimitHeaders) -> Iterator[str]:
+    """Yield the names of the fields that are written; of per_window those of the usual windows."""
+    suffixes = [""] if "plain" in settings.forms else []
+    if "per_window" in settings.forms:
+        suffixes += [f"-{unit}" for unit in (*UNITS.values(), "Concurrency")]
+    for suffix in suffixes:
+        yield from (name.decode() for name in _names(settings.prefix, suffix))
+    if "window" in settings.forms:
+        yield settings.prefix + "Window"
+    if settings.policy:
+        yield settings.prefix + "Policy"
+    if "ietf" in settings.forms:
+        yield from ("RateLimit", "RateLimit-Policy")
+
+
+def _names(prefix: str, suffix: str = "") -> _Names:
+    return _Names(*(f"{prefix}{what}{suffix}".encode() for what in ("Limit", "Remaining", "Reset")))
+
+
+def _write(fields: list[Field], names: _Names, reading: Reading, zero: int) -> None:
+    fields.append((names.limit, b"%d" % reading.limit))
+    fields.append((names.remaining, b"%d" % reading.remaining))
+    fields.append((names.reset, b"%d" % -(-(zero + reading.reset) // _SECOND)))
 
 
 def nearest(told: Sequence[Told]) -> Told:

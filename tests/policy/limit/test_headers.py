@@ -163,6 +163,23 @@ def test_all_forms_at_once_and_again_for_another_tier() -> None:
 
 
 @pytest.mark.parametrize(
+    "settings", [{}, {"prefix": "R%d-"}, {"reset": "seconds"}, {"forms": ["ietf", "plain"]}, {"policy": True}]
+)
+@pytest.mark.parametrize("limits", [[], [MINUTE], [HOUR, MINUTE]])
+def test_the_lines_are_the_fields(settings: dict[str, Any], limits: list[Told]) -> None:
+    written = LimitHeaderWriter(LimitHeaders(**settings)).lines(limits, NOW)
+    assert written.decode().splitlines() == lines(*limits, **settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "concerned"),
+    [(b"x-ratelimit-reset", True), (b"x-ratelimit-limit-90s", True), (b"ratelimit", True), (b"x-rate", False)],
+)
+def test_it_is_known_which_edits_concern_limits(name: bytes, concerned: bool) -> None:
+    assert LimitHeaderWriter(LimitHeaders()).edited_by([b"server", name]) is concerned
+
+
+@pytest.mark.parametrize(
     ("waits", "seconds"),
     [([], 1), ([0], 1), ([0.000001], 1), ([1], 1), ([1.000001], 2), ([3, 59.2, 0], 60)],
 )
