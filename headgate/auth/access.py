@@ -182,11 +182,11 @@ class TenantIsolation:
             wanted = self._header
             return [value.decode("utf-8", "replace") for name, value in fields if read_as(name) == wanted]
         text = (query or b"").decode("latin-1")
-        pairs = [_pair(part) for part in text.split("&")]
+        pairs = [_pair(part) for part in text.split("&") if part]
         if not any(name == self._query for name, _ in pairs):
             return []
         if ";" in text:
-            pairs += [_pair(part) for part in text.replace(";", "&").split("&")]
+            pairs += [_pair(part) for part in text.replace(";", "&").split("&") if part]
         return [value for name, value in pairs if self._may_be(_loosely(name))]
 
     def _may_be(self, name: str) -> bool:

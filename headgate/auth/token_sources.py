@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Final, Literal, NamedTuple
 from urllib.parse import unquote_to_bytes
 
@@ -123,17 +124,27 @@ def _in_header(head: RequestHead, name: bytes) -> bytes | None:
 
 
 def _in_cookie(head: RequestHead, name: bytes) -> bytes | None:
-    found = []
+    found: list[bytes] = []
     for key, value in head.fields:
-        if key.lower() == b"cookie":
-            found += [shown for pair in value.split(b";") if (shown := _cookie(pair, name)) is not None]
+        if key.lower() == b"cookie" and name in value:
+            found += map(_value, _pairs_of(name).findall(value))
     return _joined(found)
+
+
+@lru_cache
+def _pairs_of(name: bytes) -> re.Pattern[bytes]:
+    """Return what finds the values of a cookie in one pass, however many others there are."""
+    return re.compile(rb"(?:^|;)[ \t]*+" + re.escape(name) + rb"[ \t]*+=([^;]*+)")
 
 
 def _cookie(pair: bytes, name: bytes) -> bytes | None:
     key, equals, value = pair.partition(b"=")
     if not equals or key.strip(b" \t") != name:
         return None
+    return _value(value)
+
+
+def _value(value: bytes) -> bytes:
     value = value.strip(b" \t")
     # RFC 6265 section 4.1.1: a value may stand between quotes.
     return value[1:-1] if len(value) > 1 and value[:1] == value[-1:] == b'"' else value

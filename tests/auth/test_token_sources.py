@@ -92,6 +92,18 @@ def test_cookies(value: bytes, token: bytes | None) -> None:
     assert find("cookie:session", (b"Cookie", value)) == token
 
 
+@given(st.text(st.sampled_from('s =;\t"x'), max_size=12))
+def test_cookies_are_found_as_whoever_parts_them_at_semicolons_finds_them(text: str) -> None:
+    pairs = [pair.partition("=") for pair in text.split(";")]
+    values = [value.strip(" \t") for name, equals, value in pairs if equals and name.strip(" \t") == "s"]
+    bare = [value[1:-1] if len(value) > 1 and value[0] == value[-1] == '"' else value for value in values]
+    expected = ", ".join(dict.fromkeys(bare)).encode() if bare else None
+    made = head((b"Cookie", text.encode()), (b"X", b"kept"))
+    assert TokenSources(["cookie:s"]).find(made, lambda _: True) == expected
+    TokenSources(["cookie:s"]).hide(made, lambda _: True)
+    assert TokenSources(["cookie:s"]).find(made, lambda _: True) is None
+
+
 @pytest.mark.parametrize(
     ("query", "token"),
     [
