@@ -48,7 +48,8 @@ class JwtMethod:
         self.in_headers = self._sources.in_headers
         self._by_algorithm: dict[str, tuple[_Issuer, ...]] = {}
         for settings in issuers:
-            issuer = _Issuer(settings, rings[settings.name])
+            # With one issuer the way has its name, which whoever tells of a refusal puts before it.
+            issuer = _Issuer(settings, rings[settings.name], f"{settings.name}: " if len(issuers) > 1 else "")
             for algorithm in algorithms_of(settings):
                 self._by_algorithm[algorithm] = (*self._by_algorithm.get(algorithm, ()), issuer)
 
@@ -97,10 +98,23 @@ class JwtMethod:
 class _Issuer:
     """One issuer, compiled."""
 
-    __slots__ = ("_audience", "_caller", "_fetched", "_max_age", "_require", "_ring", "_skew", "_typ", "iss", "name")
+    __slots__ = (
+        "_audience",
+        "_caller",
+        "_fetched",
+        "_max_age",
+        "_require",
+        "_ring",
+        "_skew",
+        "_typ",
+        "_whose",
+        "iss",
+        "name",
+    )
 
-    def __init__(self, settings: JwtIssuer, ring: KeyRing) -> None:
+    def __init__(self, settings: JwtIssuer, ring: KeyRing, whose: str) -> None:
         self.name = settings.name
+        self._whose = whose
         self.iss = settings.issuer
         self._ring = ring
         self._fetched = fetched(settings)
@@ -118,10 +132,10 @@ class _Issuer:
             if key.verify(token.algorithm, token.signed, token.signature):
                 return None
         if keys:
-            return _invalid(f"{self.name}: the signature is wrong")
+            return _invalid(f"{self._whose}the signature is wrong")
         if self._fetched:
             return NeedKeys(self.name)
-        return _invalid(f"{self.name}: there is no key for the token's kid and algorithm")
+        return _invalid(f"{self._whose}there is no key for the token's kid and algorithm")
 
     def judge(self, token: Jws, claims: dict[str, Any], now: float) -> Known | Refused:
         """Judge what a token says whose signature is good."""
@@ -130,9 +144,9 @@ class _Issuer:
             self._meant_for_us(token, claims)
             return Known(self._caller.of(claims), until)
         except _Expired as error:
-            return Refused("expired_token", f"{self.name}: {error}")
+            return Refused("expired_token", f"{self._whose}{error}")
         except ValueError as error:
-            return _invalid(f"{self.name}: {error}")
+            return _invalid(f"{self._whose}{error}")
 
     def _times(self, claims: Mapping[str, Any], now: float) -> float:
         """Return the moment at which the token ends (RFC 7519 sections 4.1.4 to 4.1.6), `now` if only skew is left."""

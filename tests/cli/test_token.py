@@ -170,7 +170,7 @@ def test_a_key_signs_as_an_issuer_that_is_known_by_its_public_half(
     # What the gateway would not take is said before somebody wonders.
     assert main(good) == 0
     assert capsys.readouterr().err == (
-        "headgate token: warning: the gateway would refuse it: jwt: the claim jti is missing\n"
+        "headgate token: warning: the gateway would refuse it: the claim jti is missing\n"
     )
     assert main(["token", "-c", str(file), "--key", private_pem("other P-256", tmp_path)]) == 0
     assert "the signature is wrong" in capsys.readouterr().err
