@@ -16,10 +16,10 @@ class QuietHandler(BaseHTTPRequestHandler):
 
 
 class HttpServer:
-    """Serves with a handler from the moment it is made; at `port`."""
+    """Serves with a handler from the moment it is made, at `port`, a free one unless it is named."""
 
-    def __init__(self, handler: type[QuietHandler], tls: ssl.SSLContext | None = None) -> None:
-        self._server = _Server(("127.0.0.1", 0), handler)
+    def __init__(self, handler: type[QuietHandler], tls: ssl.SSLContext | None = None, port: int = 0) -> None:
+        self._server = _Server(("127.0.0.1", port), handler)
         self.port: int = self._server.server_port
         if tls is not None:
             self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)

@@ -52,7 +52,9 @@ class Provider:
         )
 
     def start(self) -> None:
-        """Start, and wait until it answers."""
+        """Start unless it runs, and wait until it answers."""
+        if self._process is not None:
+            return
         command = [sys.executable, "-m", "tests.oidc.django_provider", str(self._folder), str(self.port)]
         with (self._folder / "stderr").open("ab") as errors:
             self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors, cwd=ROOT)
