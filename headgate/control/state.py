@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -40,14 +41,19 @@ def make_state(path: Path) -> Path:
     """Make the state_dir if it is not there; return it.
 
     Raises:
-        ValueError: with a sentence, when it cannot be made or written.
+        ValueError: with a sentence, when it cannot be made or written, or anybody could have put something into it.
     """
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = path.stat()
     except OSError as error:
         raise ValueError(f"state_dir: {path} cannot be made: {os.strerror(error.errno or 0)}") from None
     if not os.access(path, os.W_OK | os.X_OK):
         raise ValueError(f"state_dir: {path} cannot be written by this user")
+    # Whoever may write there may bring a pepper and keys of their own. A volume that an orchestrator made for this
+    # gateway alone is root's, and open to all; a folder that many share has the sticky bit.
+    if found.st_mode & stat.S_IWOTH and (found.st_uid != 0 or found.st_mode & stat.S_ISVTX):
+        raise ValueError(f"state_dir: everybody may write to {path}; make one for this gateway alone: chmod 700")
     return path
 
 

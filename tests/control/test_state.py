@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -33,6 +35,23 @@ def test_it_is_its_owners_alone(tmp_path: Path) -> None:
     made = make_state(tmp_path / "deep" / "state")
     assert made.stat().st_mode & 0o777 == 0o700
     assert make_state(made) == made
+
+
+@pytest.mark.parametrize(
+    ("mode", "owner", "taken"),
+    [(0o1777, 0, False), (0o777, 12345, False), (0o703, 12345, False), (0o777, 0, True), (0o755, 12345, True)],
+)
+def test_a_folder_that_everybody_may_write_to_is_not_taken(
+    mode: int, owner: int, taken: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Path.stat
+    found = os.stat_result((mode | stat.S_IFDIR, 1, 1, 1, owner, owner, 0, 0, 0, 0))
+    monkeypatch.setattr(Path, "stat", lambda path, **more: found if path == tmp_path else real(path, **more))
+    if taken:
+        assert make_state(tmp_path) == tmp_path
+    else:
+        with pytest.raises(ValueError, match="everybody may write to"):
+            make_state(tmp_path)
 
 
 def test_what_cannot_be_made_is_said(tmp_path: Path) -> None:
