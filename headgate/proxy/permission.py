@@ -56,7 +56,7 @@ class AccessGate:
         self._rules = ways.rules
         self._fields = ways.fields
         self._of_nobody = self._fields.of(ANONYMOUS)
-        self._kinds = {} if none else {way.method.name: way.method.kind for way in ways.of(auth.methods)}
+        self._kinds = ways.kinds
 
     def enter(self, exchange: Exchange) -> None:
         """Judge the caller; a header may choose its tenant.

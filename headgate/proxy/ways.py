@@ -19,6 +19,7 @@ from headgate.auth.key_use import KeyUses
 from headgate.auth.method import Given, Known, NeedCall, Refused
 from headgate.auth.rules import IdentityRules
 from headgate.auth.settings import ApiKeys, IdentitySettings, JwtIssuer, KeySetSource
+from headgate.catalog import AUTH
 from headgate.config.resolve import ResolvedConfig
 from headgate.core.clock import monotonic, wall
 from headgate.core.failure import Failure
@@ -62,6 +63,8 @@ class Ways:
         self.stamps: tuple[object, ...] = ()
         self.rules = IdentityRules(identity)
         self.fields = IdentityFields(identity.forward)
+        # By Identity.method, which of several issuers is the one that made the token.
+        self.kinds = {each.name: kind for kind, entry in AUTH.items() for each in entry.configured(identity)}
         self._outside = outside
         self._given = given
         self._generation = generation

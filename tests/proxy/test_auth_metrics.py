@@ -6,7 +6,7 @@ from headgate.auth.basic import hash_password
 from headgate.telemetry.cells import read
 from tests.proxy.peers import Upstream, answering, get, ok
 from tests.proxy.stage import gateway, on_loop, to
-from tests.proxy.test_who_asks import KEY, bearer, identity, token
+from tests.proxy.test_who_asks import KEY, SECRET, bearer, identity, token
 
 
 @on_loop
@@ -24,6 +24,18 @@ async def test_credentials_are_counted_and_those_remembered_are_not_judged_again
         assert rig.counted("auth_total", method="api_key", outcome="known") == 1
         assert rig.counted("auth_failures_total", reason="invalid_token", auth_type="jwt") == 1
         assert rig.counted("auth_failures_total", reason="missing_credentials", auth_type="none") == 1
+        assert rig.counted("auth_failures_total") == 2
+
+
+@on_loop
+async def test_who_is_known_and_may_not_is_counted_by_the_kind_of_what_was_shown() -> None:
+    issuers = [{"name": name, "issuer": name, "secret": SECRET} for name in ("one", "other")]
+    more = {"identity": {**identity(), "jwt": issuers}, "auth": {"roles": "admin"}}
+    async with Upstream(answering(lambda _: ok())) as upstream, gateway(to(upstream, **more)) as rig:
+        for field in (bearer(token(iss="other")), f"X-API-Key: {KEY}"):
+            assert (await rig.ask(get("/x", field))).status == 403
+        assert rig.counted("auth_failures_total", reason="forbidden", auth_type="jwt") == 1
+        assert rig.counted("auth_failures_total", reason="forbidden", auth_type="api_key") == 1
         assert rig.counted("auth_failures_total") == 2
 
 
