@@ -8,12 +8,12 @@ from headgate.auth.access import TENANT_SOURCES, givers
 from headgate.auth.forward import IdentityFields
 from headgate.auth.settings import AccessRule, Addresses, Auth, ExternalAuth, IdentitySettings, Tenant
 from headgate.catalog import AUTH
-from headgate.config.check_values import Finding
+from headgate.config.check_values import Finding, methods
 from headgate.config.check_wire import check_networks, check_resource
 from headgate.config.field_kinds import credential_fields, request_field_kinds
 from headgate.config.problems import Path, did_you_mean, printable
 from headgate.config.schema import Config, Route, Service
-from headgate.core.field_names import TOKEN, field_name_objection
+from headgate.core.field_names import field_name_objection
 from headgate.policy.pattern import PathPattern
 from headgate.wire import http1
 
@@ -173,10 +173,7 @@ def _auth(auth: Auth, path: Path, config: Config, ways: Mapping[str, str]) -> It
 
 
 def _rule(rule: AccessRule, path: Path, identity: IdentitySettings) -> Iterator[Finding]:
-    for place, method in enumerate(rule.method):
-        if not TOKEN.fullmatch(method):
-            message = f'"{printable(method)}" is not a method'
-            yield Finding((*path, "method", place), message, "write a word such as GET")
+    yield from methods(rule.method, (*path, "method"))
     if not (rule.roles or rule.scopes or rule.permissions or rule.tenants or rule.kinds):
         yield Finding(path, "this rule asks nothing", "write roles, scopes, permissions, tenants or kinds", "warning")
     yield from _permissions(rule.permissions, (*path, "permissions"), identity)

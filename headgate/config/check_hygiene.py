@@ -7,7 +7,7 @@ from itertools import chain
 from typing import NamedTuple
 
 from headgate.config.check_security_headers import check_security_headers
-from headgate.config.check_values import Finding
+from headgate.config.check_values import Finding, method
 from headgate.config.field_kinds import request_field_kinds
 from headgate.config.problems import Path, printable
 from headgate.config.schema import Config, Route, Service
@@ -85,6 +85,8 @@ def _cors(cors: Cors, path: Path) -> Iterator[Finding]:
                 certain = name.lower() in _NORMALIZED
                 message = f"browsers {'write' if certain else 'compare'} methods {'in upper' if certain else 'by'} case"
                 yield Finding((*path, key, place), message, hint, "warning")
+            elif key == "methods" and name != ANY:
+                yield from method(name, (*path, key, place))
     if cors.credentials:
         yield from _credentials(cors, path)
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 from itertools import chain
 
-from headgate.config.check_values import Finding, found_by, normal_form
+from headgate.config.check_values import Finding, found_by, methods, normal_form
 from headgate.config.field_kinds import request_field_kinds
 from headgate.config.problems import Path, did_you_mean, printable
 from headgate.config.schema import Config, Route
@@ -114,6 +114,8 @@ def _route(route: Route, path: Path, services: _Services) -> Iterator[Finding]:
 def _match(route: Route, path: Path) -> Iterator[Finding]:
     objections = check_match(route.match)
     yield from found_by(objections, path)
+    if not any(objection.at == ("method",) for objection in objections):
+        yield from methods(route.match.method, (*path, "method"))
     if route.match.path is not None and not any(objection.at[:1] == ("path",) for objection in objections):
         for form in ("prefix", "exact", "template"):
             text = getattr(route.match.path, form)

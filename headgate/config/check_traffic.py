@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from headgate.config.check_access import known_sources
-from headgate.config.check_values import Finding, field_names
+from headgate.config.check_values import Finding, field_names, methods
 from headgate.config.problems import Path, did_you_mean, printable
 from headgate.config.schema import Config, Route, Service
 from headgate.policy.balance.settings import ConsistentHashSettings
@@ -125,10 +125,7 @@ def _balancer(service: Service, path: Path) -> Iterator[Finding]:
 def _retry(retry: RetrySettings | None, path: Path) -> Iterator[Finding]:
     if retry is None:
         return
-    for place, method in enumerate(retry.methods):
-        if not TOKEN.fullmatch(method):
-            message = f'"{printable(method)}" is not a method'
-            yield Finding((*path, "methods", place), message, "write a word such as GET")
+    yield from methods(retry.methods, (*path, "methods"))
     if retry.backoff.base > retry.backoff.max:
         message = f"the first wait ({retry.backoff.base:g} s) is longer than the longest ({retry.backoff.max:g} s)"
         yield Finding((*path, "backoff", "base"), message)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from headgate.config.problems import Path, Severity
+from headgate.config.problems import Path, Severity, did_you_mean, printable
 from headgate.core.field_names import field_name_objection
 from headgate.core.objection import Objection
 from headgate.core.uri import BadTarget, normalize_path
 from headgate.policy.edits import check_edits
-from headgate.policy.pattern import escaped
+from headgate.policy.pattern import TOKEN, escaped
 from headgate.policy.rewrite import FieldEdits
+from headgate.wire.http1 import METHODS
 
 
 class Finding(NamedTuple):
@@ -35,6 +36,22 @@ def field_names(names: list[str], path: Path) -> Iterator[Finding]:
         message = field_name_objection(name, "response")
         if message is not None:
             yield Finding((*path, place), message)
+
+
+def methods(names: list[str], path: Path) -> Iterator[Finding]:
+    """Find what is no method, or one that no request comes with: a slip in a rule would open what the rule guards."""
+    for place, name in enumerate(names):
+        yield from method(name, (*path, place))
+
+
+def method(name: str, path: Path) -> Iterator[Finding]:
+    """Find what is wrong with the name of one method."""
+    if not TOKEN.fullmatch(name):
+        yield Finding(path, f'"{printable(name)}" is not a method', "write a word such as GET")
+    elif name.upper() not in METHODS:
+        hint = did_you_mean(name, METHODS)
+        hint = hint if hint.startswith("did") else "write a word such as GET"
+        yield Finding(path, f'no request comes with the method "{printable(name)}": it is answered with 501', hint)
 
 
 def field_value(value: str, path: Path) -> Iterator[Finding]:

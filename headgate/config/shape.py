@@ -164,7 +164,7 @@ def short_noun(shape: Shape) -> str:
 def _phrase(shape: Shape) -> str:
     if shape.kind in ("settings", "table", "tagged"):
         return _mapping_phrase(shape)
-    words = ", ".join(shape.words)
+    words = ", ".join(word or "an empty text" for word in shape.words)
     if shape.kind == "text" and shape.words:
         return f"one of {words}" if len(shape.words) > 1 else words
     noun = shape.parsed.expected if shape.parsed is not None else _NOUNS[shape.kind]
@@ -176,7 +176,10 @@ def _mapping_phrase(shape: Shape) -> str:
     if shape.kind == "tagged":
         return f"one of {', '.join(shape.options)}, or a mapping with it as `type`"
     if shape.cls is None:
-        values = _phrase(shape.item) if shape.item is not None and shape.item.kind == "text" else "mappings"
+        item = shape.item
+        values = _phrase(item) if item is not None and item.kind == "text" else "mappings"
+        if item is not None and item.one_or_many and item.item is not None and item.item.kind == "text":
+            values = f"{_phrase(item.item)}, or lists of such"
         return f"a mapping of names to {values}"
     keys = list(fields_of(shape.cls))
     phrase = f"a mapping with {', '.join(keys)}" if len(keys) <= 6 else f"a mapping with {', '.join(keys[:6])}, ..."

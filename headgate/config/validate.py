@@ -236,6 +236,8 @@ def _hint_for_list(node: Node | None) -> str:
     if isinstance(node, Map) and node.items and all(isinstance(item, Map) for item in node.items.values()):
         # As Compose and Traefik write theirs.
         return f"write an item for each, such as - name: {printable(next(iter(node.items)))}"
+    if isinstance(node, Map) and node.items:
+        return "write it as the one item of a list: [{...}]"
     if isinstance(node, Scalar) and type(node.value) is str and not node.env:
         return f"write a list, such as [{printable(node.text)}]"
     return ""

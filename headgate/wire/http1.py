@@ -22,6 +22,14 @@ DATE, KEEP_ALIVE, DENIED, CREDENTIAL, LIMIT = 12, 13, 14, 15, 16
 # Kinds of fields that end-to-end means: they go on as they are.
 PASSING = (PLAIN, CONTENT_TYPE, CREDENTIAL, LIMIT)
 
+_METHOD_NAMES = (
+    "GET HEAD POST PUT PATCH DELETE OPTIONS CONNECT TRACE QUERY ACL BIND CHECKOUT COPY LINK LOCK M-SEARCH MERGE"
+    " MKACTIVITY MKCALENDAR MKCOL MOVE NOTIFY PROPFIND PROPPATCH PURGE REBIND REPORT SEARCH SOURCE SUBSCRIBE UNBIND"
+    " UNLINK UNLOCK UNSUBSCRIBE"
+)
+# All that llhttp reads; a request with any other method is 501.
+METHODS = frozenset(_METHOD_NAMES.split())
+
 _HOP_BY_HOP = {
     # RFC 9110 section 7.6.1, and the two that were never registered but are sent.
     b"connection": CONNECTION,
