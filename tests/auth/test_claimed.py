@@ -45,6 +45,21 @@ def test_a_name_with_dots_goes_inside() -> None:
     assert (found.roles, found.tenant) == (frozenset({"admin"}), "x")
 
 
+def test_every_name_may_be_another() -> None:
+    claims = {
+        "who": "ann",
+        "org": "acme",
+        "groups": ["a"],
+        "may": "read write",
+        "plan": "gold",
+        "sub": "no",
+        "tier": "no",
+    }
+    found = caller(claims, id=["who"], tenant=["org"], roles=["groups"], scopes=["may"], tier=["plan"])
+    assert (found.id, found.tenant, found.tier) == ("ann", "acme", "gold")
+    assert (found.roles, found.scopes) == (frozenset({"a"}), frozenset({"read", "write"}))
+
+
 @pytest.mark.parametrize(
     "claims",
     [

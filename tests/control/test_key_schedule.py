@@ -40,13 +40,13 @@ def test_an_issuer_may_shorten_the_wait_but_not_below_the_cooldown_and_not_lengt
 
 
 def test_failures_are_followed_by_tries_that_grow_apart_up_to_the_cooldown() -> None:
-    times = schedule(refresh=300, cooldown=30)
+    times = schedule(refresh=300, cooldown=20)
     now, waits = START, []
     for _ in range(8):
         times.failed(now)
         waits.append(times.due - now)
         now = times.due
-    assert waits == [1, 2, 4, 8, 16, 30, 30, 30]
+    assert waits == [1, 2, 4, 8, 16, 20, 20, 20]
     times.fetched(now, None)
     times.failed(now)
     assert times.due == now + 1
