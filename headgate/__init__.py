@@ -8,6 +8,8 @@ The nouns, from a byte to the machine:
     Route         which requests are meant, and what is done to them (policy.route, policy.rewrite)
     Service       what an operator configures; at run time a Cluster: its endpoints, their pools, its balancer
     Endpoint      one address of a service
+    Identity      who asks; a Method judges one kind of credential, a Way remembers its verdicts (auth, proxy.ways)
+    Gate          what a request must pass on its way, in one order; a Plugin is one that an operator wrote (proxy.gates)
     Limit         how many requests of one key may pass (policy.limit); a Store counts them for all workers (stores)
     Breaker       refuses calls to a service that fails; like health and ejection it lives on the Board, which all
                   processes of a gateway share (policy.breaker, stores.board)
@@ -18,7 +20,7 @@ The nouns, from a byte to the machine:
 
 Reading order: core.message, core.failure, wire.downstream, proxy.exchange, then whatever the exchange calls;
 config.schema for what can be configured; control.master for the processes. docs/architecture.md walks through a
-request file by file. A package imports only packages of lower floors: core < policy, auth, telemetry, wire <
+request file by file. A package imports only packages of lower floors: core < policy, auth, telemetry, wire, plugin <
 discovery, stores < config < proxy < control < cli.
 """
 
