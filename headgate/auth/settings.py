@@ -128,7 +128,7 @@ class StaticKey:
     """An API key that the configuration knows by its hash."""
 
     id: str = setting(help="Name of the key in logs.", min_length=1, max_length=100)
-    hash: str = setting(help="sha256:HEX of the whole key, as `headgate keys hash` prints it.")
+    hash: str = setting(help="sha256:HEX of the whole key, as `headgate keys hash` prints it.", secret=True)
     owner: str = setting(default="", help="Whose it is.", max_length=200)
     tenant: str = setting(default="", help="Its tenant.", max_length=200)
     roles: Many = setting(default=list, help="Its roles.")
@@ -166,7 +166,7 @@ class BasicUser:
     """One user of HTTP Basic."""
 
     name: str = setting(help="The user name.", min_length=1, max_length=100)
-    hash: str = setting(help="scrypt hash of the password, as `headgate keys hash --password` prints it.")
+    hash: str = setting(help="scrypt hash of the password, as `headgate keys hash --password` prints it.", secret=True)
     tenant: str = setting(default="", help="Its tenant.", max_length=200)
     roles: Many = setting(default=list, help="Its roles.")
     scopes: Many = setting(default=list, help="Its scopes.")

@@ -215,7 +215,7 @@ def _is_secret(fault: _Fault) -> bool:
 def _hint(fault: _Fault) -> str:
     node, shape = fault.node, fault.shape
     if shape is not None and shape.kind == "list":
-        return "" if _is_secret(fault) else _hint_for_list(node)
+        return _hint_for_list(node, _is_secret(fault))
     if not isinstance(node, Scalar) or shape is None:
         return ""
     if type(node.value) is bool and shape.cls is not None and "enabled" in fields_of(shape.cls):
@@ -232,13 +232,13 @@ def _hint(fault: _Fault) -> str:
     return ""
 
 
-def _hint_for_list(node: Node | None) -> str:
-    if isinstance(node, Map) and node.items and all(isinstance(item, Map) for item in node.items.values()):
+def _hint_for_list(node: Node | None, secret: bool) -> str:
+    if isinstance(node, Map) and node.items:
+        if secret or not all(isinstance(item, Map) for item in node.items.values()):
+            return "write it as the one item of a list: [{...}]"
         # As Compose and Traefik write theirs.
         return f"write an item for each, such as - name: {printable(next(iter(node.items)))}"
-    if isinstance(node, Map) and node.items:
-        return "write it as the one item of a list: [{...}]"
-    if isinstance(node, Scalar) and type(node.value) is str and not node.env:
+    if isinstance(node, Scalar) and type(node.value) is str and not node.env and not secret:
         return f"write a list, such as [{printable(node.text)}]"
     return ""
 
