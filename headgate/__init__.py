@@ -9,7 +9,7 @@ The nouns, from a byte to the machine:
     Service       what an operator configures; at run time a Cluster: its endpoints, their pools, its balancer
     Endpoint      one address of a service
     Identity      who asks; a Method judges one kind of credential, a Way remembers its verdicts (auth, proxy.ways)
-    Gate          what a request must pass on its way, in one order; a Plugin is one that an operator wrote (proxy.gates)
+    Gate          what a request must pass on its way, in one order; a Plugin is one of an operator's own (proxy.gates)
     Limit         how many requests of one key may pass (policy.limit); a Store counts them for all workers (stores)
     Breaker       refuses calls to a service that fails; like health and ejection it lives on the Board, which all
                   processes of a gateway share (policy.breaker, stores.board)

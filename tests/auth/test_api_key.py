@@ -24,7 +24,7 @@ from headgate.auth.api_key import (
 )
 from headgate.auth.method import Known, Refused
 from headgate.auth.settings import ApiKeys, StaticKey
-from headgate.core.message import RequestHead
+from tests.auth.heads import head
 
 NOW = 1_800_000_000.0
 PEPPER = b"p" * 32
@@ -46,12 +46,6 @@ class Keys:
 
 def method(keys: Keys | None = None, **settings: object) -> ApiKeyMethod:
     return ApiKeyMethod(ApiKeys(**{"prefix": "voc_", **settings}), PEPPER, keys or Keys(**{KEY: RECORD}))  # type: ignore[arg-type]
-
-
-def head(*fields: tuple[bytes, bytes]) -> RequestHead:
-    made = RequestHead("GET", b"/", "http")
-    made.fields = list(fields)
-    return made
 
 
 # -- keys ----------------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from headgate.auth.basic import BasicMethod, hash_password, read_hash
 from headgate.auth.method import Known, NeedWork, Refused
 from headgate.auth.settings import Basic, BasicUser
 from headgate.core.message import RequestHead
+from tests.auth import heads
 
 SALT = bytes(range(16))
 # The least that is accepted: what it takes says nothing here.
@@ -45,9 +46,7 @@ def method(**passwords: str) -> BasicMethod:
 
 
 def head(*values: bytes, name: bytes = b"Authorization") -> RequestHead:
-    made = RequestHead("GET", b"/", "http")
-    made.fields = [(b"Accept", b"*/*"), *((name, value) for value in values)]
-    return made
+    return heads.head((b"Accept", b"*/*"), *((name, value) for value in values))
 
 
 def shown(text: str) -> bytes:

@@ -18,8 +18,9 @@ from headgate.core.failure import REASONS
 from headgate.core.message import RequestHead
 from headgate.proxy.methods import build_methods
 from tests.auth import ways
+from tests.auth.heads import head
 from tests.auth.tokens import NOW, part, token
-from tests.auth.ways import CASES, head_of, methods_of, outcome
+from tests.auth.ways import CASES, methods_of, outcome
 
 # What is nowhere but in a credential; none of its parts of this length may stand in what the operator is told.
 PLANTED = "hunter2Zq7planted"
@@ -45,8 +46,12 @@ _values = st.one_of(
 )
 _queries = st.none() | st.sampled_from([query for _, query, _ in GOOD]) | st.binary(max_size=40).map(b"token=".__add__)
 _certificates = st.sampled_from([b"", *(each for _, _, each in GOOD)]) | st.binary(max_size=60)
-heads = st.builds(
-    head_of, st.lists(st.tuples(st.sampled_from(NAMES), _values), max_size=4), query=_queries, certificate=_certificates
+_fields = st.lists(st.tuples(st.sampled_from(NAMES), _values), max_size=4)
+requests = st.builds(
+    lambda fields, query, certificate: head(*fields, query=query, certificate=certificate),
+    _fields,
+    _queries,
+    _certificates,
 )
 answers = st.sampled_from([ways.ANSWER, b"", b"{}", b"null", b'{"active": false}', b'{"active": true, "exp": "x"}'])
 _json = st.recursive(st.none() | st.floats() | st.text(max_size=5), lambda inner: st.lists(inner, max_size=3))
@@ -63,8 +68,8 @@ credentials = st.one_of(
 )
 
 
-def state(head: RequestHead) -> tuple[object, ...]:
-    return list(head.fields), head.query, head.certificate, head.shown
+def state(request: RequestHead) -> tuple[object, ...]:
+    return list(request.fields), request.query, request.certificate, request.shown
 
 
 def test_there_is_a_case_for_every_kind_and_all_are_looked_for_by_default() -> None:
@@ -94,8 +99,9 @@ def test_the_entry_is_that_of_its_settings_and_methods(kind: str) -> None:
 def test_whoever_shows_what_is_good_is_known_by_the_name_and_kind_that_are_configured(kind: str) -> None:
     configured = {each.name: AUTH[kind].callers or each.kind for each in AUTH[kind].configured(CASES[kind].identity)}
     known = 0
-    for shown in CASES[kind].shown:
-        found = [(method, credential) for method in MADE[kind] if (credential := method.find(head_of(*shown)))]
+    for fields, query, certificate in CASES[kind].shown:
+        asked = head(*fields, query=query, certificate=certificate)
+        found = [(method, credential) for method in MADE[kind] if (credential := method.find(asked))]
         method, credential = found[0]
         verdict = outcome(method.judge(credential, NOW))
         if isinstance(verdict, NeedKeys):
@@ -141,36 +147,36 @@ def test_any_bytes_have_one_verdict_which_is_no_exception(
 
 
 @settings(max_examples=400)
-@given(head=heads)
-def test_looking_for_a_credential_changes_nothing_and_finds_the_same_again(head: RequestHead) -> None:
-    before = state(head)
-    found = [method.find(head) for method in ALL]
-    assert state(head) == before
-    assert [method.find(head) for method in ALL] == found
+@given(request=requests)
+def test_looking_for_a_credential_changes_nothing_and_finds_the_same_again(request: RequestHead) -> None:
+    before = state(request)
+    found = [method.find(request) for method in ALL]
+    assert state(request) == before
+    assert [method.find(request) for method in ALL] == found
     fresh = [method for kind in AUTH for method in methods_of(kind)]
-    assert [method.find(head) for method in fresh] == found
+    assert [method.find(request) for method in fresh] == found
     assert all(credential is None or isinstance(credential, bytes) for credential in found)
 
 
 @settings(max_examples=400)
-@given(head=heads)
-def test_what_is_found_is_hidden_and_nothing_else(head: RequestHead) -> None:
+@given(request=requests)
+def test_what_is_found_is_hidden_and_nothing_else(request: RequestHead) -> None:
     for method in ALL:
-        hidden = head_of(*state(head)[:3])  # type: ignore[arg-type]
-        found = method.find(head)
+        hidden = head(*request.fields, query=request.query, certificate=request.certificate)
+        found = method.find(request)
         method.hide(hidden)
         if found is None:
-            assert state(hidden) == state(head)
+            assert state(hidden) == state(request)
         if method.kind == "certificate":
             # It belongs to the connection.
-            assert state(hidden) == state(head)
+            assert state(hidden) == state(request)
             continue
         assert method.find(hidden) is None
         names = _read_by(method)
-        others = [field for field in head.fields if field[0].lower() not in names]
+        others = [field for field in request.fields if field[0].lower() not in names]
         assert [field for field in hidden.fields if field[0].lower() not in names] == others
-        assert hidden.query == head.query or b"token" in (head.query or b"")
-        assert hidden.certificate == head.certificate
+        assert hidden.query == request.query or b"token" in (request.query or b"")
+        assert hidden.certificate == request.certificate
 
 
 def _read_by(method: Method) -> frozenset[bytes]:
@@ -179,14 +185,14 @@ def _read_by(method: Method) -> frozenset[bytes]:
 
 
 @settings(max_examples=400)
-@given(head=heads)
-def test_ways_in_headers_look_at_nothing_but_the_fields_that_the_wire_notes(head: RequestHead) -> None:
+@given(request=requests)
+def test_ways_in_headers_look_at_nothing_but_the_fields_that_the_wire_notes(request: RequestHead) -> None:
     for method in ALL:
         if not method.in_headers:
             continue
         noted = credential_fields(CASES[method.kind].identity)
-        shown = head_of([field for field in head.fields if field[0].lower() in noted])
-        assert method.find(shown) == method.find(head)
+        shown = head(*(field for field in request.fields if field[0].lower() in noted))
+        assert method.find(shown) == method.find(request)
 
 
 def test_both_kinds_of_ways_are_there() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from headgate.auth.introspection import IntrospectionMethod
 from headgate.auth.method import Known, NeedCall, Refused
 from headgate.auth.settings import ClaimNames, Introspection
-from headgate.core.message import RequestHead
+from tests.auth.heads import head
 
 NOW = 1_800_000_000.0
 URL = "https://idp.example/introspect"
@@ -23,13 +23,6 @@ SECRET = "canary-token-31337"
 
 def method(**settings: Any) -> IntrospectionMethod:
     return IntrospectionMethod(Introspection(url=URL, **settings))
-
-
-def head(*fields: tuple[bytes, bytes], query: bytes | None = None) -> RequestHead:
-    made = RequestHead("GET", b"/", "http")
-    made.fields = list(fields)
-    made.query = query
-    return made
 
 
 def question(way: IntrospectionMethod, token: str = SECRET) -> NeedCall:

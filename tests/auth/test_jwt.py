@@ -15,7 +15,7 @@ from headgate.auth.key_ring import KeyRing, keys_of_file, read_key_set
 from headgate.auth.method import Judged, Known, NeedKeys, Refused
 from headgate.auth.settings import ClaimNames, JwtIssuer, KeySetSource
 from headgate.core.identity import Identity
-from headgate.core.message import RequestHead
+from tests.auth.heads import head
 from tests.auth.tokens import NOW, SECRET, method_of, part, private_key, public_jwk, public_pem, signed, token
 
 OTHER = "fedcba9876543210fedcba9876543210"
@@ -479,27 +479,21 @@ def test_nothing_that_came_is_told() -> None:
 # -- where it stands ----------------------------------------------------------------------------------------------
 
 
-def request(*fields: tuple[bytes, bytes], query: bytes | None = None) -> RequestHead:
-    made = RequestHead("GET", b"/", "http")
-    made.fields, made.query = list(fields), query
-    return made
-
-
 def test_a_bearer_that_is_no_signed_token_is_somebody_elses() -> None:
     method = one()
     for value in (b"Bearer hg_0123456789", b"Bearer opaque", b"Bearer a.b.c.d.e", b"Basic YTpi", b"Bearer"):
-        assert method.find(request((b"Authorization", value))) is None
-    assert method.find(request((b"Authorization", b"Bearer a.b.c"))) == b"a.b.c"
-    assert method.find(request()) is None
+        assert method.find(head((b"Authorization", value))) is None
+    assert method.find(head((b"Authorization", b"Bearer a.b.c"))) == b"a.b.c"
+    assert method.find(head()) is None
 
 
 def test_a_token_is_found_in_the_places_of_all_issuers() -> None:
     method = method_of(
         JwtIssuer(name="a", secret=SECRET), JwtIssuer(name="b", secret=OTHER, sources=["cookie:session", "query:token"])
     )
-    assert method.find(request((b"Cookie", b"session=a.b.c"))) == b"a.b.c"
-    assert method.find(request(query=b"token=a.b.c")) == b"a.b.c"
-    both = request((b"Authorization", b"Bearer a.b.c"), (b"Cookie", b"session=d.e.f; other=1"), query=b"token=g.h.i")
+    assert method.find(head((b"Cookie", b"session=a.b.c"))) == b"a.b.c"
+    assert method.find(head(query=b"token=a.b.c")) == b"a.b.c"
+    both = head((b"Authorization", b"Bearer a.b.c"), (b"Cookie", b"session=d.e.f; other=1"), query=b"token=g.h.i")
     assert method.find(both) == b"a.b.c"
     method.hide(both)
     assert (both.fields, both.query) == ([(b"Cookie", b"other=1")], None)
@@ -508,14 +502,14 @@ def test_a_token_is_found_in_the_places_of_all_issuers() -> None:
 def test_two_authorizations_are_no_token() -> None:
     good = token()
     method = one()
-    two = request((b"Authorization", b"Bearer " + good), (b"Authorization", b"Bearer hg_key"))
+    two = head((b"Authorization", b"Bearer " + good), (b"Authorization", b"Bearer hg_key"))
     found = method.find(two)
     assert found is not None
     assert isinstance(method.judge(found, NOW), Refused)
 
 
 def test_what_is_shown_elsewhere_stays() -> None:
-    opaque = request((b"Authorization", b"Bearer opaque"))
+    opaque = head((b"Authorization", b"Bearer opaque"))
     one().hide(opaque)
     assert opaque.fields == [(b"Authorization", b"Bearer opaque")]
 

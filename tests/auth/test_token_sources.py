@@ -7,14 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headgate.auth.token_sources import Source, TokenSources, parse_source
-from headgate.core.message import Fields, RequestHead
-
-
-def head(*fields: tuple[bytes, bytes], query: bytes | None = None) -> RequestHead:
-    made = RequestHead("GET", b"/", "http")
-    made.fields = list(fields)
-    made.query = query
-    return made
+from headgate.core.message import Fields
+from tests.auth.heads import head
 
 
 def find(source: str, *fields: tuple[bytes, bytes], query: bytes | None = None) -> bytes | None:

@@ -21,7 +21,7 @@ from headgate.auth.settings import (
     StaticKey,
 )
 from headgate.catalog import AUTH
-from headgate.core.message import Fields, RequestHead
+from headgate.core.message import Fields
 from tests.auth.passwords import basic, kept
 from tests.auth.tokens import NOW, SECRET, private_key, public_jwk, token
 
@@ -130,13 +130,6 @@ def methods_of(kind: str) -> list[Method]:
     """Make the methods of a kind, as a gateway would."""
     entry = AUTH[kind]
     return entry.build(entry.configured(CASES[kind].identity), given())
-
-
-def head_of(fields: Fields, query: bytes | None = None, certificate: bytes = b"") -> RequestHead:
-    """Make what stands before a method."""
-    head = RequestHead("GET", b"/", "http")
-    head.fields, head.query, head.certificate = list(fields), query, certificate
-    return head
 
 
 def outcome(judged: Judged, status: int = 200, answer: bytes = ANSWER) -> Known | Refused | NeedKeys:
