@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from headgate.proxy.exchange import Exchange
 
 
+# Reasons of a 401 for what may stand behind Bearer.
+_OF_TOKENS = frozenset(("invalid_token", "expired_token", "invalid_api_key"))
+
+
 class Answered(Exception):
     """A gate has an answer of its own."""
 
@@ -152,8 +156,8 @@ class IdentityGate:
         """Return the WWW-Authenticate fields of a 401 (RFC 9110 section 11.6.1, RFC 6750 section 3)."""
         fields: list[Field] = []
         for scheme, parts in self.challenges:
-            # RFC 6750 section 3.1: no error code where no credential was shown.
-            wrong = b', error="invalid_token"' if scheme == "Bearer" and reason != "missing_credentials" else b""
+            # RFC 6750 section 3.1: no error code where no token was shown, but nothing or a password.
+            wrong = b', error="invalid_token"' if scheme == "Bearer" and reason in _OF_TOKENS else b""
             fields.append((b"WWW-Authenticate", parts + wrong))
         return fields
 

@@ -58,7 +58,8 @@ async def test_a_route_that_asks_who_is_there(fields: tuple[str, ...], status: i
         if reason is not None:
             assert json.loads(answer.body)["reason"] == reason
             challenges = answer.all("www-authenticate")
-            wrong = ', error="invalid_token"' if reason != "missing_credentials" else ""
+            no_token = reason in ("missing_credentials", "invalid_credentials")
+            wrong = "" if no_token else ', error="invalid_token"'
             assert challenges == [f'Bearer realm="headgate"{wrong}', 'ApiKey realm="headgate"']
 
 
