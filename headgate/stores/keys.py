@@ -289,6 +289,9 @@ class KeyReader:
         # A map of 0 bytes means: as large as the writer's.
         env = lmdb.open(str(self._folder), map_size=0, readonly=True, create=False, readahead=False, max_spare_txns=1)
         try:
+            # Control looks for the slots of the dead only when keys change; a worker that dies again and again before
+            # they do would leave no slot for itself.
+            env.reader_check()
             _check_whole(env, self._folder)
         except BaseException:
             env.close()

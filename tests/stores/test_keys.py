@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import lmdb
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -295,6 +296,22 @@ def test_readers_that_were_killed_leave_no_slot_behind(worker: RemoteWorker, fil
     _, *left = again._env.readers().splitlines()
     assert [line.split()[0] for line in left] == [str(worker.pid)]
     again.close()
+
+
+def test_workers_that_die_again_and_again_leave_no_slot_behind_while_no_key_changes(
+    worker: RemoteWorker, file: KeyFile, board: Board
+) -> None:
+    file.replace_all(many(1), Meta("a", 1))
+    file.close()
+    assert worker.get(1) == b"record 1"
+    for _ in range(3):
+        victim = RemoteWorker(file.folder, board)
+        assert victim.get(1) == b"record 1"
+        victim.kill()
+    # Opened as a worker opens it, and without a look at who is dead.
+    with lmdb.open(str(file.folder), readonly=True) as env:
+        _, *slots = env.readers().splitlines()
+    assert [line.split()[0] for line in slots] == [str(worker.pid), str(victim.pid)]
 
 
 def test_the_generation_is_seen_by_all(board: Board, tmp_path: Path) -> None:
