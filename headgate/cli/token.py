@@ -6,6 +6,7 @@ Law: what it prints is the token and what the token says, which is no secret; ne
 from __future__ import annotations
 
 import argparse
+import getpass
 import json
 import sys
 import time
@@ -21,6 +22,8 @@ from headgate.auth.settings import ClaimNames, JwtIssuer
 from headgate.cli.arguments import DEFAULT_FILE, Namespace, Parser, add_configuration, add_json, duration
 from headgate.cli.configuration import load_valid
 
+_FROM_INPUT = "-"
+_MOST_STDIN = 65_536
 _RSA = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
 _OF_CURVE = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
 
@@ -28,7 +31,12 @@ _OF_CURVE = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
 def add_arguments(parser: Parser) -> None:
     """Add the options."""
     signing = parser.add_mutually_exclusive_group()
-    signing.add_argument("--secret", metavar="TEXT", help="sign with this secret in place of the configuration's")
+    signing.add_argument(
+        "--secret",
+        metavar="TEXT",
+        help="sign with this secret in place of the configuration's; - reads it from standard input, so that neither"
+        " the list of processes nor the shell's history shows it",
+    )
     signing.add_argument("--key", metavar="FILE", type=Path, help="sign with the private key in this PEM file")
     parser.add_argument(
         "--algorithm", metavar="NAME", help="such as HS256; by default one that the key can be used with"
@@ -86,6 +94,8 @@ class Signer(NamedTuple):
 def run(arguments: Namespace) -> int:
     """Print a token; return 1 when there is nothing to sign it with, which is said."""
     issuers: list[JwtIssuer] = []
+    if arguments.secret == _FROM_INPUT:
+        arguments.secret = _read_secret()
     alone = (arguments.secret or arguments.key) and arguments.issuer is None
     if arguments.config or arguments.set or not alone or Path(DEFAULT_FILE).exists():
         config = load_valid(arguments)
@@ -104,6 +114,12 @@ def run(arguments: Namespace) -> int:
         _warn(token, issuer)
     print(json.dumps({"token": token, "claims": claims}, indent=2) if arguments.json else token)
     return 0
+
+
+def _read_secret() -> str:
+    if sys.stdin.isatty():
+        return getpass.getpass("Secret: ")
+    return sys.stdin.buffer.read(_MOST_STDIN).removesuffix(b"\n").removesuffix(b"\r").decode("utf-8", "replace")
 
 
 def _issuer(arguments: Namespace, issuers: list[JwtIssuer]) -> JwtIssuer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from base64 import urlsafe_b64decode
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,25 @@ def test_a_secret_alone_is_enough(capsys: pytest.CaptureFixture[str]) -> None:
     judged = known(said.out, JwtIssuer(secret=SECRET, audience=["api"]))
     assert judged.identity.id == "developer"
     assert header_of(said.out) == {"alg": "HS256", "typ": "JWT"}
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+def test_a_secret_need_not_stand_on_the_command_line(
+    end: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", TextIOWrapper(BytesIO(f"{SECRET}{end}".encode())))
+    assert main(["token", "--secret", "-", "--audience", "api"]) == 0
+    token = capsys.readouterr().out.strip()
+    issuer = JwtIssuer(secret=SECRET, audience=["api"])
+    assert isinstance(method_of(issuer).judge(token.encode(), time.time()), Known)
+
+
+def test_no_secret_on_standard_input_is_none(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", TextIOWrapper(BytesIO()))
+    assert main(["token", "--secret", "-"]) == 1
+    assert capsys.readouterr().out == ""
 
 
 def test_a_short_secret_signs_too(capsys: pytest.CaptureFixture[str]) -> None:
