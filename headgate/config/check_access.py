@@ -13,7 +13,7 @@ from headgate.config.check_wire import check_networks, check_resource
 from headgate.config.field_kinds import credential_fields, request_field_kinds
 from headgate.config.problems import Path, did_you_mean, printable
 from headgate.config.schema import Config, Route, Service
-from headgate.core.field_names import field_name_objection
+from headgate.core.field_names import field_name_objection, read_as
 from headgate.policy.pattern import PathPattern
 from headgate.wire import http1
 
@@ -169,7 +169,7 @@ def _auth(auth: Auth, path: Path, config: Config, ways: Mapping[str, str]) -> It
     for place, rule in enumerate(auth.rules):
         yield from _rule(rule, (*path, "rules", place), config.identity)
     if auth.external is not None:
-        yield from _external(auth.external, (*path, "external"), config.identity)
+        yield from _external(auth.external, (*path, "external"), config)
 
 
 def _rule(rule: AccessRule, path: Path, identity: IdentitySettings) -> Iterator[Finding]:
@@ -215,15 +215,19 @@ def _parts(route: Route) -> Sequence[str]:
         return ()
 
 
-def _external(external: ExternalAuth, path: Path, identity: IdentitySettings) -> Iterator[Finding]:
+def _external(external: ExternalAuth, path: Path, config: Config) -> Iterator[Finding]:
     yield from check_resource(external.url, external.ca, path)
     for key, names in (("send", external.send), ("take", external.take)):
         for place, name in enumerate(names):
             objection = field_name_objection(name, "request")
             if objection is not None:
                 yield Finding((*path, key, place), objection)
-    forwarded = {name.lower() for name in identity.forward}
+    forwarded = {name.lower() for name in config.identity.forward}
+    trailers = {read_as(name.encode()) for name in config.http.trailers}
     for place, name in enumerate(external.take):
+        if read_as(name.encode()) in trailers:
+            message = f"{printable(name)} stands in http.trailers, so a client could say it behind its body"
+            yield Finding((*path, "take", place), message, "take it out of http.trailers")
         if name.lower() in forwarded:
             message = f"{printable(name)} stands in identity.forward, too, and would be sent twice"
             yield Finding((*path, "take", place), message, "write one of them")
