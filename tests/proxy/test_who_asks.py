@@ -18,7 +18,8 @@ SECRET = "a secret of thirty-two bytes, or so"
 KEY = "hg_" + "k" * 43
 
 
-def token(secret: str = SECRET, seconds: float = 600, **claims: Any) -> str:
+# Those below are made when this file is read, which may be long before the tests run.
+def token(secret: str = SECRET, seconds: float = 86_400, **claims: Any) -> str:
     return jwt.encode({"sub": "ada", "exp": time.time() + seconds, **claims}, secret, "HS256")
 
 

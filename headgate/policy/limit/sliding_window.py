@@ -103,11 +103,11 @@ class SlidingWindow:
         return _pack(start, current, previous) if current or previous else b""
 
     def expires(self, state: bytes, now: int) -> int:
-        """Return the end of the last window in which something of this state counts."""
+        """Return the end of the window behind this one: from then on the next request begins the windows anew."""
         if len(state) != _STATE_BYTES:
             return now
-        start, current, _ = _unpack(state)
-        return int(start) + (2 * self.window if current else self.window)
+        start, _, _ = _unpack(state)
+        return int(start) + 2 * self.window
 
     def read(self, allowed: bool, raw: Raw) -> Reading:
         """Say what is left now, and when the weights will have fallen far enough."""

@@ -130,9 +130,8 @@ end
 
 function sliding.expires(state, n)
   if #state ~= 16 then return now end
-  local start, current = unpack_('<i8I4', state)
-  if current > 0 then return start + 2 * n[2] end
-  return start + n[2]
+  local start = unpack_('<i8', state)
+  return start + 2 * n[2]
 end
 
 -- sliding_window by a log -----------------------------------------------------------------------------------------

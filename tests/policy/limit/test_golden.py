@@ -200,6 +200,17 @@ def test_a_debt_in_a_window_ends_with_it_and_in_a_bucket_when_it_is_refilled() -
     assert ask(counters, state, START)[1] == Reading(10, 0, 2 * SECOND, 1_910_000, 0)
 
 
+def test_a_window_is_not_gone_on_with_when_all_that_counted_in_it_is_over() -> None:
+    counters = SlidingWindow(10, SECOND)
+    _, counted, _ = counters.admit(b"", START, 3, 0)
+    # Given back in the next window: nothing is counted in that one, and two in the one before.
+    state = counters.settle(counted, START + SECOND, -1, 0)
+    end = counters.expires(state, START + SECOND)
+    for later in (0, 1, SECOND // 8):
+        assert counters.admit(state, end + later, 1, 0) == counters.admit(b"", end + later, 1, 0)
+        assert counters.settle(state, end + later, 1, 0) == counters.settle(b"", end + later, 1, 0)
+
+
 def test_the_largest_debt_lasts_seventy_years_and_no_longer() -> None:
     bucket = TokenBucket(1, 366 * 86400 * SECOND, 1)
     state = b""

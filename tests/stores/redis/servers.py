@@ -128,7 +128,8 @@ class Client:
         self._socket.sendall(frame)
         while (reply := self._reader.gets()) is self:
             data = self._socket.recv(65536)
-            assert data, "the server closed the connection"
+            if not data:
+                raise ConnectionResetError("the server closed the connection")
             self._reader.feed(data)
         if isinstance(reply, ReplyError):
             raise reply

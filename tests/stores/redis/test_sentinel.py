@@ -122,13 +122,21 @@ def test_another_master_is_followed_when_the_first_was_only_put_down(watched: Wa
             async with load(gate, counted()) as sources:
                 await more(sources, "store")
                 await eventually(watched.fails_over)
-                await eventually(lambda: watched.replica.clients() == 1)
+                await eventually(lambda: _clients(watched.replica) == 1)
                 await gate.works_again()
                 await more(sources, "store")
             assert gate.states in (["failing", "working"], [])
             assert watched.master.clients() == 0
 
     test()
+
+
+def _clients(server: RedisServer) -> int:
+    """Count its gateways; none while it changes its role and so hangs up on all who are there."""
+    try:
+        return server.clients()
+    except ConnectionError:
+        return 0
 
 
 def test_what_sentinels_name_must_itself_say_that_it_is_the_master(watched: Watched) -> None:
