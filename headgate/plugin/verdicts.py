@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from math import isfinite
 from typing import NamedTuple
 
-from headgate.core.field_names import CONTROLS, TOKEN, Direction, field_name_objection
+from headgate.core.field_names import CONTROLS, TOKEN, Direction, field_name_objection, read_as
 from headgate.core.message import Field, Fields
 
 LONGEST_DELAY = 60.0
@@ -64,7 +64,7 @@ class BadVerdict(Exception):
 
 
 class Edits(NamedTuple):
-    """A Pass for the wire: the names that go, in lower case, and the fields that come."""
+    """A Pass for the wire: the names that go, as core.field_names.read_as has them, and the fields that come."""
 
     gone: Set[bytes]
     come: Fields
@@ -72,7 +72,7 @@ class Edits(NamedTuple):
     def apply(self, fields: Fields) -> Fields:
         """Return edited fields."""
         gone = self.gone
-        kept = [field for field in fields if field[0].lower() not in gone]
+        kept = [field for field in fields if read_as(field[0]) not in gone]
         kept += self.come
         return kept
 
@@ -124,7 +124,7 @@ class Rules:
         return fields
 
     def _name(self, name: str) -> Field:
-        """Return a name and its lower case."""
+        """Return a name, and what stands for all that may be taken for it."""
         known = self._known.get(name)
         if known is not None:
             return known
@@ -139,7 +139,7 @@ class Rules:
             raise BadVerdict(objection)
         if len(self._known) >= _MOST_NAMES:
             self._known.clear()
-        known = self._known[name] = (name.encode(), name.lower().encode())
+        known = self._known[name] = (name.encode(), read_as(name.encode()))
         return known
 
     def _value(self, name: str, value: object) -> bytes:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Sequence
 from urllib.parse import quote
 
-from headgate.core.field_names import CONTROLS, Direction, field_name_objection
+from headgate.core.field_names import CONTROLS, Direction, field_name_objection, read_as
 from headgate.core.message import Field, Fields
 from headgate.core.objection import Objection
 from headgate.core.uri import BadTarget, is_under, parse_authority, rewritten
@@ -167,9 +167,11 @@ class HeaderEditor:
         # What is put on only where it is missing, by its name in lower case.
         self._missing: dict[bytes, Field] = {} if override else {field[0].lower(): field for field in left}
         replaced = left if override else []
-        self._gone = written_off | {name.lower().encode() for name in owned} | {name.lower() for name, _ in replaced}
+        gone = written_off | {name.lower().encode() for name in owned} | {name.lower() for name, _ in replaced}
         added = [name.lower().encode() for name in edits.add]
-        self.touched = frozenset((*self._gone, *self._missing, *added))
+        self.touched = frozenset((*gone, *self._missing, *added))
+        # What an upstream may take for a field that we write must not stay beside it.
+        self._gone = frozenset(map(read_as, gone))
         # Names as they came that stay: most requests bring the same few.
         self._staying: set[bytes] = set()
         written = [(name.encode(), Template(text)) for name, text in (*edits.set.items(), *edits.add.items())]
@@ -197,7 +199,7 @@ class HeaderEditor:
         return kept
 
     def _stays(self, name: bytes) -> bool:
-        if name.lower() in self._gone:
+        if read_as(name) in self._gone:
             return False
         if len(self._staying) >= _MOST_NAMES:
             self._staying.clear()

@@ -15,6 +15,12 @@ REQUEST = Rules("request", frozenset((b"x-request-id",)).__contains__)
 RESPONSE = Rules("response")
 
 
+def test_what_may_be_taken_for_a_field_goes_with_it() -> None:
+    edits = REQUEST.edits(Pass(set_headers={"X-Signed": "1"}, remove_headers=["x_gone"]))
+    came = [(b"X_Signed", b"2"), (b"x.signed", b"3"), (b"X-Gone", b""), (b"X-Signed-By", b"4")]
+    assert edits.apply(came) == [(b"X-Signed-By", b"4"), (b"X-Signed", b"1")]
+
+
 def test_edits_take_off_and_set() -> None:
     verdict = Pass(set_headers={"X-A": "1", "X-List": ["a", "b"]}, remove_headers=["x-gone"])
     fields = [(b"x-a", b"0"), (b"X-GONE", b"0"), (b"Stays", b"0"), (b"x-list", b"0")]

@@ -157,6 +157,8 @@ EDITS = [
         [FIELDS[0], (b"x-a", b"192.0.2.1"), (b"x-b", b"part!"), (b"x-c", b"c")],
     ),
     (FieldEdits(set={"x-a": "{absent}"}), [FIELDS[0], FIELDS[3]]),
+    (FieldEdits(set={"X_A": "9"}), [FIELDS[0], FIELDS[3], (b"X_A", b"9")]),
+    (FieldEdits(remove=["x.b"]), [field for field in FIELDS if field[0].lower() != b"x-b"]),
     (FieldEdits(add={"x-c": " {client} "}), [*FIELDS, (b"x-c", b"192.0.2.1")]),
     (FieldEdits(add={"x-c": "é"}), [*FIELDS, (b"x-c", "é".encode())]),
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.proxy.callers import with_key
@@ -23,3 +25,16 @@ def test_no_trace_shows_what_is_put_on_for_the_upstream(lines: tuple[str, ...]) 
 
     headers = {"request": {"set": {"Authorization": "Bearer 0f3c-of-the-gateway"}}}
     attack(scenario, route={"headers": headers}, **EVERYWHERE)
+
+
+@pytest.mark.parametrize("pretended", ["X-Plan: gold", "x-pLAN: gold", "X_Plan: gold", "X.Plan: gold", "x.plan: gold"])
+def test_what_is_put_on_stands_alone_in_every_spelling(pretended: str) -> None:
+    async def scenario(rig: Rig, upstream: Recorder) -> None:
+        async with connected(rig) as client:
+            assert (await client.ask(request(with_key("ann"), pretended, pretended))).status == 200
+        (seen,) = upstream.requests
+        told = [value for name, value in seen.fields if re.sub("[_.]", "-", name) == "x-plan"]
+        assert told == ["free"]
+
+    headers = {"request": {"set": {"X-Plan": "free"}}}
+    attack(scenario, route={"headers": headers}, http={"underscores": "allow"}, **EVERYWHERE)
