@@ -10,6 +10,7 @@ import struct
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Self
 
 CEILING = 20.0
@@ -273,6 +274,12 @@ def answering(
             await link.send(answer(request))
 
     return play
+
+
+def in_between() -> int:
+    """Return how many bytes may be on their way over two connections: what kernels hold, which they grow, and we."""
+    held = [int(Path(f"/proc/sys/net/ipv4/{name}").read_text().split()[2]) for name in ("tcp_rmem", "tcp_wmem")]
+    return 2 * sum(held) + (8 << 20)
 
 
 def free_port() -> int:

@@ -7,13 +7,15 @@ import contextlib
 
 import pytest
 
-from tests.proxy.peers import Cut, Upstream, Wire, eventually, get, ok
+from tests.proxy.peers import Cut, Upstream, Wire, eventually, get, in_between, ok
 from tests.proxy.stage import Rig, gateway, on_loop, to
 
 CHUNKED = "Transfer-Encoding: chunked"
 PIECE = b"x" * 65536
 # What sockets, transports and the gateway may hold between two ends that do not read: kernels grow their buffers.
-IN_BETWEEN = 24 << 20
+IN_BETWEEN = in_between()
+# So much that it is noticed when somebody in between takes all of it.
+TOTAL = IN_BETWEEN + (64 << 20)
 
 
 async def stalled(task: asyncio.Task[None], written: list[int]) -> None:
@@ -46,14 +48,13 @@ async def test_an_event_arrives_before_the_next_one_is_sent() -> None:
 @pytest.mark.parametrize("framing", ["length", "chunked", "close"])
 @on_loop
 async def test_an_upstream_waits_for_a_client_that_reads_slowly(framing: str) -> None:
-    total = 100 << 20
     written = [0]
 
     async def play(link: Wire) -> None:
         await link.message()
-        head = {"length": f"Content-Length: {total}", "chunked": CHUNKED, "close": "Connection: close"}[framing]
+        head = {"length": f"Content-Length: {TOTAL}", "chunked": CHUNKED, "close": "Connection: close"}[framing]
         await link.send(f"HTTP/1.1 200 OK\r\n{head}\r\n\r\n".encode())
-        while written[0] < total:
+        while written[0] < TOTAL:
             written[0] += len(PIECE)
             await link.send(b"%x\r\n%b\r\n" % (len(PIECE), PIECE) if framing == "chunked" else PIECE)
         if framing == "chunked":
@@ -73,27 +74,26 @@ async def test_an_upstream_waits_for_a_client_that_reads_slowly(framing: str) ->
         assert written[0] < IN_BETWEEN
         got = 0
         if framing == "length":
-            while got < total:
-                got += len(await client.read(min(total - got, 1 << 20)))
+            while got < TOTAL:
+                got += len(await client.read(min(TOTAL - got, 1 << 20)))
         else:
             while piece := await client.chunk():
                 got += len(piece)
-        assert got == total
-        assert (await rig.logged())[0]["bytes_out"] == total
+        assert got == TOTAL
+        assert (await rig.logged())[0]["bytes_out"] == TOTAL
 
 
 @pytest.mark.parametrize("framing", ["length", "chunked"])
 @on_loop
 async def test_a_client_waits_for_an_upstream_that_reads_slowly(framing: str) -> None:
-    total = 100 << 20
     written = [0]
-    async with Upstream() as upstream, gateway(to(upstream, max_body=total)) as rig:
+    async with Upstream() as upstream, gateway(to(upstream, max_body=TOTAL)) as rig:
         client = await rig.client()
-        head = {"length": f"Content-Length: {total}", "chunked": CHUNKED}[framing]
+        head = {"length": f"Content-Length: {TOTAL}", "chunked": CHUNKED}[framing]
         await client.send(get("/", head, method="POST"))
 
         async def upload() -> None:
-            while written[0] < total:
+            while written[0] < TOTAL:
                 written[0] += len(PIECE)
                 await client.send(b"%x\r\n%b\r\n" % (len(PIECE), PIECE) if framing == "chunked" else PIECE)
             if framing == "chunked":
@@ -106,16 +106,16 @@ async def test_a_client_waits_for_an_upstream_that_reads_slowly(framing: str) ->
         assert written[0] < IN_BETWEEN
         got = 0
         if framing == "length":
-            while got < total:
-                got += len(await link.read(min(total - got, 1 << 20)))
+            while got < TOTAL:
+                got += len(await link.read(min(TOTAL - got, 1 << 20)))
         else:
             while piece := await link.chunk():
                 got += len(piece)
             await link.read(2)
         await task
         await link.send(ok(b"all"))
-        assert ((await client.answer()).body, got) == (b"all", total)
-        assert (await rig.logged())[0]["bytes_in"] == total
+        assert ((await client.answer()).body, got) == (b"all", TOTAL)
+        assert (await rig.logged())[0]["bytes_in"] == TOTAL
 
 
 @on_loop
