@@ -83,6 +83,10 @@ def explain(config: ResolvedConfig, question: Question, environ: Mapping[str, st
         verdict = f"refused with {status}: this path answers {allow} only"
         return {"verdict": verdict, **explained, "limits": early_limits_of(config, asked)}
     assert isinstance(found.result, Matched)
+    other = table.bare(found.result, asked.host, asked.path, asked.method, asked.fields, asked.query or b"")
+    if other is not None:
+        verdict = f"refused with {shapes.status('bad_path')}: without its parameters (;) it is a path of {other.route}"
+        return {"verdict": verdict, **explained, "limits": early_limits_of(config, asked)}
     route, params = found.result.payload, found.result.params
     explained["browsers"] = browsers_told(route, asked)
     caller = who_asks(config, route, params, asked, given_here(config, environ), question.address)

@@ -21,6 +21,7 @@ expressions behind the same segments.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -42,6 +43,12 @@ from headgate.policy.pattern import (
 T = TypeVar("T")
 
 _NO_PARAMS: dict[str, str] = {}
+_PARAMETERS = re.compile("(?:;|%3B)[^/]*")
+
+
+def has_parameters(path: str) -> bool:
+    """Tell whether a segment of a path, in its normal form, may have parameters."""
+    return ";" in path or "%3B" in path
 
 
 class RouteRule(NamedTuple, Generic[T]):
@@ -208,7 +215,7 @@ class _Node(Generic[T]):
 class RouteTable(Generic[T]):
     """All routes, asked with `match`; `rules` are the compiled ones, in the order given."""
 
-    __slots__ = ("_any", "_exact", "_file_order", "_wildcards", "rules")
+    __slots__ = ("_any", "_exact", "_file_order", "_parametrised", "_wildcards", "rules")
 
     def __init__(self, routes: Sequence[RouteRule[T]], order: Literal["specific", "file"] = "specific") -> None:
         """Build the table.
@@ -219,6 +226,7 @@ class RouteTable(Generic[T]):
         sets: dict[frozenset[str], frozenset[str]] = {}
         self.rules = [Rule(route, sets) for route in routes]
         self._file_order = order == "file"
+        self._parametrised = frozenset(rule.name for rule in self.rules if has_parameters(rule.path.text))
         places: dict[tuple[str, Steps, Kind], list[Rule[T]]] = {}
         for rule in self.rules:
             *way, (kind, _) = rule.path.steps
@@ -269,6 +277,19 @@ class RouteTable(Generic[T]):
             if rule.methods is not None and rule.takes(path, segments, fields, query) is not None:
                 allow |= rule.methods
         return MethodNotAllowed(tuple(sorted(allow)), cacheable) if allow else NotFound(cacheable)
+
+    def bare(
+        self, found: Matched[T], host: str, path: str, method: str, fields: Fields, query: bytes | None
+    ) -> Matched[T] | None:
+        """Return the route that a path has without the parameters of its segments, if it is another than `found`.
+
+        Segments may have them behind `;` (RFC 3986 section 3.3). Servlets are found without, so that /admin;x is /admin
+        to some upstreams. A route whose own path has a `;` means it.
+        """
+        if found.route in self._parametrised or not has_parameters(path):
+            return None
+        other = self.match(host, _PARAMETERS.sub("", path), method, fields, query)
+        return other if isinstance(other, Matched) and other.route != found.route else None
 
     def explain(self, host: str, path: str, method: str, fields: Fields, query: bytes | None) -> Explanation[T]:
         """Say what `match` answers, and of every route why it was taken or not."""

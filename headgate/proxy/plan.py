@@ -24,7 +24,7 @@ from headgate.policy.limit.headers import LimitHeaderWriter
 from headgate.policy.mirror import MirrorSampler
 from headgate.policy.overload_settings import PRIORITIES
 from headgate.policy.retry import Retry
-from headgate.policy.route import Matched, MethodNotAllowed, NotFound, RouteRule, RouteTable
+from headgate.policy.route import Matched, MethodNotAllowed, NotFound, RouteRule, RouteTable, has_parameters
 from headgate.policy.split import Split
 from headgate.proxy.cluster import Cluster
 from headgate.proxy.dress import Dress, Entrance, dress_for
@@ -271,7 +271,7 @@ class Plan:
         """Find the route of a request.
 
         Raises:
-            Failure: route_not_found or method_not_allowed.
+            Failure: route_not_found, method_not_allowed or bad_path.
         """
         key = (head.host, head.path, head.method)
         found = self._cache.get(key)
@@ -288,11 +288,21 @@ class Plan:
             return None
 
     def _look_up(self, head: RequestHead, key: tuple[str, str, str]) -> Matched[RouteRuntime]:
+        """Look in the table.
+
+        Raises:
+            Failure: route_not_found or method_not_allowed; bad_path for one that an upstream may take for another's.
+        """
         found = self._table.match(head.host, head.path, key[2], head.fields, head.query or b"")
         if isinstance(found, NotFound):
             raise Failure("route_not_found")
         if isinstance(found, MethodNotAllowed):
             raise Failure("method_not_allowed", ", ".join(found.allow))
+        if has_parameters(head.path):
+            other = self._table.bare(found, head.host, head.path, key[2], head.fields, head.query or b"")
+            if other is not None:
+                raise Failure("bad_path", f"without its parameters (;) it is a path of the route {other.route}")
+            return found
         if found.cacheable and len(head.path) <= _CACHED_LENGTH:
             if len(self._cache) >= _CACHED:
                 self._cache.clear()

@@ -38,3 +38,35 @@ def test_what_is_put_on_stands_alone_in_every_spelling(pretended: str) -> None:
 
     headers = {"request": {"set": {"X-Plan": "free"}}}
     attack(scenario, route={"headers": headers}, http={"underscores": "allow"}, **EVERYWHERE)
+
+
+@pytest.mark.parametrize(
+    ("target", "status"),
+    [
+        ("/private;x", 400),
+        ("/private;x=1/y", 400),
+        ("/private/y;x", 403),
+        ("/private%3Bx", 400),
+        ("/private%3bx/y", 400),
+        ("/private;", 400),
+        ("/a;x/private", 200),
+        ("/a;v=1/b;w=2", 200),
+        ("/privates;x", 200),
+        ("/meant;v=2", 200),
+    ],
+)
+def test_parameters_of_a_path_lead_around_no_gate(target: str, status: int) -> None:
+    routes = [
+        {"name": "private", "match": {"path": "/private"}, "auth": {"roles": ["admin"]}},
+        {"name": "meant", "match": {"path": {"exact": "/meant;v=2"}}},
+        {"name": "other", "match": {"path": "/meant"}, "auth": {"roles": ["admin"]}},
+        {"name": "open", "match": {"path": "/"}},
+    ]
+
+    async def scenario(rig: Rig, upstream: Recorder) -> None:
+        for _ in range(2):
+            async with connected(rig) as client:
+                assert (await client.ask(request(with_key("ann"), target=target))).status == status
+        assert len(upstream.requests) == (2 if status == 200 else 0)
+
+    attack(scenario, service={"routes": routes}, **EVERYWHERE)
