@@ -51,6 +51,11 @@ def has_parameters(path: str) -> bool:
     return ";" in path or "%3B" in path
 
 
+def without_parameters(path: str) -> str:
+    """Return a path as servlets are found by it."""
+    return _PARAMETERS.sub("", path)
+
+
 class RouteRule(NamedTuple, Generic[T]):
     """One route: `order` is its place in the file, `payload` whatever the caller wants back."""
 
@@ -288,7 +293,7 @@ class RouteTable(Generic[T]):
         """
         if found.route in self._parametrised or not has_parameters(path):
             return None
-        other = self.match(host, _PARAMETERS.sub("", path), method, fields, query)
+        other = self.match(host, without_parameters(path), method, fields, query)
         return other if isinstance(other, Matched) and other.route != found.route else None
 
     def explain(self, host: str, path: str, method: str, fields: Fields, query: bytes | None) -> Explanation[T]:

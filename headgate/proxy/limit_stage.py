@@ -20,7 +20,7 @@ from headgate.policy.limit.quota import group, together
 from headgate.policy.limit.settings import Limit
 from headgate.policy.match import Match
 from headgate.policy.pattern import field_value
-from headgate.policy.route import Matched, RouteRule, RouteTable
+from headgate.policy.route import Matched, RouteRule, RouteTable, has_parameters, without_parameters
 from headgate.stores.store import Ask
 from headgate.stores.store import Told as Answer
 
@@ -158,7 +158,7 @@ class Part:
 
     def question(self, exchange: Exchange) -> Question | None:
         """Return what this request asks; None when it is not limited here."""
-        if self._condition is not None and not _holds(self._condition, exchange):
+        if self._condition is not None and not _may_hold(self._condition, exchange):
             return None
         variant = self._variants[_DEFAULT] if not self._tiers else self._of_tier(exchange)
         if variant is None:
@@ -236,9 +236,17 @@ def _table(matches: Iterable[Match]) -> RouteTable[None]:
     return RouteTable([RouteRule(f"limit {place}", match, None, place) for place, match in enumerate(matches)])
 
 
-def _holds(table: RouteTable[None], exchange: Exchange) -> bool:
+def _may_hold(table: RouteTable[None], exchange: Exchange) -> bool:
+    """Tell whether it holds, or may for an upstream that looks at a path without its parameters."""
+    if _holds(table, exchange):
+        return True
+    path = exchange.stream.head.path
+    return has_parameters(path) and _holds(table, exchange, without_parameters(path))
+
+
+def _holds(table: RouteTable[None], exchange: Exchange, path: str = "") -> bool:
     head = exchange.stream.head
-    return isinstance(table.match(head.host, head.path, head.method, head.fields, head.query or b""), Matched)
+    return isinstance(table.match(head.host, path or head.path, head.method, head.fields, head.query or b""), Matched)
 
 
 # -- keys ---------------------------------------------------------------------------------------------------------

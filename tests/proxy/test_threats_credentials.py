@@ -70,3 +70,20 @@ def test_parameters_of_a_path_lead_around_no_gate(target: str, status: int) -> N
         assert len(upstream.requests) == (2 if status == 200 else 0)
 
     attack(scenario, service={"routes": routes}, **EVERYWHERE)
+
+
+def test_parameters_of_a_path_lead_around_no_limit() -> None:
+    limit = {"name": "logins", "key": ["address"], "match": {"path": "/login"}, "requests": 3, "window": 3600}
+    exempting = {"name": "all", "key": ["address"], "exempt": ["/open"], "requests": 4, "window": 3600}
+
+    async def scenario(rig: Rig, upstream: Recorder) -> None:
+        async with connected(rig) as client:
+            statuses = [
+                (await client.ask(request(with_key("ann"), target=f"/login{parameters}"))).status
+                for parameters in ("", ";a", ";b=1", "%3Bc", ";d/e", "")
+            ]
+            assert statuses == [200, 200, 200, 429, 429, 429]
+            for target, status in (("/open;x", 200), ("/open;x", 429), ("/open", 200)):
+                assert (await client.ask(request(with_key("ann"), target=target))).status == status
+
+    attack(scenario, limits=[limit, exempting], **EVERYWHERE)
