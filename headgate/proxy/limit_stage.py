@@ -10,9 +10,10 @@ the keys remembered to spare the digest are bounded.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, get_args
 
 from headgate.config.resolve import ResolvedConfig, ResolvedRoute, ScopedLimit
+from headgate.core.identity import Kind
 from headgate.policy.limit.group import PEEK, Group
 from headgate.policy.limit.headers import Told
 from headgate.policy.limit.key import address_part, digest, value_part
@@ -29,12 +30,14 @@ if TYPE_CHECKING:
 
 # Known without the route and without the caller's identity.
 _EARLY = ("address", "host", "method", "path")
-_REMEMBERED = 4096
+_REMEMBERED = 16_384
 # A crowd of far more keys than are remembered would throw each of them out before it comes again.
 _PATIENCE = 16 * _REMEMBERED
-# Bytes of a key beyond which it is made anew each time: what is remembered is a megabyte or two, whatever clients send.
+# Bytes of a key beyond which it is made anew each time: what is remembered is a few megabytes, whatever clients send.
 _REMEMBERED_BYTES = 256
 _DEFAULT = ""
+
+_MARKS = {kind: kind[:1].encode() for kind in get_args(Kind)}
 
 # A text is an address, bytes are any other part of a key.
 KeyValue = str | bytes
@@ -280,7 +283,7 @@ def _api_key(exchange: Exchange) -> str | bytes:
 
 def _identity(exchange: Exchange) -> str | bytes:
     identity = exchange.identity
-    return _value(identity.id.encode(), exchange, identity.kind[:1].encode())
+    return _value(identity.id.encode(), exchange, _MARKS[identity.kind])
 
 
 def _address(exchange: Exchange) -> str:

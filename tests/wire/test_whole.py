@@ -14,7 +14,7 @@ from headgate.wire.answer_head import response_head
 from headgate.wire.field_filter import KEPT_OF_REQUESTS, FieldFilter
 from headgate.wire.head import HeadReader
 from headgate.wire.settings import HttpLimits
-from headgate.wire.whole import WholeAnswers
+from headgate.wire.whole import LONGEST_FIELD, MOST_LINE_BYTES, MOST_LINES, WholeAnswers, request_lines
 
 NAMES = ["Host", "host", "Accept", "Content-Length", "Content-Type", "X-Request-ID", "X-Forwarded-For", "Connection"]
 NAMES += ["X-User", "x_user", "X-USER", "X-Secret-Key", "X_secret_key", "Origin", "If-Match", "Server"]
@@ -241,9 +241,9 @@ def test_the_tables_are_bounded() -> None:
     for number in range(20_000):
         assert answers.read(b"HTTP/1.1 200 %d\r\nX-N: %d\r\nContent-Length: 0\r\n\r\n" % (number, number)) is not None
         assert heads.whole(b"GET /%d HTTP/1.1\r\nHost: h%d\r\nX-N: %d\r\n\r\n" % (number, number, number)) is not None
-    assert len(answers._lines) <= 4096
+    assert len(answers._lines) <= MOST_LINES
     assert len(answers._statuses) <= 4096
-    assert len(heads._lines) <= 4096
+    assert len(heads._lines) <= MOST_LINES
     assert len(heads._places) <= 16_384
     assert len(heads._hosts) <= 16_384
     assert len(heads._paths) <= 16_384
@@ -255,3 +255,17 @@ def test_a_host_that_is_refused_is_refused_by_the_parser_s_way_too() -> None:
     with pytest.raises(httptools.HttpParserError) as caught:
         Parsed(data, reader())
     assert isinstance(caught.value.__context__, Failure)
+
+
+def test_the_table_of_lines_is_bounded_in_lines_and_in_bytes() -> None:
+    kinds = http1.request_kinds([], "allow")
+    many, long = request_lines(kinds), request_lines(kinds)
+    for number in range(MOST_LINES + 10):
+        assert many[b"a: %d" % number] is not None
+    assert 0 < len(many) <= MOST_LINES
+    for number in range(2 * MOST_LINE_BYTES // 4000):
+        assert long[b"a: %04000d" % number] is not None
+    assert sum(map(len, long)) <= MOST_LINE_BYTES
+    assert long[b"a: " + b"1" * LONGEST_FIELD] is not None
+    assert long
+    assert all(len(line) <= LONGEST_FIELD for line in long)
