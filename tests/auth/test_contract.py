@@ -113,6 +113,13 @@ def test_whoever_shows_what_is_good_is_known_by_the_name_and_kind_that_are_confi
     assert known
 
 
+@pytest.mark.parametrize("order", [list(AUTH), list(AUTH)[::-1], ["basic", "jwt"], []])
+def test_ways_are_looked_for_in_the_order_that_is_configured(order: list[str]) -> None:
+    every = {entry.key: getattr(CASES[kind].identity, entry.key) for kind, entry in AUTH.items()}
+    built = build_methods(IdentitySettings(order=order, **every), [], ways.given())
+    assert list(dict.fromkeys(method.kind for method in built)) == list(dict.fromkeys([*order, *AUTH]))
+
+
 # -- any bytes -----------------------------------------------------------------------------------------------------
 
 

@@ -64,7 +64,9 @@ _PLACES = ["header:Authorization", "header:X-Token", "cookie:session", "query:to
 
 CASES: dict[str, Case] = {
     "certificate": Case(
-        IdentitySettings(certificates=Certificates(rules=[CertificateRule(match="svc-*", roles=["agent"])])),
+        IdentitySettings(
+            certificates=Certificates(name="mesh", rules=[CertificateRule(match="svc-*", roles=["agent"])])
+        ),
         (([], None, _CERTIFICATE),),
     ),
     "jwt": Case(

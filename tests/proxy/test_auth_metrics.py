@@ -8,6 +8,8 @@ from tests.proxy.peers import Upstream, answering, get, ok
 from tests.proxy.stage import gateway, on_loop, to
 from tests.proxy.test_who_asks import KEY, SECRET, bearer, identity, token
 
+TOKEN = token()
+
 
 @on_loop
 async def test_credentials_are_counted_and_those_remembered_are_not_judged_again() -> None:
@@ -25,6 +27,16 @@ async def test_credentials_are_counted_and_those_remembered_are_not_judged_again
         assert rig.counted("auth_failures_total", reason="invalid_token", auth_type="jwt") == 1
         assert rig.counted("auth_failures_total", reason="missing_credentials", auth_type="none") == 1
         assert rig.counted("auth_failures_total") == 2
+
+
+@on_loop
+async def test_as_many_verdicts_are_remembered_as_is_configured() -> None:
+    for most, judged in ((0, 3), (1, 1)):
+        settings = identity(cache=most)
+        async with Upstream(answering(lambda _: ok())) as upstream, gateway(to(upstream, identity=settings)) as rig:
+            for _ in range(3):
+                assert (await rig.ask(get("/x", bearer(TOKEN)))).status == 200
+            assert rig.counted("auth_judged_total", method="jwt") == judged
 
 
 @on_loop

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -316,8 +315,7 @@ async def test_many_questions_at_once_share_few_connections() -> None:
 
 def test_over_tls(tmp_path: Path) -> None:
     authority, stranger = Authority(tmp_path), Authority(tmp_path, "Stranger")
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(*authority.issue("127.0.0.1"))
+    context = authority.server_context("127.0.0.1")
 
     @on_loop
     async def scenario() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from headgate.proxy.external import Verdict, Verdicts
 from tests.proxy.callers import keys, static, with_key
 from tests.proxy.peers import Message, Upstream, answering, eventually, free_port, get, ok
 from tests.proxy.stage import gateway, on_loop, to
+from tests.wire.certificates import Authority
 
 
 def asking(service: Upstream | str, **more: Any) -> dict[str, Any]:
@@ -53,6 +56,41 @@ async def test_it_is_told_what_is_asked_and_its_headers_go_upstream() -> None:
     assert passed.all("x-groups") == ["a", "b"]
     assert passed.get("x-plan") is passed.get("x-other") is None
     assert (passed.get("x-kept"), passed.get("cookie")) == ("yes", "a=b")
+
+
+@on_loop
+async def test_each_route_waits_as_long_as_it_says() -> None:
+    async with Upstream() as service, served() as upstream:
+        routes = [
+            {
+                "name": name,
+                "match": {"path": f"/{name}"},
+                "auth": {"mode": "none", "external": {"url": service.url, "timeout": seconds}},
+            }
+            for name, seconds in (("slow", 20), ("quick", 0.05))
+        ]
+        async with gateway(to(upstream, service={"routes": routes})) as rig:
+            waiting = asyncio.ensure_future(rig.ask(get("/slow")))
+            link = await service.accepted()
+            await link.message()
+            assert (await rig.ask(get("/quick"))).status == 503
+            assert not waiting.done()
+            await link.send(ok())
+            assert (await waiting).status == 200
+
+
+def test_the_service_shows_who_it_is(tmp_path: Path) -> None:
+    authority, stranger = Authority(tmp_path), Authority(tmp_path, "Stranger")
+    context = authority.server_context("127.0.0.1")
+
+    @on_loop
+    async def scenario() -> None:
+        async with Upstream(answering(lambda _: ok()), tls=context) as service, served() as upstream:
+            for ca, status in ((authority.path, 200), (stranger.path, 503), (None, 503)):
+                async with gateway(to(upstream, **asking(service, ca=ca))) as rig:
+                    assert (await rig.ask(get())).status == status
+
+    scenario()
 
 
 @on_loop

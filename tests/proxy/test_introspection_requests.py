@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -11,6 +13,7 @@ import pytest
 
 from tests.proxy.peers import Message, Upstream, answering, eventually, free_port, get, ok
 from tests.proxy.stage import Rig, gateway, on_loop, to
+from tests.wire.certificates import Authority
 
 GOOD = {"active": True, "sub": "ann", "scope": "read"}
 TOKEN = "canary-4711"
@@ -134,6 +137,40 @@ async def test_nobody_is_there_or_says_anything() -> None:
             assert await status(rig) == 503
         async with gateway(to(upstream, **asking(server, timeout=0.1))) as rig:
             assert await status(rig) == 503
+
+
+@on_loop
+async def test_each_server_has_its_own_time() -> None:
+    async with Upstream() as server, fine() as upstream:
+        ways = [
+            {"name": name, "prefix": f"{name}-", "url": f"{server.url}/", "timeout": seconds}
+            for name, seconds in (("slow", 20), ("quick", 0.05))
+        ]
+        async with gateway(to(upstream, identity={"introspection": ways})) as rig:
+            waiting = asyncio.ensure_future(status(rig, "slow-1"))
+            link = await server.accepted()
+            await link.message()
+            assert await status(rig, "quick-1") == 503
+            assert not waiting.done()
+            await link.send(ok(json.dumps(GOOD).encode()))
+            assert await waiting == 200
+
+
+def test_the_server_shows_who_it_is(tmp_path: Path) -> None:
+    authority, stranger = Authority(tmp_path), Authority(tmp_path, "Stranger")
+    context = authority.server_context("127.0.0.1")
+
+    @on_loop
+    async def scenario() -> None:
+        async with (
+            Upstream(answering(lambda _: ok(json.dumps(GOOD).encode())), tls=context) as server,
+            fine() as upstream,
+        ):
+            for ca, expected in ((authority.path, 200), (stranger.path, 503), (None, 503)):
+                async with gateway(to(upstream, **asking(server, ca=ca))) as rig:
+                    assert await status(rig) == expected
+
+    scenario()
 
 
 @on_loop

@@ -61,6 +61,12 @@ class Authority:
         )
         return str(cert_path), str(key_path)
 
+    def server_context(self, *names: str) -> ssl.SSLContext:
+        """Return the context of a server that shows a certificate for these names."""
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(*self.issue(*names))
+        return context
+
     def client_context(self) -> ssl.SSLContext:
         """Return a client's context that trusts this authority alone."""
         return ssl.create_default_context(cafile=self.path)
