@@ -83,6 +83,11 @@ def test_without_an_organization_there_is_no_tenant() -> None:
     assert judge(shown(subject=[[["commonName", "a"]]])).identity.tenant == ""
 
 
+def test_the_caller_is_known_by_the_name_of_the_way() -> None:
+    assert judge(shown()).identity.method == "certificate"
+    assert judge(shown(), name="mesh").identity.method == "mesh"
+
+
 def test_the_first_rule_that_matches_says_the_rest() -> None:
     rules = [
         CertificateRule(match="svc-b", roles=["b"]),

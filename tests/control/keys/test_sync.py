@@ -330,6 +330,22 @@ def test_workers_get_folder_and_pepper_and_nothing_of_the_database(
     assert sync.current is None
 
 
+def test_what_is_followed_is_as_the_configuration_says(board: Board, tmp_path: Path, follow: Follow) -> None:
+    config = resolved(
+        f"state_dir: {tmp_path}/state\nidentity: {{api_keys: {{pepper: a-pepper-of-mine}}}}\n"
+        f"database: {{url: sqlite:///{tmp_path}/the-database.db, poll: 7s, max_keys_size: 32MiB}}"
+    )
+    sync = KeySync(board, log_to(Lines()), follow=lambda place, board, log: follow)
+    keys_path = sync.prepare(config).keys_path
+    sync.conclude(taken=True)
+    try:
+        assert keys_path is not None
+        url, folder = f"sqlite:///{tmp_path}/the-database.db", Path(keys_path)
+        assert sync.current == KeyPlace(url, b"a-pepper-of-mine", folder, 32 << 20, 7.0)
+    finally:
+        sync.close()
+
+
 def test_nothing_is_made_where_no_key_is_kept(board: Board, tmp_path: Path) -> None:
     for keys in ("", "identity: {api_keys: {database: false}}", "identity: {api_keys: {enabled: false}}"):
         prepared = KeySync(board, log_to(Lines())).prepare(resolved(f"state_dir: {tmp_path}/state\n{keys}"))
