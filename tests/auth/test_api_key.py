@@ -236,6 +236,27 @@ def test_a_record_that_cannot_be_read_is_no_key() -> None:
     assert method(keys).judge(KEY.encode(), NOW) == Refused("invalid_api_key", "its record cannot be read")
 
 
+def test_a_static_key_tells_all_that_the_configuration_says() -> None:
+    key = StaticKey(
+        id="s1",
+        hash=static_hash(b"voc_static"),
+        owner="ann",
+        tenant="acme",
+        roles=["agent"],
+        scopes=["route:calls"],
+        tier="gold",
+        addresses=["10.0.0.0/8"],
+        expires="2100-01-01",
+    )
+    known = method(Keys(), static=[key]).judge(b"voc_static", NOW)
+    assert isinstance(known, Known)
+    who = known.identity
+    assert (who.kind, who.id, who.tenant, who.tier, who.method) == ("api_key", "s1", "acme", "gold", "api_key")
+    assert (who.roles, who.scopes) == ({"agent"}, {"route:calls"})
+    assert (who.claims["owner"], who.claims["addresses"]) == ("ann", ("10.0.0.0/8",))
+    assert known.until == read_moment("2100-01-01")
+
+
 def test_while_nobody_knows_the_keys_only_static_ones_pass() -> None:
     def away(_: bytes) -> bytes | None:
         raise KeysUnavailable("the keys have not come yet")
