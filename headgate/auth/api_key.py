@@ -149,20 +149,11 @@ def unpack(packed: bytes) -> KeyRecord:
 class ApiKeyMethod:
     """API keys as a way to show who one is. The scheme ApiKey is not registered with IANA: no scheme for keys is."""
 
-    __slots__ = (
-        "_bearer",
-        "_look_up",
-        "_pepper",
-        "_prefix",
-        "_read",
-        "_settings",
-        "_sizes",
-        "_static",
-        "challenge",
-        "in_headers",
-        "kind",
-        "name",
-    )
+    kind = "api_key"
+    challenge = "ApiKey"
+    in_headers = True
+
+    __slots__ = ("_bearer", "_look_up", "_pepper", "_prefix", "_read", "_settings", "_sizes", "_static", "name")
 
     def __init__(self, settings: ApiKeys, pepper: bytes, look_up: Callable[[bytes], bytes | None]) -> None:
         """`look_up` returns the packed record that a digest belongs to; it raises KeysUnavailable and nothing else.
@@ -171,9 +162,6 @@ class ApiKeyMethod:
             ValueError: with a sentence, when a static key is not well-formed.
         """
         self.name = settings.name
-        self.kind = "api_key"
-        self.challenge = "ApiKey"
-        self.in_headers = True
         self._settings = settings
         self._pepper = pepper
         self._look_up = look_up

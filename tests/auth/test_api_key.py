@@ -252,7 +252,7 @@ def test_a_static_key_tells_all_that_the_configuration_says() -> None:
     assert isinstance(known, Known)
     who = known.identity
     assert (who.kind, who.id, who.tenant, who.tier, who.method) == ("api_key", "s1", "acme", "gold", "api_key")
-    assert (who.roles, who.scopes) == ({"agent"}, {"route:calls"})
+    assert (who.roles, who.scopes) == (frozenset({"agent"}), frozenset({"route:calls"}))
     assert (who.claims["owner"], who.claims["addresses"]) == ("ann", ("10.0.0.0/8",))
     assert known.until == read_moment("2100-01-01")
 
