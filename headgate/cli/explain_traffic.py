@@ -13,7 +13,7 @@ from headgate.policy.match import Match
 from headgate.policy.outlier import OutlierSettings
 from headgate.policy.overload_settings import Overload
 from headgate.policy.retry_settings import RetrySettings
-from headgate.policy.route import Matched, RouteRule, RouteTable
+from headgate.policy.route import Matched, RouteRule, RouteTable, without_parameters
 from headgate.proxy.limit_stage import is_early
 
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
@@ -117,7 +117,9 @@ def retries_of(retry: RetrySettings) -> str:
 
 
 def _verdict(limit: Limit, tier: str, asked: Asked) -> str:
-    if limit.match is not None and not asked.meets(limit.match):
+    # An upstream may look at a path without its parameters, so it counts either way.
+    bare = asked._replace(path=without_parameters(asked.path))
+    if limit.match is not None and not asked.meets(limit.match) and not bare.meets(limit.match):
         return "does not count this request"
     sentence = _sentence(limit, limit.tiers.get(tier))
     if limit.exempt and asked.meets(*(Match(path=path) for path in limit.exempt)):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from headgate.cli.explain import text
 from headgate.cli.explanation import Question, explain
-from headgate.config.loader import load
+from headgate.config.loader import Layer, load
 from headgate.config.resolve import ResolvedConfig
 
 CONFIG = """
@@ -79,6 +80,22 @@ def test_every_limit_on_the_way_is_told(config: ResolvedConfig) -> None:
     ]
     staff = ask(config, "/staff")["route"]["limits"]
     assert staff[1:3] == ["tiered: unlimited for this tier", "writes: does not count this request"]
+
+
+def test_parameters_of_a_path_hide_neither_route_nor_limit(config: ResolvedConfig) -> None:
+    limits = [{"name": "chat", "requests": 3, "match": {"path": "/chat"}}]
+    layer = Layer("limits", json.dumps({"limits": limits, "services": [{"name": "all", "routes": [{"name": "all"}]}]}))
+    limited = load([], environ={}, layers=[layer]).config
+    assert limited is not None
+    assert ask(limited, "/chat;x=1")["route"]["limits"] == ["chat: 3 in 1 min for each address, sliding_window"]
+    assert ask(limited, "/chats;x")["route"]["limits"] == ["chat: does not count this request"]
+    assert ask(config, "/moved/a;x")["verdict"].startswith("redirected with 308")
+    several = [{"name": "chat", "match": {"path": "/chat"}}, {"name": "all"}]
+    layer = Layer("routes", json.dumps({"services": [{"name": "all", "routes": several}]}))
+    both = load([], environ={}, layers=[layer]).config
+    assert both is not None
+    verdict = "refused with 400: without its parameters (;) it is a path of chat"
+    assert ask(both, "/chat;x=1")["verdict"] == verdict
 
 
 def test_a_request_for_nothing_meets_the_limits_before_routing(config: ResolvedConfig) -> None:
