@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sqlite3
 from contextlib import closing
@@ -102,6 +103,20 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
 def test_the_file_of_sqlite_is_its_owners_alone(tmp_path: Path) -> None:
     open_store(read_url(f"sqlite:///{tmp_path}/made/keys.db"), b"p" * 32).close()
     assert (tmp_path / "made" / "keys.db").stat().st_mode & 0o777 == 0o600
+
+
+def test_what_sqlite_puts_beside_its_file_is_its_owners_alone_too(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        url = read_url(f"sqlite:///{tmp_path}/keys.db")
+        open_store(url, b"p" * 32).close()
+        engine = connect(url)
+        with engine.connect() as connection:
+            connection.execute(text("SELECT * FROM headgate_keys_state"))
+            modes = {each.name: each.stat().st_mode & 0o777 for each in tmp_path.iterdir()}
+    finally:
+        os.umask(before)
+    assert modes == dict.fromkeys(("keys.db", "keys.db-wal", "keys.db-shm"), 0o600)
 
 
 def test_the_tables_are_those_that_the_store_reads(address: str) -> None:
