@@ -73,8 +73,7 @@ def explain(config: ResolvedConfig, question: Question, environ: Mapping[str, st
     if asked.path in config.admin.expose:
         return {"verdict": f"answered by the gateway itself: {asked.path} is in admin.expose", **explained}
     found = table.explain(asked.host, asked.path, asked.method, asked.fields, asked.query or b"")
-    considered = [{"route": step.route, "taken": step.taken, "why": step.why} for step in found.steps]
-    explained["considered"] = considered
+    explained["considered"] = [{"route": step.route, "taken": step.taken, "why": step.why} for step in found.steps]
     if isinstance(found.result, NotFound):
         verdict = f"refused with {shapes.status('route_not_found')}: no route matches"
         return {"verdict": verdict, **explained, "limits": early_limits_of(config, asked)}
