@@ -14,9 +14,10 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 
-from bench import client, faults, floods
-from bench.client import Crowd, Ending, Outcome
+from bench import callers, client, faults, floods, key_churn
+from bench.client import Ending, Outcome
 from bench.gate import Gate
+from bench.issuer import issuer
 from bench.keys import keys
 from bench.scene import CLIENTS, STEADY, Scene, Verdict, ask_all, shown, strictly
 from bench.stage import say
@@ -34,9 +35,9 @@ async def memory(scene: Scene, requests: int = 1_000_000) -> Verdict:
     """Memory stays flat over a million mixed requests, client aborts and chunked uploads among them."""
     upstream = Upstream()
     await upstream.start()
-    gate = Gate(scene.stage, scene.cores, upstream.port)
+    gate = scene.gate(upstream.port)
     await gate.start()
-    crowd = Crowd(gate.port, MIXED, strictly)
+    crowd = gate.crowd(MIXED, strictly)
     crowd.start(CLIENTS)
     points: list[Point] = []
     deadline = scene.deadline()
@@ -67,9 +68,9 @@ async def reload(scene: Scene, times: int = 100) -> Verdict:
     upstreams = [Upstream("one"), Upstream("two")]
     for upstream in upstreams:
         await upstream.start()
-    gate = Gate(scene.stage, scene.cores, upstreams[0].port)
+    gate = scene.gate(upstreams[0].port)
     await gate.start()
-    crowd = Crowd(gate.port, STEADY, strictly)
+    crowd = gate.crowd(STEADY, strictly)
     crowd.start(CLIENTS)
     took: list[float] = []
     deadline = scene.deadline()
@@ -97,7 +98,7 @@ async def reload(scene: Scene, times: int = 100) -> Verdict:
 async def _answered_by(gate: Gate, server: str, deadline: float) -> bool:
     loop = asyncio.get_running_loop()
     while loop.time() < deadline:
-        connection = await client.connect(gate.port)
+        connection = await gate.connect()
         _, _, answer = await connection.ask(client.small())
         connection.close()
         if answer is not None and f'"server":"{server}"'.encode() in answer.body:
@@ -126,10 +127,10 @@ async def terminate(scene: Scene, times: int = 50) -> Verdict:
             return "the upstream saw it, and the client got nothing"
         return ""
 
-    gate = Gate(scene.stage, scene.cores, upstream.port)
+    gate = scene.gate(upstream.port)
     while done < times and loop.time() < deadline:
         await gate.start()
-        crowd = Crowd(gate.port, STEADY, judge)
+        crowd = gate.crowd(STEADY, judge)
         crowd.start(CLIENTS)
         await asyncio.sleep(random.uniform(0.1, 0.8))
         in_flight += crowd.in_flight
@@ -155,14 +156,14 @@ async def idle(scene: Scene, count: int = 10_000) -> Verdict:
     """Ten thousand idle connections are held, stay served, and disturb nobody."""
     upstream = Upstream()
     await upstream.start()
-    gate = Gate(scene.stage, scene.cores, upstream.port)
+    gate = scene.gate(upstream.port)
     await gate.start()
-    crowd = Crowd(gate.port, STEADY, strictly)
+    crowd = gate.crowd(STEADY, strictly)
     crowd.start(4)
     held: list[client.Connection] = []
     failures: list[str] = []
     for _ in range(0, count, 100):
-        held += await asyncio.gather(*(client.connect(gate.port) for _ in range(100)))
+        held += await asyncio.gather(*(gate.connect() for _ in range(100)))
         failures += await ask_all(held[-100:])
     during = gate.memory()
     say(f"  {len(held):,} connections, {during:.1f} MB")
@@ -191,5 +192,12 @@ CHECKS: dict[str, Callable[[Scene], Awaitable[Verdict]]] = {
     "stale": faults.stale,
     "overload": floods.overload,
     "herd": floods.herd,
+    "strangers": callers.strangers,
+    "identities": callers.identities,
+    "passwords": callers.passwords,
+    "churn": key_churn.churn,
+    "killed_churn": key_churn.killed_churn,
+    "slots": key_churn.slots,
+    "issuer": issuer,
     "keys": keys,
 }

@@ -25,12 +25,15 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import cast
 
 from bench.answer import Answer, AnswerReader, BrokenAnswerError
 from bench.upstream import padding
 
 _PATIENCE_SECONDS = 30.0
+# A credential is put behind this line (bench.wallet).
+HOST = b"Host: soak\r\n"
 
 
 class Outcome(StrEnum):
@@ -47,7 +50,11 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One request: its id, its bytes, and what its answer must be; `abort` leaves in the middle of it instead."""
+    """One request: its id, its bytes, and what its answer must be; `abort` leaves in the middle of it instead.
+
+    `caller` is who the upstream must have been told of, `reason` what the gateway must say in an answer of its own,
+    `fields` (names in lower case) must be in the head.
+    """
 
     id: str
     data: bytes
@@ -55,6 +62,9 @@ class Ask:
     received: int | None = 0
     crc: int = 0
     abort: bool = False
+    caller: str = ""
+    reason: str = ""
+    fields: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +93,11 @@ def check(ask: Ask, answer: Answer) -> tuple[Outcome, str]:
         if reason:
             return Outcome.ERROR, f"{answer.status} {reason}"
         return Outcome.WRONG, f"status {answer.status} instead of {ask.status}: {answer.body[:120]!r}"
+    if ask.reason and ask.reason != (reason := _reason(answer)):
+        return Outcome.WRONG, f"{answer.status} for {reason!r} instead of {ask.reason!r}"
+    for name, value in ask.fields:
+        if answer.headers.get(name) != value:
+            return Outcome.WRONG, f"{answer.status} with {name}: {answer.headers.get(name)!r} instead of {value!r}"
     wrong = _check_body(ask, answer) if ask.received is not None else ""
     return Outcome.WRONG if wrong else Outcome.GOOD, wrong
 
@@ -104,6 +119,8 @@ def _check_body(ask: Ask, answer: Answer) -> str:
         said = json.loads(answer.body)
     except ValueError:
         return f"a body that is no JSON: {answer.body[:120]!r}"
+    if said.get("caller", "") != ask.caller:
+        return f"the upstream was told of {said.get('caller')!r} instead of {ask.caller!r}"
     if (said["id"], said["received"], said["crc"]) != (ask.id, ask.received, ask.crc):
         return f"the upstream got {said['received']} bytes with CRC {said['crc']} instead of {ask.received}, {ask.crc}"
     if said["pad"] != padding(ask.id, said["size"]):
@@ -116,7 +133,7 @@ _numbers = itertools.count(1)
 
 def _head(method: str, target: str, more: str = "") -> tuple[str, bytes]:
     number = f"soak-{next(_numbers)}"
-    head = f"{method} {target} HTTP/1.1\r\nHost: soak\r\nX-Soak-Id: {number}\r\nX-Request-ID: {number}\r\n{more}\r\n"
+    head = f"{method} {target} HTTP/1.1\r\n{HOST.decode()}X-Soak-Id: {number}\r\nX-Request-ID: {number}\r\n{more}\r\n"
     return number, head.encode()
 
 
@@ -168,12 +185,20 @@ def aborted() -> Ask:
     return Ask(whole.id, data, abort=True)
 
 
+Dress = Callable[[Ask], Ask]
+
+
+def _as_it_is(ask: Ask) -> Ask:
+    return ask
+
+
 class Connection(asyncio.Protocol):
     """One connection, one request at a time."""
 
-    __slots__ = ("_ended", "_reader", "_transport", "_waiter", "local_port", "opened", "usable")
+    __slots__ = ("_dress", "_ended", "_reader", "_transport", "_waiter", "local_port", "opened", "usable")
 
-    def __init__(self) -> None:
+    def __init__(self, dress: Dress) -> None:
+        self._dress = dress
         self._reader: AnswerReader | None = None
         self._waiter: asyncio.Future[Answer | None] | None = None
         self.local_port = 0
@@ -220,6 +245,7 @@ class Connection(asyncio.Protocol):
 
     async def ask(self, ask: Ask) -> tuple[Outcome, str, Answer | None]:
         """Send the request and return how it ended, and what was wrong."""
+        ask = self._dress(ask)
         if not self.usable:
             return Outcome.UNANSWERED, "the connection had ended", None
         self._reader = reader = AnswerReader()
@@ -247,17 +273,26 @@ class Connection(asyncio.Protocol):
         return outcome, words, answer
 
 
-async def connect(port: int) -> Connection:
-    """Open a connection to 127.0.0.1:`port`; raises OSError."""
-    _, connection = await asyncio.get_running_loop().create_connection(Connection, "127.0.0.1", port)
+async def connect(port: int, dress: Dress = _as_it_is) -> Connection:
+    """Open a connection to 127.0.0.1:`port`, whose requests are dressed like this; raises OSError."""
+    make = partial(Connection, dress)
+    _, connection = await asyncio.get_running_loop().create_connection(make, "127.0.0.1", port)
     return connection
 
 
 class Crowd:
     """Closed loops of clients on one port. Every ending goes to `judge`, which returns what is wrong with it."""
 
-    def __init__(self, port: int, kinds: dict[Callable[[], Ask], int], judge: Callable[[Ending], str]) -> None:
+    def __init__(
+        self,
+        port: int,
+        kinds: dict[Callable[[], Ask], int],
+        judge: Callable[[Ending], str],
+        dress: Dress = _as_it_is,
+    ) -> None:
+        """`kinds` are the requests and how often each comes; `dress` lets them show who asks."""
         self._port = port
+        self._dress = dress
         self._kinds = list(kinds)
         self._weights = list(itertools.accumulate(kinds.values()))
         self._judge = judge
@@ -286,7 +321,7 @@ class Crowd:
         loop = asyncio.get_running_loop()
         connection: Connection | None = None
         while not self._stopping:
-            ask = random.choices(self._kinds, cum_weights=self._weights)[0]()
+            ask = self._dress(random.choices(self._kinds, cum_weights=self._weights)[0]())
             began = loop.time()
             if connection is None or not connection.usable:
                 try:

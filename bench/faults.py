@@ -12,7 +12,7 @@ import signal
 from dataclasses import dataclass, field
 
 from bench import client
-from bench.client import Crowd, Ending, Outcome
+from bench.client import Ending, Outcome
 from bench.gate import Gate
 from bench.scene import CLIENTS, STEADY, Scene, Verdict, ask_all, shown, strictly
 from bench.stage import say
@@ -34,7 +34,7 @@ async def kill(scene: Scene, times: int = _KILLS) -> Verdict:
     """
     upstream = Upstream()
     await upstream.start()
-    gate = Gate(scene.stage, scene.cores, upstream.port, workers=2)
+    gate = scene.gate(upstream.port, workers=2)
     await gate.start()
     lost_with: set[int] = set()
     killed_at = 0.0
@@ -54,7 +54,7 @@ async def kill(scene: Scene, times: int = _KILLS) -> Verdict:
             slowest = max(slowest, ending.ended - ending.began)
         return ""
 
-    crowd = Crowd(gate.port, STEADY, judge)
+    crowd = gate.crowd(STEADY, judge)
     crowd.start(CLIENTS)
     loop = asyncio.get_running_loop()
     for number in range(times):
@@ -83,7 +83,7 @@ async def stop(scene: Scene, times: int = 2) -> Verdict:
     """
     upstream = Upstream()
     await upstream.start()
-    gate = Gate(scene.stage, scene.cores, upstream.port, workers=2)
+    gate = scene.gate(upstream.port, workers=2)
     await gate.start()
     lost_with: set[int] = set()
     stopped_at = 0.0
@@ -100,7 +100,7 @@ async def stop(scene: Scene, times: int = 2) -> Verdict:
             slowest[kind] = max(slowest[kind], ending.ended - ending.began)
         return strictly(ending)
 
-    crowd = Crowd(gate.port, STEADY, judge)
+    crowd = gate.crowd(STEADY, judge)
     crowd.start(CLIENTS)
     loop = asyncio.get_running_loop()
     for number in range(times):
@@ -130,7 +130,7 @@ async def _fresh_connections(gate: Gate, until: float, every: float = 0.02) -> t
     async def one() -> tuple[float, str]:
         began = loop.time()
         try:
-            connection = await client.connect(gate.port)
+            connection = await gate.connect()
         except OSError as error:
             return 0.0, f"a new connection after the kill: {error}"
         outcome, words, _ = await connection.ask(client.small())
@@ -150,9 +150,9 @@ async def faults(scene: Scene, times: int = 200) -> Verdict:
     """An upstream that fails gets its client the right answer each time, and fails nobody beside it."""
     upstream = Upstream()
     await upstream.start()
-    gate = Gate(scene.stage, scene.cores, upstream.port)
+    gate = scene.gate(upstream.port)
     await gate.start()
-    crowd = Crowd(gate.port, STEADY, strictly)
+    crowd = gate.crowd(STEADY, strictly)
     crowd.start(8)
     failures: list[str] = []
     deadline = scene.deadline()
@@ -160,7 +160,7 @@ async def faults(scene: Scene, times: int = 200) -> Verdict:
     done = 0
     while done < times and loop.time() < deadline:
         for ask, wanted in _faulty():
-            connection = await client.connect(gate.port)
+            connection = await gate.connect()
             outcome, words, _ = await connection.ask(ask)
             connection.close()
             if outcome is not wanted:
@@ -170,7 +170,7 @@ async def faults(scene: Scene, times: int = 200) -> Verdict:
     await upstream.close()
     failures += await _refused(gate)
     await upstream.start()
-    failures += await ask_all([await client.connect(gate.port)])
+    failures += await ask_all([await gate.connect()])
     await upstream.close()
     failures += crowd.failures
     words = f"{done} rounds of faults, {crowd.total:,} requests beside them, {len(failures)} failed{shown(failures)}"
@@ -190,7 +190,7 @@ async def _refused(gate: Gate) -> list[str]:
     """With the upstream gone every request is answered 502, at once."""
     failures = []
     for _ in range(20):
-        connection = await client.connect(gate.port)
+        connection = await gate.connect()
         outcome, words, _ = await connection.ask(client.failing("/api/things", 502))
         connection.close()
         if outcome is not Outcome.GOOD:
@@ -231,10 +231,10 @@ class Staleness:
         """Ask so often, with connections that the pool keeps for `pool` seconds and the upstream for `upstream`."""
         server = Upstream(keep_alive=upstream)
         await server.start()
-        gate = Gate(scene.stage, scene.cores, server.port, service={"pool": {"idle_timeout": pool}})
+        gate = scene.gate(server.port, service={"pool": {"idle_timeout": pool}})
         await gate.start()
         deadline = scene.deadline() - scene.seconds / 2
-        connections = [await client.connect(gate.port) for _ in range(CLIENTS)]
+        connections = [await gate.connect() for _ in range(CLIENTS)]
         while self.total < tries and asyncio.get_running_loop().time() < deadline:
             # All at once: a connection that another client used meanwhile would not be idle for long enough.
             await asyncio.gather(*(self._one(connection, server) for connection in connections))

@@ -49,7 +49,7 @@ class Flood:
             connection.close()
 
     async def _one(self, gate: Gate, idle: list[client.Connection], target: str) -> None:
-        connection = idle.pop() if idle else await client.connect(gate.port)
+        connection = idle.pop() if idle else await gate.connect()
         # The loop's own clock stands still within a turn and knows no less than a millisecond.
         began = time.monotonic()
         outcome, words, _ = await connection.ask(client.small(target))
@@ -73,7 +73,7 @@ async def overload(scene: Scene) -> Verdict:
     upstream = Upstream(places=_PLACES)
     await upstream.start()
     service = {"adaptive_concurrency": {"enabled": True}, "retry": {"attempts": 0}}
-    gate = Gate(scene.stage, scene.cores, upstream.port, service=service)
+    gate = scene.gate(upstream.port, service=service)
     await gate.start()
     target = f"/api/work?work={_WORK_SECONDS}"
     peak = _PLACES / _WORK_SECONDS
@@ -110,9 +110,9 @@ async def herd(scene: Scene, clients: int = 2_000, trials: int = 2) -> Verdict:
     upstream = Upstream()
     await upstream.start()
     breaker = {"threshold": 5, "timeout": _OPEN_SECONDS, "jitter": 0, "trials": trials}
-    gate = Gate(scene.stage, scene.cores, upstream.port, workers=2, service={"circuit_breaker": breaker})
+    gate = scene.gate(upstream.port, workers=2, service={"circuit_breaker": breaker})
     await gate.start()
-    connections = [await client.connect(gate.port) for _ in range(clients)]
+    connections = [await gate.connect() for _ in range(clients)]
     await upstream.close()
     while (await connections[0].ask(client.small()))[1] != "503 breaker_open":
         pass

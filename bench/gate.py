@@ -8,14 +8,17 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+import urllib.request
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from bench import client, proc
-from bench.client import Outcome
+from bench.client import Ask, Crowd, Ending, Outcome
 from bench.measure import MEGABYTE
 from bench.stage import CannotRunError, Cores, Running, Stage, free_port
+from bench.wallet import Wallet
 
 _START_SECONDS = 30.0
 
@@ -23,7 +26,8 @@ _START_SECONDS = 30.0
 class Gate:
     """A gateway in front of one or two upstreams; everything under /api is proxied, anything else is 404.
 
-    `service` are further keys of the service's configuration.
+    Callers are those of the `wallet`, by whose settings it runs. `service` are further keys of the service's
+    configuration, `settings` further ones of its top level.
     """
 
     def __init__(
@@ -31,21 +35,28 @@ class Gate:
         stage: Stage,
         cores: Cores,
         upstream: int,
+        wallet: Wallet,
         workers: int = 1,
         service: Mapping[str, object] = MappingProxyType({}),
+        settings: Mapping[str, object] = MappingProxyType({}),
     ) -> None:
         self._stage = stage
         self._cores = cores
+        self._wallet = wallet
         self._workers = workers
         self._service = service
+        self._settings = settings
         self.port = free_port()
         self._admin_port = free_port()
-        self._file = stage.folder / f"soak-{self.port}.yaml"
+        self.file = stage.folder / f"soak-{self.port}.yaml"
         self._running: Running | None = None
         self.write(upstream)
 
-    def write(self, upstream: int) -> None:
-        """Write the configuration so that /api goes to port `upstream`, in one step (a rename)."""
+    def write(self, upstream: int, **changed: object) -> None:
+        """Write the configuration so that /api goes to port `upstream`, in one step (a rename).
+
+        `changed` are keys of the top level that are other than at first.
+        """
         service = {
             "name": "api",
             "url": f"http://127.0.0.1:{upstream}",
@@ -60,14 +71,16 @@ class Gate:
                 "listen": [{"address": f"127.0.0.1:{self.port}"}],
                 "admin": {"address": f"127.0.0.1:{self._admin_port}"},
                 "workers": self._workers,
-                "telemetry": {"access_log": {"path": os.devnull}},
                 "services": [service],
+                **self._wallet.settings(),
+                **self._settings,
+                **changed,
             },
             indent=1,
         )
-        fresh = self._file.with_suffix(".new")
+        fresh = self.file.with_suffix(".new")
         fresh.write_text(text)
-        fresh.rename(self._file)
+        fresh.rename(self.file)
 
     @property
     def running(self) -> Running:
@@ -77,8 +90,8 @@ class Gate:
         return self._running
 
     async def start(self) -> None:
-        """Start the gateway and wait for its first good answer; raises CannotRunError when there is none."""
-        command = [sys.executable, "-m", "headgate", "run", str(self._file)]
+        """Start the gateway and wait until it answers well, with its keys; raises CannotRunError when it does not."""
+        command = [sys.executable, "-m", "headgate", "run", str(self.file)]
         self._running = self._stage.start("headgate", command, self._cores.gateway)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + _START_SECONDS
@@ -91,12 +104,20 @@ class Gate:
 
     async def _answers(self) -> bool:
         try:
-            connection = await client.connect(self.port)
+            connection = await client.connect(self.port, self._wallet.keyed)
         except OSError:
             return False
         outcome, _, _ = await connection.ask(client.small())
         connection.close()
         return outcome is Outcome.GOOD
+
+    async def connect(self) -> client.Connection:
+        """Open a connection of somebody whose credentials are right; raises OSError."""
+        return await client.connect(self.port, self._wallet.good)
+
+    def crowd(self, kinds: dict[Callable[[], Ask], int], judge: Callable[[Ending], str]) -> Crowd:
+        """Return clients who show credentials of all kinds, some of them wrong."""
+        return Crowd(self.port, kinds, judge, self._wallet.mixed)
 
     def reload(self) -> None:
         """Ask the master to load the file again."""
@@ -125,6 +146,28 @@ class Gate:
     def memory(self) -> float:
         """Return the megabytes of all its processes together."""
         return sum(proc.resident(process.pid) for process in proc.tree(self.running.pid)) / MEGABYTE
+
+    async def workers(self) -> list[int]:
+        """Return the pids of the workers, as the admin address has them; none while nobody answers there."""
+        try:
+            shown = await asyncio.to_thread(self._health)
+        except OSError:
+            return []
+        return [worker["pid"] for worker in shown["workers"] if worker["pid"]]
+
+    def _health(self) -> Any:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self._admin_port}/health", timeout=5) as answer:
+            return json.load(answer)
+
+    async def kill_control(self) -> bool:
+        """Kill the child of the master that is no worker; tell whether it was there."""
+        workers = await self.workers()
+        master = self.running.pid
+        children = [each.pid for each in proc.tree(master) if each.parent == master and each.pid not in workers]
+        if not workers or len(children) != 1:
+            return False
+        os.kill(children[0], signal.SIGKILL)
+        return True
 
     @property
     def folder(self) -> Path:

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 PROC = Path("/proc")
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
@@ -98,6 +99,11 @@ def resident(pid: int) -> int:
     return _status(pid, "VmRSS")
 
 
+def own(pid: int) -> int:
+    """Return the resident memory that a process shares with no file, in bytes, 0 when it has gone."""
+    return _status(pid, "RssAnon")
+
+
 def peak(pid: int) -> int:
     """Return the highest resident memory in bytes since the start or the last `reset_peak`."""
     return _status(pid, "VmHWM")
@@ -151,3 +157,25 @@ def _sockets(pid: int) -> Iterator[str]:
             continue
         if target.startswith("socket:["):
             yield target[8:-1]
+
+
+# -- what a process holds ------------------------------------------------------------------------------------------
+
+
+class Held(NamedTuple):
+    """How many files (sockets aside), sockets and threads a process has."""
+
+    files: int
+    sockets: int
+    threads: int
+
+
+def held(pid: int) -> Held:
+    """Return what a process holds, nothing when it has gone."""
+    sockets = sum(1 for _ in _sockets(pid))
+    try:
+        files = sum(1 for _ in (PROC / str(pid) / "fd").iterdir())
+        threads = sum(1 for _ in (PROC / str(pid) / "task").iterdir())
+    except (FileNotFoundError, ProcessLookupError):
+        return Held(0, 0, 0)
+    return Held(files - sockets, sockets, threads)

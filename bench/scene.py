@@ -3,23 +3,40 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from bench import client
 from bench.client import Ending, Outcome
+from bench.gate import Gate
 from bench.stage import Cores, Stage
+from bench.wallet import Wallet
 
 STEADY = {client.small: 70, client.missing: 10, client.upload: 10, client.streamed: 5, client.slow: 5}
 CLIENTS = 32
+# For checks that are about who asks, on whatever machine: nobody is refused because there is too much to do.
+NEVER_TOO_MUCH = MappingProxyType({"overload": {"enabled": False}})
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What a check runs on: a stage of its own, the cores, and the seconds after which it ends early."""
+    """What a check runs on: a stage of its own, the cores, who asks, and the seconds after which it ends early."""
 
     stage: Stage
     cores: Cores
+    wallet: Wallet
     seconds: float
+
+    def gate(
+        self,
+        upstream: int,
+        workers: int = 1,
+        service: Mapping[str, object] = MappingProxyType({}),
+        settings: Mapping[str, object] = MappingProxyType({}),
+    ) -> Gate:
+        """Return a gateway in front of that port, which knows the callers of the wallet."""
+        return Gate(self.stage, self.cores, upstream, self.wallet, workers, service, settings)
 
     def deadline(self) -> float:
         """Return the loop time at which the check ends, counted from now."""

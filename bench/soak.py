@@ -16,6 +16,7 @@ from bench.checks import CHECKS
 from bench.peers import PEERS
 from bench.scene import Scene, Verdict
 from bench.stage import CannotRunError, Stage, choose_cores, end_on_sigterm, names_of, raise_file_limit, say
+from bench.wallet import Wallet
 
 
 def main() -> int:
@@ -54,7 +55,7 @@ def _run(name: str, seconds: float) -> Verdict:
     os.sched_setaffinity(0, {cores.load})
     try:
         with Stage() as stage:
-            verdict = uvloop.run(_check(name, Scene(stage, cores, seconds)))
+            verdict = uvloop.run(_check(name, Scene(stage, cores, Wallet(stage.folder), seconds)))
     finally:
         os.sched_setaffinity(0, allowed)
     print(f"{'PASS' if verdict.held else 'FAIL'} {name}: {verdict.words}", flush=True)

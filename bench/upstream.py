@@ -3,8 +3,8 @@
 What it does is asked for in the query, so that one port serves every check: `delay=S` waits before the answer,
 `stall=S` stops reading the body for a while, `size=N` makes the answer longer, `pieces=N` streams it in N chunks 5 ms
 apart, `close=before` and `close=middle` drop the connection, `work=S` takes one of the server's places for so long
-(who finds none waits for one). The answer is JSON: the id the client sent in X-Soak-Id, the bytes and the CRC-32 of the
-body received, the name of this server, and padding that is this request's own.
+(who finds none waits for one). The answer is JSON: the id the client sent in X-Soak-Id, who asks by X-Soak-Caller, the
+bytes and the CRC-32 of the body received, the name of this server, and padding that is this request's own.
 
 Run as a process by the bench: `python -m bench.upstream PORT`.
 """
@@ -67,7 +67,19 @@ class Upstream:
 
 
 class _Connection(asyncio.Protocol):
-    __slots__ = ("_crc", "_expiry", "_id", "_open", "_parser", "_query", "_received", "_server", "_task", "_transport")
+    __slots__ = (
+        "_caller",
+        "_crc",
+        "_expiry",
+        "_id",
+        "_open",
+        "_parser",
+        "_query",
+        "_received",
+        "_server",
+        "_task",
+        "_transport",
+    )
 
     def __init__(self, server: Upstream, open_now: set[_Connection]) -> None:
         self._server = server
@@ -76,7 +88,7 @@ class _Connection(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         self._task: asyncio.Task[None] | None = None
         self._query: dict[str, str] = {}
-        self._id = ""
+        self._id = self._caller = ""
         self._received = 0
         self._crc = 0
 
@@ -118,13 +130,15 @@ class _Connection(asyncio.Protocol):
 
     def on_url(self, url: bytes) -> None:
         self._query = dict(parse_qsl(url.decode("latin-1").partition("?")[2])) if b"?" in url else {}
-        self._id = ""
+        self._id = self._caller = ""
         self._received = self._crc = 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if name.lower() == b"x-soak-id":
             self._id = value.decode()
             self._server.seen[self._id] += 1
+        elif name.lower() == b"x-soak-caller":
+            self._caller = f"{self._caller},{value.decode()}" if self._caller else value.decode()
 
     def on_headers_complete(self) -> None:
         if stall := self._query.get("stall"):
@@ -150,6 +164,7 @@ class _Connection(asyncio.Protocol):
     def _body(self) -> bytes:
         size = int(self._query.get("size", 50))
         said = f'{{"id":"{self._id}","received":{self._received},"crc":{self._crc},"server":"{self._server.name}"'
+        said += f',"caller":"{self._caller}"'
         return f'{said},"size":{size},"pad":"{padding(self._id, size)}"}}'.encode()
 
     def _head(self, framing: str) -> bytes:
