@@ -3,7 +3,8 @@ the keys it makes.
 
 Signed tokens: issuer, audience, expiry, signature and role are checked, and the limit counts by subject. Envoy
 remembers tokens, as Headgate does; HAProxy has no such memory and checks each time. API keys: known by their SHA-256,
-of which HAProxy is given a list; Envoy has nothing that compares.
+of which HAProxy is given a list; Envoy has nothing that compares. Keys in a database are for Headgate alone, which then
+remembers none, so that each request looks its own up among all there are.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from bench import stored_keys
+
 Credential = Literal["", "hs256", "rs256", "key"]
 
 KEY_FIELD = "X-API-Key"
@@ -33,10 +36,14 @@ _NAME = "bench"
 
 @dataclass(frozen=True, slots=True)
 class Callers:
-    """Who asks: by which kind of credential, and how many different ones take turns."""
+    """Who asks: by which kind of credential, and how many different ones take turns.
+
+    `stored`: their keys are in a database, with others, so many in all; 0: in the configuration.
+    """
 
     credential: Credential
     count: int
+    stored: int = 0
 
     def field(self, number: int) -> tuple[str, str]:
         """Return the header field that one of them sends."""
@@ -79,12 +86,18 @@ def _token(credential: Credential, number: int) -> str:
 
 def headgate(callers: Callers, folder: Path) -> dict[str, object]:
     """Return what Headgate has at its top level for these callers."""
+    identity: dict[str, Any]
+    if callers.stored:
+        state = folder / f"keys-{callers.stored}"
+        stored_keys.load(state, [api_key(number) for number in range(callers.count)], f'["{ROLE}"]', callers.stored)
+        identity = {"api_keys": {"pepper": stored_keys.PEPPER}, "cache": 0}
+        return {"identity": identity, "auth": {"roles": [ROLE]}, "state_dir": str(state)}
     if callers.credential == "key":
         static = [
             {"id": f"k{number}", "hash": f"sha256:{_digest(number)}", "tenant": "acme", "roles": ROLE}
             for number in range(callers.count)
         ]
-        identity: dict[str, Any] = {"api_keys": {"static": static}}
+        identity = {"api_keys": {"static": static}}
     else:
         issuer: dict[str, object] = {"name": _NAME, "issuer": _ISSUER, "audience": _AUDIENCE}
         if callers.credential == "hs256":

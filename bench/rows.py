@@ -178,6 +178,15 @@ ROWS: dict[str, Row] = {
             ("headgate-one",),
         ),
         Row(
+            "stored-keys",
+            "An API key of a database, looked up for each request: one key there against a million",
+            "CPU us/request",
+            _headgate(one=Policies(callers=Callers("key", 1, 1)), million=Policies(callers=Callers("key", 1, MILLION))),
+            measure.cpu_per_request(Load()),
+            (Bound("headgate-million", 1.15, "headgate-one"),),
+            ("headgate-one",),
+        ),
+        Row(
             "breaker-closed",
             "What a closed circuit breaker costs a request: its calls alone",
             "CPU us/request",
