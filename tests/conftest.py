@@ -1,0 +1,9 @@
+"""Properties are held to what they say, not to how long that takes: a busy machine is no fault of the code."""
+
+from __future__ import annotations
+
+from hypothesis import HealthCheck, settings
+
+# In CI its own profile is the parent, which draws the same examples each time.
+settings.register_profile("headgate", parent=settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("headgate")
