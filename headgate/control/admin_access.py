@@ -16,7 +16,15 @@ from fastapi.responses import JSONResponse
 from headgate.core.address import is_loopback
 from headgate.telemetry.audit import Actor
 
-_MARKS_OF_OTHERS = ("origin", "forwarded", "x-forwarded-for", "via")
+_MARKS_OF_OTHERS = (
+    "origin",
+    "forwarded",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-real-ip",
+    "via",
+)
 
 
 def denied(request: Request, token: str) -> JSONResponse | None:

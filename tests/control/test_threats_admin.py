@@ -34,6 +34,9 @@ STRANGE = [
     {"x-forwarded-for": "127.0.0.1"},
     {"forwarded": "for=127.0.0.1"},
     {"via": "1.1 proxy"},
+    {"x-real-ip": "127.0.0.1"},
+    {"x-forwarded-proto": "https"},
+    {"x-forwarded-host": "localhost"},
 ]
 
 
