@@ -42,7 +42,6 @@ _MICROSECONDS = 1_000_000
 NEXT_COMPARISON, COUNTED_SINCE = range(2)
 
 Cause = Literal["consecutive_failures", "success_rate"]
-CAUSES: tuple[Cause, ...] = ("consecutive_failures", "success_rate")
 
 
 @settings
