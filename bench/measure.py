@@ -159,18 +159,30 @@ def _spread(setting: Setting) -> Load:
 
 
 def fill(up: Up, now: Round) -> None:
-    """Send every key once where a subject counts by keys, so that all are there when the first round begins.
+    """Send every key once where a subject counts by keys, and let every caller come once where there are many.
 
-    Raises CannotRunError when an answer was not good.
+    All are there when the first round begins: what the first time costs is none of its figures. Raises CannotRunError
+    when an answer was not good.
     """
-    keys = up.setting.policies.keys if up.setting.policies is not None else 0
+    policies = up.setting.policies
+    if policies is None:
+        return
     done = 0
-    while done < keys:
+    while done < policies.keys:
         # What was in flight at the end of a run is not counted, and is the first of the next one.
-        result = load.run(_keyed(up.setting, keys, done), up.setting.port, now.cores.load, _FILL_SECONDS)
-        if result.failed or not result.requests:
-            raise CannotRunError(f"{up.label}: {result.failed} answers were not good before {keys} keys were there")
-        done += result.requests
+        done += _filled(up, now, _keyed(up.setting, policies.keys, done))
+    callers = policies.callers
+    if callers is not None and callers.count > 1:
+        # Each run begins with the first of them; those that are known by then take less time.
+        while _filled(up, now, _shown(up.setting, callers)) < callers.count:
+            pass
+
+
+def _filled(up: Up, now: Round, asked: Load) -> int:
+    result = load.run(asked, up.setting.port, now.cores.load, _FILL_SECONDS)
+    if result.failed or not result.requests:
+        raise CannotRunError(f"{up.label}: {result.failed} answers were not good before all were there")
+    return result.requests
 
 
 def _shown(setting: Setting, callers: Callers) -> Load:
