@@ -8,7 +8,7 @@ The nouns, from a byte to the machine:
     Route         which requests are meant, and what is done to them (policy.route, policy.rewrite)
     Service       what an operator configures; at run time a Cluster: its endpoints, their pools, its balancer
     Endpoint      one address of a service
-    Identity      who asks; a Method judges one kind of credential, a Way remembers its verdicts (auth, proxy.ways)
+    Identity      who asks; a Method judges one kind of credential, a Way remembers its verdicts (auth, proxy.way)
     Gate          what a request must pass on its way, in one order; a Plugin is one of an operator's own (proxy.gates)
     Limit         how many requests of one key may pass (policy.limit); a Store counts them for all workers (stores)
     Breaker       refuses calls to a service that fails; like health and ejection it lives on the Board, which all

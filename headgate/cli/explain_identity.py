@@ -28,9 +28,9 @@ from headgate.core.clock import wall
 from headgate.core.failure import Failure
 from headgate.core.identity import ANONYMOUS, Identity
 from headgate.core.message import Fields, RequestHead
-from headgate.proxy.authentication import UNAVAILABLE
 from headgate.proxy.gates import without_credential
 from headgate.proxy.methods import build_methods
+from headgate.proxy.way import UNAVAILABLE
 
 _ASPECTS = ("roles", "scopes", "permissions", "tenants")
 _HIDDEN = b"***"

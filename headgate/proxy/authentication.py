@@ -1,253 +1,302 @@
-"""Who asks: the configured ways at work in one worker, and what they have found out.
+"""All ways of one worker: made from `identity`, kept over reloads as long as their settings stay.
 
-    find the credential -> remembered? -> judge -> (get what it needs, judge again) -> remember
-
-Laws: a verdict is kept under the SHA-256 of the whole credential, never longer than the credential itself is good for;
-wrong credentials are kept apart, for seconds, so that a flood of them cannot push the good ones out; all memory is
-bounded. Of equal credentials that need something from outside one asks, and all wait for it. What is needed and does
-not come is never taken for a yes.
+Laws: what is known of credentials lives as long as the settings it was found out by; new keys of an issuer make what
+was found out with the old ones void. Asking control for keys is bounded: one question an issuer under way, and none
+for a while after one that brought nothing new.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from hashlib import sha256
-from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from headgate.auth.key_use import MOST, KeyUses
-from headgate.auth.method import Judged, Known, Method, NeedCall, NeedKeys, NeedWork, Refused
-from headgate.core.clock import wall
+from headgate.auth.forward import IdentityFields
+from headgate.auth.key_ring import KeyRing, fetched, read_key_set, ring_of
+from headgate.auth.key_use import KeyUses
+from headgate.auth.method import Given, Known, NeedCall, Refused
+from headgate.auth.rules import IdentityRules
+from headgate.auth.settings import ApiKeys, IdentitySettings, JwtIssuer, KeySetSource
+from headgate.catalog import AUTH
+from headgate.config.resolve import ResolvedConfig
+from headgate.core.clock import monotonic, wall
 from headgate.core.failure import Failure
 from headgate.core.identity import Identity
-from headgate.core.message import Field, Fields
-from headgate.core.steps import Reply, Steps
+from headgate.core.message import Fields
+from headgate.core.steps import Reply
+from headgate.proxy.callout import Callout, Draft
+from headgate.proxy.methods import build_methods
+from headgate.proxy.way import UNAVAILABLE, Outside, Way
 
 if TYPE_CHECKING:
-    from headgate.core.message import RequestHead
+    from headgate.proxy.gateway import Gateway
+    from headgate.stores.keys import KeyReader
 
-T = TypeVar("T")
-
-# Wrong credentials: how many, and how long. A key made a moment ago must not stay unknown for long.
-_MOST_REFUSED = 4096
-_REFUSED_SECONDS = 2.0
-# Whoever is away is asked again about a caller that is known from before, but not with every request of his.
-_STALE_SECONDS = 2.0
-# Credentials that are being asked about: a client that leaves does not end the question.
-_MOST_ASKED = 4096
-# Bytes of a field that is remembered as it is; a longer one is known by its digest alone.
-_LONGEST_FIELD = 2048
-# Judged again after what it needed came; more often than this nothing can help.
-_MOST_ROUNDS = 3
-UNAVAILABLE = "identity_unavailable"
+# Password hashes at work or waiting, in one worker: each takes a fifth of a second of a core.
+_MOST_WORK = 32
+_THREADS = 2
+# Seconds control may take to answer beyond the fetch itself.
+_PATIENCE = 1.0
 
 
-class Verdict(NamedTuple):
-    """What is known of a credential from the moment `since` until the moment `until` (wall clock, seconds).
-
-    `forwarded` are the fields that tell an upstream who asks; `refused` says why nobody does. While whoever could say
-    it anew is away, it is used until `stale_until`. A clock that was set back to before `since` makes nothing longer.
-    """
-
-    identity: Identity
-    forwarded: Fields
-    until: float
-    refused: Refused | None
-    stale_until: float = 0.0
-    since: float = 0.0
-
-
-class Outside(NamedTuple):
-    """What a way may need of the world; each is awaited in the course of the request.
-
-    `keys` gets the key set of an issuer anew and tells whether there is any; `call` asks the server of the way of this
-    name; `work` runs in a thread. `judged` is told the name of a way that had to judge, for nothing was remembered.
-    """
-
-    keys: Callable[[str], Reply[bool]]
-    call: Callable[[str, NeedCall], Awaitable[Known | Refused]]
-    work: Callable[[Callable[[], Known | Refused]], Reply[Known | Refused]]
-    judged: Callable[[str], None] = lambda _: None
-
-
-class Way:
-    """One method with its memory."""
-
-    __slots__ = (
-        "_by_digest",
-        "_by_field",
-        "_generation",
-        "_known",
-        "_most",
-        "_outside",
-        "_refused",
-        "_settle",
-        "_uses",
-        "_waiting",
-        "method",
-    )
+class Ways:
+    """The ways of one `identity`, by the names that a route lets count."""
 
     def __init__(
         self,
-        method: Method,
-        most: int,
+        identity: IdentitySettings,
         outside: Outside,
-        settle: Callable[[Identity], tuple[Identity, Fields]],
+        given: Given,
         generation: Callable[[], int],
-        uses: KeyUses | None = None,
+        uses: KeyUses,
     ) -> None:
-        """Remember at most `most` verdicts, and note in `uses` whose key was shown.
+        """`generation` moves when API keys change; `uses` takes which of them were shown.
 
-        `settle` says what follows from a credential: the caller by the rules of `identity`, and the fields for
-        upstreams. A `generation` other than that of the moment before makes everything remembered void.
+        Raises:
+            ValueError: with a sentence, for rules that cannot be.
         """
-        self.method = method
-        self._most = most
+        self.identity = identity
+        self.rings = given.rings
+        # Of the files that public keys were read from.
+        self.stamps: tuple[object, ...] = ()
+        self.rules = IdentityRules(identity)
+        self.fields = IdentityFields(identity.forward)
+        # By Identity.method, which of several issuers is the one that made the token.
+        self.kinds = {each.name: kind for kind, entry in AUTH.items() for each in entry.configured(identity)}
         self._outside = outside
-        self._settle = settle
+        self._given = given
         self._generation = generation
-        self._by_digest = generation()
-        self._uses = None if uses is None else uses.latest
-        self._known: dict[bytes, Verdict] = {}
-        self._by_field: dict[Field, Verdict] = {}
-        self._refused: dict[bytes, Verdict] = {}
-        self._waiting: dict[bytes, list[Reply[Verdict]]] = {}
+        self._uses = uses
+        self._made: dict[tuple[str, ...], tuple[Way, ...]] = {}
 
-    def find(self, head: RequestHead) -> bytes | None:
-        """Return the credential of this kind that a request shows."""
-        return self.method.find(head)
+    def of(self, names: Sequence[str]) -> tuple[Way, ...]:
+        """Return the ways of these names, in the order of `identity.order`; all, when there are none.
 
-    def recalled(self, field: Field) -> Verdict | None:
-        """Return what is known of a caller who shows this field as before, and no other credential.
-
-        The whole field is compared, as it is: no digest has to be made where the wire hands out the same bytes again.
+        Raises:
+            ValueError: with a sentence, when one cannot be made.
         """
-        verdict = self._by_field.get(field)
-        if verdict is None or self._generation() != self._by_digest:
-            return None
-        now = wall()
-        if not verdict.since <= now < verdict.until:
-            # Whatever the clock shows later: it is found out anew.
-            del self._by_field[field]
-            return None
-        uses = self._uses
-        if uses is not None and len(uses) < MOST:
-            uses[verdict.identity.id] = now
-        return verdict
+        key = tuple(sorted(names))
+        if key not in self._made:
+            methods = build_methods(self.identity, key, self._given)
+            self._made[key] = tuple(
+                Way(
+                    method,
+                    self.identity.cache,
+                    self._outside,
+                    self.settle,
+                    self._generation_of(method.kind),
+                    self._uses if method.kind == "api_key" else None,
+                )
+                for method in methods
+            )
+        return self._made[key]
 
-    def recall(self, field: Field, verdict: Verdict) -> None:
-        """Note what is known of whoever shows this field and no other credential."""
-        if self._most and len(field[1]) <= _LONGEST_FIELD:
-            _keep(self._by_field, field, verdict, self._most)
+    def settle(self, identity: Identity) -> tuple[Identity, Fields]:
+        """Return what follows from a credential: the caller by the rules, and the fields that tell upstreams of it."""
+        settled = self.rules.settle(identity)
+        return settled, self.fields.of(settled)
 
-    def verdict(self, credential: bytes) -> Verdict | Reply[Verdict]:
-        """Return what is known of a credential, or a Reply that brings it."""
-        digest = sha256(credential).digest()
-        generation = self._generation()
-        if generation != self._by_digest:
-            self.forget()
-            self._by_digest = generation
-        known = self._known.get(digest)
-        now = wall()
-        if known is not None and known.since <= now < known.until:
-            uses = self._uses
-            if uses is not None and len(uses) < MOST:
-                uses[known.identity.id] = now
-            return known
-        refused = self._refused.get(digest)
-        if refused is not None and refused.since <= now < refused.until:
-            return refused
-        waiting = self._waiting.get(digest)
-        if waiting is None:
-            self._outside.judged(self.method.name)
-            judged = self.method.judge(credential, now)
-            if isinstance(judged, (Known, Refused)):
-                return self._remember(digest, judged, now)
-            if len(self._waiting) >= _MOST_ASKED:
-                full = Refused(UNAVAILABLE, "too many credentials are being asked about")
-                return self._stale(digest, full) or self._remember(digest, full, now)
-            waiting = self._waiting[digest] = []
-            reply: Reply[Verdict] = Reply()
-            waiting.append(reply)
-            Steps(self._find_out(credential, digest, judged)).go_on()
+    def forget(self, kind: str) -> None:
+        """Make void what the ways of a kind have found out."""
+        for ways in self._made.values():
+            for way in ways:
+                if way.method.kind == kind:
+                    way.forget()
+
+    def _generation_of(self, kind: str) -> Callable[[], int]:
+        return self._generation if kind == "api_key" else _never_changes
+
+
+def _never_changes() -> int:
+    return 0
+
+
+class Authentication:
+    """What ways need in one worker, and the ways `in_force`, None before the first plan."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self.in_force: Ways | None = None
+        self._calls: dict[str, Callout] = {}
+        self._keys_path: str | None = None
+        self._reader: KeyReader | None = None
+        self._uses = KeyUses()
+        self._sets: dict[str, bytes] = {}
+        self._version = 0
+        self._asked: dict[str, list[Reply[bool]]] = {}
+        self._quiet_until: dict[str, float] = {}
+        self._threads: ThreadPoolExecutor | None = None
+        self._at_work = 0
+
+    def prepare(self, config: ResolvedConfig, draft: Draft) -> tuple[Ways, Callable[[], None]]:
+        """Return the ways of a configuration, those in force if nothing about them changes, and what puts them there.
+
+        Raises:
+            ValueError: with a sentence, when one cannot be made.
+        """
+        identity = config.identity
+        calls = {each.name: draft.to(each.url, each.timeout, each.ca) for each in identity.introspection}
+        kept = self.in_force
+        stamps = _stamps(identity)
+        same = kept is not None and kept.identity == identity and kept.stamps == stamps
+        if kept is not None and same and config.keys_path == self._keys_path:
+            return kept, lambda: self._use(kept, calls, config.keys_path, self._reader)
+        reader = self._read_keys(identity.api_keys, config.keys_path)
+        rings = {issuer.name: self._ring(issuer) for issuer in identity.jwt}
+        given = Given(rings, reader.get if reader is not None else _no_keys, _pepper(config))
+        outside = Outside(self._keys, self._call, self._work, self._gateway.metrics.auth_judged)
+        generation = (lambda: reader.generation) if reader is not None else _never_changes
+        made = Ways(identity, outside, given, generation, self._uses)
+        made.stamps = stamps
+        return made, lambda: self._use(made, calls, config.keys_path, reader)
+
+    def _use(self, ways: Ways, calls: dict[str, Callout], path: str | None, reader: KeyReader | None) -> None:
+        if self._reader is not None and self._reader is not reader:
+            self._reader.close()
+        self.in_force, self._calls, self._keys_path, self._reader = ways, calls, path, reader
+
+    def _read_keys(self, settings: ApiKeys | None, path: str | None) -> KeyReader | None:
+        if settings is None or not settings.enabled or path is None:
+            return None
+        if path == self._keys_path and self._reader is not None:
+            # A process can have a file of LMDB open once, and requests in flight go on with theirs.
+            return self._reader
+        from headgate.stores.keys import KeyReader
+
+        return KeyReader(Path(path), self._gateway.board, lambda text: self._gateway.say("warning", text))
+
+    def observe(self, now: float) -> None:
+        """Tell control which API keys were used; called once a second, `now` monotonic."""
+        used = self._uses.take(now)
+        if used is not None:
+            self._gateway.tell({"type": "keys_used", "keys": used})
+
+    # -- keys of issuers -------------------------------------------------------------------------------------------
+
+    def _ring(self, issuer: JwtIssuer) -> KeyRing:
+        ring = ring_of(issuer, lambda path: _file(path).read_text())
+        if fetched(issuer) and issuer.name in self._sets:
+            self._fill(ring, self._sets[issuer.name])
+        return ring
+
+    def _fill(self, ring: KeyRing, body: bytes) -> None:
+        self._version += 1
+        ring.take(read_key_set(body)[0] if body else [], self._version)
+
+    def take_key_sets(self, sets: Mapping[str, bytes], answers: Sequence[str]) -> None:
+        """Use these keys of issuers from now on, and tell whoever waits for some; `answers` as in messages.KeySets."""
+        changed = {name: body for name, body in sets.items() if self._sets.get(name) != body}
+        self._sets = dict(sets)
+        if self.in_force is not None and changed:
+            for name, body in changed.items():
+                ring = self.in_force.rings.get(name)
+                if ring is not None:
+                    self._fill(ring, body)
+            self.in_force.forget("jwt")
+        for issuer in {*changed, *answers}:
+            self._answer(issuer)
+
+    def _keys(self, name: str) -> Reply[bool]:
+        """Have control fetch the keys of an issuer; the reply tells whether there are any."""
+        reply: Reply[bool] = Reply()
+        now = monotonic()
+        source = self._source(name)
+        if source is None or now < self._quiet_until.get(name, 0.0):
+            reply.set(self._has_keys(name))
             return reply
-        reply = Reply()
+        waiting = self._asked.get(name)
+        if waiting is None:
+            waiting = self._asked[name] = []
+            self._gateway.tell({"type": "unknown_key", "issuer": name})
+            self._gateway.loop.call_later(source.timeout + _PATIENCE, self._answer, name)
         waiting.append(reply)
         return reply
 
-    def forget(self) -> None:
-        """Forget all verdicts: keys have changed."""
-        self._by_field.clear()
-        self._known.clear()
-        self._refused.clear()
+    def _answer(self, name: str) -> None:
+        waiting = self._asked.pop(name, None)
+        if waiting is None:
+            return
+        source = self._source(name)
+        # Who sends one unknown key id after another shall not keep control busy.
+        self._quiet_until[name] = monotonic() + (source.cooldown if source is not None else 0.0)
+        has_keys = self._has_keys(name)
+        for reply in waiting:
+            reply.set(has_keys)
 
-    def _remember(self, digest: bytes, judged: Known | Refused, now: float) -> Verdict:
-        if isinstance(judged, Refused):
-            verdict = Verdict(_NOBODY, [], now + _REFUSED_SECONDS, judged, since=now)
-            if judged.reason != UNAVAILABLE:
-                # What was known of it before must not come to life again when nobody can be asked.
-                self._known.pop(digest, None)
-                _keep(self._refused, digest, verdict, _MOST_REFUSED)
-            return verdict
-        identity, forwarded = self._settle(judged.identity)
-        if self._uses is not None and len(self._uses) < MOST:
-            self._uses[identity.id] = now
-        verdict = Verdict(identity, forwarded, judged.until, None, judged.stale_until, now)
-        if self._most:
-            _keep(self._known, digest, verdict, self._most)
-        return verdict
+    def _has_keys(self, name: str) -> bool:
+        ring = self.in_force.rings.get(name) if self.in_force is not None else None
+        return ring is not None and len(ring) > 0
 
-    async def _find_out(self, credential: bytes, digest: bytes, judged: Judged) -> None:
-        """Get what is needed, and tell everybody who waits; its own course, so that no client's leaving ends it."""
-        failure: Exception | None = None
-        verdict: Verdict | None = None
+    def _source(self, name: str) -> KeySetSource | None:
+        issuers = self.in_force.identity.jwt if self.in_force is not None else []
+        return next((each.discovery or each.key_set for each in issuers if each.name == name), None)
+
+    # -- other servers ---------------------------------------------------------------------------------------------
+
+    async def _call(self, name: str, need: NeedCall) -> Known | Refused:
+        callout = self._calls.get(name)
+        if callout is None:
+            return Refused(UNAVAILABLE, "a reload has taken the server away that would know")
         try:
-            found = await self._ask(credential, judged)
-            verdict = self._stale(digest, found) or self._remember(digest, found, wall())
-        except Exception as error:
-            failure = error
-        for reply in self._waiting.pop(digest):
-            if verdict is not None:
-                reply.set(verdict)
-            else:
-                reply.fail(failure or Failure("internal"))
+            answer = await callout.ask("POST", need.fields, need.body)
+        except Failure as failure:
+            return Refused(UNAVAILABLE, str(failure))
+        return need.read(answer.status, answer.body, wall())
 
-    async def _ask(self, credential: bytes, judged: Judged) -> Known | Refused:
-        for _ in range(_MOST_ROUNDS):
-            match judged:
-                case Known() | Refused():
-                    return judged
-                case NeedCall():
-                    return await self._outside.call(self.method.name, judged)
-                case NeedWork():
-                    return await self._outside.work(judged.work)
-                case NeedKeys(issuer):
-                    if not await self._outside.keys(issuer):
-                        return Refused(UNAVAILABLE, f"{issuer}: its keys have not come yet")
-                    judged = self.method.judge(credential, wall())
-                    if isinstance(judged, NeedKeys):
-                        return Refused("invalid_token", f"{issuer} has no such key")
-        raise Failure("internal", f"{self.method.name} needs more and more")
+    # -- slow work -------------------------------------------------------------------------------------------------
 
-    def _stale(self, digest: bytes, found: Known | Refused) -> Verdict | None:
-        """Return what was known before, if whoever could say it anew is away and it may be used on."""
-        known, now = self._known.get(digest), wall()
-        if known is None or not isinstance(found, Refused) or found.reason != UNAVAILABLE:
-            return None
-        if not known.since <= now < known.stale_until:
-            return None
-        used_on = known._replace(until=min(now + _STALE_SECONDS, known.stale_until))
-        self._known[digest] = used_on
-        return used_on
+    def _work(self, work: Callable[[], Known | Refused]) -> Reply[Known | Refused]:
+        reply: Reply[Known | Refused] = Reply()
+        if self._at_work >= _MOST_WORK:
+            reply.set(Refused(UNAVAILABLE, "too many passwords are being checked"))
+            return reply
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="passwords")
+        self._at_work += 1
+        future = self._gateway.loop.run_in_executor(self._threads, work)
+        future.add_done_callback(lambda done: self._worked(done, reply))
+        return reply
 
+    def _worked(self, done: asyncio.Future[Known | Refused], reply: Reply[Known | Refused]) -> None:
+        self._at_work -= 1
+        if done.cancelled():
+            reply.fail(Failure("draining", "given up"))
+            return
+        error = done.exception()
+        if isinstance(error, Exception):
+            reply.fail(error)
+        elif error is None:
+            reply.set(done.result())
 
-_NOBODY = Identity()
+    def close(self) -> None:
+        """Let go of the threads and the file of keys."""
+        if self._threads is not None:
+            self._threads.shutdown(wait=False, cancel_futures=True)
+        if self._reader is not None:
+            self._reader.close()
 
 
-def _keep(memory: dict[T, Verdict], key: T, verdict: Verdict, most: int) -> None:
-    """Put a verdict in; the oldest make room for it, some at once: looking for a dictionary's first takes its time."""
-    memory.pop(key, None)
-    if len(memory) >= most:
-        for old in list(islice(memory, max(1, most // 8))):
-            del memory[old]
-    memory[key] = verdict
+def _stamps(identity: IdentitySettings) -> tuple[object, ...]:
+    """Tell one state of the files with public keys from another."""
+    found = [_file(issuer.public_key).stat() for issuer in identity.jwt if issuer.public_key is not None]
+    return tuple((each.st_mtime_ns, each.st_size, each.st_ino) for each in found)
+
+
+def _file(path: str) -> Path:
+    try:
+        with Path(path).open("rb"):
+            return Path(path)
+    except OSError as error:
+        raise ValueError(f"public_key {path} cannot be read: {error.strerror}") from None
+
+
+def _no_keys(digest: bytes) -> bytes | None:
+    return None
+
+
+def _pepper(config: ResolvedConfig) -> bytes:
+    """Return what control has written into the configuration along with the folder of the keys, in hexadecimal."""
+    keys = config.identity.api_keys
+    return bytes.fromhex(keys.pepper) if config.keys_path and keys is not None and keys.pepper else b""

@@ -14,7 +14,7 @@ from headgate.core.clock import monotonic
 from headgate.core.failure import Failure
 from headgate.core.message import Field, Fields, RequestHead
 from headgate.core.steps import Reply
-from headgate.proxy.authentication import UNAVAILABLE, Verdict, Way
+from headgate.proxy.way import UNAVAILABLE, Verdict, Way
 from headgate.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:

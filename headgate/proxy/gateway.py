@@ -25,6 +25,7 @@ from headgate.policy.overload_settings import Overload
 from headgate.policy.shedding import LoadShedder
 from headgate.proxy.access import AccessLogWriter
 from headgate.proxy.audit import AuditWriter
+from headgate.proxy.authentication import Authentication
 from headgate.proxy.breaking import Say
 from headgate.proxy.callout import Callouts
 from headgate.proxy.cluster import Cluster, PoolKey, pool_key
@@ -36,7 +37,6 @@ from headgate.proxy.mirror import Mirrors
 from headgate.proxy.own import OWN, Own
 from headgate.proxy.plan import Plan
 from headgate.proxy.plugins import Plugins
-from headgate.proxy.ways import Authentication
 from headgate.stores.board import Board
 from headgate.telemetry.cells import SlotWriter
 from headgate.telemetry.metrics import Metrics

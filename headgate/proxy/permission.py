@@ -14,7 +14,7 @@ from headgate.auth.settings import Auth
 from headgate.config.resolve import ResolvedRoute
 from headgate.core.failure import Failure
 from headgate.core.identity import ANONYMOUS
-from headgate.proxy.ways import Ways
+from headgate.proxy.authentication import Ways
 
 if TYPE_CHECKING:
     from headgate.proxy.exchange import Exchange

@@ -26,6 +26,7 @@ from headgate.policy.overload_settings import PRIORITIES
 from headgate.policy.retry import Retry
 from headgate.policy.route import Matched, MethodNotAllowed, NotFound, RouteRule, RouteTable, has_parameters
 from headgate.policy.split import Split
+from headgate.proxy.authentication import Ways
 from headgate.proxy.cluster import Cluster
 from headgate.proxy.dress import Dress, Entrance, dress_for
 from headgate.proxy.errors import ErrorShapes
@@ -37,7 +38,6 @@ from headgate.proxy.limiting import LimitGate
 from headgate.proxy.permission import AccessGate, AddressGate
 from headgate.proxy.plugins import PluginDraft
 from headgate.proxy.request_id import RequestIds
-from headgate.proxy.ways import Ways
 from headgate.telemetry.access_log import json_fragment
 from headgate.telemetry.metrics import Metrics, RequestSeries
 from headgate.wire.compression import Compressor

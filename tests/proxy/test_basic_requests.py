@@ -16,7 +16,7 @@ from tests.proxy.stage import gateway, on_loop, to
 
 CHALLENGE = 'Basic realm="headgate", charset="UTF-8"'
 SCRYPT = "headgate.auth.basic.hashlib.scrypt"
-# As many as proxy.ways lets wait in one worker.
+# As many as proxy.authentication lets wait in one worker.
 MOST = 32
 
 

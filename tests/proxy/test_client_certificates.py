@@ -176,7 +176,7 @@ async def test_a_certificate_that_cannot_be_trusted_ends_the_handshake(client_au
 async def test_a_connection_does_not_outlive_its_certificate(clients: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
     ends = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
     now = [ends.timestamp() - 1.0]
-    monkeypatch.setattr("headgate.proxy.authentication.wall", lambda: now[0])
+    monkeypatch.setattr("headgate.proxy.way.wall", lambda: now[0])
     async with (
         Upstream(answering(lambda _: ok(b"x"))) as upstream,
         gateway(clients.document(upstream)) as rig,

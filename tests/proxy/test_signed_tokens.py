@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from headgate.proxy import authentication
+from headgate.proxy import way
 from tests.auth.tokens import SECRET, private_key, public_jwk, public_pem, token
 from tests.proxy.peers import Message, Upstream, answering, get, ok
 from tests.proxy.stage import gateway, on_loop, to
@@ -68,7 +68,7 @@ async def test_a_token_is_good_by_the_clock_on_the_wall(monkeypatch: pytest.Monk
     now = time.time()
     good = shown({"exp": now + 100, "nbf": now - 100})
     clock = [now]
-    monkeypatch.setattr(authentication, "wall", lambda: clock[0])
+    monkeypatch.setattr(way, "wall", lambda: clock[0])
     async with (
         Upstream(answering(lambda _: ok(b"fine"))) as upstream,
         gateway(to(upstream, identity=identity({"secret": SECRET}))) as rig,
@@ -92,7 +92,7 @@ async def test_a_token_is_good_by_the_clock_on_the_wall(monkeypatch: pytest.Monk
 async def test_a_clock_that_goes_back_makes_no_token_good_before_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     now = time.time()
     clock = [now - HOUR]
-    monkeypatch.setattr(authentication, "wall", lambda: clock[0])
+    monkeypatch.setattr(way, "wall", lambda: clock[0])
     early = shown({"nbf": now, "iat": now, "exp": now + 2 * HOUR})
     async with (
         Upstream(answering(lambda _: ok(b"fine"))) as upstream,

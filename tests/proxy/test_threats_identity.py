@@ -402,7 +402,7 @@ def test_a_key_counts_where_keys_stand_and_nowhere_else(line: str) -> None:
 def test_nobody_is_remembered_beyond_the_end_of_a_credential(monkeypatch: pytest.MonkeyPatch) -> None:
     ends = 2_000_000_000
     now = [ends - 1.0]
-    monkeypatch.setattr("headgate.proxy.authentication.wall", lambda: now[0])
+    monkeypatch.setattr("headgate.proxy.way.wall", lambda: now[0])
     token = f"Authorization: Bearer {jwt.encode({'sub': 'ada', 'exp': ends}, SECRET, 'HS256')}"
     key = static("ann", expires="2033-05-18T03:33:20Z")
 

@@ -14,14 +14,14 @@ from headgate.auth.method import Given, Method
 from headgate.auth.settings import ApiKeys, Basic, BasicUser, IdentitySettings, JwtIssuer
 from headgate.core.identity import Identity
 from headgate.core.message import Fields
-from headgate.proxy.authentication import Outside, Way
 from headgate.proxy.methods import build_methods
+from headgate.proxy.way import Outside, Way
 from headgate.wire import http1
 from headgate.wire.head import HeadReader
 from headgate.wire.settings import HttpLimits
 from tests.auth.passwords import kept
 from tests.auth.tokens import SECRET, method_of
-from tests.proxy.test_authentication import World
+from tests.proxy.test_way import World
 
 _COUNT = 12_000
 _LONG = b"x" * 6000

@@ -8,7 +8,7 @@ import pytest
 
 from headgate.auth.method import Judged, Known, NeedCall, NeedKeys, Refused
 from headgate.core.identity import Identity
-from tests.proxy.test_authentication import ADA, AWAY, Clock, Scripted, World, brought, clock, later, now_known, way
+from tests.proxy.test_way import ADA, AWAY, Clock, Scripted, World, brought, clock, later, now_known, way
 
 __all__ = ["clock"]
 

@@ -12,8 +12,8 @@ from headgate.core.failure import Failure
 from headgate.core.identity import Identity
 from headgate.core.message import Fields, RequestHead
 from headgate.core.steps import Reply
-from headgate.proxy import authentication
-from headgate.proxy.authentication import Outside, Verdict, Way
+from headgate.proxy import way as way_module
+from headgate.proxy.way import Outside, Verdict, Way
 
 ADA = Identity("user", "ada")
 
@@ -68,7 +68,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
-        monkeypatch.setattr(authentication, "wall", lambda: self.now)
+        monkeypatch.setattr(way_module, "wall", lambda: self.now)
 
 
 @pytest.fixture
