@@ -34,8 +34,9 @@ if TYPE_CHECKING:
     from headgate.proxy.gateway import Gateway
     from headgate.stores.keys import KeyReader
 
-# Password hashes at work or waiting, in one worker: each takes a fifth of a second of a core.
-_MOST_WORK = 32
+# Password hashes at work or waiting, in one worker: each takes a fifth of a second of a core, and whoever comes last
+# shall wait for seconds at most, not for as long as a flood lasts.
+_MOST_WORK = 12
 _THREADS = 2
 # Seconds control may take to answer beyond the fetch itself.
 _PATIENCE = 1.0
