@@ -17,7 +17,7 @@ from tests.proxy.stage import gateway, on_loop, to
 CHALLENGE = 'Basic realm="headgate", charset="UTF-8"'
 SCRYPT = "headgate.auth.basic.hashlib.scrypt"
 # As many as proxy.authentication lets wait in one worker.
-MOST = 32
+MOST = 12
 
 
 def document(upstream: Upstream, password: str = "open sesame", **more: Any) -> dict[str, Any]:
