@@ -74,13 +74,13 @@ class Way:
     """One method with its memory."""
 
     __slots__ = (
-        "_by_digest",
         "_by_field",
         "_generation",
         "_known",
         "_most",
         "_outside",
         "_refused",
+        "_seen",
         "_settle",
         "_uses",
         "_waiting",
@@ -106,7 +106,7 @@ class Way:
         self._outside = outside
         self._settle = settle
         self._generation = generation
-        self._by_digest = generation()
+        self._seen = generation()
         self._uses = None if uses is None else uses.latest
         self._known: dict[bytes, Verdict] = {}
         self._by_field: dict[Field, Verdict] = {}
@@ -123,7 +123,7 @@ class Way:
         The whole field is compared, as it is: no digest has to be made where the wire hands out the same bytes again.
         """
         verdict = self._by_field.get(field)
-        if verdict is None or self._generation() != self._by_digest:
+        if verdict is None or self._generation() != self._seen:
             return None
         now = wall()
         if not verdict.since <= now < verdict.until:
@@ -144,9 +144,9 @@ class Way:
         """Return what is known of a credential, or a Reply that brings it."""
         digest = sha256(credential).digest()
         generation = self._generation()
-        if generation != self._by_digest:
+        if generation != self._seen:
             self.forget()
-            self._by_digest = generation
+            self._seen = generation
         known = self._known.get(digest)
         now = wall()
         if known is not None and known.since <= now < known.until:
