@@ -139,6 +139,8 @@ def test_new_keys_are_found_without_a_restart_and_old_tokens_end(
 ) -> None:
     old = provider.log_in().id_token
     with front(tmp_path, service, provider) as gateway:
+        # A question for the very first keys would be the one that may be asked within `cooldown`.
+        until(lambda: 'headgate_issuer_keys{issuer="oidc"} 1' in gateway.gateway.metrics(), "the first keys are there")
         assert gateway.statuses(old) == {200}
         provider.rotate()
         new = provider.log_in().id_token
