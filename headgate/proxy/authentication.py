@@ -2,7 +2,7 @@
 
 Laws: what is known of credentials lives as long as the settings it was found out by; new keys of an issuer make what
 was found out with the old ones void. Asking control for keys is bounded: one question an issuer under way, and none
-for a while after one that brought nothing new.
+for a while after one.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from headgate.auth.forward import IdentityFields
 from headgate.auth.key_ring import KeyRing, fetched, read_key_set, ring_of
@@ -60,8 +60,6 @@ class Ways:
         """
         self.identity = identity
         self.rings = given.rings
-        # Of the files that public keys were read from.
-        self.stamps: tuple[object, ...] = ()
         self.rules = IdentityRules(identity)
         self.fields = IdentityFields(identity.forward)
         # By Identity.method, which of several issuers is the one that made the token.
@@ -114,6 +112,14 @@ def _never_changes() -> int:
     return 0
 
 
+class Origin(NamedTuple):
+    """What ways were made from: as long as it stays, so do they. `stamps` are those of the files with public keys."""
+
+    identity: IdentitySettings
+    stamps: tuple[object, ...]
+    keys_path: str | None
+
+
 class Authentication:
     """What ways need in one worker, and the ways `in_force`, None before the first plan."""
 
@@ -121,7 +127,7 @@ class Authentication:
         self._gateway = gateway
         self.in_force: Ways | None = None
         self._calls: dict[str, Callout] = {}
-        self._keys_path: str | None = None
+        self._origin: Origin | None = None
         self._reader: KeyReader | None = None
         self._uses = KeyUses()
         self._sets: dict[str, bytes] = {}
@@ -139,29 +145,26 @@ class Authentication:
         """
         identity = config.identity
         calls = {each.name: draft.to(each.url, each.timeout, each.ca) for each in identity.introspection}
-        kept = self.in_force
-        stamps = _stamps(identity)
-        same = kept is not None and kept.identity == identity and kept.stamps == stamps
-        if kept is not None and same and config.keys_path == self._keys_path:
-            return kept, lambda: self._use(kept, calls, config.keys_path, self._reader)
+        kept, origin = self.in_force, Origin(identity, _stamps(identity), config.keys_path)
+        if kept is not None and origin == self._origin:
+            return kept, lambda: self._use(kept, calls, origin, self._reader)
         reader = self._read_keys(identity.api_keys, config.keys_path)
         rings = {issuer.name: self._ring(issuer) for issuer in identity.jwt}
         given = Given(rings, reader.get if reader is not None else _no_keys, _pepper(config))
         outside = Outside(self._keys, self._call, self._work, self._gateway.metrics.auth_judged)
         generation = (lambda: reader.generation) if reader is not None else _never_changes
         made = Ways(identity, outside, given, generation, self._uses)
-        made.stamps = stamps
-        return made, lambda: self._use(made, calls, config.keys_path, reader)
+        return made, lambda: self._use(made, calls, origin, reader)
 
-    def _use(self, ways: Ways, calls: dict[str, Callout], path: str | None, reader: KeyReader | None) -> None:
+    def _use(self, ways: Ways, calls: dict[str, Callout], origin: Origin, reader: KeyReader | None) -> None:
         if self._reader is not None and self._reader is not reader:
             self._reader.close()
-        self.in_force, self._calls, self._keys_path, self._reader = ways, calls, path, reader
+        self.in_force, self._calls, self._origin, self._reader = ways, calls, origin, reader
 
     def _read_keys(self, settings: ApiKeys | None, path: str | None) -> KeyReader | None:
         if settings is None or not settings.enabled or path is None:
             return None
-        if path == self._keys_path and self._reader is not None:
+        if self._reader is not None and self._origin is not None and path == self._origin.keys_path:
             # A process can have a file of LMDB open once, and requests in flight go on with theirs.
             return self._reader
         from headgate.stores.keys import KeyReader
