@@ -17,6 +17,15 @@ from headgate.auth.introspection import IntrospectionMethod
 from headgate.auth.jwt import JwtMethod
 from headgate.auth.method import Given, Method
 from headgate.auth.settings import ApiKeys, Basic, Certificates, IdentitySettings, Introspection, JwtIssuer
+from headgate.discovery.settings import (
+    ConsulDiscovery,
+    DnsDiscovery,
+    EnvironmentDiscovery,
+    EtcdDiscovery,
+    HttpDiscovery,
+    KubernetesDiscovery,
+    RegistryDiscovery,
+)
 from headgate.policy.balance.consistent_hash import ConsistentHash
 from headgate.policy.balance.least_connections import LeastConnections
 from headgate.policy.balance.peak_ewma import PeakEwma
@@ -40,6 +49,13 @@ class Entry(NamedTuple):
 
     settings: type
     build: Any
+
+
+class DiscoveryEntry(NamedTuple):
+    """Settings class (with a literal `type`) and where the class of the source stands (discovery.source.Source)."""
+
+    settings: type
+    source: str
 
 
 class AuthEntry(NamedTuple):
@@ -101,4 +117,15 @@ AUTH: dict[str, AuthEntry] = {
     "introspection": AuthEntry(
         "introspection", Introspection, "", lambda ways, given: [IntrospectionMethod(each) for each in ways]
     ),
+}
+
+# Only control makes sources, so what they need is imported there: `source` names the module and the class in it.
+DISCOVERY: dict[str, DiscoveryEntry] = {
+    "environment": DiscoveryEntry(EnvironmentDiscovery, "headgate.discovery.environment:EnvironmentSource"),
+    "dns": DiscoveryEntry(DnsDiscovery, "headgate.discovery.dns:DnsSource"),
+    "http": DiscoveryEntry(HttpDiscovery, "headgate.discovery.http:HttpSource"),
+    "registry": DiscoveryEntry(RegistryDiscovery, "headgate.discovery.registry:RegistrySource"),
+    "consul": DiscoveryEntry(ConsulDiscovery, "headgate.discovery.consul:ConsulSource"),
+    "etcd": DiscoveryEntry(EtcdDiscovery, "headgate.discovery.etcd:EtcdSource"),
+    "kubernetes": DiscoveryEntry(KubernetesDiscovery, "headgate.discovery.kubernetes:KubernetesSource"),
 }

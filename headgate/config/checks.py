@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from headgate.config.check_access import check_access
+from headgate.config.check_admin import check_admin
+from headgate.config.check_discovery import check_discovery
 from headgate.config.check_health import check_service_health
 from headgate.config.check_hygiene import check_hygiene
 from headgate.config.check_introspection import check_introspection
@@ -20,11 +22,13 @@ from headgate.config.check_methods import check_methods
 from headgate.config.check_plugins import check_plugins
 from headgate.config.check_routes import check_routes
 from headgate.config.check_store import check_store
+from headgate.config.check_surface import check_surface
+from headgate.config.check_telemetry import check_telemetry
 from headgate.config.check_traffic import check_traffic
 from headgate.config.check_values import Finding, field_names, field_value
 from headgate.config.check_wire import check_endpoints, check_listeners, check_networks, check_upstream_tls
 from headgate.config.problems import Path, did_you_mean
-from headgate.config.resolve import endpoints_of
+from headgate.config.resolve import discovery_of, endpoints_of
 from headgate.config.schema import Config, Service
 from headgate.core.failure import REASONS
 from headgate.policy.pattern import TOKEN
@@ -74,7 +78,8 @@ def check(config: Config, names: Iterable[str]) -> list[Finding]:
     ]
     asked = _asked(config)
     for place, service in enumerate(config.services):
-        found += _service(service, ("services", place), service.name in asked or not service.routes)
+        needed = service.name in asked or not service.routes
+        found += _service(service, ("services", place), needed and discovery_of(service, config) is None)
     found += check_plugins(config)
     found += check_routes(config, known)
     found += check_traffic(config)
@@ -85,6 +90,10 @@ def check(config: Config, names: Iterable[str]) -> list[Finding]:
     found += check_methods(config)
     found += check_access(config)
     found += check_hygiene(config)
+    found += check_admin(config)
+    found += check_discovery(config)
+    found += check_surface(config)
+    found += check_telemetry(config)
     return found
 
 
@@ -154,7 +163,7 @@ def _asked(config: Config) -> set[str]:
 
 
 def _service(service: Service, path: Path, needed: bool) -> Iterator[Finding]:
-    """Check one service; `needed`: requests come to it, or nobody has said yet what it is for."""
+    """Check one service; `needed`: requests come to its endpoints, or nobody has said yet what it is for."""
     if service.url is not None and service.endpoints:
         yield Finding((*path, "url"), "url is the short form of endpoints, and both stand here", "write one of them")
     if needed and not endpoints_of(service):

@@ -10,18 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
 from headgate.auth.settings import Addresses, Auth, IdentitySettings
-from headgate.config.schema import (
-    Admin,
-    Config,
-    Database,
-    EndpointSetting,
-    Errors,
-    Listen,
-    Route,
-    Service,
-    Shutdown,
-    Telemetry,
-)
+from headgate.config.admin_settings import Admin, OwnHealth, Surface
+from headgate.config.schema import Config, Database, EndpointSetting, Errors, Listen, Route, Service, Shutdown
 from headgate.core.address import parse_endpoint
 from headgate.core.endpoint import Endpoint
 from headgate.core.plugin_settings import PluginSetting
@@ -35,6 +25,7 @@ from headgate.policy.overload_settings import AdaptiveConcurrency, Overload
 from headgate.policy.retry_settings import RetrySettings
 from headgate.policy.rewrite import HeaderEdits
 from headgate.policy.split import Destination
+from headgate.telemetry.settings import Telemetry
 from headgate.wire.settings import Compression, Forwarding, HttpLimits, PoolLimits, RequestId, Timeouts, UpstreamTls
 
 T = TypeVar("T")
@@ -42,7 +33,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class ResolvedService:
-    """One upstream. `rate_limit` holds for whoever sends to it, by whatever route."""
+    """One upstream. `rate_limit` holds for whoever sends to it, by whatever route.
+
+    With `discovery` (a class of catalog.DISCOVERY) the endpoints are found out at run time, and none stand here.
+    """
 
     name: str
     endpoints: tuple[Endpoint, ...]
@@ -55,6 +49,7 @@ class ResolvedService:
     breaker: BreakerSettings | None = None
     adaptive: AdaptiveConcurrency | None = None
     rate_limit: Limit | None = None
+    discovery: Any = None
 
 
 class ScopedLimit(NamedTuple):
@@ -117,6 +112,8 @@ class ResolvedConfig:
     database: Database
     services: tuple[ResolvedService, ...]
     routes: tuple[ResolvedRoute, ...]
+    surface: tuple[Surface, ...] = ()
+    health: OwnHealth = field(default_factory=OwnHealth)
     keys_path: str | None = None
 
 
@@ -152,8 +149,10 @@ def resolve(config: Config) -> ResolvedConfig:
         header_filter=config.header_filter,
         state_dir=config.state_dir,
         database=config.database,
-        services=tuple(_service(service) for service in config.services),
+        services=tuple(_service(service, config) for service in config.services),
         routes=tuple(routes),
+        surface=tuple(config.surface),
+        health=config.health,
     )
 
 
@@ -162,7 +161,12 @@ def endpoints_of(service: Service) -> list[EndpointSetting]:
     return [EndpointSetting(url=service.url)] if service.url is not None else service.endpoints
 
 
-def _service(service: Service) -> ResolvedService:
+def discovery_of(service: Service, config: Config) -> Any:
+    """Return who tells where a service runs: settings of catalog.DISCOVERY, None where its endpoints stand there."""
+    return service.discovery if endpoints_of(service) or service.discovery is not None else config.discovery
+
+
+def _service(service: Service, config: Config) -> ResolvedService:
     return ResolvedService(
         name=service.name,
         endpoints=tuple(
@@ -177,6 +181,7 @@ def _service(service: Service) -> ResolvedService:
         breaker=service.circuit_breaker if service.circuit_breaker and service.circuit_breaker.enabled else None,
         adaptive=service.adaptive_concurrency if (each := service.adaptive_concurrency) and each.enabled else None,
         rate_limit=_rate_limit(service),
+        discovery=discovery_of(service, config),
     )
 
 

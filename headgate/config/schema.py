@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from headgate.auth.settings import Addresses, Auth, IdentitySettings
-from headgate.catalog import BALANCERS, STORES
+from headgate.catalog import BALANCERS, DISCOVERY, STORES
+from headgate.config.admin_settings import Admin, OwnHealth, Surface
 from headgate.core.plugin_settings import PluginSetting
 from headgate.core.settings import Between, Bytes, OneOrMany, Seconds, Short, Tagged, setting, settings
 from headgate.policy.balance.settings import CandidateSettings
@@ -25,10 +26,12 @@ from headgate.policy.retry_settings import RetrySettings
 from headgate.policy.rewrite import HeaderEdits, Mirror, QueryEdits, RedirectSetting, Respond, Rewrite
 from headgate.policy.split import Destination, Sticky
 from headgate.stores.settings import SharedStoreSettings
+from headgate.telemetry.settings import Telemetry
 from headgate.wire.settings import Compression, Forwarding, HttpLimits, PoolLimits, RequestId, Timeouts, UpstreamTls
 
 BalancerSetting = Annotated[Any, Tagged({name: entry.settings for name, entry in BALANCERS.items()})]
 StoreSetting = Annotated[Any, Tagged(STORES)]
+DiscoverySetting = Annotated[Any, Tagged({name: entry.settings for name, entry in DISCOVERY.items()})]
 AuthSetting = Annotated[Auth | None, Short("mode")]
 AddressesSetting = Annotated[Addresses | None, Short("allow", list)]
 SecurityHeadersSetting = Annotated[SecurityHeaders | None, Short("preset")]
@@ -71,17 +74,6 @@ class Listen:
 
 
 @settings
-class Admin:
-    """The admin listener: metrics, health, reload."""
-
-    address: str = setting(default="127.0.0.1:8081", help="HOST:PORT or unix:/path; loopback by default.")
-    token: str = setting(default="", help="Bearer token for everything that changes something.", secret=True)
-    expose: list[Literal["/health", "/ready"]] = setting(
-        default=lambda: ["/health", "/ready"], help="Own endpoints that the public listeners answer too."
-    )
-
-
-@settings
 class Shutdown:
     """How the gateway stops."""
 
@@ -118,34 +110,6 @@ class Errors:
     origins: dict[Literal["client", "gateway", "upstream"], ErrorAnswer] = setting(
         default=dict, help="Overrides by the side at fault; a reason's own override wins."
     )
-
-
-@settings
-class AccessLog:
-    """One line for each request."""
-
-    enabled: bool = setting(default=True, help="Write it.")
-    path: str = setting(default="stdout", help="stdout, stderr or a file (appended; SIGUSR1 reopens it).")
-    format: Literal["auto", "json", "console"] = setting(
-        default="auto", help="auto: readable on a terminal, JSON elsewhere."
-    )
-
-
-@settings
-class AuditLog:
-    """One JSON line for each request that was refused and each act of an operator: who, what, why."""
-
-    enabled: bool = setting(default=False, help="Write it.")
-    path: str = setting(default="stderr", help="stdout, stderr or a file (appended; SIGUSR1 reopens it).")
-    refusals: bool = setting(default=True, help="Refused requests, too; false: acts of operators only.")
-
-
-@settings
-class Telemetry:
-    """What the gateway says of itself."""
-
-    access_log: AccessLog = setting(default=AccessLog, help="One line for each request.")
-    audit: AuditLog = setting(default=AuditLog, help="Who was refused, and what operators did.")
 
 
 @settings
@@ -216,6 +180,7 @@ class Service:
     name: str = setting(help="Name that destinations refer to.", min_length=1, max_length=200)
     url: str | None = setting(default=None, help="Short form of one endpoint.")
     endpoints: list[Annotated[EndpointSetting, Short("url")]] = setting(default=list, help="Where it runs.")
+    discovery: DiscoverySetting = setting(default=None, help="Who tells where it runs, in place of endpoints.")
     balancer: BalancerSetting = setting(default=None, help="How an endpoint is chosen; round_robin by default.")
     pool: PoolLimits = setting(default=PoolLimits, help="Connections to each endpoint.")
     tls: UpstreamTls = setting(default=UpstreamTls, help="TLS towards https endpoints.")
@@ -260,6 +225,11 @@ class Config:
     store: StoreSetting = setting(default=SharedStoreSettings, help="Where limits are counted; shared by default.")
     zone: str = setting(default="", help="Where this gateway runs, for zone_preference.", max_length=100)
     shutdown: Shutdown = setting(default=Shutdown, help="How the gateway stops.")
+    surface: list[Surface] = setting(default=list, help="Own endpoints on the public listeners, besides admin.expose.")
+    health: OwnHealth = setting(default=OwnHealth, help="What the gateway's own /health says.")
+    discovery: DiscoverySetting = setting(
+        default=None, help="Who tells where services run that have neither endpoints nor discovery."
+    )
     http: HttpLimits = setting(default=HttpLimits, help="What a client may send, and how slowly.")
     forwarding: Forwarding = setting(default=Forwarding, help="Client addresses and X-Forwarded-*.")
     request_id: RequestId = setting(default=RequestId, help="The id of a request.")

@@ -19,9 +19,9 @@ from fastapi.responses import JSONResponse
 
 from headgate.control.admin_access import actor_of, denied
 from headgate.control.audit import Audit, Cause
-from headgate.control.breakers import ACTIONS, Breakers
-from headgate.control.endpoints import Endpoints
+from headgate.control.breakers import ACTIONS
 from headgate.control.fleet import Outcome
+from headgate.control.parts import Parts
 from headgate.telemetry import prometheus
 from headgate.telemetry.cells import Sample
 
@@ -41,12 +41,8 @@ class Subject(Protocol):
         """Whether the gateway is stopping."""
 
     @property
-    def endpoints(self) -> Endpoints:
-        """The endpoints of all services."""
-
-    @property
-    def breakers(self) -> Breakers:
-        """The circuit breakers of all services."""
+    def parts(self) -> Parts:
+        """What control knows of the gateway."""
 
     @property
     def audit(self) -> Audit:
@@ -154,7 +150,7 @@ def _write_down(app: FastAPI, subject: Subject) -> None:
 def _serve_endpoints(app: FastAPI, subject: Subject) -> None:
     @app.get("/endpoints")
     async def endpoints() -> dict[str, Any]:
-        return {"endpoints": subject.endpoints.describe()}
+        return {"endpoints": subject.parts.endpoints.describe()}
 
     @app.post("/endpoints")
     async def set_enabled(request: Request) -> JSONResponse:
@@ -170,7 +166,7 @@ def _serve_endpoints(app: FastAPI, subject: Subject) -> None:
                 request.state.target = {"service": service, "endpoint": endpoint}
                 request.state.detail = "enable" if enabled else "disable"
                 try:
-                    found = subject.endpoints.set_enabled(service, endpoint, enabled)
+                    found = subject.parts.endpoints.set_enabled(service, endpoint, enabled)
                 except ValueError as error:
                     return JSONResponse({"error": str(error)}, status_code=507)
             case _:
@@ -184,7 +180,7 @@ def _serve_endpoints(app: FastAPI, subject: Subject) -> None:
 def _serve_breakers(app: FastAPI, subject: Subject) -> None:
     @app.get("/breakers")
     async def breakers() -> dict[str, Any]:
-        return subject.breakers.describe()
+        return subject.parts.breakers.describe()
 
     @app.post("/breakers/{service:path}/{action}")
     async def steer(request: Request, service: str, action: str) -> JSONResponse:
@@ -196,7 +192,7 @@ def _serve_breakers(app: FastAPI, subject: Subject) -> None:
             text = f"a breaker can be told {', '.join(ACTIONS[:-1])} or {ACTIONS[-1]}, not {action}"
             return JSONResponse({"error": text}, status_code=404)
         request.state.target = {"breaker": service}
-        found = subject.breakers.steer(service, wanted)
+        found = subject.parts.breakers.steer(service, wanted)
         if found is None:
             return JSONResponse({"error": f"there is no circuit breaker of a service {service}"}, status_code=404)
         return JSONResponse({"service": service, **found})

@@ -14,11 +14,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from headgate.config.schema import AuditLog
 from headgate.control.log import Log
 from headgate.core.clock import wall
 from headgate.proxy.log_sink import STREAMS, LogSink, opened
 from headgate.telemetry.audit import Act, Actor, Outcome, audit_line
+from headgate.telemetry.settings import AuditLog
 
 
 class Cause(NamedTuple):

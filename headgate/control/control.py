@@ -23,18 +23,14 @@ from typing import TYPE_CHECKING, Any
 from headgate.config.problems import Problem, render
 from headgate.config.resolve import ResolvedConfig
 from headgate.control.audit import HANGUP, RESTART, START, Audit, Cause, changed
-from headgate.control.breakers import Breakers
 from headgate.control.children import Seat
 from headgate.control.cpus import worker_count
-from headgate.control.endpoints import Endpoints
 from headgate.control.fleet import Fleet, Outcome
-from headgate.control.issuers import Issuers
-from headgate.control.keys.sync import KeySync
 from headgate.control.listeners import Listener, ListenError, open_listener
 from headgate.control.log import Log
 from headgate.control.memory import Kept, keep, recall
 from headgate.control.messages import Plan, pack, unpack
-from headgate.control.probes import Probes
+from headgate.control.parts import Parts
 from headgate.control.runtime import remove
 from headgate.control.store_file import StoreFiles
 from headgate.control.unforeseen import in_callbacks, tell_of_the_unforeseen
@@ -88,23 +84,9 @@ class Control:
         self._fleet = Fleet(self._log, kept.plan if kept else None)
         self._store = StoreFiles(seat.runtime, kept.store if kept else None)
         self._draining = False
-        self._probes = Probes(seat.board, self._log, self._spawn)
-        self.endpoints = Endpoints(seat.board, self._log)
-        self.breakers = Breakers(seat.board, self._log)
-        self._issuers = Issuers(self._log, self._spawn, self._fleet.publish_keys, kept.keys if kept else ())
-        self._issuers.on_change = self._keep
-        self._fleet.on_said.append(self._issuers.on_said)
-        self._keys = KeySync(seat.board, self._log, kept.api_keys if kept else None)
-        self._fleet.on_said.append(self._keys.on_said)
+        self.parts = Parts(seat.board, self._log, self._spawn, self._fleet, kept)
+        self.parts.on_change = self._keep
         self.audit = Audit(self._log)
-        # What is counted elsewhere than in the cells of the workers.
-        self._sources: list[Callable[[], list[Sample]]] = [
-            self._probes.samples,
-            self.breakers.samples,
-            self.endpoints.samples,
-            self._issuers.samples,
-            self._keys.samples,
-        ]
 
     async def run(self) -> int:
         """Bring the configuration into force, then follow the master's word and the files until the end."""
@@ -114,7 +96,7 @@ class Control:
         self._beat()
         if self._config is not None:
             # Endpoints are checked on, whatever a broken file makes of the start.
-            self._follow(self._config)
+            self.parts.follow(self._config)
             self.audit.follow(self._config.telemetry.audit)
         self._spawn(self._start())
         code = await self._over
@@ -125,7 +107,7 @@ class Control:
         if self._admin is not None:
             self._admin.close()
         self.audit.close()
-        self._keys.close()
+        self.parts.close()
         return code
 
     # The master
@@ -256,21 +238,21 @@ class Control:
         self._say_what_needs_a_restart(config, wanted)
         self._workers = self._workers or wanted
         try:
-            for_workers = await asyncio.to_thread(self._keys.prepare, config)
+            for_workers = await asyncio.to_thread(self.parts.keys.prepare, config)
             store = await asyncio.to_thread(self._store.prepare, config)
         except ValueError as unusable:
             return self._refuse(cause, (str(unusable),))
         error = await self._open(config)
         if error is not None:
             self._store.conclude(taken=False)
-            self._keys.conclude(taken=False)
+            self.parts.keys.conclude(taken=False)
             return self._refuse(cause, (error,))
         # No worker has a use for the admin token, and workers are the processes that strangers talk to.
         for_workers = replace(for_workers, admin=replace(config.admin, token=""), workers=self._workers, store=store)
         plan = await asyncio.to_thread(pack, Plan(self._fleet.next_version, for_workers))
         outcome = await self._fleet.publish(plan)
         self._store.conclude(outcome.ok)
-        self._keys.conclude(outcome.ok)
+        self.parts.keys.conclude(outcome.ok)
         if not outcome.ok:
             if self._config is not None:
                 self._settle(self._config)
@@ -278,7 +260,7 @@ class Control:
         self._config = config
         self._keep()
         self._settle(config)
-        self._follow(config)
+        self.parts.follow(config)
         workers = f"{outcome.workers} of {self._workers}"
         self._log("info", f"plan {plan.version} is in force", reason=cause.reason, workers=workers)
         self.audit.applied(config.telemetry.audit, cause, plan.version)
@@ -287,14 +269,8 @@ class Control:
     def _keep(self) -> None:
         """Let a successor know what is in force."""
         if self._fleet.current is not None and self._config is not None:
-            found = (self._store.current, self._issuers.kept(), self._keys.current)
+            found = (self._store.current, self.parts.issuers.kept(), self.parts.keys.current)
             keep(self._seat.memory, Kept(self._fleet.current, self._config.admin.token, *found))
-
-    def _follow(self, config: ResolvedConfig) -> None:
-        self._issuers.follow(config)
-        self._probes.follow(config)
-        self.endpoints.follow(config)
-        self.breakers.follow(config)
 
     def _say_what_needs_a_restart(self, config: ResolvedConfig, wanted: int) -> None:
         if self._workers not in (0, wanted):
@@ -354,7 +330,7 @@ class Control:
 
     def samples(self) -> list[Sample]:
         """Sum what all worker slots have counted, and what is counted elsewhere."""
-        return [*read(self._seat.regions[: self._workers]), *(each for source in self._sources for each in source())]
+        return [*read(self._seat.regions[: self._workers]), *self.parts.samples()]
 
     def snapshot(self) -> dict[str, Any]:
         """Return what is known of the gateway now: plan, workers, drain, uptime in seconds."""

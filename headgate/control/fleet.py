@@ -18,7 +18,7 @@ from typing import Any
 
 from headgate.control.frames import read_frame, write_frame
 from headgate.control.log import Log
-from headgate.control.messages import KeySets, PackedPlan
+from headgate.control.messages import Beside, PackedPlan
 
 # A worker that hangs is killed by the master's watchdog long before; this ends the wait for one that lives.
 ANSWER_PATIENCE = 30.0
@@ -58,7 +58,7 @@ class _Member:
         write_frame(self._writer, plan.body)
         return self._answer
 
-    def send_keys(self, body: bytes) -> None:
+    def tell(self, body: bytes) -> None:
         write_frame(self._writer, body)
 
     def on_answer(self, message: dict[str, Any]) -> None:
@@ -83,7 +83,8 @@ class Fleet:
         self._meetings: set[asyncio.Task[None]] = set()
         self._joined = asyncio.Event()
         self._attempts = current.version if current else 0
-        self._keys: bytes | None = None
+        # What holds beside the plan: the last message of each kind.
+        self._standing: dict[type, bytes] = {}
         self.current = current
         # Told what workers say besides their answers to plans: the worker's number and its message.
         self.on_said: list[Callable[[int, dict[str, Any]], None]] = []
@@ -104,11 +105,11 @@ class Fleet:
         self._attempts += 1
         return self._attempts
 
-    def publish_keys(self, keys: KeySets) -> None:
-        """Give the keys of issuers to every worker, now and as it comes up."""
-        self._keys = pickle.dumps(keys, pickle.HIGHEST_PROTOCOL)
+    def publish_beside(self, message: Beside) -> None:
+        """Give what holds beside the plan to every worker, now and, before any plan, as it comes up."""
+        body = self._standing[type(message)] = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
         for member in self._members.values():
-            member.send_keys(self._keys)
+            member.tell(body)
 
     async def publish(self, plan: PackedPlan) -> Outcome:
         """Bring `plan` into force in every worker, or leave the previous one in force in every worker."""
@@ -184,8 +185,8 @@ class Fleet:
         if predecessor is not None:
             predecessor.lost()
         self._members[member.number] = member
-        if self._keys is not None:
-            member.send_keys(self._keys)
+        for body in self._standing.values():
+            member.tell(body)
         if self.current is not None and member.version != self.current.version:
             member.send(self.current)
         self._joined.set()

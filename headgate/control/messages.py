@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from headgate.config.resolve import ResolvedConfig
+from headgate.core.endpoint import Endpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,18 @@ class KeySets:
     answers: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class EndpointSets:
+    """The whole endpoint sets of all services with `discovery`, by service; of one that is missing nothing is known."""
+
+    version: int
+    sets: Mapping[str, tuple[Endpoint, ...]]
+
+
+# What holds beside the plan: the newest of each kind is in force.
+Beside = KeySets | EndpointSets
+
+
 class PackedPlan(NamedTuple):
     """A plan as it travels: packed once, sent to every worker, kept for a successor."""
 
@@ -47,7 +60,7 @@ def pack(plan: Plan) -> PackedPlan:
 
 
 def unpack(body: bytes) -> object:
-    """Turn the bytes of a message from control: a Plan, KeySets, or what this worker is too old for."""
+    """Turn the bytes of a message from control: a Plan, one of Beside, or what this worker is too old for."""
     with paused_collector():
         return pickle.loads(body)
 

@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from headgate.config.schema import AccessLog
 from headgate.proxy.batched_log import BatchedLog
 from headgate.telemetry.access_log import ConsoleLines, JsonLines
 from headgate.telemetry.metrics import Metrics
+from headgate.telemetry.settings import AccessLog
 
 if TYPE_CHECKING:
     from headgate.proxy.exchange import Exchange

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from headgate.config.schema import AuditLog
 from headgate.core.clock import wall
 from headgate.proxy.batched_log import BatchedLog
 from headgate.telemetry.audit import REFUSALS, Act, Actor, audit_line
 from headgate.telemetry.metrics import Metrics
+from headgate.telemetry.settings import AuditLog
 
 if TYPE_CHECKING:
     from headgate.proxy.exchange import Exchange

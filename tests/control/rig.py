@@ -27,9 +27,10 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from headgate.config.admin_settings import Admin
 from headgate.config.problems import Origin, Problem
 from headgate.config.resolve import ResolvedConfig, resolve
-from headgate.config.schema import Admin, Config, Listen, Shutdown
+from headgate.config.schema import Config, Listen, Shutdown
 from headgate.control.children import Seat
 from headgate.control.control import run_control
 from headgate.control.master import Master

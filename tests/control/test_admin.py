@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+from collections.abc import Coroutine
 from typing import Any
 
 import httpx
@@ -13,16 +14,20 @@ import pytest
 
 from headgate.control.admin import make_app
 from headgate.control.audit import Audit, Cause
-from headgate.control.breakers import Breakers
-from headgate.control.endpoints import Endpoints
-from headgate.control.fleet import Outcome
+from headgate.control.fleet import Fleet, Outcome
 from headgate.control.log import Log
+from headgate.control.parts import Parts
 from headgate.stores.board import Board
 from headgate.telemetry.cells import Sample, SlotRegion, SlotWriter, read
 from tests.control.driver import Rig, until
 from tests.proxy.stage import resolved, to
 
 LOCAL = {"host": "127.0.0.1:8081"}
+
+
+def never(work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+    """Start nothing: what is shown here does not live."""
+    raise AssertionError(work)
 
 
 class Subject:
@@ -39,8 +44,8 @@ class Subject:
         writer.cells[writer.counter("headgate_request_bytes_total", ("rig",))] += 7
         self._regions = [region]
         board = board or Board.create()
-        self.endpoints = Endpoints(board, Log("control"))
-        self.breakers = Breakers(board, Log("control"))
+        log = Log("control")
+        self.parts = Parts(board, log, never, Fleet(log), None)
         self.audit = Audit(Log("control"))
 
     @property
@@ -126,7 +131,7 @@ def disable(subject: Subject, body: object = None, **more: Any) -> httpx.Respons
 
 def test_an_endpoint_is_taken_out_and_shown_so() -> None:
     subject = Subject()
-    subject.endpoints.follow(resolved(to("http://a", "http://b")))
+    subject.parts.endpoints.follow(resolved(to("http://a", "http://b")))
     assert disable(subject).json()["state"] == "disabled"
     shown = ask(subject, "GET", "/endpoints").json()["endpoints"]
     assert [(each["endpoint"], each["state"]) for each in shown] == [("a:80", "disabled"), ("b:80", "healthy")]
@@ -144,24 +149,24 @@ def test_an_endpoint_is_taken_out_and_shown_so() -> None:
 )
 def test_what_is_no_endpoint_is_refused(body: object, status: int) -> None:
     subject = Subject()
-    subject.endpoints.follow(resolved(to("http://a")))
+    subject.parts.endpoints.follow(resolved(to("http://a")))
     answer = disable(subject, body)
     assert (answer.status_code, list(answer.json())) == (status, ["error"])
 
 
 def test_with_the_board_full_an_endpoint_is_not_taken_out_and_a_sentence_says_why() -> None:
     subject = Subject(board=Board.create(records=1))
-    subject.endpoints.follow(resolved(to("http://a", "http://b")))
+    subject.parts.endpoints.follow(resolved(to("http://a", "http://b")))
     assert disable(subject).status_code == 200
     refused = disable(subject, {"service": "api", "endpoint": "b:80", "enabled": False})
     assert refused.status_code == 507
     assert refused.json()["error"].endswith("1 breakers and endpoints are the most there can be")
-    assert subject.endpoints.describe()[1]["state"] == "healthy"
+    assert subject.parts.endpoints.describe()[1]["state"] == "healthy"
 
 
 def with_breaker(token: str = "") -> Subject:
     subject = Subject(token)
-    subject.breakers.follow(resolved(to("http://a", service={"circuit_breaker": {"threshold": 3}})))
+    subject.parts.breakers.follow(resolved(to("http://a", service={"circuit_breaker": {"threshold": 3}})))
     return subject
 
 
@@ -184,7 +189,7 @@ def test_what_is_no_breaker_is_refused(path: str) -> None:
 def test_a_service_of_any_name_has_its_breaker_steered() -> None:
     subject = Subject()
     named = {"name": "a/b c", "circuit_breaker": {}}
-    subject.breakers.follow(resolved(to("http://a", service=named)))
+    subject.parts.breakers.follow(resolved(to("http://a", service=named)))
     assert ask(subject, "POST", "/breakers/a%2Fb%20c/open", LOCAL).json()["service"] == "a/b c"
 
 
@@ -197,7 +202,7 @@ def test_strangers_steer_no_breaker() -> None:
 
 def test_strangers_take_no_endpoint_out() -> None:
     subject = Subject("secret")
-    subject.endpoints.follow(resolved(to("http://a")))
+    subject.parts.endpoints.follow(resolved(to("http://a")))
     assert disable(subject).status_code == 401
     assert disable(subject, peer="203.0.113.9", headers={"authorization": "Bearer secret"}).status_code == 200
 

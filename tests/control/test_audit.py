@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from headgate.config.schema import AuditLog
 from headgate.control.audit import HANGUP, START, Audit, CommandAudit, changed
 from headgate.control.log import Log
+from headgate.telemetry.settings import AuditLog
 from tests.control.driver import until
 from tests.control.test_admin import LOCAL, Subject, ask, disable, with_breaker
 from tests.control.whole import Gateway, Service
@@ -79,7 +79,7 @@ def test_what_was_asked_of_a_breaker_by_whom(path: Path) -> None:
 def test_an_endpoint_taken_out_is_named(path: Path) -> None:
     subject = Subject()
     subject.audit.follow(settings(path))
-    subject.endpoints.follow(resolved(to("http://a")))
+    subject.parts.endpoints.follow(resolved(to("http://a")))
     disable(subject)
     (act,) = acts(subject, path)
     assert act["actor"] == {"kind": "operator", "method": "local", "address": "127.0.0.1"}
