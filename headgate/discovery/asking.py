@@ -6,8 +6,10 @@ sentences about failures hold no URL, header or body, for a token may be in any 
 
 from __future__ import annotations
 
+import re
+import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -16,12 +18,23 @@ import httpx
 
 from headgate.core.address import parse_endpoint
 from headgate.core.strict_json import read_json
+from headgate.discovery.backoff import Throttled
 from headgate.discovery.source import NotFound
 from headgate.wire.tls import client_context
 
 # 10,000 endpoints with what registries tell of each.
 MOST_BYTES: Final = 32 << 20
 _CONNECT_SECONDS: Final = 5.0
+# For a whole answer to what is to be answered at once.
+ANSWER_SECONDS: float = 10.0
+# A registry that is gone without a word is noticed within half a minute, however long it may be silent.
+_KEEPALIVE: Final = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 15),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+)
+_SECONDS: Final = re.compile(r"[0-9]{1,6}")
 _FIELDS: Final = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "headgate"}
 
 
@@ -60,7 +73,7 @@ def make_client(
     if urlsplit(url).scheme == "https":
         verify = client_context(ca=ca, cert=cert, key=key)
     return httpx.AsyncClient(
-        verify=verify,
+        transport=httpx.AsyncHTTPTransport(verify=verify, trust_env=False, socket_options=_KEEPALIVE),
         trust_env=False,
         follow_redirects=False,
         headers=_FIELDS,
@@ -73,7 +86,7 @@ def told() -> Iterator[None]:
     """Turn what goes wrong inside into NotFound."""
     try:
         yield
-    except httpx.TimeoutException:
+    except (httpx.TimeoutException, TimeoutError):
         raise NotFound("no answer in time") from None
     except httpx.ConnectError as error:
         raise NotFound(f"no connection: {_cause(error)}") from None
@@ -82,6 +95,43 @@ def told() -> Iterator[None]:
     except (OSError, ValueError) as error:
         # Files of TLS; what was read is told by whoever reads it.
         raise NotFound(str(error)) from None
+
+
+def refuse(response: httpx.Response, hint: str = "") -> None:
+    """Go on with an answer of status 200 alone.
+
+    Raises:
+        NotFound: it is another one; `hint` says what that may come from. Throttled, where it says when to come back.
+    """
+    status = response.status_code
+    if status == 200:
+        return
+    sentence = f"status {status}{hint and f': {hint}'}"
+    # RFC 9110 section 10.2.3: seconds, or a date, which we do without.
+    after = response.headers.get("retry-after", "")
+    if status in (429, 503) and _SECONDS.fullmatch(after):
+        raise Throttled(sentence, float(after))
+    raise NotFound(sentence)
+
+
+async def lines(response: httpx.Response, most: int = MOST_BYTES) -> AsyncIterator[bytes]:
+    """Read an answer line by line as it comes; what stands behind the last end of a line was cut, and is left out.
+
+    Raises:
+        NotFound: a line is larger than `most` bytes.
+    """
+    held: list[bytes] = []
+    size = 0
+    async for piece in response.aiter_raw():
+        *whole, rest = piece.split(b"\n")
+        for line in whole:
+            yield b"".join([*held, line])
+            held, size = [], 0
+        if rest:
+            held.append(rest)
+            size += len(rest)
+        if size > most:
+            raise NotFound(f"a line of more than {most} bytes")
 
 
 async def read_body(response: httpx.Response, most: int = MOST_BYTES) -> bytes:

@@ -6,14 +6,16 @@ it; an endpoint stands once in a set; the order of a set depends on what is in i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from ipaddress import IPv6Address
-from typing import Any
+from typing import Any, TypeVar
 
 from headgate.core.address import parse_endpoint
 from headgate.core.endpoint import Endpoint
 from headgate.core.uri import normalize_host
 from headgate.discovery.source import MOST_ENDPOINTS, NotFound
+
+T = TypeVar("T")
 
 MOST_WEIGHT = 1_000_000
 LONGEST_ZONE = 100
@@ -60,6 +62,24 @@ def whole_set(endpoints: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
     if len(found) > MOST_ENDPOINTS:
         raise NotFound(f"the set has {len(found)} endpoints, and {MOST_ENDPOINTS} is the most that a service can have")
     return tuple(found.values())
+
+
+def usable(entries: Iterable[T], made: Callable[[T], Endpoint]) -> tuple[Endpoint, ...]:
+    """Return the set of those entries that `made` can make endpoints of, leaving out for which it raises ValueError.
+
+    Raises:
+        NotFound: there are entries, but none is usable: that is no empty set.
+    """
+    found: list[Endpoint] = []
+    objection = ""
+    for entry in entries:
+        try:
+            found.append(made(entry))
+        except ValueError as error:
+            objection = objection or str(error)
+    if objection and not found:
+        raise NotFound(f"no entry can be used: {objection}")
+    return whole_set(found)
 
 
 def weight_in(value: Any, default: int = 1) -> int:
