@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 from hypothesis import HealthCheck, settings
 
 # In CI its own profile is the parent, which draws the same examples each time.
 settings.register_profile("headgate", parent=settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("headgate")
+
+# Gateways that tests start would make a token in the home of whoever runs them otherwise.
+os.environ["HEADGATE_ADMIN_TOKEN"] = "the admin token of all tests"
+os.environ.pop("HEADGATE_ADMIN", None)

@@ -41,7 +41,7 @@ def run(arguments: Namespace) -> int:
     if service is None:
         print(f"Of which service? Write headgate breaker {arguments.action} SERVICE.", file=sys.stderr)
         return USAGE_ERROR
-    record = tell(arguments, f"/breakers/{quote(service, safe='')}/{arguments.action}")
+    record = tell(arguments, f"/api/v1/circuit-breakers/{quote(service, safe='')}/{arguments.action}")
     if record is None:
         return 1
     print(json.dumps(record, indent=2) if arguments.json else _DONE[arguments.action].format(service=service))
@@ -49,7 +49,7 @@ def run(arguments: Namespace) -> int:
 
 
 def _list(arguments: Namespace, service: str | None) -> int:
-    reply = ask(arguments, "GET", "/breakers")
+    reply = ask(arguments, "GET", "/api/v1/circuit-breakers")
     if reply is None:
         return 1
     records: dict[str, dict[str, Any]] = reply.body

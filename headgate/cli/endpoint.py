@@ -35,7 +35,9 @@ def run(arguments: Namespace) -> int:
         print(f"Which one? Write headgate endpoint {arguments.action} SERVICE ENDPOINT.", file=sys.stderr)
         return USAGE_ERROR
     enabled = arguments.action == "enable"
-    record = tell(arguments, "/endpoints", {"service": service, "endpoint": endpoint, "enabled": enabled})
+    record = tell(
+        arguments, "/api/v1/endpoints", {"service": service, "endpoint": endpoint, "state": f"{arguments.action}d"}
+    )
     if record is None:
         return 1
     if arguments.json:
@@ -50,7 +52,7 @@ def run(arguments: Namespace) -> int:
 
 
 def _list(arguments: Namespace, service: str | None) -> int:
-    reply = ask(arguments, "GET", "/endpoints")
+    reply = ask(arguments, "GET", "/api/v1/endpoints")
     if reply is None:
         return 1
     records = [each for each in reply.body["endpoints"] if service in (None, each["service"])]

@@ -15,7 +15,7 @@ def add_arguments(parser: Parser) -> None:
 
 def run(arguments: Namespace) -> int:
     """Ask for it; return 0 when the new configuration is in force, else 1."""
-    reply = ask(arguments, "POST", "/reload")
+    reply = ask(arguments, "POST", "/api/v1/reload")
     if reply is None:
         return 1
     if reply.status == 200:

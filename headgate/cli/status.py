@@ -21,11 +21,11 @@ def add_arguments(parser: Parser) -> None:
 def run(arguments: Namespace) -> int:
     """Print it; return 0 when the gateway is healthy, else 1. An open breaker or an endpoint out is no ill health."""
     shown: dict[str, Any] = {}
-    for path in ("/health", "/breakers", "/endpoints"):
+    for path in ("/health", "/api/v1/circuit-breakers", "/api/v1/endpoints"):
         reply = ask(arguments, "GET", path)
         if reply is None:
             return 1
-        shown |= {"breakers": reply.body} if path == "/breakers" else reply.body
+        shown |= {"breakers": reply.body} if path == "/api/v1/circuit-breakers" else reply.body
     print(json.dumps(shown, indent=2) if arguments.json else text(shown))
     return 0 if shown["status"] == "healthy" else 1
 

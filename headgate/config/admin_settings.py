@@ -5,7 +5,7 @@ Law: standard library only; workers receive these objects, though never a token.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from headgate.auth.settings import Auth
 from headgate.core.settings import Bytes, OneOrMany, Seconds, Short, setting, settings
@@ -40,6 +40,15 @@ View = Literal[
 ]
 
 
+# Answered by each worker alone, of what control told it last.
+LOCAL_VIEWS: Final = ("health", "ready", "live")
+# What some views are for besides reading.
+_METHODS: Final[dict[str, list[str]]] = {
+    "reset_breaker": ["POST"],
+    "proxy": ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"],
+}
+
+
 @settings
 class AdminToken:
     """A bearer token of the admin API and what its holder may do."""
@@ -48,8 +57,8 @@ class AdminToken:
     token: str = setting(help="The token, at least 16 characters.", secret=True)
     role: AdminRole = setting(
         default="read",
-        help="read: look; register: register instances; operate: both, and breakers, endpoints, limits, reload; admin:"
-        " all.",
+        help="read: look; register: register instances, nothing else; operate: both, and breakers, endpoints, limits,"
+        " reload; admin: all, also the configuration and keys.",
     )
 
 
@@ -67,7 +76,12 @@ class Admin:
     tokens: list[AdminToken] = setting(default=list, help="Further tokens, which may do less.")
     public: list[str] = setting(
         default=lambda: ["/health", "/ready", "/live", "/metrics"],
-        help="What the admin listener answers without a token.",
+        help="Paths that the admin listener lets anybody read without a token.",
+    )
+    hosts: list[str] = setting(
+        default=list,
+        help="Names besides localhost and loopback addresses that the admin listener is asked by; counts where"
+        " admin.address is a loopback address.",
     )
     expose: list[Literal["/health", "/ready"]] = setting(
         default=lambda: ["/health", "/ready"], help="Own endpoints that the public listeners answer too."
@@ -92,9 +106,26 @@ class Surface:
         help="Template of the answer over the record of the view (docs/surface.md): any nesting of mappings and lists"
         " whose text may hold {{ expressions }}, or one text.",
     )
-    content_type: str | None = setting(default=None, help="Content-Type of the answer, where body is text.")
+    content_type: str | None = setting(
+        default=None,
+        help="Content-Type of the answer where body is text; of metrics without Accept: application/json for JSON.",
+    )
     services: list[str] = setting(default=list, help="With the view proxy: the services it reaches; by default all.")
-    max_body: Bytes | None = setting(default=None, help="Bytes of a request body; more is 413.", ge=0)
+    max_body: Bytes | None = setting(
+        default=None, help="Bytes of a request body; more is 413; by default 1 MiB.", ge=0, le=64 * 1024 * 1024
+    )
+
+
+def methods_of(item: Surface) -> list[str]:
+    """Return the methods that an own endpoint answers, in upper case; GET brings HEAD."""
+    if item.view == "proxy" and "{" not in item.path:
+        default = ["POST"]
+    else:
+        default = _METHODS.get(item.view, ["GET"])
+    methods = [method.upper() for method in item.methods or default]
+    if "GET" in methods and "HEAD" not in methods and item.view != "proxy":
+        methods.append("HEAD")
+    return methods
 
 
 @settings

@@ -66,7 +66,7 @@ class Control:
     """The life of one control process. Make it inside the running loop."""
 
     def __init__(self, seat: Seat, load: Callable[[], LoadResult], poll: float | None) -> None:
-        self._log = Log("control")
+        self.log = self._log = Log("control")
         self._seat = seat
         self._load = load
         self._poll = poll
@@ -248,7 +248,8 @@ class Control:
             self.parts.keys.conclude(taken=False)
             return self._refuse(cause, (error,))
         # No worker has a use for the admin token, and workers are the processes that strangers talk to.
-        for_workers = replace(for_workers, admin=replace(config.admin, token=""), workers=self._workers, store=store)
+        admin = replace(config.admin, token="", tokens=[])
+        for_workers = replace(for_workers, admin=admin, workers=self._workers, store=store)
         plan = await asyncio.to_thread(pack, Plan(self._fleet.next_version, for_workers))
         outcome = await self._fleet.publish(plan)
         self._store.conclude(outcome.ok)
@@ -270,7 +271,7 @@ class Control:
         """Let a successor know what is in force."""
         if self._fleet.current is not None and self._config is not None:
             found = (self._store.current, self.parts.issuers.kept(), self.parts.keys.current)
-            keep(self._seat.memory, Kept(self._fleet.current, self._config.admin.token, *found))
+            keep(self._seat.memory, Kept(self._fleet.current, self._config.admin, *found))
 
     def _say_what_needs_a_restart(self, config: ResolvedConfig, wanted: int) -> None:
         if self._workers not in (0, wanted):
@@ -319,11 +320,6 @@ class Control:
         await admin.serve(self, self._admin.of_slot(0))
 
     @property
-    def token(self) -> str:
-        """Return the admin token in force; empty when none is configured."""
-        return self._config.admin.token if self._config else ""
-
-    @property
     def draining(self) -> bool:
         """Tell whether the gateway is stopping."""
         return self._draining
@@ -356,10 +352,10 @@ def _config_of(kept: Kept) -> ResolvedConfig | None:
     plan = unpack(kept.plan.body)
     if not isinstance(plan, Plan):
         return None
-    return replace(plan.config, admin=replace(plan.config.admin, token=kept.token))
+    return replace(plan.config, admin=kept.admin)
 
 
 def _import_admin() -> Any:
-    from headgate.control import admin
+    from headgate.control.admin import app
 
-    return admin
+    return app

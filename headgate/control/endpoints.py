@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from typing import Any
+from typing import Any, Literal
 
 from headgate.catalog import BALANCERS
 from headgate.config.resolve import ResolvedConfig
@@ -26,7 +26,11 @@ from headgate.policy.endpoint_record import (
 from headgate.stores.board import OWN_CELLS, Board
 from headgate.telemetry.cells import Sample, SeriesName
 
-STATES = ("healthy", "unhealthy", "ejected", "disabled")
+STATES = ("healthy", "unhealthy", "ejected", "disabled", "draining")
+
+# What a hand may make of an endpoint, as the cell DISABLED has it.
+Hand = Literal["enabled", "disabled", "draining"]
+_HANDS: tuple[Hand, ...] = ("enabled", "disabled", "draining")
 
 _MICROSECONDS = 1_000_000
 
@@ -58,25 +62,26 @@ class Endpoints:
         now = int(monotonic() * _MICROSECONDS)
         return [self._describe(service, name, now) for service, name in self._places]
 
-    def set_enabled(self, service: str, endpoint: str, enabled: bool) -> dict[str, Any] | None:
-        """Take an endpoint out, or let it in again, and describe it; None when there is no such endpoint.
+    def has(self, service: str, endpoint: str) -> bool:
+        """Tell whether there is such an endpoint."""
+        return (service, endpoint) in self._places
+
+    def set_state(self, service: str, endpoint: str, state: Hand) -> dict[str, Any]:
+        """Take an endpoint that there is out, or let it in again, and describe it.
 
         Raises:
             ValueError: with a sentence, when the board is full.
         """
-        if (service, endpoint) not in self._places:
-            return None
         now = int(monotonic() * _MICROSECONDS)
         board, base = self._board, self._board.claim(record_name(service, endpoint))
         with board.lock(base):
-            changed = bool(board.cells[base + DISABLED]) is enabled
-            board.cells[base + DISABLED] = not enabled
-            if changed and enabled:
+            before = board.cells[base + DISABLED]
+            wanted = board.cells[base + DISABLED] = _HANDS.index(state)
+            if before and not wanted:
                 board.cells[base + WELL_SINCE] = now
-        if changed:
+        if before != wanted:
             board.touch()
-            done = "enabled" if enabled else "disabled"
-            self._log("info" if enabled else "warning", f"endpoint {endpoint} of {service} is {done} by hand")
+            self._log("warning" if wanted else "info", f"endpoint {endpoint} of {service} is {state} by hand")
         return self._describe(service, endpoint, now)
 
     def samples(self) -> list[Sample]:
@@ -84,7 +89,12 @@ class Endpoints:
         # A state that nobody is in is shown, too, so that an alarm on it has something to look at.
         counts = Counter({(service, state): 0 for service, _ in self._places for state in STATES})
         counts.update((each["service"], each["state"]) for each in self.describe())
-        return [Sample(SeriesName("headgate_endpoints", "gauge", key), [count]) for key, count in counts.items()]
+        up = {service: 0 for service, _ in self._places}
+        up.update((service, 1) for (service, state), count in counts.items() if state == "healthy" and count)
+        return [
+            *(Sample(SeriesName("headgate_endpoints", "gauge", key), [count]) for key, count in counts.items()),
+            *(Sample(SeriesName("headgate_service_up", "gauge", (key,)), [value]) for key, value in up.items()),
+        ]
 
     def _describe(self, service: str, name: str, now: int) -> dict[str, Any]:
         base = self._board.find(record_name(service, name))
@@ -98,7 +108,13 @@ class Endpoints:
         left, checked_at = cells[base + EJECTED_UNTIL] - now, cells[base + CHECKED_AT]
         return {
             **known,
-            "state": "disabled" if disabled else "unhealthy" if unhealthy else "ejected" if left > 0 else "healthy",
+            "state": _HANDS[disabled]
+            if disabled
+            else "unhealthy"
+            if unhealthy
+            else "ejected"
+            if left > 0
+            else "healthy",
             "enabled": not disabled,
             "healthy": not unhealthy,
             "ejected": round(left / _MICROSECONDS, 3) if left > 0 else None,

@@ -11,6 +11,7 @@ import os
 import pickle
 from typing import NamedTuple
 
+from headgate.config.admin_settings import Admin
 from headgate.control.issuers import KeptKeys
 from headgate.control.keys.sync import KeyPlace
 from headgate.control.messages import PackedPlan
@@ -20,13 +21,13 @@ _LENGTH_BYTES = 8
 
 
 class Kept(NamedTuple):
-    """The plan as workers have it, the admin token, which they do not have, the file of the store it names, and keys.
+    """The plan as workers have it, `admin` with the tokens they do not have, the file of the store it names, and keys.
 
     The keys are those of issuers, which may be away when control comes back. API keys go on where `api_keys` says.
     """
 
     plan: PackedPlan
-    token: str
+    admin: Admin
     store: StoreFile | None = None
     keys: tuple[KeptKeys, ...] = ()
     api_keys: KeyPlace | None = None

@@ -15,6 +15,7 @@ from headgate.control.issuers import Issuers
 from headgate.control.keys.sync import KeySync
 from headgate.control.log import Log
 from headgate.control.memory import Kept
+from headgate.control.operators import Operators
 from headgate.control.probes import Probes, Spawn
 from headgate.stores.board import Board
 from headgate.telemetry.cells import Sample
@@ -27,6 +28,7 @@ class Parts:
         """`kept` is what a predecessor of this control process left."""
         # Told when what is to outlive control has changed.
         self.on_change: Callable[[], None] = lambda: None
+        self.operators = Operators(log)
         self.probes = Probes(board, log, spawn)
         self.endpoints = Endpoints(board, log)
         self.breakers = Breakers(board, log)
@@ -37,6 +39,7 @@ class Parts:
 
     def follow(self, config: ResolvedConfig) -> None:
         """Serve this configuration from now on."""
+        self.operators.follow(config)
         self.issuers.follow(config)
         self.probes.follow(config)
         self.endpoints.follow(config)

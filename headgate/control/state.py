@@ -69,7 +69,7 @@ def find_pepper(configured: str | None, environ: Mapping[str, str], state: Path,
     file = state / _FILE
     try:
         if make and not file.exists():
-            _make(file)
+            make_file(file, os.urandom(PEPPER_BYTES))
         pepper = file.read_bytes()
     except OSError as error:
         reason = os.strerror(error.errno or 0)
@@ -81,12 +81,17 @@ def find_pepper(configured: str | None, environ: Mapping[str, str], state: Path,
     return pepper
 
 
-def _make(file: Path) -> None:
+def make_file(file: Path, content: bytes) -> None:
+    """Make a file of its owner alone; one that is there by now stays as it is.
+
+    Raises:
+        OSError: when it cannot be made.
+    """
     # A link appears with all of its bytes or not at all, and never in place of one that is there.
-    fresh = file.with_name(f".{_FILE}-{os.getpid()}-{os.urandom(4).hex()}")
+    fresh = file.with_name(f".{file.name}-{os.getpid()}-{os.urandom(4).hex()}")
     opened = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        os.write(opened, os.urandom(PEPPER_BYTES))
+        os.write(opened, content)
         os.fsync(opened)
         with contextlib.suppress(FileExistsError):
             os.link(fresh, file)

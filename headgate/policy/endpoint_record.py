@@ -8,7 +8,7 @@ in flight, written by that worker alone.
 from __future__ import annotations
 
 (
-    # Taken out by hand (1), whatever its health.
+    # Taken out by hand, whatever its health: 1 disabled, 2 draining, which differ in what is shown.
     DISABLED,
     # Active checks say it is not well (1).
     UNHEALTHY,

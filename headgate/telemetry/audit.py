@@ -7,9 +7,10 @@ The record, in this order (those marked ? are absent without a value):
     actor       object, who:
         kind        str: anonymous, user, api_key or service (of a request); operator (the admin address, a command),
                     signal, file (a configuration that changed), gateway (its own start)
-        id          str?, the caller's id as its credential names it; a command's user; a signal's name
+        id          str?, the caller's id as its credential names it; the name of a token of the admin API; a command's
+                    user; a signal's name
         tenant      str?
-        method      str?, how that was shown: the name of a way in `identity`; admin.token, local, command
+        method      str?, how that was shown: the name of a way in `identity`; token, session, command
         address     str?, where from
     action      str, what was asked for: METHOD PATH, the path without its query; or the name of the act
     target      object of str to str?, what it was about: route, service, endpoint, breaker, plan, key

@@ -15,10 +15,10 @@ import pytest
 from headgate.control.audit import HANGUP, START, Audit, CommandAudit, changed
 from headgate.control.log import Log
 from headgate.telemetry.settings import AuditLog
+from tests.control.admin.subject import OWNER, TOKEN, Subject, as_role, ask
+from tests.control.admin.test_breakers import with_breaker
 from tests.control.driver import until
-from tests.control.test_admin import LOCAL, Subject, ask, disable, with_breaker
 from tests.control.whole import Gateway, Service
-from tests.proxy.stage import resolved, to
 
 Record = dict[str, Any]
 
@@ -49,18 +49,20 @@ def acts(subject: Subject, path: Path) -> list[Record]:
 
 
 def test_what_was_asked_of_a_breaker_by_whom(path: Path) -> None:
-    subject = with_breaker("planted")
+    subject = with_breaker()
     subject.audit.follow(settings(path))
-    token = {"authorization": "Bearer planted"}
-    assert ask(subject, "POST", "/breakers/api/open?why=planted", token, "203.0.113.9").status_code == 200
-    assert ask(subject, "POST", "/breakers/api/open", {"authorization": "Bearer plantedX"}).status_code == 401
-    assert ask(subject, "POST", "/breakers/shop/open", token).status_code == 404
-    ask(subject, "GET", "/breakers")
-    done, refused, failed = acts(subject, path)
+    action = "/api/v1/circuit-breakers/api/open"
+    assert ask(subject, "POST", f"{action}?why=planted", peer="203.0.113.9").status_code == 200
+    assert ask(subject, "POST", action, {**OWNER, "authorization": f"Bearer {TOKEN}X"}).status_code == 401
+    assert ask(subject, "POST", action, as_role("read")).status_code == 403
+    assert ask(subject, "POST", action, {**OWNER, "host": "rebound.example"}).status_code == 421
+    assert ask(subject, "POST", "/api/v1/circuit-breakers/shop/open").status_code == 404
+    ask(subject, "GET", "/api/v1/circuit-breakers")
+    done, refused, below, misled, failed = acts(subject, path)
     assert done == {
         "event": "admin.request",
-        "actor": {"kind": "operator", "method": "admin.token", "address": "203.0.113.9"},
-        "action": "POST /breakers/api/open",
+        "actor": {"kind": "operator", "id": "admin", "method": "token", "address": "203.0.113.9"},
+        "action": f"POST {action}",
         "target": {"breaker": "api"},
         "outcome": "done",
         "status": 200,
@@ -68,29 +70,31 @@ def test_what_was_asked_of_a_breaker_by_whom(path: Path) -> None:
     assert refused == {
         "event": "admin.request",
         "actor": {"kind": "anonymous", "address": "127.0.0.1"},
-        "action": "POST /breakers/api/open",
+        "action": f"POST {action}",
         "outcome": "refused",
         "status": 401,
     }
+    assert (below["actor"]["id"], below["outcome"], below["status"]) == ("read", "refused", 403)
+    assert (misled["actor"]["kind"], misled["outcome"], misled["status"]) == ("anonymous", "refused", 421)
     assert (failed["outcome"], failed["status"], failed["target"]) == ("failed", 404, {"breaker": "shop"})
-    assert "planted" not in path.read_text()
+    assert not [word for word in ("planted", TOKEN, "rebound") if word in path.read_text()]
 
 
 def test_an_endpoint_taken_out_is_named(path: Path) -> None:
     subject = Subject()
     subject.audit.follow(settings(path))
-    subject.parts.endpoints.follow(resolved(to("http://a")))
-    disable(subject)
+    target = {"service": "api", "endpoint": "a:80"}
+    ask(subject, "POST", "/api/v1/endpoints", as_role("operate"), json={**target, "state": "disabled"})
     (act,) = acts(subject, path)
-    assert act["actor"] == {"kind": "operator", "method": "local", "address": "127.0.0.1"}
-    assert (act["target"], act["detail"]) == ({"service": "api", "endpoint": "a:80"}, "disable")
+    assert act["actor"] == {"kind": "operator", "id": "operate", "method": "token", "address": "127.0.0.1"}
+    assert (act["target"], act["detail"]) == (target, "disabled")
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
 def test_whatever_is_more_than_reading_is_written_down_even_where_nothing_is(path: Path, method: str) -> None:
     subject = Subject()
     subject.audit.follow(settings(path))
-    assert ask(subject, method, "/nowhere%0D%0A%1B", LOCAL).status_code == 404
+    assert ask(subject, method, "/nowhere%0D%0A%1B").status_code == 404
     (act,) = acts(subject, path)
     assert act["action"] == f"{method} /nowhere\r\n\x1b"
     assert (act["actor"]["kind"], act["outcome"]) == ("anonymous", "failed")
@@ -182,7 +186,9 @@ def test_two_workers_and_control_share_one_file_through_rotation_and_reloads(
         assert {each["action"] for each in records(path)[1:]} == refused
 
         gateway.reload()
-        until(lambda: [each for each in records(path) if each["action"] == "POST /reload"], "the reload is written")
+        until(
+            lambda: [each for each in records(path) if each["action"] == "POST /api/v1/reload"], "the reload is written"
+        )
         rotated = tmp_path / "rotated"
         path.rename(rotated)
         gateway.process.send_signal(signal.SIGUSR1)

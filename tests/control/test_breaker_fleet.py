@@ -39,7 +39,7 @@ class Scene:
         return Counter(self.gateway.ask()[0] for _ in range(count))
 
     def record(self) -> dict[str, Any]:
-        found: dict[str, Any] = self.gateway.shown("/breakers")["api"]
+        found: dict[str, Any] = self.gateway.shown("/api/v1/circuit-breakers")["api"]
         return found
 
     def restart_breaker(self, **breaker: Any) -> None:

@@ -473,7 +473,7 @@ def reload_with_broken_files(run: Run, good: dict[str, Any]) -> None:
     for number, each in enumerate(broken, 1):
         run.write(each)
         if number % 2:
-            assert run.admin("POST", "/reload", admin) == 422, each
+            assert run.admin("POST", "/api/v1/reload", admin) == 422, each
         else:
             run.process.send_signal(signal.SIGHUP)
         run.wait_log("configuration refused", number)
@@ -482,10 +482,10 @@ def reload_with_broken_files(run: Run, good: dict[str, Any]) -> None:
     run.command("keys", "list", "-c", str(run.file))
     # One that is good, but for a database that is not there.
     run.write({**good, "database": f"postgresql://u:{new('database away')}@127.0.0.1:{free_port()}/keys"})
-    run.admin("POST", "/reload", admin)
+    run.admin("POST", "/api/v1/reload", admin)
     run.command("keys", "list", "-c", str(run.file))
     run.write(good)
-    assert run.admin("POST", "/reload", admin) == 200
+    assert run.admin("POST", "/api/v1/reload", admin) == 200
 
 
 def use_every_command(run: Run, good: dict[str, Any]) -> None:
@@ -512,19 +512,19 @@ def use_the_admin_address(run: Run, admin: str) -> None:
         "/metrics",
         "/health",
         "/ready",
-        "/endpoints",
-        "/breakers",
+        "/api/v1/endpoints",
+        "/api/v1/circuit-breakers",
         f"/nowhere?{run.planted.new('admin query')}",
     ):
         for accept in ("application/json", "text/plain"):
             run.admin("GET", path, Accept=accept)
             run.admin("GET", path, run.planted.new("wrong admin token"), Accept=accept)
-    for path in ("/reload", "/breakers/api/open", "/endpoints"):
+    for path in ("/api/v1/reload", "/api/v1/circuit-breakers/api/open", "/api/v1/endpoints"):
         for wrong in (run.planted.new("admin token that is wrong"), f"\xff{run.planted.new('admin token, bytes')}"):
             assert run.admin("POST", path, wrong, run.planted.new("admin body")) in (401, 403)
-    assert run.admin("POST", "/endpoints", admin, run.planted.new("admin body that is none")) == 400
+    assert run.admin("POST", "/api/v1/endpoints", admin, run.planted.new("admin body that is none")) == 422
     for action in ("open", "reset"):
-        assert run.admin("POST", f"/breakers/api/{action}", admin) == 200
+        assert run.admin("POST", f"/api/v1/circuit-breakers/api/{action}", admin) == 200
 
 
 def test_nothing_secret_is_said_or_left_anywhere(tmp_path: Path, run: Run, world: World, planted: Planted) -> None:

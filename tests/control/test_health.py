@@ -35,12 +35,13 @@ class Gateway(whole.Gateway):
         return {body.decode() for _, body in answers}
 
     def endpoint(self, service: Service) -> dict[str, Any]:
-        listed: list[dict[str, Any]] = self.shown("/endpoints")["endpoints"]
+        listed: list[dict[str, Any]] = self.shown("/api/v1/endpoints")["endpoints"]
         return next(each for each in listed if each["endpoint"] == service.name)
 
     def set_enabled(self, service: Service, enabled: bool) -> None:
-        body = json.dumps({"service": "api", "endpoint": service.name, "enabled": enabled})
-        assert self.tell("POST", "/endpoints", body)[0] == 200
+        state = "enabled" if enabled else "disabled"
+        body = json.dumps({"service": "api", "endpoint": service.name, "state": state})
+        assert self.tell("POST", "/api/v1/endpoints", body)[0] == 200
 
     def close(self) -> None:
         super().close()

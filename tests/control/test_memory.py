@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from headgate.config.admin_settings import Admin
 from headgate.control.memory import Kept, keep, recall
 from headgate.control.messages import PackedPlan
 
@@ -22,13 +23,13 @@ def memory() -> Iterator[int]:
 def test_the_last_plan_is_recalled_however_long_the_one_before_was(memory: int, sizes: tuple[int, int]) -> None:
     assert recall(memory) is None
     for version, size in enumerate(sizes, 1):
-        kept = Kept(PackedPlan(version, b"x" * size), "token")
+        kept = Kept(PackedPlan(version, b"x" * size), Admin(token="token"))
         keep(memory, kept)
         assert recall(memory) == kept
 
 
 def test_a_writer_that_died_half_way_leaves_none(memory: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    keep(memory, Kept(PackedPlan(1, b"one"), ""))
+    keep(memory, Kept(PackedPlan(1, b"one"), Admin()))
 
     def die(*_: object) -> int:
         raise KeyboardInterrupt
@@ -36,5 +37,5 @@ def test_a_writer_that_died_half_way_leaves_none(memory: int, monkeypatch: pytes
     with monkeypatch.context() as patched:
         patched.setattr(os, "pwrite", die)
         with pytest.raises(KeyboardInterrupt):
-            keep(memory, Kept(PackedPlan(2, b"two"), ""))
+            keep(memory, Kept(PackedPlan(2, b"two"), Admin()))
     assert recall(memory) is None

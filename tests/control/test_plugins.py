@@ -24,7 +24,7 @@ def test_plugins_work_in_every_worker_and_bad_ones_leave_the_plan_in_force(tmp_p
             ({**GOOD, "module": "tests.config.no_gates"}, "there is no module tests.config.no_gates"),
         ):
             gateway.write({"url": f"http://{service.name}", "plugins": [bad]})
-            status, body = gateway.tell("POST", "/reload")
+            status, body = gateway.tell("POST", "/api/v1/reload")
             assert status == 422, body
             assert says in body.decode()
             assert gateway.ask()[0] == 200

@@ -1,16 +1,22 @@
-"""Every route of the admin address, whatever is added to it: strangers change nothing and are told nothing of it."""
+"""Every route of the admin address, whatever is added to it: who shows nothing, something wrong or too low a role
+changes nothing and is told nothing."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import pytest
+from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
-from headgate.control.admin import make_app
-from tests.control.test_admin import LOCAL, Subject, ask
+from headgate.control.admin.access import Allowed
+from headgate.control.admin.app import ROUTERS
+from headgate.control.operators import MAY
+from tests.control.admin.subject import OWNER, ROLES, TOKEN, Subject, as_role, ask
 
-TOKEN = "a token of the operator"
+READING = ("GET", "HEAD", "OPTIONS")
 WRONG = [
     {},
     {"authorization": ""},
@@ -25,72 +31,114 @@ WRONG = [
     {"authorization": f"Bearer {'x' * 10_000}"},
     {"x-api-key": TOKEN},
     {"cookie": f"token={TOKEN}"},
+    {"cookie": f"headgate_session={TOKEN}"},
+    {"cookie": f"headgate_session={'x' * 10_000}"},
 ]
-STRANGE = [
-    {"origin": "http://evil.test"},
-    {"origin": "null"},
-    {"host": "evil.test"},
-    {"host": "127.0.0.1.evil.test"},
-    {"x-forwarded-for": "127.0.0.1"},
-    {"forwarded": "for=127.0.0.1"},
-    {"via": "1.1 proxy"},
-    {"x-real-ip": "127.0.0.1"},
-    {"x-forwarded-proto": "https"},
-    {"x-forwarded-host": "localhost"},
-]
+# What anybody may have: nothing that the gateway knows stands in it. Whoever adds something says here why.
+OPEN: dict[tuple[str, str], str] = {}
 
 
-def routes() -> list[tuple[str, str]]:
-    """List what the admin application answers, as (method, path)."""
-    found = [route for route in make_app(Subject()).routes if isinstance(route, APIRoute)]
-    return sorted(
-        (method, re.sub(r"\{action\}", "open", re.sub(r"\{[^}]*:path\}", "api", route.path)))
-        for route in found
-        for method in route.methods or ()
-    )
+class Found(NamedTuple):
+    """A route: how it is asked for, and which roles it lets in; none for one that is open."""
+
+    method: str
+    path: str
+    roles: frozenset[str]
 
 
-CHANGING = [route for route in routes() if route[0] not in ("GET", "HEAD", "OPTIONS")]
+def _roles(dependant: Dependant) -> Iterator[tuple[str, ...]]:
+    if isinstance(dependant.call, Allowed):
+        yield dependant.call.roles
+    for each in dependant.dependencies:
+        yield from _roles(each)
+
+
+def routes() -> list[Found]:
+    found = []
+    for route in (each for router in ROUTERS for each in router.routes):
+        assert isinstance(route, APIRoute), route
+        # A route that names several lists of roles asks for all of them.
+        asked = list(_roles(route.dependant))
+        path = re.sub(r"\{action\}", "open", re.sub(r"\{[^}]*\}", "api", route.path.replace("{action}", "open")))
+        roles = {role for role in ROLES if asked and all(not MAY[role].isdisjoint(each) for each in asked)}  # type: ignore[index]
+        found += [Found(method, path, frozenset(roles)) for method in route.methods or ()]
+    return sorted(found, key=lambda each: each[:2])
+
+
+ROUTES = routes()
+CHANGING = [route for route in ROUTES if route.method not in READING and route.roles]
+PUBLIC = Subject().parts.operators.public
 
 
 def test_the_crawl_finds_what_there_is() -> None:
-    assert ("POST", "/reload") in CHANGING
-    assert ("POST", "/breakers/api/open") in CHANGING
-    assert not [path for _, path in routes() if "{" in path]
+    asked = {(route.method, route.path): route.roles for route in ROUTES}
+    assert asked["POST", "/api/v1/reload"] == {"operate", "admin"}
+    assert asked["POST", "/api/v1/circuit-breakers/api/open"] == {"operate", "admin"}
+    assert asked["GET", "/api/v1/endpoints"] == {"read", "operate", "admin"}
+    assert not [route.path for route in ROUTES if "{" in route.path]
 
 
-@pytest.mark.parametrize(("method", "path"), CHANGING)
-def test_without_the_token_nothing_changes(method: str, path: str) -> None:
+def test_what_asks_for_no_role_is_known_and_has_its_reason() -> None:
+    assert {(route.method, route.path) for route in ROUTES if not route.roles} == set(OPEN)
+
+
+def test_nothing_is_changed_by_whoever_may_only_read() -> None:
+    assert [route for route in CHANGING if "read" in route.roles] == []
+
+
+@pytest.mark.parametrize(
+    "route", [route for route in ROUTES if route.roles], ids=lambda route: f"{route[0]} {route[1]}"
+)
+def test_without_a_token_nothing_is_done_and_nothing_told(route: Found) -> None:
+    if route.method in READING and route.path in PUBLIC:
+        return
     for fields in WRONG:
-        subject = Subject(TOKEN)
-        answer = ask(subject, method, path, fields, body=b"{}")
+        subject = Subject()
+        answer = ask(subject, route.method, route.path, fields, body=b"{}")
         assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer"), fields
+        assert list(answer.json()) == ["error"]
         assert TOKEN not in answer.text
         assert not subject.reloads
 
 
-@pytest.mark.parametrize(("method", "path"), CHANGING)
-def test_where_no_token_is_set_only_this_machine_may(method: str, path: str) -> None:
-    for peer, fields in [("192.0.2.1", LOCAL), *(("127.0.0.1", {**LOCAL, **each}) for each in STRANGE)]:
-        subject = Subject()
-        answer = ask(subject, method, path, fields, peer, body=b"{}")
-        assert answer.status_code == 403, (peer, fields)
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize(
+    "route", [route for route in ROUTES if route.roles], ids=lambda route: f"{route[0]} {route[1]}"
+)
+def test_a_role_is_let_in_where_it_is_named_and_nowhere_else(route: Found, role: str) -> None:
+    subject = Subject()
+    answer = ask(subject, route.method, route.path, as_role(role), body=b"{}")
+    if role in route.roles or (route.method in READING and route.path in PUBLIC):
+        assert answer.status_code not in (401, 403, 500)
+    else:
+        assert answer.status_code == 403
+        assert list(answer.json()) == ["error"]
         assert not subject.reloads
 
 
-@pytest.mark.parametrize(("method", "path"), routes())
-def test_no_page_of_a_stranger_reads_an_answer(method: str, path: str) -> None:
-    for fields in ({"origin": "http://evil.test"}, {"origin": "null"}):
-        asked = {**fields, "access-control-request-method": method}
-        for answer in (ask(Subject(), method, path, fields, body=b"{}"), ask(Subject(), "OPTIONS", path, asked)):
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route[0]} {route[1]}")
+def test_no_page_of_a_stranger_reads_an_answer(route: Found) -> None:
+    for origin in ("http://evil.test", "null"):
+        asked = {**OWNER, "origin": origin, "access-control-request-method": route.method}
+        for method in (route.method, "OPTIONS"):
+            answer = ask(Subject(), method, route.path, asked, body=b"{}")
             assert not [name for name in answer.headers if name.startswith("access-control-")]
+            assert answer.headers["x-frame-options"] == "DENY"
+            assert answer.headers["cache-control"] == "no-store"
 
 
-@pytest.mark.parametrize(("method", "path"), [route for route in routes() if route not in CHANGING])
-def test_what_is_only_read_changes_nothing(method: str, path: str) -> None:
-    subject = Subject(TOKEN)
-    assert ask(subject, method, path).status_code in (200, 503)
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route[0]} {route[1]}")
+def test_a_name_that_a_stranger_pointed_here_is_not_answered(route: Found) -> None:
+    for host in ("evil.test", "127.0.0.1.evil.test", "localhost.evil.test:8081", "", "evil.test:80@127.0.0.1"):
+        answer = ask(Subject(), route.method, route.path, {**OWNER, "host": host}, body=b"{}")
+        assert answer.status_code == 421, host
+    for host in ("localhost:8081", "127.0.0.1", "127.0.0.7:1", "[::1]:8081", "LOCALHOST"):
+        answer = ask(Subject(), route.method, route.path, {**OWNER, "host": host}, body=b"{}")
+        assert answer.status_code != 421, host
+
+
+@pytest.mark.parametrize("route", [route for route in ROUTES if route.method == "GET"], ids=lambda route: route[1])
+def test_what_is_only_read_changes_nothing(route: Found) -> None:
+    subject = Subject()
+    assert ask(subject, "GET", route.path).status_code in (200, 404, 503)
     assert not subject.reloads
-    for other in ("POST", "PUT", "DELETE", "PATCH"):
-        if (other, path) not in CHANGING:
-            assert ask(subject, other, path).status_code == 405

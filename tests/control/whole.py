@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,7 @@ class Gateway:
         return f"127.0.0.1:{self._admin}"
 
     def reload(self) -> None:
-        assert self.tell("POST", "/reload")[0] == 200
+        assert self.tell("POST", "/api/v1/reload")[0] == 200
 
     def log(self) -> list[str]:
         lines = self._errors.read_text().splitlines(keepends=True)
@@ -106,7 +107,7 @@ class Gateway:
 
     def tell(self, method: str, path: str, body: str | None = None) -> tuple[int, bytes]:
         """Ask the admin address."""
-        return _ask(self._admin, method, path, body)
+        return _ask(self._admin, method, path, body, {"Authorization": f"Bearer {os.environ['HEADGATE_ADMIN_TOKEN']}"})
 
     def shown(self, path: str) -> Any:
         """Return what the admin address shows."""
@@ -145,10 +146,12 @@ class Gateway:
             return False
 
 
-def _ask(port: int, method: str, path: str, body: str | None = None) -> tuple[int, bytes]:
+def _ask(
+    port: int, method: str, path: str, body: str | None = None, headers: Mapping[str, str] = {}
+) -> tuple[int, bytes]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=CEILING)
     try:
-        connection.request(method, path, body)
+        connection.request(method, path, body, headers)
         response = connection.getresponse()
         return response.status, response.read()
     finally:

@@ -1,0 +1,78 @@
+"""The application of the admin listener: its routers, behind one door.
+
+A router is a file of this package with a `router`; it is served by standing in ROUTERS. Its routes say who may use
+them (access.allowed) and which errors they give (answers.answers), so that the OpenAPI document lists exactly what is
+answered.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterator
+
+import uvicorn
+from fastapi import FastAPI
+from starlette.types import ASGIApp
+
+from headgate import __version__
+from headgate.control.admin import breakers, endpoints, metrics, reload, status
+from headgate.control.admin.answers import answer_errors
+from headgate.control.admin.door import Door
+from headgate.control.admin.subject import Subject
+
+ROUTERS = (
+    status.router,
+    metrics.router,
+    reload.router,
+    endpoints.router,
+    breakers.router,
+)
+
+_SHUTDOWN_SECONDS = 1
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own idea of signals: they belong to the master."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the handlers of this process alone."""
+        yield
+
+
+async def serve(subject: Subject, sockets: list[socket.socket]) -> None:
+    """Serve the admin application on listening `sockets` until cancelled."""
+    config = uvicorn.Config(
+        make_app(subject),
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        ws="none",
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+    )
+    await _Server(config).serve(sockets)
+
+
+def make_app(subject: Subject) -> ASGIApp:
+    """Build the application as it is served."""
+    return Door(make_api(subject), subject)
+
+
+def make_api(subject: Subject) -> FastAPI:
+    """Build the application without its door."""
+    app = FastAPI(
+        title="Headgate admin API",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+    )
+    app.state.subject = subject
+    answer_errors(app)
+    for router in ROUTERS:
+        app.include_router(router)
+    return app

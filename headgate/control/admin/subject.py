@@ -1,0 +1,51 @@
+"""The gateway as the routers of the admin API see it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Protocol, cast
+
+from fastapi import Depends, Request
+
+from headgate.control.audit import Audit, Cause
+from headgate.control.fleet import Outcome
+from headgate.control.log import Log
+from headgate.control.parts import Parts
+from headgate.telemetry.cells import Sample
+
+
+class Subject(Protocol):
+    """What the admin application shows and steers."""
+
+    @property
+    def draining(self) -> bool:
+        """Whether the gateway is stopping."""
+
+    @property
+    def parts(self) -> Parts:
+        """What control knows of the gateway."""
+
+    @property
+    def audit(self) -> Audit:
+        """Where acts are written down."""
+
+    @property
+    def log(self) -> Log:
+        """Where control says what happens."""
+
+    def snapshot(self) -> dict[str, Any]:
+        """Plan, workers and drain now."""
+
+    def samples(self) -> list[Sample]:
+        """What all worker slots have counted."""
+
+    async def reload(self, cause: Cause) -> Outcome:
+        """Load the configuration anew and bring it into force."""
+
+
+def subject_of(request: Request) -> Subject:
+    """Return the gateway that a request to the admin listener is about."""
+    return cast("Subject", request.app.state.subject)
+
+
+# As a parameter of a route: `async def spans(gateway: TheGateway) -> ...`.
+TheGateway = Annotated[Subject, Depends(subject_of)]

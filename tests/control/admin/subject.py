@@ -1,0 +1,95 @@
+"""A gateway that does nothing but be shown by the admin application, and requests to it without a socket."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Mapping
+from dataclasses import replace
+from typing import Any
+
+import httpx
+
+from headgate.config.admin_settings import AdminToken
+from headgate.control.admin.app import make_app
+from headgate.control.audit import Audit, Cause
+from headgate.control.fleet import Fleet, Outcome
+from headgate.control.log import Log
+from headgate.control.parts import Parts
+from headgate.stores.board import Board
+from headgate.telemetry.cells import Sample, SlotRegion, SlotWriter, read
+from tests.proxy.stage import resolved, to
+
+HOST = "127.0.0.1:8081"
+TOKEN = "the token of the operator"
+# What whoever may do everything sends.
+OWNER = {"host": HOST, "authorization": f"Bearer {TOKEN}"}
+ROLES = ("read", "register", "operate", "admin")
+
+
+def as_role(role: str) -> dict[str, str]:
+    """Return what an operator of this role sends."""
+    return {"host": HOST, "authorization": f"Bearer the token of role {role}"}
+
+
+def never(work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+    """Start nothing: what is shown here does not live."""
+    work.close()
+    raise AssertionError(work)
+
+
+class Subject:
+    """A gateway with an operator for each role, besides the one with TOKEN; `config` is what its parts follow."""
+
+    def __init__(self, board: Board | None = None, config: dict[str, Any] | None = None, **snapshot: Any) -> None:
+        self.reloads: list[str] = []
+        self.outcome = Outcome(5, 2)
+        worker = {"worker": 1, "pid": 11, "uptime": 3.0, "alive": True}
+        self._snapshot = {"plan": 4, "draining": False, "workers": [worker], "control_uptime": 3.0, **snapshot}
+        region = SlotRegion.create(4096, 64)
+        writer = SlotWriter(region)
+        writer.cells[writer.counter("headgate_request_bytes_total", ("rig",))] += 7
+        self._regions = [region]
+        self.log = Log("control")
+        self.parts = Parts(board or Board.create(), self.log, never, Fleet(self.log), None)
+        self.audit = Audit(self.log)
+        found = resolved(config if config is not None else to("http://a"))
+        tokens = [AdminToken(name=role, token=f"the token of role {role}", role=role) for role in ROLES]  # type: ignore[arg-type]
+        self.config = replace(found, admin=replace(found.admin, token=TOKEN, tokens=tokens))
+        self.parts.operators.follow(self.config)
+        self.parts.endpoints.follow(self.config)
+        self.parts.breakers.follow(self.config)
+
+    @property
+    def draining(self) -> bool:
+        return bool(self._snapshot["draining"])
+
+    def snapshot(self) -> dict[str, Any]:
+        return self._snapshot
+
+    def samples(self) -> list[Sample]:
+        return read(self._regions)
+
+    async def reload(self, cause: Cause) -> Outcome:
+        self.reloads.append(cause.reason)
+        return self.outcome
+
+
+def ask(
+    subject: Subject,
+    method: str,
+    path: str,
+    headers: Mapping[str, str] = OWNER,
+    peer: str = "127.0.0.1",
+    body: bytes = b"",
+    json: object = None,
+) -> httpx.Response:
+    """Send one request, as the operator with TOKEN unless `headers` say otherwise."""
+
+    async def asked() -> httpx.Response:
+        transport = httpx.ASGITransport(make_app(subject), client=(peer, 40000), raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url=f"http://{HOST}") as client:
+            if json is not None:
+                return await client.request(method, path, headers=dict(headers), json=json)
+            return await client.request(method, path, headers=dict(headers), content=body)
+
+    return asyncio.run(asked())

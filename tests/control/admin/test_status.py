@@ -1,0 +1,34 @@
+"""How the gateway is, as the admin listener shows it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.control.admin.subject import Subject, ask
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "status"),
+    [
+        ({}, 200),
+        ({"plan": 0}, 503),
+        ({"draining": True}, 503),
+        ({"workers": [{"alive": False}, {"alive": False}]}, 503),
+        ({"workers": [{"alive": False}, {"alive": True}]}, 200),
+    ],
+)
+def test_ready_needs_a_plan_a_living_worker_and_no_drain(snapshot: dict[str, Any], status: int) -> None:
+    answer = ask(Subject(**snapshot), "GET", "/ready")
+    assert answer.status_code == status
+    assert answer.json()["ready"] is (status == 200)
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "health"),
+    [({}, "healthy"), ({"plan": 0}, "degraded"), ({"workers": [{"alive": False}, {"alive": True}]}, "degraded")],
+)
+def test_health_shows_the_last_known_state(snapshot: dict[str, Any], health: str) -> None:
+    answer = ask(Subject(**snapshot), "GET", "/health")
+    assert (answer.status_code, answer.json()["status"]) == (200, health)
