@@ -11,6 +11,7 @@ from headgate.config.resolve import ResolvedConfig
 from headgate.config.schema import Config
 from headgate.policy.hygiene_settings import HeaderLists
 from headgate.policy.limit.headers import names_written
+from headgate.telemetry.trace import names_of
 from headgate.wire import http1
 from headgate.wire.field_filter import KEPT_OF_ANSWERS, KEPT_OF_REQUESTS, FieldFilter
 
@@ -24,6 +25,7 @@ def request_field_kinds(config: Config | ResolvedConfig) -> http1.FieldKinds:
         config.identity.forward,
         _filter(lists, KEPT_OF_REQUESTS, config.header_filter.refuse),
         credential_fields(config.identity),
+        names_of(config.telemetry.tracing),
     )
 
 

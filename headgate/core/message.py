@@ -19,6 +19,7 @@ class RequestHead:
     `host`, `port`, `path` are in their normal form (core.uri); `query` is what followed `?`, as it came, or None;
     `target` is the raw request target, for nobody but the log of refused requests. `length` counts body bytes:
     0 = no body, UNKNOWN_LENGTH = its end is not known yet. `forwarding` holds the client's X-Forwarded-* and its kin.
+    `traces` holds what it says of its trace, where the gateway takes part in traces.
     `shown` repeats those of `fields` that may hold a credential.
     `certificate` is what the connection says of the client's certificate, where a route asks for it, else empty.
     """
@@ -39,6 +40,7 @@ class RequestHead:
         "scheme",
         "shown",
         "target",
+        "traces",
         "upgrade",
         "version",
     )
@@ -60,6 +62,7 @@ class RequestHead:
         self.forwarding: Fields | None = None
         self.ids: Fields | None = None
         self.shown: Fields | None = None
+        self.traces: Fields | None = None
         self.certificate = b""
 
     def get(self, name: bytes) -> bytes | None:

@@ -153,6 +153,11 @@ def _one_form(path: PathMatch) -> tuple[str, str]:
     return given[0]
 
 
+def pattern_text(path: PathMatch | None) -> str:
+    """Return what a route asks of a path as it was configured, whatever its form; / for every path."""
+    return _one_form(path)[1] if path is not None else "/"
+
+
 def _literals(segments: Sequence[str]) -> list[tuple[Kind, str]]:
     return [(Kind.LITERAL, segment) for segment in segments]
 

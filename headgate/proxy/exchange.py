@@ -27,6 +27,7 @@ from headgate.proxy.cluster import Cluster, Target
 from headgate.proxy.forward import upstream_request
 from headgate.proxy.gates import Answered
 from headgate.proxy.limiting import Held
+from headgate.proxy.notes import Notes
 from headgate.proxy.overload import Place, shed
 from headgate.proxy.placeholders import value_of
 from headgate.proxy.plan import Plan, RouteRuntime
@@ -70,6 +71,7 @@ class Exchange:
         "identity",
         "ids",
         "method",
+        "notes",
         "params",
         "path",
         "peer",
@@ -84,6 +86,7 @@ class Exchange:
         "target",
         "ticket",
         "told",
+        "trace",
         "tried_at",
         "upstream",
         "visit",
@@ -111,6 +114,8 @@ class Exchange:
         self.held: list[Held] | None = None
         self.refused: Told | None = None
         self.visit: Visit | None = None
+        self.notes: Notes | None = None
+        self.trace = plan.tracer.begin(head.traces) if plan.tracer is not None else None
         self.tried_at = 0.0
         self.method = head.method
         self.path = head.path
@@ -141,10 +146,12 @@ class Exchange:
             way = self._enter()
             if way is None:
                 return
-            for gate in way.gates:
+            for gate in way.gates if self.notes is None else self.notes.watched(way.gates):
                 pending = gate.enter(self)
                 if pending is not None:
                     await pending
+            # The last one may have sent the request another way (proxy.by_name).
+            way = self.way or way
             cluster = self.cluster
             if cluster is None:
                 self._answer_here(way)
@@ -173,7 +180,7 @@ class Exchange:
         except Answered as answer:
             self.respond(answer.status, answer.content_type, answer.body, answer.fields)
         except Exception as error:
-            self.gateway.report(self.request_id, places_of(error))
+            self.gateway.report(self.request_id, kind_of(error), places_of(error))
             fail(self, Failure("internal", kind_of(error)))
         finally:
             self._finish()
@@ -221,6 +228,7 @@ class Exchange:
             stream.limit_body(way.max_body)
             self.cluster = cluster = way.choose(head.fields)
             self.service = cluster.label
+        self.notes = gateway.recorder.begin(self, way)
         if gateway.in_flight > gateway.shedder.bar:
             shed(gateway, way)
         return way
@@ -246,6 +254,8 @@ class Exchange:
         """
         self.tried_at = now = monotonic()
         self.target = target = cluster.pick(now, tried, 0 if cluster.key_of is None else self.key(cluster))
+        if self.notes is not None:
+            self.notes.tried(cluster, target, now)
         if target is None:
             raise Failure("no_endpoint", cluster.name)
         self.attempts += 1
@@ -268,6 +278,8 @@ class Exchange:
         stream, way = self.stream, self.way
         assert way is not None
         self.connection = upstream
+        if self.notes is not None:
+            self.notes.sent(self, upstream, request)
         upstream.informed = stream.inform
         # Trailers need chunks to stand behind.
         complete = stream.ended and not stream.trailers
@@ -284,7 +296,7 @@ class Exchange:
         upstream = self.connection
         assert upstream is not None
         self.upstream = upstream.answered_at - self.tried_at
-        cluster.series.answered(response.status, self.upstream)
+        cluster.series.answered(response.status, self.upstream, self.method)
         self.status = response.status
         if response.limited and self.told is not None:
             response.fields = self.plan.limit_headers.cleared(response.fields)
@@ -382,7 +394,9 @@ class Exchange:
             series = route.only_series
         else:
             series = route.series[self.cluster.name if self.cluster is not None else ""]
-        series.finish(self.method, self.status, duration, stream.bytes_in, stream.bytes_out)
+        series.finish(self.method, self.status, duration, stream.bytes_in, stream.bytes_out, self.error)
         self.wall = wall()
+        if self.notes is not None or self.error or self.status >= 500 or duration >= self.plan.sampler.slow:
+            self.gateway.recorder.finish(self, now)
         self.gateway.log(self)
         self.gateway.finished()

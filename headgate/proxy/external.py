@@ -62,6 +62,7 @@ class Verdicts:
 class ExternalGate:
     """Let a request pass as another service says."""
 
+    name = "external"
     __slots__ = ("_cached", "_callout", "_method", "_open", "_send", "_take", "_verdicts")
 
     def __init__(self, settings: ExternalAuth, callout: Callout, verdicts: Verdicts) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 class FaultGate:
     """Delay requests of a route, or end them, as the injector chooses."""
 
+    name = "fault"
     __slots__ = ("_injector", "_route")
 
     def __init__(self, injector: FaultInjector, route: str) -> None:

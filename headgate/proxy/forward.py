@@ -43,6 +43,8 @@ def upstream_request(exchange: Exchange, way: RouteRuntime) -> Outgoing:
         request.authority = head.authority if way.host == "preserve" else way.host.encode()
     if head.upgrade in way.upgrades:
         request.upgrade = head.upgrade
+    if exchange.trace is not None and (tracer := exchange.plan.tracer) is not None:
+        request.trace = tracer.lines(exchange.trace, exchange.trace.span_id, exchange.trace.parent_id)
     if way.mirror is not None:
         _maybe_mirror(exchange, way, request)
     return request

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from headgate.auth.settings import Auth
 from headgate.core.clock import monotonic
 from headgate.core.failure import Failure
+from headgate.core.identity import Identity
 from headgate.core.message import Field, Fields, RequestHead
 from headgate.core.steps import Reply
 from headgate.proxy.way import UNAVAILABLE, Verdict, Way
@@ -37,7 +38,11 @@ class Answered(Exception):
 
 
 class Gate(Protocol):
-    """What stands in the way of a request."""
+    """What stands in the way of a request; `name` is how records call it (telemetry.record)."""
+
+    @property
+    def name(self) -> str:
+        """Return it."""
 
     def enter(self, exchange: Exchange) -> Awaitable[None] | None:
         """Let it pass, or not; what is returned, if anything, is to be waited for.
@@ -62,6 +67,7 @@ class Entry(Protocol):
 class IdentityGate:
     """Learn who asks, and whether they may."""
 
+    name = "identity"
     __slots__ = (
         "_cells",
         "_hides",
@@ -107,6 +113,10 @@ class IdentityGate:
                     way.method.hide(exchange.stream.head)
                 return None
         return self._ask(exchange, field)
+
+    def knows(self, identity: Identity) -> bool:
+        """Tell whether a caller was made known by a way that counts here."""
+        return any(way.method.name == identity.method for way, _ in self._ways)
 
     def _ask(self, exchange: Exchange, field: Field | None) -> Awaitable[None] | None:
         """Have the first way judge that finds a credential; `field` is all that may hold one, if it is one."""

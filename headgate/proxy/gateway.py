@@ -13,6 +13,7 @@ import socket
 import ssl
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from headgate.config.field_kinds import answer_field_kinds
@@ -28,15 +29,16 @@ from headgate.proxy.audit import AuditWriter
 from headgate.proxy.authentication import Authentication
 from headgate.proxy.breaking import Say
 from headgate.proxy.callout import Callouts
-from headgate.proxy.cluster import Cluster, PoolKey, pool_key
+from headgate.proxy.cluster import Cluster, PoolKey, Target, pool_key
 from headgate.proxy.exchange import Exchange
 from headgate.proxy.external import ExternalServices
 from headgate.proxy.limiting import Limiter
 from headgate.proxy.listening import Listening
 from headgate.proxy.mirror import Mirrors
-from headgate.proxy.own import OWN, Own
+from headgate.proxy.own import Own, OwnAnswer, Told, local_answers
 from headgate.proxy.plan import Plan
 from headgate.proxy.plugins import Plugins
+from headgate.proxy.recording import Recorder
 from headgate.stores.board import Board
 from headgate.telemetry.cells import SlotWriter
 from headgate.telemetry.metrics import Metrics
@@ -72,7 +74,8 @@ class Gateway:
     ) -> None:
         """`say` takes lines for the operator: level, message, fields."""
         self.loop = loop
-        self.say = say
+        self._log = say
+        self.recorder = Recorder(self, worker)
         # A gateway that is nobody's worker has the only slot of a board of its own.
         self.board_slot = max(0, worker - 1)
         self.board = board or Board.private(self.board_slot + 1)
@@ -87,15 +90,18 @@ class Gateway:
         self.started = monotonic()
         self.plan: Plan | None = None
         self.own: dict[str, Own] = {}
+        self.told = Told()
         self.in_flight = 0
         self._idle: asyncio.Future[None] | None = None
         self._driver = WheelDriver(self.wheel, loop)
         self._resolver = Resolver()
         self._pools: dict[PoolKey, Pool] = {}
+        # By ResolvedService.source.
+        self._endpoint_sets: dict[str, tuple[Endpoint, ...]] = {}
         self._access = AccessLogWriter(loop, self.metrics)
         self.audit = AuditWriter(loop, self.metrics)
         self.mirrors = Mirrors()
-        self.limiter = Limiter(loop, self.metrics, say)
+        self.limiter = Limiter(loop, self.metrics, self.say)
         # How to say something to control; whoever runs this as a worker connects it.
         self.tell: Callable[[dict[str, Any]], None] = lambda _: None
         self.callouts = Callouts(self.wheel, self.outbox, self._resolver)
@@ -118,6 +124,7 @@ class Gateway:
         Raises:
             ValueError: with a sentence; everything stays as it was.
         """
+        self.metrics.follow(plan.telemetry.metrics)
         pools: dict[PoolKey, Pool] = {}
         answers = WholeAnswers(answer_field_kinds(plan))
 
@@ -132,6 +139,7 @@ class Gateway:
             return pool
 
         def cluster_for(service: ResolvedService) -> Cluster:
+            service = self._with_endpoints(service)
             return Cluster(service, self.metrics, pool_for, self.board, self.board_slot, plan.zone, self.say)
 
         draft = self.callouts.draft()
@@ -146,7 +154,7 @@ class Gateway:
             swap()
         retired = [pool for key, pool in self._pools.items() if key not in pools]
         self._pools = pools
-        self.own = {path: OWN[path] for path in plan.admin.expose}
+        self.own = local_answers(plan)
         if self.plan is not None:
             for name, cluster in built.clusters.items():
                 cluster.follow(self.plan.clusters.get(name))
@@ -171,6 +179,41 @@ class Gateway:
     def take_key_sets(self, sets: Mapping[str, bytes], answers: Sequence[str]) -> None:
         """Use these keys of issuers from now on (control.messages.KeySets)."""
         self.authentication.take_key_sets(sets, answers)
+
+    def take_endpoint_sets(self, sets: Mapping[str, tuple[Endpoint, ...]], whole: bool) -> None:
+        """Let services have these endpoints from now on (control.messages.EndpointSets); what stays is not touched."""
+        self._endpoint_sets = dict(sets) if whole else {**self._endpoint_sets, **sets}
+        if self.plan is None:
+            return
+        left: list[Target] = []
+        for cluster in self.plan.clusters.values():
+            endpoints = self._endpoint_sets.get(cluster.source)
+            if endpoints is None:
+                continue
+            try:
+                left += cluster.take(endpoints)
+            except ValueError as error:
+                # Asked for again with the next message, whatever that is about.
+                self.say("error", f"{cluster.name} stays with the endpoints it has: {error}")
+        gone = {target.pool for target in left}
+        if gone:
+            gone -= {target.pool for cluster in self.plan.clusters.values() for target in cluster.targets}
+            for key in [key for key, pool in self._pools.items() if pool in gone]:
+                self._pools.pop(key).retire()
+
+    def _with_endpoints(self, service: ResolvedService) -> ResolvedService:
+        """Give a service the endpoints that were found out for it, if it is one of those."""
+        if not service.source:
+            return service
+        found = self._endpoint_sets.get(service.source)
+        before = self.plan.clusters.get(service.name) if self.plan is not None else None
+        if found is None and before is not None and before.source == service.source:
+            found = before.endpoints
+        return replace(service, endpoints=found or ())
+
+    def take_own_answers(self, answers: Mapping[str, Mapping[str, OwnAnswer]], not_ready: str) -> None:
+        """Answer so at own endpoints from now on (control.messages.OwnAnswers)."""
+        self.told.take(answers, not_ready)
 
     # -- requests --------------------------------------------------------------------------------------------------
 
@@ -223,9 +266,16 @@ class Gateway:
             stream.bytes_in += tunnel.client.bytes
             stream.bytes_out += tunnel.upstream.bytes
 
-    def report(self, request_id: str, trace: str) -> None:
+    def say(self, level: str, message: str, **fields: object) -> None:
+        """Have a line for the operator written, and let control keep it."""
+        self._log(level, message, **fields)
+        plain = {name: each if isinstance(each, int | float) else str(each) for name, each in fields.items()}
+        self.tell({"type": "log", "level": level, "message": message, "fields": plain})
+
+    def report(self, request_id: str, kind: str, places: str) -> None:
         """Tell the operator of a fault of our own, with the id the client was given."""
-        print(f"headgate: internal error, request {request_id}\n{trace}", file=sys.stderr, flush=True)
+        print(f"headgate: internal error, request {request_id}\n{places}", file=sys.stderr, flush=True)
+        self.tell({"type": "fault", "request_id": request_id, "kind": kind, "places": places})
 
     def _observe(self, due: float) -> None:
         """Write the gauges that would cost too much to keep with every request."""
@@ -265,6 +315,7 @@ class Gateway:
         self._idle = self.loop.create_future()
         self.settle()
         await asyncio.wait([self._idle], timeout=timeout)
+        self.recorder.flush()
         self._access.close()
         self.audit.close()
         return self._idle.done()
@@ -281,6 +332,7 @@ class Gateway:
         self._observed.cancel()
         self._sensed.cancel()
         self._driver.close()
+        self.recorder.flush()
         self._access.close()
         self.audit.close()
 

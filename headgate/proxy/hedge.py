@@ -40,6 +40,8 @@ class Runner:
             if upstream is None:
                 upstream = await pool.connecting(tries.connect_within(self.started))
             self.upstream = upstream
+            if tries.exchange.notes is not None:
+                tries.exchange.notes.sent(tries.exchange, upstream, tries.request, self.target)
             answer = upstream.send(tries.request, tries.body, True, tries.way.timeouts)
             tries.bind(upstream, self.started)
             self.response = await answer
@@ -100,6 +102,8 @@ class Race:
         for each in runners:
             if each is not winner:
                 each.stop()
+                if self.tries.exchange.notes is not None:
+                    self.tries.exchange.notes.ended(each.target, monotonic())
                 if winner is not None or each.target is not self.tries.exchange.target:
                     self._count_out(each, None)
 
@@ -123,7 +127,10 @@ class Race:
                 tries.cluster.end(target, now)
             return
         tries.exchange.attempts += 1
-        tries.cluster.series.retried("hedge")
+        notes = tries.notes()
+        tries.retried("hedge")
+        if notes is not None:
+            notes.tried(tries.cluster, target, now)
         self._start(target, now)
 
     def won(self, runner: Runner) -> None:

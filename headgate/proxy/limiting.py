@@ -170,7 +170,9 @@ class Limiter:
             raise Failure("limits_unavailable", "the store of the limits does not answer", retry_after=1.0)
         worst = exchange.refused = max(told, key=_wait)
         name, _, _, reading = worst
-        self._count("headgate_limit_refused_total", name)
+        way, cluster = exchange.way, exchange.cluster
+        route, service = way.name if way is not None else "", cluster.name if cluster is not None else ""
+        self._metrics.limit_refused(name, exchange.identity.kind, route, service, exchange.method)
         raise Failure("rate_limited", name, retry_after=retry_after([reading]))
 
     def _count(self, family: str, limit: str) -> None:
@@ -242,6 +244,7 @@ class Limiter:
 class LimitGate:
     """The limits of a route, which depend on the service that a request goes to."""
 
+    name = "limits"
     __slots__ = ("_by_service", "_only", "_only_stage")
 
     def __init__(self, by_service: Mapping[str, LimitStage | None], only: str) -> None:

@@ -52,6 +52,7 @@ class Mirrors:
             copy = Outgoing(request.method, request.target, list(request.fields), request.length)
             copy.authority = request.authority
             copy.block = request.block
+            copy.trace = request.trace
             steps: list[Steps] = []
             steps.append(Steps(self._deliver(cluster, copy, body, timeouts, key, steps)))
             self._in_flight.add(steps[0])
@@ -70,12 +71,12 @@ class Mirrors:
             upstream = target.pool.take(False) or await target.pool.connecting(timeouts.connect)
             response = await upstream.send(request, body, True, timeouts)
             seconds = monotonic() - started
-            cluster.series.answered(response.status, seconds)
+            cluster.series.answered(response.status, seconds, request.method)
             await upstream.relay(_NOWHERE)
             upstream.release()
             upstream = None
         except Failure as failure:
-            cluster.series.failed(failure.reason)
+            cluster.series.failed(failure.reason, request.method)
             ok = failure.side != "upstream"
             if not ok:
                 seconds = monotonic() - started

@@ -11,13 +11,15 @@ from headgate.core.clock import monotonic
 from headgate.core.failure import Failure
 from headgate.policy.overload_settings import PRIORITIES
 from headgate.proxy.cluster import Cluster
-from headgate.proxy.plan import RouteRuntime
 
 if TYPE_CHECKING:
     from headgate.proxy.exchange import Exchange
     from headgate.proxy.gateway import Gateway
+    from headgate.proxy.plan import RouteRuntime
 
 _RETRY_AFTER = 1.0
+# What is said where the worker itself refuses, and not for a service.
+BUSY = "the worker has too much to do"
 # What says that a service has too much to do: it did not answer in time, or says so itself.
 _TOO_MUCH = frozenset(("connect_timeout", "response_timeout", "idle_timeout", "total_timeout"))
 _UNAVAILABLE = 503
@@ -32,7 +34,7 @@ def shed(gateway: Gateway, way: RouteRuntime) -> None:
     """
     if not gateway.shedder.admits(way.rank, gateway.in_flight):
         gateway.metrics.shed("gateway", PRIORITIES[way.rank])
-        raise Failure("shed", "the worker has too much to do", retry_after=_RETRY_AFTER)
+        raise Failure("shed", BUSY, retry_after=_RETRY_AFTER)
 
 
 class Place:

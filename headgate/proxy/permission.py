@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 class AddressGate:
     """Let clients in by their address."""
 
+    name = "addresses"
     __slots__ = ("_rules",)
 
     def __init__(self, rules: AddressRules) -> None:
@@ -41,6 +42,7 @@ class AddressGate:
 class AccessGate:
     """Let callers in by what they are: their tenant, what their credential is bound to, what `auth` asks."""
 
+    name = "access"
     __slots__ = ("_access", "_fields", "_isolation", "_kinds", "_of_nobody", "_rules")
 
     def __init__(self, route: ResolvedRoute, ways: Ways) -> None:

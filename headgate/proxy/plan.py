@@ -23,6 +23,7 @@ from headgate.policy.hosts import TrustedHosts
 from headgate.policy.limit.headers import LimitHeaderWriter
 from headgate.policy.mirror import MirrorSampler
 from headgate.policy.overload_settings import PRIORITIES
+from headgate.policy.pattern import pattern_text
 from headgate.policy.retry import Retry
 from headgate.policy.route import Matched, MethodNotAllowed, NotFound, RouteRule, RouteTable, has_parameters
 from headgate.policy.split import Split
@@ -38,8 +39,11 @@ from headgate.proxy.limiting import LimitGate
 from headgate.proxy.permission import AccessGate, AddressGate
 from headgate.proxy.plugins import PluginDraft
 from headgate.proxy.request_id import RequestIds
+from headgate.proxy.surface import Compiled, own_service, own_table
 from headgate.telemetry.access_log import json_fragment
 from headgate.telemetry.metrics import Metrics, RequestSeries
+from headgate.telemetry.sampling import Sampler
+from headgate.telemetry.trace import Tracer
 from headgate.wire.compression import Compressor
 from headgate.wire.forwarded import NAMES, ForwardedRules, TrustPolicy
 
@@ -51,6 +55,7 @@ _LONGEST_METHOD = 32
 class Parts(NamedTuple):
     """What all routes of a plan are made with; `shared` holds what is equal on many, to save memory."""
 
+    sampler: Sampler
     metrics: Metrics
     stages: Stages
     ways: Ways
@@ -65,6 +70,7 @@ class RouteRuntime:
     __slots__ = (
         "_split",
         "careful",
+        "choice",
         "clusters",
         "compressor",
         "deadline",
@@ -84,6 +90,7 @@ class RouteRuntime:
         "name",
         "only",
         "only_series",
+        "pattern",
         "rank",
         "redirect",
         "retry",
@@ -130,6 +137,8 @@ class RouteRuntime:
             name: metrics.requests(route.name, name) for name in [*self.clusters, ""]
         }
         self.tier = settings.tier
+        self.pattern = pattern_text(settings.match.path)
+        self.choice = parts.sampler.of(route.name, frozenset(self.clusters))
         self._guard(route, parts)
         self.only_series = self.series[self.only.name] if self.only is not None else self.series[""]
 
@@ -207,17 +216,22 @@ class Plan:
 
     __slots__ = (
         "_cache",
+        "_own",
         "_table",
+        "balancers",
         "clusters",
         "config",
         "dress",
         "entry",
         "errors",
+        "follows",
         "forwarding",
         "ids",
         "limit_headers",
         "limits",
         "limits_edited",
+        "sampler",
+        "tracer",
         "unrouted",
         "via",
     )
@@ -243,26 +257,30 @@ class Plan:
         trust = TrustPolicy(forwarding.trust, forwarding.hops)
         self.forwarding = ForwardedRules(trust, forwarding.forwarded, forwarding.via)
         self.via = self.forwarding.via_pair(())
-        self.clusters = {service.name: make_cluster(service) for service in config.services}
+        own = own_service(config)
+        services = config.services if own is None else (*config.services, own)
+        self.clusters = {service.name: make_cluster(service) for service in services}
         self.unrouted = metrics.requests("", "")
         stages = Stages(config)
         self.limits = stages.early
         self.limit_headers = LimitHeaderWriter(config.limit_headers)
-        parts = Parts(metrics, stages, ways, external, plugins, {})
+        tracing = config.telemetry.tracing
+        self.tracer = Tracer(tracing, random.getrandbits) if tracing.enabled else None
+        # Whether what a caller wants recorded of its trace is.
+        self.follows = tracing.enabled and tracing.follow
+        workers = config.workers if isinstance(config.workers, int) else 1
+        self.sampler = Sampler(config.telemetry.sampling, workers, random.random)
+        self.balancers = {service.name: service.balancer.type for service in services}
+        parts = Parts(self.sampler, metrics, stages, ways, external, plugins, {})
         # Of answers without a route.
         self.dress = dress_for(None, config.security_headers, config.cors, parts.shared)
-        rules = [
-            RouteRule(
-                route.name,
-                route.settings.match,
-                RouteRuntime(route, self.clusters, parts),
-                route.order,
-            )
-            for route in config.routes
-        ]
+        compiled = [Compiled(route, RouteRuntime(route, self.clusters, parts)) for route in config.routes]
+        rules = [RouteRule(route.name, route.settings.match, way, route.order) for route, way in compiled]
         self._table = RouteTable(rules, "file" if config.route_order == "file" else "specific")
+        self._own = own_table(config, compiled, self.clusters, lambda route: RouteRuntime(route, self.clusters, parts))
         self._cache: dict[tuple[str, str, str], Matched[RouteRuntime]] = {}
-        dresses = {dress for dress in (self.dress, *(rule.payload.dress for rule in rules)) if dress is not None}
+        all_rules = [*rules, *(self._own.rules if self._own is not None else ())]
+        dresses = {dress for dress in (self.dress, *(rule.payload.dress for rule in all_rules)) if dress is not None}
         self.entry = _entry(config, dresses)
         # Whether an edit may change what is told of limits: then its lines can't go as they are.
         self.limits_edited = any(self.limit_headers.edited_by(dress.touched) for dress in dresses)
@@ -293,12 +311,17 @@ class Plan:
         Raises:
             Failure: route_not_found or method_not_allowed; bad_path for one that an upstream may take for another's.
         """
-        found = self._table.match(head.host, head.path, key[2], head.fields, head.query or b"")
+        found: Matched[RouteRuntime] | NotFound | MethodNotAllowed = NotFound(True)
+        if self._own is not None:
+            found = self._own.match(head.host, head.path, key[2], head.fields, head.query or b"")
+        own = not isinstance(found, NotFound)
+        if not own:
+            found = self._table.match(head.host, head.path, key[2], head.fields, head.query or b"")
         if isinstance(found, NotFound):
             raise Failure("route_not_found")
         if isinstance(found, MethodNotAllowed):
             raise Failure("method_not_allowed", ", ".join(found.allow))
-        if has_parameters(head.path):
+        if has_parameters(head.path) and not own:
             other = self._table.bare(found, head.host, head.path, key[2], head.fields, head.query or b"")
             if other is not None:
                 raise Failure("bad_path", f"without its parameters (;) it is a path of the route {other.route}")

@@ -59,7 +59,7 @@ class Hook:
             return said
         more = f"\n{self._silent} more of its errors were not shown" if self._silent else ""
         trace = said if isinstance(error, BadVerdict) else places_of(error)
-        exchange.gateway.report(exchange.request_id, f"in plugin {self.plugin}, {self.name}\n{trace}{more}")
+        exchange.gateway.report(exchange.request_id, said, f"in plugin {self.plugin}, {self.name}\n{trace}{more}")
         self._quiet_until, self._silent = now + _QUIET, 0
         return said
 

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 class PluginGate:
     """The plugins of a route."""
 
+    name = "plugins"
     __slots__ = ("answer_rules", "edits_answers", "plugins", "request_rules")
 
     def __init__(self, plugins: Sequence[Worked], request_rules: Rules, answer_rules: Rules) -> None:

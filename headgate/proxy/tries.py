@@ -20,6 +20,7 @@ from headgate.policy.deadline import expired
 from headgate.policy.retry import IDEMPOTENT, retry_after
 from headgate.proxy.cluster import Cluster, Target
 from headgate.proxy.hedge import Race
+from headgate.proxy.notes import Notes
 from headgate.proxy.pause import pause
 from headgate.proxy.plan import RouteRuntime
 from headgate.wire.outgoing import Outgoing
@@ -165,7 +166,7 @@ class Tries:
             # Nobody was tried, or the client left or broke its body: not the upstream's failure.
             raise failure
         if failure.reason == self._late:
-            cluster.series.failed(failure.reason)
+            cluster.series.failed(failure.reason, exchange.method)
             raise failure
         now = monotonic()
         self.lost(target, failure, now)
@@ -184,7 +185,7 @@ class Tries:
         if now + wait >= self._until:
             raise failure
         self._rewind(held)
-        cluster.series.retried(failure.reason)
+        self.retried(failure.reason)
         return wait
 
     def _declined(self, response: ResponseHead) -> float | None:
@@ -204,11 +205,14 @@ class Tries:
             return None
         self.tried = (*self.tried, target)
         seconds = upstream.answered_at - exchange.tried_at
-        self.cluster.series.answered(response.status, seconds)
+        self.cluster.series.answered(response.status, seconds, exchange.method)
         if target.judged is not None:
             target.judged.answered(response.status, upstream.answered_at)
         exchange.end_try(self.cluster, upstream.answered_at, seconds, response.status < 500)
-        self.cluster.series.retried("status")
+        notes = self.notes()
+        if notes is not None:
+            notes.ended(target, upstream.answered_at, upstream.answered_at, response.status)
+        self.retried("status")
         self._rewind(held)
         exchange.connection = None
         # Gives the connection back if the answer has ended, and closes it if not.
@@ -218,9 +222,25 @@ class Tries:
     def lost(self, target: Target, failure: Failure, now: float) -> None:
         """Count a try that failed at `target`."""
         self.tried = (*self.tried, target)
-        self.cluster.series.failed(failure.reason)
+        self.cluster.series.failed(failure.reason, self.exchange.method)
+        notes = self.notes()
+        if notes is not None:
+            notes.ended(target, now, error=failure.reason)
         if target.judged is not None and failure.side == "upstream":
             target.judged.failed(now)
+
+    def notes(self) -> Notes | None:
+        """Return what notes the tries of the request, from the first on that went badly."""
+        exchange = self.exchange
+        if exchange.notes is None:
+            exchange.notes = self._gateway.recorder.doubt(exchange)
+        return exchange.notes
+
+    def retried(self, why: str) -> None:
+        """Count another try; `why` is a key of REASONS, "status" or "hedge"."""
+        self.cluster.series.retried(why)
+        if self.exchange.notes is not None:
+            self.exchange.notes.retried(why)
 
     def charge(self) -> bool:
         """Take a place in the budget of the service; tell whether there was one."""

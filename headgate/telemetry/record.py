@@ -14,6 +14,9 @@ from typing import Final, Literal, NotRequired, TypedDict
 MOST_ATTEMPTS: Final = 16
 MOST_CANDIDATES: Final = 16
 MOST_LIMITS: Final = 16
+MOST_ROLES: Final = 16
+# Characters of a tracestate; a longer one is passed on, but not recorded.
+MOST_STATE: Final = 512
 
 Verdict = Literal["pass", "deny", "answer", "delay", "shadow"]
 
@@ -82,9 +85,10 @@ class Attempt(TypedDict):
 class Record(TypedDict):
     """One request. What is absent was not known or did not happen.
 
-    `sampled` says why it was recorded: ratio, reserve (so many per second), rule, parent, error or slow. One that was
-    recorded only at its end (error, slow) has no times of its gates. `parent_id` is the span of the caller;
-    `traced`: its spans are to be exported.
+    `sampled` says why it was recorded: ratio, reserve (so many per second), rule, parent, error, slow or refused. One
+    that was recorded only at its end (error, slow, refused) has no times of its gates, and of its tries those only that
+    were followed by others. `parent_id` is the span of the caller; `traced`: its spans are to be exported. `status` is
+    499 for a client that left before.
     """
 
     request_id: str

@@ -42,31 +42,37 @@ class AuditLog:
 
 
 @settings
-class MetricName:
-    """How one metric is shown. A bare string is the name."""
+class MetricForm:
+    """One form in which a metric is shown. A bare string is the name."""
 
-    name: str | None = setting(default=None, help="Name in place of its own.", max_length=200)
+    name: str | None = setting(default=None, help="Its name; by default the metric's own.", max_length=200)
     labels: dict[str, str] | None = setting(
         default=None,
         help="Labels in place of its own: the name shown, and what it shows: a label of the metric, a fact known of one"
-        " (see docs/operations.md), or text after an equals sign.",
+        " (see docs/metrics.md), or text after an equals sign.",
     )
-    enabled: bool = setting(default=True, help="Show it.")
-    also: bool = setting(default=False, help="Besides its own form, in place of which it stands otherwise.")
+    values: dict[str, dict[str, str]] = setting(
+        default=dict, help="By name of a label shown: other values in place of its own; * for all that are not listed."
+    )
+    only: dict[str, Annotated[list[str], OneOrMany()]] = setting(
+        default=dict, help="By label or fact: count only what has one of these values."
+    )
 
 
 @settings
 class Metrics:
     """Metrics for Prometheus."""
 
-    enabled: bool = setting(default=True, help="Count and show them; false: only what control itself needs.")
+    enabled: bool = setting(
+        default=True, help="Count requests and show metrics; false: workers count only what is rare, nothing is shown."
+    )
     buckets: list[Seconds] = setting(
-        default=list, help="Upper bounds of the duration histograms, ascending; by default from 0.5 ms to 30 s."
+        default=list, help="Upper bounds of the duration histograms, ascending; by default from 1 ms to 60 s."
     )
     native: bool = setting(default=False, help="Native histograms besides the classic ones, for scrapers that ask.")
-    exemplars: bool = setting(default=True, help="Trace ids on histogram buckets, where requests are traced.")
-    names: dict[str, Annotated[MetricName, Short("name")]] = setting(
-        default=dict, help="By name of the metric: how it is shown."
+    exemplars: bool = setting(default=True, help="Trace ids on histogram buckets, where requests are recorded.")
+    names: dict[str, Annotated[list[Annotated[MetricForm, Short("name")]], OneOrMany()]] = setting(
+        default=dict, help="By name of the metric: in which forms it is shown; [] shows it not at all."
     )
 
 
@@ -93,6 +99,12 @@ class Sampling:
     rules: list[SamplingRule] = setting(default=list, help="Other shares for some; the first that matches decides.")
     errors: bool = setting(default=True, help="Those too that end with a status from 500 on, or a failure.")
     slow: Seconds = setting(default=0.0, help="Those too that take so many seconds; 0 = none.", ge=0, le=3600)
+    refused: float = setting(
+        default=5.0,
+        help="So many too in each second, over all workers, of those that fail for the client's sake: 401, 404, 429.",
+        ge=0,
+        le=10_000,
+    )
     most: int = setting(
         default=200, help="Most in a second in one worker; what is beyond is counted.", ge=1, le=100_000
     )

@@ -34,7 +34,7 @@ _FORBIDDEN_TRAILERS = frozenset(
 )
 
 
-_NOTED = (http1.CREDENTIAL, http1.FORWARDING, http1.REQUEST_ID)
+_NOTED = (http1.CREDENTIAL, http1.FORWARDING, http1.REQUEST_ID, http1.TRACE)
 
 
 def _note(head: RequestHead, kind: int, field: Field) -> None:
@@ -44,8 +44,10 @@ def _note(head: RequestHead, kind: int, field: Field) -> None:
         head.shown = [*(head.shown or ()), field]
     elif kind == http1.FORWARDING:
         head.forwarding = [*(head.forwarding or ()), field]
-    else:
+    elif kind == http1.REQUEST_ID:
         head.ids = [*(head.ids or ()), field]
+    else:
+        head.traces = [*(head.traces or ()), field]
 
 
 class HeadReader:

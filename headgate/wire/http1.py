@@ -18,7 +18,7 @@ from headgate.wire.field_filter import FieldFilter
 
 # Kinds of request and response fields; PLAIN is 0 so that the common case is a falsy test.
 PLAIN, DROP, HOST, LENGTH, CODING, CONNECTION, UPGRADE, EXPECT, FORWARDING, REQUEST_ID, CONTENT_TYPE, REFUSE = range(12)
-DATE, KEEP_ALIVE, DENIED, CREDENTIAL, LIMIT = 12, 13, 14, 15, 16
+DATE, KEEP_ALIVE, DENIED, CREDENTIAL, LIMIT, TRACE = 12, 13, 14, 15, 16, 17
 # Kinds of fields that end-to-end means: they go on as they are.
 PASSING = (PLAIN, CONTENT_TYPE, CREDENTIAL, LIMIT)
 
@@ -113,6 +113,7 @@ def request_kinds(
     owned: Iterable[str] = (),
     field_filter: FieldFilter | None = None,
     credentials: frozenset[bytes] = frozenset(),
+    traces: frozenset[bytes] = frozenset(),
 ) -> FieldKinds:
     """Make the table for requests; `id_names` are the fields that may carry the request id.
 
@@ -120,8 +121,9 @@ def request_kinds(
     it is read, before anybody looks at it, in any case, with underscores for hyphens, and as a trailer. Naming one in
     Connection takes nothing off that is written later. Names that the wire itself acts on stay what they are.
     `credentials` are the fields that may say who asks (in lower case): they pass as others do, and are noted.
+    `traces` are those of the trace context that the gateway reads, and writes anew.
     """
-    known = _HOP_BY_HOP | _REQUEST_ONLY | dict.fromkeys(FORWARDING_NAMES, FORWARDING)
+    known = _HOP_BY_HOP | _REQUEST_ONLY | dict.fromkeys(FORWARDING_NAMES, FORWARDING) | dict.fromkeys(traces, TRACE)
     known |= {name.lower().encode(): REQUEST_ID for name in id_names}
     return FieldKinds(_dropped(owned) | known, underscores, field_filter, dict.fromkeys(credentials, CREDENTIAL))
 

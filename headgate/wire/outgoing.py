@@ -13,16 +13,18 @@ _LINE = b": ".join
 class Outgoing:
     """A request as the upstream shall see it. `length` as in RequestHead; `fields` are end-to-end fields.
 
-    `block` holds further fields as lines, made once for many requests. An empty `authority` is the endpoint's own.
+    `block` holds further fields as lines, made once for many requests, `trace` those of its trace. An empty
+    `authority` is the endpoint's own.
     """
 
-    __slots__ = ("authority", "block", "fields", "length", "method", "target", "upgrade")
+    __slots__ = ("authority", "block", "fields", "length", "method", "target", "trace", "upgrade")
 
     def __init__(self, method: str, target: bytes, fields: Fields, length: int) -> None:
         self.method = method
         self.target = target
         self.authority = b""
         self.block = b""
+        self.trace = b""
         self.fields = fields
         self.length = length
         self.upgrade = b""
@@ -37,6 +39,8 @@ class Outgoing:
         lines += map(_LINE, self.fields)
         if self.block:
             lines.append(self.block)
+        if self.trace:
+            lines.append(self.trace)
         length = self.length
         if length == UNKNOWN_LENGTH:
             if complete:

@@ -89,8 +89,8 @@ class Lines(dict[bytes, Line | None]):
 
 def request_lines(kinds: http1.FieldKinds) -> Lines:
     """Make the table for requests."""
-    taken = (http1.DROP, http1.HOST, http1.CONTENT_TYPE, http1.CREDENTIAL, http1.FORWARDING, http1.REQUEST_ID)
-    return Lines(kinds, frozenset(taken))
+    noted = (http1.CREDENTIAL, http1.FORWARDING, http1.REQUEST_ID, http1.TRACE)
+    return Lines(kinds, frozenset((http1.DROP, http1.HOST, http1.CONTENT_TYPE, *noted)))
 
 
 class WholeAnswers:

@@ -1,0 +1,221 @@
+"""Trace context: what a request says of the trace it is a part of, and what the gateway says of it to an upstream.
+
+    w3c      traceparent, tracestate   W3C Trace Context (version 00; what a later version adds is left out)
+    b3       b3                        B3, single header; a 64-bit trace id is filled up with zeros on the left
+    b3multi  x-b3-traceid and its kin  B3, several headers
+
+Laws: pure, ids are drawn from what is handed in; what is not exactly well formed is as good as not there, and nothing
+of it is passed on (W3C Trace Context section 3.2.2.6); one that is taken over goes on with its trace id.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from headgate.core.message import Fields
+
+if TYPE_CHECKING:
+    from headgate.telemetry.settings import Tracing
+
+# Gives so many random bits.
+Bits = Callable[[int], int]
+
+NAMES: Mapping[str, tuple[bytes, ...]] = {
+    "w3c": (b"traceparent", b"tracestate"),
+    "b3": (b"b3",),
+    "b3multi": (b"x-b3-traceid", b"x-b3-spanid", b"x-b3-parentspanid", b"x-b3-sampled", b"x-b3-flags"),
+}
+# What is read under a name of `tracing.accept`.
+_READ = {"w3c": ("w3c",), "b3": ("b3", "b3multi")}
+
+_TRACEPARENT = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-[ -~]*)?")
+_B3 = re.compile(rb"([0-9a-f]{32}|[0-9a-f]{16})-([0-9a-f]{16})(?:-([01d])(?:-([0-9a-f]{16}))?)?")
+_TRACE_ID = re.compile(rb"[0-9a-f]{32}|[0-9a-f]{16}")
+_SPAN_ID = re.compile(rb"[0-9a-f]{16}")
+# W3C Trace Context section 3.3.1.3: at most 32 members, and a key only once; section 3.3.1.4 and 5 for their forms.
+_MOST_MEMBERS = 32
+_MEMBER = re.compile(
+    rb"([a-z][a-z0-9_*/-]{0,255}|[a-z0-9][a-z0-9_*/-]{0,240}@[a-z][a-z0-9_*/-]{0,13})"
+    rb"=[ -+\--<>-~]{0,255}[!-+\--<>-~]"
+)
+_NO_TRACE = "0" * 32
+_NO_SPAN = "0" * 16
+_SAMPLED = 1
+# Level 2 of the specification: the right half of the trace id is random. Passed on as it came.
+_RANDOM = 2
+
+
+class Parent(NamedTuple):
+    """What a request says of its trace. Without ids it says only whether to record; `sampled` None: not even that."""
+
+    trace_id: str = ""
+    span_id: str = ""
+    sampled: bool | None = None
+    state: str = ""
+    debug: bool = False
+    random: bool = False
+
+
+class Trace:
+    """A request as a part of its trace. `span_id` is the gateway's own span, `parent_id` the caller's or empty.
+
+    `asked` is the caller's decision, `sampled` what upstreams are told.
+    """
+
+    __slots__ = ("asked", "debug", "parent_id", "random", "sampled", "span_id", "state", "trace_id")
+
+    def __init__(self, trace_id: str, span_id: str, parent: Parent | None) -> None:
+        self.trace_id = trace_id
+        self.span_id = span_id
+        self.parent_id = self.state = ""
+        self.asked: bool | None = None
+        self.debug = False
+        # Ids of our own are random.
+        self.random = True
+        if parent is not None:
+            self.asked, self.debug = parent.sampled, parent.debug
+            if parent.trace_id:
+                self.parent_id, self.state, self.random = parent.span_id, parent.state, parent.random
+        self.sampled = bool(self.asked)
+
+
+class Tracer:
+    """Take traces over, and pass them on, in the forms that are configured."""
+
+    __slots__ = ("_accept", "_bits", "_send")
+
+    def __init__(self, settings: Tracing, bits: Bits) -> None:
+        self._accept = [_READERS[name] for name in dict.fromkeys(settings.accept)]
+        self._send = [_WRITERS[name] for name in dict.fromkeys(settings.send)]
+        self._bits = bits
+
+    def begin(self, fields: Fields | None) -> Trace:
+        """Make a request with these fields (those of `names_of`) a part of its trace, or of a new one."""
+        span_id = new_span_id(self._bits)
+        if fields is not None:
+            for read in self._accept:
+                parent = read(fields)
+                if parent is not None:
+                    return Trace(parent.trace_id or new_trace_id(self._bits), span_id, parent)
+        return Trace(new_trace_id(self._bits), span_id, None)
+
+    def lines(self, trace: Trace, span_id: str, parent_id: str = "") -> bytes:
+        """Write the fields that tell an upstream of its parent, the span of this id, whose own parent is the other."""
+        return "\r\n".join([write(trace, span_id, parent_id) for write in self._send]).encode()
+
+
+def names_of(settings: Tracing) -> frozenset[bytes]:
+    """Return the names, in lower case, of the fields that are read or written: clients' own do not pass."""
+    if not settings.enabled:
+        return frozenset()
+    forms = [form for name in settings.accept for form in _READ[name]]
+    return frozenset(name for form in (*forms, *settings.send) for name in NAMES[form])
+
+
+def new_trace_id(bits: Bits) -> str:
+    """Make a trace id; one of zeros is none."""
+    return f"{bits(128) or 1:032x}"
+
+
+def new_span_id(bits: Bits) -> str:
+    """Make a span id."""
+    return f"{bits(64) or 1:016x}"
+
+
+# -- reading ------------------------------------------------------------------------------------------------------
+
+
+def read_w3c(fields: Fields) -> Parent | None:
+    """Read traceparent and tracestate; None when there is no traceparent, or none that is well formed."""
+    parents = _values(fields, b"traceparent")
+    found = _TRACEPARENT.fullmatch(parents[0]) if len(parents) == 1 else None
+    if found is None or found[1] == b"ff" or (found[1] == b"00" and found[5] is not None):
+        return None
+    trace_id, span_id, flags = found[2].decode(), found[3].decode(), int(found[4], 16)
+    if trace_id == _NO_TRACE or span_id == _NO_SPAN:
+        return None
+    state = _state(_values(fields, b"tracestate"))
+    return Parent(trace_id, span_id, bool(flags & _SAMPLED), state, False, bool(flags & _RANDOM))
+
+
+def _state(values: Iterable[bytes]) -> str:
+    """Return a tracestate as one value; empty when it is not well formed (W3C Trace Context section 3.3)."""
+    members = [member for value in values for each in value.split(b",") if (member := each.strip(b" \t"))]
+    keys = {found[1] for member in members if (found := _MEMBER.fullmatch(member))}
+    return b",".join(members).decode() if len(keys) == len(members) <= _MOST_MEMBERS else ""
+
+
+def read_b3(fields: Fields) -> Parent | None:
+    """Read B3: the single header counts where there is one; None when there is none that is well formed."""
+    single = _values(fields, b"b3")
+    if single:
+        return _read_single(single[0]) if len(single) == 1 else None
+    ids, spans, parents, sampled, flags = (_values(fields, name) for name in NAMES["b3multi"])
+    if max(len(ids), len(spans), len(parents), len(sampled), len(flags)) > 1 or len(ids) != len(spans):
+        return None
+    if (sampled and sampled[0] not in (b"0", b"1")) or (flags and flags[0] not in (b"0", b"1")):
+        return None
+    if parents and _SPAN_ID.fullmatch(parents[0]) is None:
+        return None
+    debug = bool(flags) and flags[0] == b"1"
+    # Debug implies that it is recorded.
+    decision = True if debug else sampled[0] == b"1" if sampled else None
+    if not ids:
+        return Parent("", "", decision, "", debug) if decision is not None else None
+    if _TRACE_ID.fullmatch(ids[0]) is None or _SPAN_ID.fullmatch(spans[0]) is None:
+        return None
+    return _b3(ids[0], spans[0], decision, debug)
+
+
+def _read_single(value: bytes) -> Parent | None:
+    if value in (b"0", b"1", b"d"):
+        return Parent("", "", value != b"0", "", value == b"d")
+    found = _B3.fullmatch(value)
+    if found is None:
+        return None
+    state = found[3]
+    return _b3(found[1], found[2], None if state is None else state != b"0", state == b"d")
+
+
+def _b3(trace_id: bytes, span_id: bytes, sampled: bool | None, debug: bool) -> Parent | None:
+    whole, span = trace_id.decode().zfill(32), span_id.decode()
+    return Parent(whole, span, sampled, "", debug) if whole != _NO_TRACE and span != _NO_SPAN else None
+
+
+def _values(fields: Fields, name: bytes) -> Sequence[bytes]:
+    return [value for key, value in fields if key.lower() == name]
+
+
+# -- writing ------------------------------------------------------------------------------------------------------
+
+
+def _write_w3c(trace: Trace, span_id: str, _: str) -> str:
+    flags = (_SAMPLED if trace.sampled else 0) | (_RANDOM if trace.random else 0)
+    line = f"traceparent: 00-{trace.trace_id}-{span_id}-{flags:02x}"
+    return f"{line}\r\ntracestate: {trace.state}" if trace.state else line
+
+
+def _write_b3(trace: Trace, span_id: str, parent_id: str) -> str:
+    decision = "0" if not trace.sampled else "d" if trace.debug else "1"
+    line = f"b3: {trace.trace_id}-{span_id}-{decision}"
+    return f"{line}-{parent_id}" if parent_id else line
+
+
+def _write_b3_multi(trace: Trace, span_id: str, parent_id: str) -> str:
+    lines = [f"X-B3-TraceId: {trace.trace_id}", f"X-B3-SpanId: {span_id}"]
+    if parent_id:
+        lines.append(f"X-B3-ParentSpanId: {parent_id}")
+    # Debug implies Sampled, which is then not said.
+    debug = trace.sampled and trace.debug
+    lines.append("X-B3-Flags: 1" if debug else f"X-B3-Sampled: {int(trace.sampled)}")
+    return "\r\n".join(lines)
+
+
+_READERS: Mapping[str, Callable[[Fields], Parent | None]] = {"w3c": read_w3c, "b3": read_b3}
+_WRITERS: Mapping[str, Callable[[Trace, str, str], str]] = {
+    "w3c": _write_w3c,
+    "b3": _write_b3,
+    "b3multi": _write_b3_multi,
+}
