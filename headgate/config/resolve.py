@@ -7,6 +7,7 @@ configuration. Nearest level wins whole: route, then service, then gateway.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Any, NamedTuple, TypeVar
 
 from headgate.auth.settings import Addresses, Auth, IdentitySettings
@@ -35,7 +36,8 @@ T = TypeVar("T")
 class ResolvedService:
     """One upstream. `rate_limit` holds for whoever sends to it, by whatever route.
 
-    With `discovery` (a class of catalog.DISCOVERY) the endpoints are found out at run time, and none stand here.
+    With `discovery` (a class of catalog.DISCOVERY) the endpoints are found out at run time, and none stand here: they
+    come under the name `source`, which is another one whenever other endpoints may be meant. Empty: they stand here.
     """
 
     name: str
@@ -50,6 +52,7 @@ class ResolvedService:
     adaptive: AdaptiveConcurrency | None = None
     rate_limit: Limit | None = None
     discovery: Any = None
+    source: str = ""
 
 
 class ScopedLimit(NamedTuple):
@@ -167,6 +170,7 @@ def discovery_of(service: Service, config: Config) -> Any:
 
 
 def _service(service: Service, config: Config) -> ResolvedService:
+    discovery = discovery_of(service, config)
     return ResolvedService(
         name=service.name,
         endpoints=tuple(
@@ -181,8 +185,14 @@ def _service(service: Service, config: Config) -> ResolvedService:
         breaker=service.circuit_breaker if service.circuit_breaker and service.circuit_breaker.enabled else None,
         adaptive=service.adaptive_concurrency if (each := service.adaptive_concurrency) and each.enabled else None,
         rate_limit=_rate_limit(service),
-        discovery=discovery_of(service, config),
+        discovery=discovery,
+        source=_source(service.name, discovery) if discovery is not None else "",
     )
+
+
+def _source(service: str, discovery: Any) -> str:
+    """Name who tells where a service runs; secrets, which are in no repr, make no other one of it."""
+    return f"{service} {blake2b(repr(discovery).encode(), digest_size=8).hexdigest()}"
 
 
 def _health(service: Service) -> HealthSettings | None:

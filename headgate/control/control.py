@@ -32,6 +32,7 @@ from headgate.control.memory import Kept, keep, recall
 from headgate.control.messages import Plan, pack, unpack
 from headgate.control.parts import Parts
 from headgate.control.runtime import remove
+from headgate.control.sources import with_sources, without_sources
 from headgate.control.store_file import StoreFiles
 from headgate.control.unforeseen import in_callbacks, tell_of_the_unforeseen
 from headgate.control.watch import Watch, watched
@@ -247,13 +248,15 @@ class Control:
             self._store.conclude(taken=False)
             self.parts.keys.conclude(taken=False)
             return self._refuse(cause, (error,))
+        await self.parts.discovery.prepare(config)
         # No worker has a use for the admin token, and workers are the processes that strangers talk to.
         admin = replace(config.admin, token="", tokens=[])
-        for_workers = replace(for_workers, admin=admin, workers=self._workers, store=store)
+        for_workers = replace(without_sources(for_workers), admin=admin, workers=self._workers, store=store)
         plan = await asyncio.to_thread(pack, Plan(self._fleet.next_version, for_workers))
         outcome = await self._fleet.publish(plan)
         self._store.conclude(outcome.ok)
         self.parts.keys.conclude(outcome.ok)
+        self.parts.discovery.conclude(outcome.ok)
         if not outcome.ok:
             if self._config is not None:
                 self._settle(self._config)
@@ -270,7 +273,8 @@ class Control:
     def _keep(self) -> None:
         """Let a successor know what is in force."""
         if self._fleet.current is not None and self._config is not None:
-            found = (self._store.current, self.parts.issuers.kept(), self.parts.keys.current)
+            parts = self.parts
+            found = (self._store.current, parts.issuers.kept(), parts.keys.current, parts.discovery.kept())
             keep(self._seat.memory, Kept(self._fleet.current, self._config.admin, *found))
 
     def _say_what_needs_a_restart(self, config: ResolvedConfig, wanted: int) -> None:
@@ -352,7 +356,7 @@ def _config_of(kept: Kept) -> ResolvedConfig | None:
     plan = unpack(kept.plan.body)
     if not isinstance(plan, Plan):
         return None
-    return replace(plan.config, admin=kept.admin)
+    return replace(with_sources(plan.config, kept.discovery), admin=kept.admin)
 
 
 def _import_admin() -> Any:

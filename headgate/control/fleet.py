@@ -14,7 +14,7 @@ import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from headgate.control.frames import read_frame, write_frame
 from headgate.control.log import Log
@@ -74,6 +74,13 @@ class _Member:
         self._writer.close()
 
 
+class Publish(Protocol):
+    """How something is handed to all workers: `Fleet.publish_beside`."""
+
+    def __call__(self, message: Beside, news: Beside | None = None) -> None:
+        """Hand it over."""
+
+
 class Fleet:
     """All connected workers and the plan in force."""
 
@@ -105,9 +112,14 @@ class Fleet:
         self._attempts += 1
         return self._attempts
 
-    def publish_beside(self, message: Beside) -> None:
-        """Give what holds beside the plan to every worker, now and, before any plan, as it comes up."""
+    def publish_beside(self, message: Beside, news: Beside | None = None) -> None:
+        """Give what holds beside the plan to every worker, now and, before any plan, as it comes up.
+
+        With `news`, which holds what has changed since the last message of its kind, those that are up get only that.
+        """
         body = self._standing[type(message)] = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
+        if news is not None:
+            body = pickle.dumps(news, pickle.HIGHEST_PROTOCOL)
         for member in self._members.values():
             member.tell(body)
 

@@ -15,6 +15,7 @@ from headgate.config.admin_settings import Admin
 from headgate.control.issuers import KeptKeys
 from headgate.control.keys.sync import KeyPlace
 from headgate.control.messages import PackedPlan
+from headgate.control.sources import KeptSource
 from headgate.control.store_file import StoreFile
 
 _LENGTH_BYTES = 8
@@ -23,7 +24,8 @@ _LENGTH_BYTES = 8
 class Kept(NamedTuple):
     """The plan as workers have it, `admin` with the tokens they do not have, the file of the store it names, and keys.
 
-    The keys are those of issuers, which may be away when control comes back. API keys go on where `api_keys` says.
+    The keys are those of issuers, which may be away when control comes back, as may be who told where services run. API
+    keys go on where `api_keys` says.
     """
 
     plan: PackedPlan
@@ -31,6 +33,7 @@ class Kept(NamedTuple):
     store: StoreFile | None = None
     keys: tuple[KeptKeys, ...] = ()
     api_keys: KeyPlace | None = None
+    discovery: tuple[KeptSource, ...] = ()
 
 
 def keep(memory: int, kept: Kept) -> None:

@@ -36,10 +36,14 @@ class KeySets:
 
 @dataclass(frozen=True, slots=True)
 class EndpointSets:
-    """The whole endpoint sets of all services with `discovery`, by service; of one that is missing nothing is known."""
+    """Whole endpoint sets of services with `discovery`, by ResolvedService.source.
+
+    Of a source that is missing nothing has changed; if these are all sets there are (`whole`), nothing is known.
+    """
 
     version: int
     sets: Mapping[str, tuple[Endpoint, ...]]
+    whole: bool = True
 
 
 # What holds beside the plan: the newest of each kind is in force.

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from headgate.config.resolve import ResolvedConfig
 from headgate.control.breakers import Breakers
+from headgate.control.discovery import Discovery
 from headgate.control.endpoints import Endpoints
 from headgate.control.fleet import Fleet
 from headgate.control.issuers import Issuers
@@ -34,6 +35,8 @@ class Parts:
         self.breakers = Breakers(board, log)
         self.issuers = Issuers(log, spawn, fleet.publish_beside, kept.keys if kept else ())
         self.issuers.on_change = lambda: self.on_change()
+        self.discovery = Discovery(board, log, spawn, fleet.publish_beside, kept.discovery if kept else ())
+        self.discovery.on_change = self._on_endpoints
         self.keys = KeySync(board, log, kept.api_keys if kept else None)
         fleet.on_said += [self.issuers.on_said, self.keys.on_said]
 
@@ -41,13 +44,22 @@ class Parts:
         """Serve this configuration from now on."""
         self.operators.follow(config)
         self.issuers.follow(config)
-        self.probes.follow(config)
-        self.endpoints.follow(config)
+        self.discovery.follow(config)
         self.breakers.follow(config)
+        self._follow_endpoints()
+
+    def _follow_endpoints(self) -> None:
+        effective = self.discovery.effective()
+        self.probes.follow(effective)
+        self.endpoints.follow(effective)
+
+    def _on_endpoints(self) -> None:
+        self._follow_endpoints()
+        self.on_change()
 
     def samples(self) -> list[Sample]:
         """Return what is counted here, and not in the cells of the workers."""
-        parts = (self.probes, self.breakers, self.endpoints, self.issuers, self.keys)
+        parts = (self.probes, self.breakers, self.endpoints, self.issuers, self.keys, self.discovery)
         return [each for part in parts for each in part.samples()]
 
     def close(self) -> None:

@@ -7,6 +7,8 @@ Laws:
   changed or a known moment has come (an ejection ends, a slow start gains), so a pick compares two numbers.
 - The board's cells are the truth of what is in flight, over workers and over reloads. A candidate's count is a copy:
   it follows this worker's own attempts at once, those of others within RECOUNT seconds.
+- A target lives as long as anybody has it in hand, and holds its record so long. One that left a set gets nothing new;
+  attempts under way there end as if it had stayed. One that stays is the same object, so whoever tried it knows it.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 import random
 import ssl
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from headgate.catalog import BALANCERS
 from headgate.config.resolve import ResolvedService
@@ -27,7 +30,7 @@ from headgate.policy.endpoint_record import DISABLED, EJECTED_UNTIL, UNHEALTHY, 
 from headgate.policy.retry import Budget
 from headgate.proxy.breaking import Say, ServiceBreaker
 from headgate.proxy.ejection import JudgedEndpoint, ServiceOutliers
-from headgate.stores.board import OWN_CELLS, Board
+from headgate.stores.board import OWN_CELLS, Board, Hold
 from headgate.telemetry.access_log import json_fragment
 from headgate.telemetry.metrics import Metrics
 from headgate.wire.pool import Pool
@@ -52,13 +55,14 @@ _KEY_BITS = (1 << 64) - 1
 class Target(Candidate):
     """One endpoint as the exchange uses it. `record` is its place on the board (policy.endpoint_record)."""
 
-    __slots__ = ("judged", "label", "pool", "record")
+    __slots__ = ("_hold", "judged", "label", "pool", "record")
 
-    def __init__(self, endpoint: Endpoint, pool: Pool, record: int) -> None:
+    def __init__(self, endpoint: Endpoint, pool: Pool, hold: Hold) -> None:
         super().__init__(endpoint)
         self.label = json_fragment(endpoint.name)
         self.pool = pool
-        self.record = record
+        self._hold = hold
+        self.record = hold.base
         # Takes what attempts say of it, where outliers are ejected.
         self.judged: JudgedEndpoint | None = None
 
@@ -66,9 +70,9 @@ class Target(Candidate):
 class Cluster:
     """One service.
 
-    `targets` are all its endpoints in their order, those that get nothing at present included. `key_of` finds the key
-    for `pick` where the balancer hashes, else it is None. With `counted` each pick that returned a target is owed an
-    `end`.
+    `targets` are all its endpoints in their order, those that get nothing at present included; `source` names who tells
+    them (control.messages.EndpointSets), empty where they are configured. `key_of` finds the key for `pick` where the
+    balancer hashes, else it is None. With `counted` each pick that returned a target is owed an `end`.
     """
 
     __slots__ = (
@@ -79,8 +83,10 @@ class Cluster:
         "_limit",
         "_outliers",
         "_own",
+        "_pool_for",
         "_recount",
         "_service",
+        "_slot",
         "_until",
         "_version",
         "_zone",
@@ -92,6 +98,7 @@ class Cluster:
         "label",
         "name",
         "series",
+        "source",
         "targets",
     )
 
@@ -114,16 +121,16 @@ class Cluster:
         """
         self.name = service.name
         self.label = json_fragment(service.name)
+        self.source = service.source
         self.series = metrics.upstream(service.name)
         self._service = service
         self._zone = zone
         self._board = board if board is not None else Board.private()
         self._cells = self._board.cells
+        self._slot = slot
         self._own = OWN_CELLS + slot
-        self.targets = [
-            Target(each, pool_for(service, each), self._board.claim(record_name(service.name, each.name)))
-            for each in service.endpoints
-        ]
+        self._pool_for = pool_for
+        self.targets = self._made(service.endpoints)
         # Chance makes workers begin at different places, so that they do not march in step.
         build = BALANCERS[service.balancer.type].build
         self._balancer: Balancer[Target] = build(service.balancer, random.random)
@@ -133,9 +140,7 @@ class Cluster:
             ServiceBreaker(service.name, service.breaker, self._board, metrics, say) if service.breaker else None
         )
         self._outliers = ServiceOutliers(service, self._board, metrics, say) if service.outlier else None
-        if self._outliers is not None:
-            for target, judged in zip(self.targets, self._outliers.endpoints, strict=True):
-                target.judged = judged
+        self._have_judged()
         self.budget = Budget()
         self.adaptive = AdaptiveLimit(service.adaptive) if service.adaptive is not None else None
         self._limit = metrics.gauge("headgate_concurrency_limit", service.name) if self.adaptive is not None else -1
@@ -181,6 +186,61 @@ class Cluster:
             for target in self.targets:
                 if target.endpoint.name in known:
                     target.remember(known[target.endpoint.name])
+
+    def take(self, endpoints: tuple[Endpoint, ...]) -> list[Target]:
+        """Have these endpoints from now on; return the targets that left. Equal ones change nothing.
+
+        One that is spoken to as before stays, with all that is known of it, whatever its weight and zone are now.
+
+        Raises:
+            ValueError: with a sentence; everything stays as it was.
+        """
+        if endpoints == self._service.endpoints:
+            return []
+        before = {_spoken_to(each.endpoint): each for each in self.targets}
+        fresh = iter(self._made(tuple(each for each in endpoints if _spoken_to(each) not in before)))
+        targets = []
+        for endpoint in endpoints:
+            target = before.pop(_spoken_to(endpoint), None)
+            if target is None:
+                target = next(fresh)
+            target.endpoint = endpoint
+            targets.append(target)
+        left = list(before.values())
+        for target in left:
+            # Its attempts end as they will: they count in no sum of those that are there, and judge nobody.
+            target.weight = 0.0
+            target.judged = None
+        self.targets = targets
+        self._service = replace(self._service, endpoints=endpoints)
+        if self._outliers is not None:
+            self._outliers.take([(each.endpoint.name, each.record) for each in targets])
+            self._have_judged()
+        self._balancer.take(targets)
+        self._version = -1
+        self._until = self._changes = self._recount = 0.0
+        return left
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """Return the endpoints of the targets."""
+        return self._service.endpoints
+
+    def _made(self, endpoints: tuple[Endpoint, ...]) -> list[Target]:
+        """Make targets.
+
+        Raises:
+            ValueError: with a sentence, when the board is full or a pool cannot be secured.
+        """
+        service = self._service
+        pools = [self._pool_for(service, each) for each in endpoints]
+        holds = self._board.hold([record_name(service.name, each.name) for each in endpoints], self._slot)
+        return [Target(*each) for each in zip(endpoints, pools, holds, strict=True)]
+
+    def _have_judged(self) -> None:
+        if self._outliers is not None:
+            for target, judged in zip(self.targets, self._outliers.endpoints, strict=True):
+                target.judged = judged
 
     def observe(self, cells: memoryview, now: float) -> None:
         """Write how many connections there are into the service's gauges; review whose answers were bad."""
@@ -243,6 +303,11 @@ class Cluster:
 
     def __repr__(self) -> str:
         return f"<Cluster {self.name} endpoints={len(self.targets)}>"
+
+
+def _spoken_to(endpoint: Endpoint) -> Endpoint:
+    """Return what of an endpoint makes it another one for who connects to it."""
+    return endpoint._replace(weight=1, zone="")
 
 
 def pool_key(service: ResolvedService, endpoint: Endpoint, context: ssl.SSLContext | None) -> PoolKey:

@@ -1,7 +1,7 @@
 """Outlier ejection at run time: what a worker's attempts say of a service's endpoints, told to all workers.
 
     outliers = ServiceOutliers(service, board, metrics, say)     once for each Plan, where `service.outlier` is set
-    judged = outliers.endpoints[i]                               in the order of `service.endpoints`
+    judged = outliers.endpoints[i]                               in the order of `service.endpoints`, or of `take`
     judged.answered(status, now)                                 when the answer of an attempt has come to its end
     judged.failed(now)                                           or when none came, or one that was cut; never both
     outliers.tick(now)                                           about once a second
@@ -13,7 +13,7 @@ is the client or the gateway says nothing of an endpoint: it is not told.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from headgate.config.resolve import ResolvedService
 from headgate.policy.endpoint_record import FAILURES_IN_ROW
@@ -60,7 +60,18 @@ class JudgedEndpoint:
 class ServiceOutliers:
     """The endpoints of one service, judged by the attempts of all workers."""
 
-    __slots__ = ("_board", "_by_base", "_ejections", "_metrics", "_name", "_outliers", "_own", "_say", "endpoints")
+    __slots__ = (
+        "_board",
+        "_by_base",
+        "_ejections",
+        "_metrics",
+        "_name",
+        "_outliers",
+        "_own",
+        "_say",
+        "_settings",
+        "endpoints",
+    )
 
     def __init__(self, service: ResolvedService, board: Board, metrics: Metrics, say: Say) -> None:
         """Judge the endpoints of a service whose `outlier` is set.
@@ -74,14 +85,20 @@ class ServiceOutliers:
         self._say = say
         self._name = service.name
         self._own = board.claim(record_name(service.name))
-        bases = [board.claim(endpoint_record_name(service.name, each.name)) for each in service.endpoints]
+        self._settings = service.outlier
+        self._ejections: dict[str, int] = {}
+        self._by_base: dict[int, JudgedEndpoint] = {}
+        names = [each.name for each in service.endpoints]
+        self.take([(name, board.claim(endpoint_record_name(service.name, name))) for name in names])
+
+    def take(self, endpoints: Sequence[tuple[str, int]]) -> None:
+        """Judge these from now on, each a name and where its record begins; what was counted of them stays."""
+        known, cells = self._by_base, self._board.cells
         self.endpoints = [
-            JudgedEndpoint(self, each.name, base, board.cells)
-            for each, base in zip(service.endpoints, bases, strict=True)
+            known[base] if base in known else JudgedEndpoint(self, name, base, cells) for name, base in endpoints
         ]
         self._by_base = {each.base: each for each in self.endpoints}
-        self._outliers = Outliers(service.outlier, board.cells, self._own, bases)
-        self._ejections: dict[str, int] = {}
+        self._outliers = Outliers(self._settings, cells, self._own, list(self._by_base))
 
     def succeeded(self, endpoint: JudgedEndpoint) -> None:
         """End a row of failures."""

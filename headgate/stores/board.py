@@ -1,8 +1,9 @@
 """Named records of integers that all processes of a gateway see at once: breakers, endpoints.
 
     header (one page)    magic, how many records, cells of each, slots, how many are used, version of the whole
-    names                one fixed field for each record, in the order they were claimed
+    names                one fixed field for each record
     cells                `width` signed 64-bit integers for each record: OWN_CELLS of its own, one for each worker slot
+    holds                for each record, how often each worker slot holds it
 
 The master creates the board before its first fork, over an anonymous file; control and every worker inherit it.
 
@@ -10,8 +11,11 @@ Laws:
 - Reading is indexing a memoryview: no call, no lock. Whoever changes more than one cell, or one that others change,
   holds `lock(base)`. The lock is the kernel's (fcntl, one byte of the file), so the death of its holder frees it. It
   belongs to a process: within one it keeps nobody out, and must not be taken again by its holder.
-- A record is found by its name and keeps its place as long as the gateway runs: it survives reloads and workers. The
+- A record is found by its name and keeps its place until it is given back: it survives reloads and workers. The
   count of used records is written last, so one whose maker died before that was never made.
+- Control alone gives records back (`free`), and none that a worker holds: whoever writes into cells while requests come
+  and go has them held. So names that come and go for ever fill nothing. What one process remembers of names is
+  compared with what stands there before it is used.
 - `version` changes with every change that somebody may want to look at; comparing it is all a reader does per request.
 - A cell of a worker slot is written by the worker of that slot alone.
 """
@@ -21,10 +25,11 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from typing import NamedTuple
 
-# What is not touched costs address space only: a record takes 1,792 bytes with 64 slots.
+# What is not touched costs address space only: a record takes 2,304 bytes with 64 slots.
 RECORDS = 65_536
 OWN_CELLS = 128
 NAME_BYTES = 248
@@ -32,11 +37,13 @@ NAME_BYTES = 248
 PRIVATE_RECORDS = 4096
 
 _NOBODY_ELSE = -1
-_MAGIC_AND_VERSION = int.from_bytes(b"HGBOARD1", "little")
+_MAGIC_AND_VERSION = int.from_bytes(b"HGBOARD2", "little")
 _HEADER_BYTES = 4096
-_MAGIC, _RECORDS, _WIDTH, _SLOTS, _USED, _VERSION = range(6)
+# _FREE is the place behind the first free one (0 = none), _MOVED counts places that were given back or taken again.
+_MAGIC, _RECORDS, _WIDTH, _SLOTS, _USED, _VERSION, _FREE, _MOVED = range(8)
 _FIELD = NAME_BYTES + 8
-_WHOLE, _CUT = 1, 2
+# What a name's field begins with; behind _NOBODY stands the place behind the next free one.
+_NOBODY, _WHOLE, _CUT = 0, 1, 2
 _DIGEST_BYTES = 16
 # Bytes of the file that stand for the locks: one for the header, and one for each record behind it.
 _HEADER_LOCK, _RECORD_LOCKS = 0, 1
@@ -69,10 +76,37 @@ class Lock:
             fcntl.lockf(self._file, fcntl.LOCK_UN, 1, self._byte)
 
 
+class Hold:
+    """A record that a worker uses: as long as this object lives, nobody gives its place to another name."""
+
+    __slots__ = ("_at", "_holds", "base")
+
+    def __init__(self, base: int, holds: memoryview, at: int) -> None:
+        self.base = base
+        self._holds = holds
+        self._at = at
+        holds[at] += 1
+
+    def __del__(self) -> None:
+        self._holds[self._at] -= 1
+
+
 class Board:
     """The memory, attached."""
 
-    __slots__ = ("__weakref__", "_file", "_found", "_header", "_names", "cells", "slots", "width")
+    __slots__ = (
+        "__weakref__",
+        "_file",
+        "_found",
+        "_header",
+        "_holds",
+        "_moved",
+        "_names",
+        "_read",
+        "cells",
+        "slots",
+        "width",
+    )
 
     def __init__(self, file: int) -> None:
         """Attach to the anonymous file `file` made by `create`, which belongs to this object from now on.
@@ -91,9 +125,12 @@ class Board:
         self.slots = self._header[_SLOTS]
         end = _HEADER_BYTES + self._header[_RECORDS] * _FIELD
         self._names = memory[_HEADER_BYTES:end]
-        self.cells = memory[end : end + self._header[_RECORDS] * self.width * 8].cast("q")
-        # The records this process has read so far, in their order.
+        cells_end = end + self._header[_RECORDS] * self.width * 8
+        self.cells = memory[end:cells_end].cast("q")
+        self._holds = memory[cells_end : cells_end + self._header[_RECORDS] * self.slots * 8].cast("q")
+        # The records this process has read so far, in their order; how many places that were, and after which moves.
         self._found: dict[bytes, int] = {}
+        self._read = self._moved = 0
 
     @classmethod
     def create(cls, slots: int = 1, records: int = RECORDS) -> Board:
@@ -131,10 +168,11 @@ class Board:
         """Return the first cell of the record of this name, or None."""
         field = _packed(name)
         base = self._found.get(field)
-        if base is None and len(self._found) < self._header[_USED]:
+        if base is not None and self._stands(field, base):
+            return base
+        with Lock(self, self._file, _HEADER_LOCK):
             self._read_names()
-            base = self._found.get(field)
-        return base
+        return self._found.get(field)
 
     def claim(self, name: str) -> int:
         """Return the first cell of the record of this name, made with zeros if there is none yet.
@@ -146,18 +184,55 @@ class Board:
         if base is not None:
             return base
         with Lock(self, self._file, _HEADER_LOCK):
-            base = self.find(name)
-            return self._add(name) if base is None else base
+            self._read_names()
+            return self._claim(name)
+
+    def hold(self, names: Iterable[str], slot: int) -> list[Hold]:
+        """Claim records for the worker of this slot, which has them until it lets go of what is returned.
+
+        Raises:
+            ValueError: with a sentence, when the board is full.
+        """
+        slots, width = self.slots, self.width
+        with Lock(self, self._file, _HEADER_LOCK):
+            self._read_names()
+            bases = [self._claim(name) for name in names]
+            return [Hold(base, self._holds, base // width * slots + slot) for base in bases]
+
+    def free(self, names: Sequence[str]) -> int:
+        """Give back the records of these names that no worker holds, and return how many those were.
+
+        For control alone, which must not use them itself any more.
+        """
+        freed = 0
+        with Lock(self, self._file, _HEADER_LOCK):
+            self._read_names()
+            for field in map(_packed, names):
+                base = self._found.get(field)
+                if base is None or self._is_held(base):
+                    continue
+                place = base // self.width
+                following = self._header[_FREE].to_bytes(8, "little")
+                self._names[place * _FIELD : (place + 1) * _FIELD] = (bytes(8) + following).ljust(_FIELD, b"\0")
+                # Last: whoever dies before this has lost one place, no more.
+                self._header[_FREE] = place + 1
+                self._move()
+                del self._found[field]
+                freed += 1
+        return freed
 
     def entries(self) -> list[Entry]:
-        """List all records, in the order they were claimed. Of a name that is too long, the part that fits."""
-        self._read_names()
-        return [Entry(field[8 : 8 + field[1]].decode(), base) for field, base in self._found.items()]
+        """List all records, in the order of their places. Of a name that is too long, the part that fits."""
+        with Lock(self, self._file, _HEADER_LOCK):
+            self._read_names()
+        found = sorted(self._found.items(), key=lambda each: each[1])
+        return [Entry(field[8 : 8 + field[1]].decode(), base) for field, base in found]
 
     def clear_slot(self, slot: int) -> None:
         """Zero the cells of a worker slot in all records: what its last worker had in flight died with it."""
         for place in range(self._header[_USED]):
             self.cells[place * self.width + OWN_CELLS + slot] = 0
+            self._holds[place * self.slots + slot] = 0
 
     def lock(self, base: int) -> Lock:
         """Return what holds the record that begins at `base` against all other processes, as often as it is entered.
@@ -166,22 +241,58 @@ class Board:
         """
         return Lock(self, self._file, _RECORD_LOCKS + base // self.width)
 
-    def _read_names(self) -> None:
-        for place in range(len(self._found), self._header[_USED]):
-            self._found[bytes(self._names[place * _FIELD : (place + 1) * _FIELD])] = place * self.width
+    def _stands(self, field: bytes, base: int) -> bool:
+        """Tell whether that is still the record of this name."""
+        at = base // self.width * _FIELD
+        return self._names[at : at + _FIELD] == field
 
-    def _add(self, name: str) -> int:
-        place = self._header[_USED]
-        if place == self._header[_RECORDS]:
-            raise ValueError(f"no room for the {name}: {place:,} breakers and endpoints are the most there can be")
+    def _is_held(self, base: int) -> bool:
+        at = base // self.width * self.slots
+        return any(self._holds[at : at + self.slots])
+
+    def _move(self) -> None:
+        """Let other processes read all names anew; what this one knows is right."""
+        self._header[_MOVED] += 1
+        self._moved = self._header[_MOVED]
+
+    def _read_names(self) -> None:
+        """Learn what other processes have changed. The header is locked."""
+        if self._moved != self._header[_MOVED]:
+            self._found.clear()
+            self._read, self._moved = 0, self._header[_MOVED]
+        for place in range(self._read, self._header[_USED]):
+            field = bytes(self._names[place * _FIELD : (place + 1) * _FIELD])
+            if field[0] != _NOBODY:
+                self._found[field] = place * self.width
+        self._read = self._header[_USED]
+
+    def _claim(self, name: str) -> int:
+        """Find or make a record. The header is locked, and the names are read."""
         field = _packed(name)
+        base = self._found.get(field)
+        return self._add(name, field) if base is None else base
+
+    def _add(self, name: str, field: bytes) -> int:
+        header = self._header
+        again = header[_FREE] > 0
+        place = header[_FREE] - 1 if again else header[_USED]
+        if place == header[_RECORDS]:
+            raise ValueError(f"no room for the {name}: {place:,} breakers and endpoints are the most there can be")
+        base = place * self.width
+        if again:
+            at = place * _FIELD + 8
+            header[_FREE] = int.from_bytes(self._names[at : at + 8], "little")
+            self.cells[base : base + self.width] = memoryview(bytes(self.width * 8)).cast("q")
         self._names[place * _FIELD : (place + 1) * _FIELD] = field
-        self._header[_USED] = place + 1
-        self._found[field] = place * self.width
-        return place * self.width
+        if again:
+            self._move()
+        else:
+            header[_USED] = self._read = place + 1
+        self._found[field] = base
+        return base
 
     def __repr__(self) -> str:
-        return f"<Board {self._header[_USED]} of {self._header[_RECORDS]} records, version {self.version}>"
+        return f"<Board {len(self._found)} of {self._header[_RECORDS]} records, version {self.version}>"
 
 
 def _packed(name: str) -> bytes:
@@ -194,7 +305,7 @@ def _packed(name: str) -> bytes:
 
 
 def _size(slots: int, records: int) -> int:
-    return _HEADER_BYTES + records * (_FIELD + (OWN_CELLS + slots) * 8)
+    return _HEADER_BYTES + records * (_FIELD + (OWN_CELLS + slots + slots) * 8)
 
 
 def _write_header(memory: memoryview, slots: int, records: int) -> None:

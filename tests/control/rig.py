@@ -36,6 +36,7 @@ from headgate.control.control import run_control
 from headgate.control.master import Master
 from headgate.control.watchdog import Watchdog
 from headgate.control.worker import run_worker
+from headgate.core.endpoint import Endpoint
 from headgate.policy.limit.fixed_window import FixedWindow
 from headgate.policy.limit.group import Group
 from headgate.policy.limit.settings import Limit
@@ -96,6 +97,9 @@ class RigGateway:
 
     def take_key_sets(self, sets: Mapping[str, bytes], answers: Sequence[str]) -> None:
         self.key_sets = dict(sets)
+
+    def take_endpoint_sets(self, sets: Mapping[str, tuple[Endpoint, ...]], whole: bool) -> None:
+        self.endpoint_sets = dict(sets)
 
     def __init__(self, loop: asyncio.AbstractEventLoop, slot: SlotWriter, worker: int, folder: Path) -> None:
         self._loop = loop
