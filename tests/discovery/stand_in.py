@@ -77,7 +77,7 @@ class StandIn:
         self.faults: list[BaseException] = []
         self.port = 0
         self._server: asyncio.Server | None = None
-        self._open: set[asyncio.StreamWriter] = set()
+        self._open: dict[asyncio.StreamWriter, asyncio.Task[Any]] = {}
         self._news = asyncio.Event()
 
     @property
@@ -99,11 +99,14 @@ class StandIn:
         """Close the port and all connections."""
         assert self._server is not None
         self._server.close()
-        for writer in list(self._open):
+        for writer, task in list(self._open.items()):
             writer.transport.abort()
+            task.cancel()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._open.add(writer)
+        task = asyncio.current_task()
+        assert task is not None
+        self._open[writer] = task
         try:
             while True:
                 asked = await _question(reader)
@@ -118,7 +121,7 @@ class StandIn:
         except BaseException as fault:
             self.faults.append(fault)
         finally:
-            self._open.discard(writer)
+            del self._open[writer]
             writer.close()
 
 
