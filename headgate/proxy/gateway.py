@@ -35,7 +35,7 @@ from headgate.proxy.external import ExternalServices
 from headgate.proxy.limiting import Limiter
 from headgate.proxy.listening import Listening
 from headgate.proxy.mirror import Mirrors
-from headgate.proxy.own import Own, OwnAnswer, Told, local_answers
+from headgate.proxy.own import LocalAnswers, OwnAnswer
 from headgate.proxy.plan import Plan
 from headgate.proxy.plugins import Plugins
 from headgate.proxy.recording import Recorder
@@ -89,8 +89,7 @@ class Gateway:
         self.draining = False
         self.started = monotonic()
         self.plan: Plan | None = None
-        self.own: dict[str, Own] = {}
-        self.told = Told()
+        self.own = LocalAnswers()
         self.in_flight = 0
         self._idle: asyncio.Future[None] | None = None
         self._driver = WheelDriver(self.wheel, loop)
@@ -124,7 +123,6 @@ class Gateway:
         Raises:
             ValueError: with a sentence; everything stays as it was.
         """
-        self.metrics.follow(plan.telemetry.metrics)
         pools: dict[PoolKey, Pool] = {}
         answers = WholeAnswers(answer_field_kinds(plan))
 
@@ -154,7 +152,7 @@ class Gateway:
             swap()
         retired = [pool for key, pool in self._pools.items() if key not in pools]
         self._pools = pools
-        self.own = local_answers(plan)
+        self.own.follow(plan)
         if self.plan is not None:
             for name, cluster in built.clusters.items():
                 cluster.follow(self.plan.clusters.get(name))
@@ -213,7 +211,7 @@ class Gateway:
 
     def take_own_answers(self, answers: Mapping[str, Mapping[str, OwnAnswer]], not_ready: str) -> None:
         """Answer so at own endpoints from now on (control.messages.OwnAnswers)."""
-        self.told.take(answers, not_ready)
+        self.own.take(answers, not_ready)
 
     # -- requests --------------------------------------------------------------------------------------------------
 

@@ -251,6 +251,7 @@ class Plan:
             ValueError: with a sentence, when something cannot be built.
         """
         self.config = config
+        metrics.follow(config.telemetry.metrics)
         self.errors = ErrorShapes(config.errors)
         self.ids = RequestIds(config.request_id)
         forwarding = config.forwarding

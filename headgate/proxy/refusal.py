@@ -37,7 +37,9 @@ def fail(exchange: Exchange, failure: Failure) -> None:
     exchange.gateway.audit.refused(exchange)
     if stream.gone:
         return
-    exchange.gateway.metrics.error(failure.reason)
+    way, cluster = exchange.way, exchange.cluster
+    route, service = way.name if way is not None else "", cluster.name if cluster is not None else ""
+    exchange.gateway.metrics.error(failure.reason, route, service, exchange.method)
     extra, body = refusal(exchange, failure)
     exchange.respond(exchange.status, shapes.content_type, body, extra)
 

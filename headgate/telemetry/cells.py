@@ -25,8 +25,9 @@ from __future__ import annotations
 import json
 import mmap
 import struct
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from operator import add
+from threading import Lock
 from typing import Literal, NamedTuple
 from zlib import crc32
 
@@ -88,7 +89,7 @@ class Sample(NamedTuple):
 class SlotRegion:
     """The memory of one worker slot, and everything that can be read from it."""
 
-    __slots__ = ("_header", "_parsed", "_series", "cells", "directory", "memory")
+    __slots__ = ("_header", "_parsed", "_reading", "_series", "cells", "directory", "memory")
 
     def __init__(self, memory: mmap.mmap) -> None:
         """Attach to a region made by `create`.
@@ -105,6 +106,7 @@ class SlotRegion:
         self.directory = view[_HEADER_BYTES:end]
         self.cells = view[end : end + self._header[_CELLS] * 8].cast("q")
         self._parsed = 0
+        self._reading = Lock()
         self._series: list[tuple[SeriesName, int]] = []
 
     @classmethod
@@ -161,9 +163,14 @@ class SlotRegion:
         """List every committed series with the index of its first cell, oldest first.
 
         What was read once is remembered, so that a call costs only the records added since the last one. The list
-        is the region's own: do not change it.
+        is the region's own: do not change it. Several threads may ask.
         """
-        committed = self._header[_COMMITTED]
+        if self._parsed < self._header[_COMMITTED]:
+            with self._reading:
+                self._parse(self._header[_COMMITTED])
+        return self._series
+
+    def _parse(self, committed: int) -> None:
         while self._parsed < committed:
             start = self._parsed
             length, checksum, base = _RECORD.unpack_from(self.directory, start)
@@ -173,7 +180,6 @@ class SlotRegion:
             family, kind, labels, bounds = json.loads(bytes(self.directory[start + _RECORD.size : end]))
             self._series.append((SeriesName(family, kind, tuple(labels), tuple(bounds)), base))
             self._parsed = end
-        return self._series
 
     def zero_gauges(self) -> None:
         """Set every gauge to zero: what a dead worker had open died with it. Only for a slot nobody lives in."""
@@ -198,7 +204,17 @@ class SlotWriter:
     `cells[base] += value; cells[base + 1 + bisect_left(bounds, value)] += 1`.
     """
 
-    __slots__ = ("_free_bytes", "_free_cells", "_indices", "_next_cell", "_shapes", "cells", "inherited", "region")
+    __slots__ = (
+        "_declared",
+        "_free_bytes",
+        "_free_cells",
+        "_indices",
+        "_next_cell",
+        "_shapes",
+        "cells",
+        "inherited",
+        "region",
+    )
 
     def __init__(self, region: SlotRegion) -> None:
         """Take over a region, empty or left by a dead worker.
@@ -212,6 +228,8 @@ class SlotWriter:
         self.inherited = region.committed > 0
         self._indices: dict[SeriesName, int] = {}
         self._shapes: dict[str, SeriesName] = {}
+        # Overflow series that have their room; a histogram has one for each set of bounds.
+        self._declared: set[SeriesName] = set()
         self._next_cell = 0
         for name, base in region.series():
             self._indices[name] = base
@@ -221,8 +239,7 @@ class SlotWriter:
         if not region.is_whole:
             raise ValueError("the directory of this telemetry region is damaged; restart the gateway")
         for name in self._indices:
-            if name.family not in self._shapes:
-                self.declare(name)
+            self.declare(name)
 
     def begin(self, pid: int, now: float) -> None:
         """Mark the start of a worker's life in this slot, `now` in monotonic seconds; gauges start at zero."""
@@ -239,15 +256,14 @@ class SlotWriter:
         Declare every family at the start: then a full region can still count in all of them.
         """
         overflow = name.overflow
-        shape = self._shapes.get(name.family)
-        if shape is not None:
-            if shape != overflow:
-                raise ValueError(
-                    f"metric {name.family!r} is a {shape.kind} with {len(shape.labels)} labels and bounds "
-                    f"{shape.bounds}; it cannot change to a {name.kind} with {len(name.labels)} labels and bounds "
-                    f"{name.bounds} while the gateway runs: restart it"
-                )
+        if overflow in self._declared:
             return
+        shape = self._shapes.setdefault(name.family, overflow)
+        if (shape.kind, shape.labels) != (overflow.kind, overflow.labels):
+            raise ValueError(
+                f"metric {name.family!r} is a {shape.kind} with {len(shape.labels)} labels; it cannot change to a "
+                f"{name.kind} with {len(name.labels)} labels while the gateway runs: restart it"
+            )
         if overflow not in self._indices:
             size = _record_size(overflow)
             if size > self._free_bytes or overflow.size > self._free_cells:
@@ -257,7 +273,7 @@ class SlotWriter:
                 )
             self._free_bytes -= size
             self._free_cells -= overflow.size
-        self._shapes[name.family] = overflow
+        self._declared.add(overflow)
 
     def counter(self, family: str, labels: tuple[str, ...] = ()) -> int:
         """Return the cell of a number that only grows.
@@ -279,7 +295,8 @@ class SlotWriter:
     def histogram(self, family: str, labels: tuple[str, ...], bounds: tuple[int, ...]) -> int:
         """Return the first cell of a histogram with these upper `bounds`, ascending, in cell units.
 
-        Bounds belong to the family: sums over slots and over time have no meaning when they differ.
+        Series of one family with other bounds are series of their own; whoever adds them up has to bring them into the
+        same bounds.
         """
         return self._index(SeriesName(family, "histogram", labels, bounds))
 
@@ -311,8 +328,8 @@ class SlotWriter:
         return base
 
 
-def read(regions: Iterable[SlotRegion]) -> list[Sample]:
-    """Sum every series over the regions, in the order the series were first met.
+def read(regions: Iterable[SlotRegion], families: Container[str] | None = None) -> list[Sample]:
+    """Sum every series over the regions, or those of some families, in the order the series were first met.
 
     A worker may be counting meanwhile: each cell is read whole, but a histogram's sum may be one observation ahead
     of its buckets.
@@ -320,7 +337,10 @@ def read(regions: Iterable[SlotRegion]) -> list[Sample]:
     sums: dict[SeriesName, list[int]] = {}
     for region in regions:
         cells = region.cells
-        for name, base in region.series():
+        # A copy: what another thread finds meanwhile is for the next time.
+        for name, base in list(region.series()):
+            if families is not None and name.family not in families:
+                continue
             values = cells[base : base + name.size].tolist()
             known = sums.get(name)
             sums[name] = values if known is None else list(map(add, known, values))

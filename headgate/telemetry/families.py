@@ -1,7 +1,10 @@
 """The table of all metric families: what the gateway counts, under which names, with which labels.
 
-Law: the values of a label come from configuration or from a fixed list, never from a client. A number that is not in
-this table can be counted nowhere, and one that is must be explained in docs/operations.md.
+Laws:
+- The values of a label come from configuration or from a fixed list, never from a client. A number that is not in this
+  table can be counted nowhere, and one that is must be explained in docs/metrics.md.
+- A *fine* label is told apart only where the configuration shows it (telemetry.naming); elsewhere it is counted as "",
+  and costs nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +26,9 @@ _LAG_BUCKETS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0)
 class Family(NamedTuple):
     """One metric: `labels` in the order of their values in a series, `unit` cell units to one exposed unit.
 
-    `buckets` are the upper bounds of a histogram in exposed units, ascending, without +Inf.
+    `buckets` are the upper bounds of a histogram in exposed units, ascending, without +Inf; `between` further bounds
+    of its cells, in cell units. `fine` are the last of the labels. The value of a gauge that is a state is its place
+    in `states`.
     """
 
     name: str
@@ -32,15 +37,30 @@ class Family(NamedTuple):
     labels: tuple[str, ...] = ()
     unit: int = 1
     buckets: tuple[float, ...] = ()
+    fine: tuple[str, ...] = ()
+    between: tuple[int, ...] = ()
+    states: tuple[str, ...] = ()
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The labels that are shown unless the configuration says otherwise."""
+        return self.labels[: len(self.labels) - len(self.fine)]
 
     @property
     def bounds(self) -> tuple[int, ...]:
+        """The upper bounds of the cells, in cell units."""
+        return tuple(sorted({*self.classic, *self.between}))
+
+    @property
+    def classic(self) -> tuple[int, ...]:
         """The buckets in cell units."""
         return tuple(round(bucket * self.unit) for bucket in self.buckets)
 
 
-def _seconds(name: str, text: str, labels: tuple[str, ...], buckets: tuple[float, ...]) -> Family:
-    return Family(name, "histogram", text, labels, MICROSECONDS, buckets)
+def _seconds(
+    name: str, text: str, labels: tuple[str, ...], buckets: tuple[float, ...], fine: tuple[str, ...] = ()
+) -> Family:
+    return Family(name, "histogram", text, (*labels, *fine), MICROSECONDS, buckets, fine)
 
 
 _TABLE = (
@@ -48,13 +68,15 @@ _TABLE = (
         "headgate_requests_total",
         "counter",
         "Requests answered, by the status the client got.",
-        ("route", "service", "method", "status"),
+        ("route", "service", "method", "status", "reason"),
+        fine=("reason",),
     ),
     _seconds(
         "headgate_request_duration_seconds",
         "Time from the first byte of a request to the last byte of its answer.",
         ("route", "service"),
         _REQUEST_BUCKETS,
+        ("method", "status"),
     ),
     Family("headgate_requests_in_flight", "gauge", "Requests begun and not yet finished."),
     Family("headgate_request_bytes_total", "counter", "Bytes of request bodies received.", ("route",)),
@@ -63,15 +85,23 @@ _TABLE = (
         "headgate_upstream_requests_total",
         "counter",
         "Attempts at an upstream, by class of the answer (2xx) or reason of the failure.",
-        ("service", "outcome"),
+        ("service", "outcome", "method", "status"),
+        fine=("method", "status"),
     ),
     _seconds(
         "headgate_upstream_duration_seconds",
         "Time from the start of an attempt to the head of the upstream's answer.",
         ("service",),
         _REQUEST_BUCKETS,
+        ("method", "status"),
     ),
-    Family("headgate_errors_total", "counter", "Answers that the gateway itself made, by reason.", ("reason",)),
+    Family(
+        "headgate_errors_total",
+        "counter",
+        "Answers that the gateway itself made, by reason.",
+        ("reason", "route", "service", "method"),
+        fine=("route", "service", "method"),
+    ),
     Family(
         "headgate_retries_total",
         "counter",
@@ -90,6 +120,7 @@ _TABLE = (
         "Endpoints of a service by state: healthy, unhealthy, ejected, disabled.",
         ("service", "state"),
     ),
+    Family("headgate_service_up", "gauge", "1 while a service has a healthy endpoint, else 0.", ("service",)),
     Family(
         "headgate_outlier_ejections_total",
         "counter",
@@ -136,7 +167,13 @@ _TABLE = (
     ),
     Family("headgate_api_keys", "gauge", "API keys of the database that workers know."),
     Family("headgate_key_database_failing", "gauge", "1 while the database of API keys is away."),
-    Family("headgate_limit_refused_total", "counter", "Requests refused by a limit.", ("limit",)),
+    Family(
+        "headgate_limit_refused_total",
+        "counter",
+        "Requests refused by a limit.",
+        ("limit", "caller", "route", "service", "method"),
+        fine=("caller", "route", "service", "method"),
+    ),
     Family("headgate_limit_shadow_total", "counter", "Requests that a limit in shadow would have refused.", ("limit",)),
     Family("headgate_limit_delayed_total", "counter", "Requests that waited for their turn.", ("limit",)),
     Family("headgate_store_failing", "gauge", "Workers for which the store of the limits is away."),
@@ -150,7 +187,11 @@ _TABLE = (
     ),
     Family("headgate_breaker_refused_total", "counter", "Requests refused by a circuit breaker.", ("service",)),
     Family(
-        "headgate_breaker_state", "gauge", "State of a circuit breaker: 0 closed, 1 open, 2 half-open.", ("service",)
+        "headgate_breaker_state",
+        "gauge",
+        "State of a circuit breaker: 0 closed, 1 open, 2 half-open.",
+        ("service",),
+        states=("closed", "open", "half_open"),
     ),
     _seconds("headgate_plugin_seconds", "Time that a plugin's hook took.", ("plugin", "hook"), _HOOK_BUCKETS),
     Family(
@@ -179,6 +220,20 @@ _TABLE = (
     _seconds("headgate_loop_lag_seconds", "How late timers of the event loop ran.", (), _LAG_BUCKETS),
     Family("headgate_config_version", "gauge", "Version of the configuration a worker runs.", ("worker",)),
     Family("headgate_worker_restarts_total", "counter", "Workers replaced after an unplanned end."),
+    Family("headgate_process_resident_memory_bytes", "gauge", "Memory of a process that is in RAM.", ("process",)),
+    Family(
+        "headgate_process_cpu_seconds_total",
+        "counter",
+        "CPU time of a process, in the kernel's and its own code.",
+        ("process",),
+        MICROSECONDS,
+    ),
+    Family("headgate_process_open_fds", "gauge", "File descriptors that a process has open.", ("process",)),
+    Family("headgate_process_uptime_seconds", "gauge", "Time since a process began.", ("process",), MICROSECONDS),
+    Family("headgate_build_info", "gauge", "1, with the version of the gateway.", ("version",)),
 )
 
 FAMILIES: Mapping[str, Family] = {family.name: family for family in _TABLE}
+
+DURATIONS = frozenset(family.name for family in _TABLE if family.buckets is _REQUEST_BUCKETS)
+"""The families whose buckets the configuration may choose."""

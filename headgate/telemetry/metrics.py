@@ -5,6 +5,7 @@ Laws:
   reason, outcome, state), never from a client: a value outside its list is counted as "other". So the number of
   series has a bound that no traffic can move.
 - Durations are whole microseconds in the cells; `Family.unit` says by how much a reader divides.
+- A fine label (telemetry.families) that no form shows is counted as "": there is one place where this is decided.
 - Series of a route appear with its first request: 10,000 routes cost nothing until they are used, and a scrape
   lists only what has happened. Families without labels are there from the start, at zero.
 """
@@ -18,6 +19,8 @@ from typing import Literal
 from headgate.core.failure import REASONS
 from headgate.telemetry.cells import OTHER, SeriesName, SlotWriter
 from headgate.telemetry.families import FAMILIES, MICROSECONDS, Family
+from headgate.telemetry.naming import asked, table_of
+from headgate.telemetry.settings import Metrics as MetricsSettings
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"})
 POOL_STATES = ("idle", "busy")
@@ -29,10 +32,11 @@ class Metrics:
     """The families over one writer. An index from here is counted with `metrics.cells[index] += n`.
 
     `worker` is the slot's label value, `families` the table; buckets may differ from the default table's, names and
-    labels may not.
+    labels may not. What was made before `follow` goes on as it was.
     """
 
     __slots__ = (
+        "_asked",
         "_auth",
         "_errors",
         "_lag",
@@ -42,6 +46,7 @@ class Metrics:
         "audit_dropped",
         "cells",
         "config_version",
+        "enabled",
         "families",
         "in_flight",
         "pressure",
@@ -56,8 +61,10 @@ class Metrics:
         self._writer = writer
         self.cells = writer.cells
         self.families = families
-        for family in families.values():
-            writer.declare(SeriesName(family.name, family.kind, ("",) * len(family.labels), family.bounds))
+        self.enabled = True
+        self._asked: frozenset[tuple[str, str]] = frozenset()
+        self._errors: dict[tuple[str, ...], int] = {}
+        self._declare(families)
         self.in_flight = self.gauge("headgate_requests_in_flight")
         self.upgrades_open = self.gauge("headgate_upgrades_open")
         self.access_log_dropped = self.counter("headgate_access_log_dropped_total")
@@ -69,8 +76,33 @@ class Metrics:
         self.config_version = self.gauge("headgate_config_version", worker)
         self.pressure = self.gauge("headgate_overload_pressure", worker)
         self._lag, self._lag_bounds = self.histogram("headgate_loop_lag_seconds")
-        self._errors: dict[str, int] = {}
         self._auth: dict[tuple[str, str], int] = {}
+
+    def follow(self, settings: MetricsSettings) -> None:
+        """Count as this configuration wants it, from the next series on that is asked for.
+
+        Raises:
+            ValueError: if there is no room for histograms with its buckets; nothing has changed then.
+        """
+        table = table_of(settings)
+        self._declare(table)
+        self.families, self.enabled, self._asked = table, settings.enabled, asked(settings)
+        self._errors = {}
+
+    def tells(self, family: str, label: str) -> bool:
+        """Tell whether a fine label is told apart."""
+        return (family, label) in self._asked
+
+    def _declare(self, families: Mapping[str, Family]) -> None:
+        for family in families.values():
+            self._writer.declare(SeriesName(family.name, family.kind, ("",) * len(family.labels), family.bounds))
+
+    def _labels(self, family: Family, labels: tuple[str, ...]) -> tuple[str, ...]:
+        if not family.fine:
+            return labels
+        told = len(labels) - len(family.fine)
+        fine = zip(family.fine, labels[told:], strict=True)
+        return (*labels[:told], *(value if (family.name, name) in self._asked else "" for name, value in fine))
 
     def counter(self, name: str, *labels: str) -> int:
         """Return the cell of a counter; `labels` in the family's order, from configuration or fixed lists only.
@@ -78,7 +110,8 @@ class Metrics:
         Raises:
             KeyError: if the table has no such family. A series outside the table could be counted but not shown.
         """
-        return self._writer.counter(self.families[name].name, labels)
+        family = self.families[name]
+        return self._writer.counter(name, self._labels(family, labels))
 
     def gauge(self, name: str, *labels: str) -> int:
         """Return the cell of a gauge. Add to it and subtract from it, see `SlotWriter.gauge`."""
@@ -86,28 +119,34 @@ class Metrics:
 
     def histogram(self, name: str, *labels: str) -> tuple[int, tuple[int, ...]]:
         """Return a histogram's first cell and its bounds in cell units."""
-        bounds = self.families[name].bounds
-        return self._writer.histogram(name, labels, bounds), bounds
+        family = self.families[name]
+        bounds = family.bounds
+        return self._writer.histogram(name, self._labels(family, labels), bounds), bounds
 
     def requests(self, route: str, service: str) -> RequestSeries:
         """Make what counts the requests of one route to one service; once for each Plan."""
-        return RequestSeries(self, route, service)
+        return RequestSeries(self, route, service) if self.enabled else Uncounted(self, route, service)
 
     def upstream(self, service: str) -> UpstreamSeries:
         """Make what counts the attempts at one service; once for each cluster."""
-        return UpstreamSeries(self, service)
+        return UpstreamSeries(self, service) if self.enabled else UncountedUpstream(self, service)
 
     def begin(self) -> None:
         """Count a request in. `RequestSeries.finish` counts it out, exactly once."""
         self.cells[self.in_flight] += 1
 
-    def error(self, reason: str) -> None:
+    def error(self, reason: str, route: str = "", service: str = "", method: str = "") -> None:
         """Count an answer that the gateway made itself; `reason` is a key of REASONS."""
-        index = self._errors.get(reason)
+        key = (reason if reason in REASONS else OTHER, route, service, method if method in METHODS else OTHER)
+        index = self._errors.get(key)
         if index is None:
-            known = reason if reason in REASONS else OTHER
-            index = self._errors[known] = self.counter("headgate_errors_total", known)
+            index = self._errors[key] = self.counter("headgate_errors_total", *key)
         self.cells[index] += 1
+
+    def limit_refused(self, limit: str, caller: str, route: str, service: str, method: str) -> None:
+        """Count a request that a limit refused; `caller` is the kind of its identity."""
+        labels = (limit, caller, route, service, method if method in METHODS else OTHER)
+        self.cells[self.counter("headgate_limit_refused_total", *labels)] += 1
 
     def auth(self, method: str, outcome: AuthOutcome) -> None:
         """Count a credential shown; `method` is the configured name of the way of identity (auth.method)."""
@@ -152,11 +191,11 @@ class RequestSeries:
 
     __slots__ = (
         "_bounds",
+        "_by_reason",
         "_bytes_in",
         "_bytes_out",
         "_cells",
         "_counts",
-        "_duration",
         "_in_flight",
         "_metrics",
         "route",
@@ -169,21 +208,28 @@ class RequestSeries:
         self._in_flight = metrics.in_flight
         self.route = route
         self.service = service
-        # Bounded by METHODS x statuses: only listed values become keys, whatever a client or an upstream sends.
-        self._counts: dict[tuple[str, int], int] = {}
-        self._duration = self._bytes_in = self._bytes_out = 0
+        # The cell of the count and the first of the duration. Bounded by METHODS x statuses (x REASONS): only listed
+        # values become keys, whatever a client or an upstream sends.
+        self._counts: dict[tuple[str | int, ...], tuple[int, int]] = {}
+        self._by_reason = metrics.tells("headgate_requests_total", "reason")
+        self._bytes_in = self._bytes_out = 0
         self._bounds: tuple[int, ...] = ()
 
-    def finish(self, method: str, status: int, seconds: float, request_bytes: int, response_bytes: int) -> None:
-        """Count a request out: its answer, how long it took in seconds, and the bytes of both bodies."""
-        index = self._counts.get((method, status))
-        if index is None:
-            index = self._register(method, status)
+    def finish(
+        self, method: str, status: int, seconds: float, request_bytes: int, response_bytes: int, reason: str = ""
+    ) -> None:
+        """Count a request out: its answer, how long it took in seconds, and the bytes of both bodies.
+
+        `reason` is a key of REASONS where the gateway had one to end it, else "".
+        """
+        found = self._counts.get((method, status, reason) if self._by_reason else (method, status))
+        if found is None:
+            found = self._register(method, status, reason)
+        count, duration = found
         cells = self._cells
-        cells[index] += 1
+        cells[count] += 1
         cells[self._in_flight] -= 1
         micros = int(seconds * 1_000_000)
-        duration = self._duration
         cells[duration] += micros
         cells[duration + 1 + bisect_left(self._bounds, micros)] += 1
         if request_bytes:
@@ -191,20 +237,34 @@ class RequestSeries:
         if response_bytes:
             cells[self._bytes_out] += response_bytes
 
-    def _register(self, method: str, status: int) -> int:
+    def _register(self, method: str, status: int, reason: str) -> tuple[int, int]:
         metrics = self._metrics
         if not self._counts:
-            self._duration, self._bounds = metrics.histogram(
-                "headgate_request_duration_seconds", self.route, self.service
-            )
             self._bytes_in = metrics.counter("headgate_request_bytes_total", self.route)
             self._bytes_out = metrics.counter("headgate_response_bytes_total", self.route)
-        key = (method if method in METHODS else OTHER, status if 100 <= status <= 599 else 0)
-        index = self._counts.get(key)
-        if index is None:
-            labels = (self.route, self.service, key[0], str(key[1]) if key[1] else OTHER)
-            index = self._counts[key] = metrics.counter("headgate_requests_total", *labels)
-        return index
+        method = method if method in METHODS else OTHER
+        status = status if 100 <= status <= 599 else 0
+        reason = reason if not reason or reason in REASONS else OTHER
+        key = (method, status, reason) if self._by_reason else (method, status)
+        found = self._counts.get(key)
+        if found is None:
+            labels = (self.route, self.service, method, str(status) if status else OTHER)
+            count = metrics.counter("headgate_requests_total", *labels, reason)
+            duration, self._bounds = metrics.histogram("headgate_request_duration_seconds", *labels)
+            found = self._counts[key] = count, duration
+        return found
+
+
+class Uncounted(RequestSeries):
+    """Requests while metrics are off: only what is in flight is known."""
+
+    __slots__ = ()
+
+    def finish(
+        self, method: str, status: int, seconds: float, request_bytes: int, response_bytes: int, reason: str = ""
+    ) -> None:
+        """Let a request out."""
+        self._cells[self._in_flight] -= 1
 
 
 class UpstreamSeries:
@@ -213,35 +273,38 @@ class UpstreamSeries:
     `idle` and `busy` are indices of `metrics.cells`: connections waiting in the pool, and connections in use.
     """
 
-    __slots__ = ("_bounds", "_cells", "_duration", "_metrics", "_outcomes", "_retries", "busy", "idle", "service")
+    __slots__ = ("_bounds", "_cells", "_fine", "_metrics", "_outcomes", "_retries", "busy", "idle", "service")
 
     def __init__(self, metrics: Metrics, service: str) -> None:
         self._metrics = metrics
         self._cells = metrics.cells
         self.service = service
-        self._outcomes: dict[str | int, int] = {}
+        # As in RequestSeries; the class of a status alone where nobody asks for more.
+        self._outcomes: dict[str | int | tuple[str, int], tuple[int, int]] = {}
         self._retries: dict[str, int] = {}
-        self._duration, self._bounds = metrics.histogram("headgate_upstream_duration_seconds", service)
+        self._bounds: tuple[int, ...] = ()
+        families = ("headgate_upstream_requests_total", "headgate_upstream_duration_seconds")
+        self._fine = any(metrics.tells(family, label) for family in families for label in ("method", "status"))
         self.idle, self.busy = (metrics.gauge("headgate_pool_connections", service, state) for state in POOL_STATES)
 
-    def answered(self, status: int, seconds: float) -> None:
+    def answered(self, status: int, seconds: float, method: str = "") -> None:
         """Count an attempt whose answer's head came, `seconds` after its start."""
-        cells = self._cells
         # The class as a number keeps the text off the hot path.
-        index = self._outcomes.get(status // 100)
-        if index is None:
-            index = self._register(status // 100)
-        cells[index] += 1
+        found = self._outcomes.get((method, status) if self._fine else status // 100)
+        if found is None:
+            found = self._register(status, method)
+        count, duration = found
+        cells = self._cells
+        cells[count] += 1
         micros = int(seconds * 1_000_000)
-        cells[self._duration] += micros
-        cells[self._duration + 1 + bisect_left(self._bounds, micros)] += 1
+        cells[duration] += micros
+        cells[duration + 1 + bisect_left(self._bounds, micros)] += 1
 
-    def failed(self, reason: str) -> None:
+    def failed(self, reason: str, method: str = "") -> None:
         """Count an attempt that brought no answer; `reason` is a key of REASONS."""
-        index = self._outcomes.get(reason)
-        if index is None:
-            index = self._register(reason)
-        self._cells[index] += 1
+        known = reason if reason in REASONS else OTHER
+        labels = (self.service, known, _known(method), "error")
+        self._cells[self._metrics.counter("headgate_upstream_requests_total", *labels)] += 1
 
     def retried(self, reason: str) -> None:
         """Count another try; `reason` is a key of REASONS, or "status" when the answer itself was the reason."""
@@ -251,12 +314,32 @@ class UpstreamSeries:
             index = self._retries[known] = self._metrics.counter("headgate_retries_total", self.service, known)
         self._cells[index] += 1
 
-    def _register(self, outcome: str | int) -> int:
-        known: str | int
-        if isinstance(outcome, int):
-            known = outcome if 1 <= outcome <= 5 else OTHER
-            text = f"{outcome}xx" if known == outcome else OTHER
-        else:
-            known = text = outcome if outcome in REASONS else OTHER
-        index = self._outcomes[known] = self._metrics.counter("headgate_upstream_requests_total", self.service, text)
-        return index
+    def _register(self, status: int, method: str) -> tuple[int, int]:
+        status = status if 100 <= status <= 599 else 0
+        method = _known(method)
+        key: int | tuple[str, int] = (method, status) if self._fine else status // 100
+        found = self._outcomes.get(key)
+        if found is None:
+            texts = (f"{status // 100}xx", str(status)) if status else (OTHER, OTHER)
+            count = self._metrics.counter("headgate_upstream_requests_total", self.service, texts[0], method, texts[1])
+            duration, self._bounds = self._metrics.histogram(
+                "headgate_upstream_duration_seconds", self.service, method, texts[1]
+            )
+            found = self._outcomes[key] = count, duration
+        return found
+
+
+class UncountedUpstream(UpstreamSeries):
+    """Attempts while metrics are off: only the pool's gauges and retries, which are rare, are counted."""
+
+    __slots__ = ()
+
+    def answered(self, status: int, seconds: float, method: str = "") -> None:
+        """Count nothing."""
+
+    def failed(self, reason: str, method: str = "") -> None:
+        """Count nothing."""
+
+
+def _known(method: str) -> str:
+    return method if not method or method in METHODS else OTHER

@@ -1,6 +1,6 @@
-"""The sums of all slots, written down: the Prometheus text format 0.0.4, and a flat list for JSON.
+"""Metrics as they are shown, written down: the Prometheus text format 0.0.4, OpenMetrics 1.0, and a flat list for JSON.
 
-Both forms hold the same points: one for a counter or a gauge, one for each cumulative bucket, the sum and the count
+All forms hold the same points: one for a counter or a gauge, one for each cumulative bucket, the sum and the count
 of a histogram.
 
 The record of the metrics view, one for each point of the list:
@@ -12,18 +12,22 @@ The record of the metrics view, one for each point of the list:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import accumulate, groupby
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from itertools import accumulate
 from typing import NamedTuple, TypedDict
 
-from headgate.telemetry.cells import Sample
-from headgate.telemetry.families import FAMILIES, Family
+from headgate.telemetry.families import Family
+from headgate.telemetry.naming import Exemplar, Series, Shown
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+OPENMETRICS_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 _ESCAPED_LABEL = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
-# A help text is not quoted, so its quotes stay.
+# A help text is not quoted, so its quotes stay; in OpenMetrics they are escaped too.
 _ESCAPED_HELP = str.maketrans({"\\": r"\\", "\n": r"\n"})
+_TOTAL = "_total"
 
 
 class Point(TypedDict):
@@ -35,79 +39,140 @@ class Point(TypedDict):
     labels: dict[str, str]
 
 
-class _Number(NamedTuple):
-    suffix: str
-    bound: str | None
-    value: int | float
+class Cuts(NamedTuple):
+    """Where the classic buckets of a histogram lie among its cells: how many cells are up to each, and their text.
 
-
-def render(samples: Iterable[Sample], families: Mapping[str, Family] = FAMILIES) -> bytes:
-    """Write samples as Prometheus text, families in the order of the table, series sorted by their labels.
-
-    Raises:
-        KeyError: if a sample's family is not in the table.
+    OpenMetrics writes every bound as a float: 1.0 (specification, "Canonical Numbers").
     """
-    lines: list[str] = []
-    for family, series in _grouped(samples, families):
-        lines.append(f"# HELP {family.name} {family.help.translate(_ESCAPED_HELP)}\n")
-        lines.append(f"# TYPE {family.name} {family.kind}\n")
-        for sample in series:
-            labels = ",".join(
-                f'{label}="{value.translate(_ESCAPED_LABEL)}"'
-                for label, value in zip(family.labels, sample.name.labels, strict=True)
-            )
-            for suffix, bound, value in _numbers(family, sample):
-                inside = labels
-                if bound is not None:
-                    inside = f'{labels},le="{bound}"' if labels else f'le="{bound}"'
-                braced = f"{{{inside}}}" if inside else ""
-                lines.append(f"{family.name}{suffix}{braced} {value}\n")
+
+    ends: tuple[int, ...]
+    texts: tuple[str, ...]
+    floats: tuple[str, ...]
+
+
+@lru_cache(128)
+def cuts(family: Family) -> Cuts:
+    """Return them for a family; the bucket above all is the last."""
+    bounds = family.bounds
+    ends = (*(bisect_left(bounds, bound) + 1 for bound in family.classic), len(bounds) + 1)
+    exposed = [bound / family.unit for bound in family.classic]
+    return Cuts(ends, (*(f"{bound:.15g}" for bound in exposed), "+Inf"), (*(str(bound) for bound in exposed), "+Inf"))
+
+
+def render(shown: Iterable[Shown]) -> bytes:
+    """Write Prometheus text."""
+    parts: list[str] = []
+    for metric in shown:
+        name, labels, family, series = metric
+        parts.append(f"# HELP {name} {family.help.translate(_ESCAPED_HELP)}\n# TYPE {name} {family.kind}\n")
+        parts += _histograms(name, labels, family, series) if family.kind == "histogram" else _numbers(metric, name)
     # A lone surrogate can come out of a configuration file; it must not cost the whole scrape.
-    return "".join(lines).encode("utf-8", "replace")
+    return "".join(parts).encode("utf-8", "replace")
 
 
-def points(samples: Iterable[Sample], timestamp: float, families: Mapping[str, Family] = FAMILIES) -> list[Point]:
-    """List samples for JSON, `timestamp` in wall clock seconds.
+def render_openmetrics(shown: Iterable[Shown]) -> bytes:
+    """Write OpenMetrics text, with the exemplars.
 
-    Raises:
-        KeyError: if a sample's family is not in the table.
+    A counter is called without _total there and its number with it; one whose name says nothing of it has no type.
     """
+    parts: list[str] = []
+    for metric in shown:
+        name, labels, family, series = metric
+        kind: str = family.kind
+        base = name
+        if kind == "counter":
+            base, kind = (name.removesuffix(_TOTAL), kind) if name.endswith(_TOTAL) else (name, "unknown")
+        parts.append(f"# TYPE {base} {kind}\n# HELP {base} {_escaped(family.help)}\n")
+        if family.kind == "histogram":
+            parts += _histograms(name, labels, family, series, openmetrics=True)
+        else:
+            parts += _numbers(metric, name)
+    parts.append("# EOF\n")
+    return "".join(parts).encode("utf-8", "replace")
+
+
+def points(shown: Iterable[Shown], timestamp: float) -> list[Point]:
+    """List all points for JSON, `timestamp` in wall clock seconds."""
     listed: list[Point] = []
-    for family, series in _grouped(samples, families):
-        for sample in series:
-            labels = dict(zip(family.labels, sample.name.labels, strict=True))
-            for suffix, bound, value in _numbers(family, sample):
-                listed.append(
-                    {
-                        "name": family.name + suffix,
-                        "value": value,
-                        "timestamp": timestamp,
-                        "labels": labels if bound is None else {**labels, "le": bound},
-                    }
-                )
+
+    def add(name: str, value: float, labels: dict[str, str]) -> None:
+        listed.append({"name": name, "value": value, "timestamp": timestamp, "labels": labels})
+
+    for name, label_names, family, series in shown:
+        for each in series:
+            labels = dict(zip(label_names, each.labels, strict=True))
+            if family.kind != "histogram":
+                add(name, _scaled(each.values[0], family.unit), labels)
+                continue
+            counts = counted(each, family)
+            for text, count in zip(cuts(family).texts, counts, strict=True):
+                add(f"{name}_bucket", count, {**labels, "le": text})
+            add(f"{name}_sum", each.values[0] / family.unit, labels)
+            add(f"{name}_count", counts[-1], labels)
     return listed
 
 
-def _grouped(samples: Iterable[Sample], families: Mapping[str, Family]) -> Iterator[tuple[Family, Iterator[Sample]]]:
-    """Put the series of one family together: the text format allows a family's lines in one place only."""
-    place = {name: number for number, name in enumerate(families)}
-    ordered = sorted(samples, key=lambda sample: (place[sample.name.family], sample.name.labels))
-    for name, series in groupby(ordered, key=lambda sample: sample.name.family):
-        yield families[name], series
+def counted(series: Series, family: Family) -> list[int]:
+    """Return the cumulative counts of the classic buckets, the one above all last."""
+    running = list(accumulate(series.values[1:]))
+    return [running[end - 1] for end in cuts(family).ends]
 
 
-def _numbers(family: Family, sample: Sample) -> Iterator[_Number]:
-    scale = family.unit
-    if sample.name.kind != "histogram":
-        yield _Number("", None, _scaled(sample.values[0], scale))
-        return
-    total, *buckets = sample.values
-    counts = list(accumulate(buckets))
-    for bound, count in zip(sample.name.bounds, counts, strict=False):
-        yield _Number("_bucket", f"{bound / scale:.15g}", count)
-    yield _Number("_bucket", "+Inf", counts[-1])
-    yield _Number("_sum", None, _scaled(total, scale))
-    yield _Number("_count", None, counts[-1])
+def newest(series: Series, family: Family) -> list[Exemplar | None]:
+    """Return the newest exemplar of each classic bucket."""
+    found: list[Exemplar | None] = [None] * len(cuts(family).ends)
+    for exemplar in sorted(series.exemplars, key=lambda each: each.at):
+        found[bisect_left(family.buckets, exemplar.value)] = exemplar
+    return found
+
+
+def _numbers(metric: Shown, name: str) -> Iterator[str]:
+    unit = metric.family.unit
+    for series in metric.series:
+        yield f"{_head(name, metric.labels, series)} {_scaled(series.values[0], unit)}\n"
+
+
+def _histograms(
+    name: str, labels: tuple[str, ...], family: Family, all_series: list[Series], *, openmetrics: bool = False
+) -> Iterator[str]:
+    # Thousands of series have the same buckets: what does not change from one to the next is written once.
+    _, texts, floats = cuts(family)
+    tails = [f'le="{text}"}} ' for text in (floats if openmetrics else texts)]
+    for series in all_series:
+        inside = _inside(labels, series)
+        counts = counted(series, family)
+        start = f"{name}_bucket{{{inside}," if inside else f"{name}_bucket{{"
+        braced = f"{{{inside}}}" if inside else ""
+        ends = f"{name}_sum{braced} {series.values[0] / family.unit}\n{name}_count{braced} {counts[-1]}\n"
+        if openmetrics and series.exemplars:
+            found = zip(tails, counts, newest(series, family), strict=True)
+            yield "".join([f"{start}{tail}{count}{_shown(exemplar)}\n" for tail, count, exemplar in found]) + ends
+        else:
+            yield "".join([f"{start}{tail}{count}\n" for tail, count in zip(tails, counts, strict=True)]) + ends
+
+
+def _shown(exemplar: Exemplar | None) -> str:
+    if exemplar is None:
+        return ""
+    ids = f'trace_id="{exemplar.trace_id}",span_id="{exemplar.span_id}"'
+    return f" # {{{ids}}} {exemplar.value:.9g} {exemplar.at:.3f}"
+
+
+def _head(name: str, labels: tuple[str, ...], series: Series) -> str:
+    inside = _inside(labels, series)
+    return f"{name}{{{inside}}}" if inside else name
+
+
+def _inside(labels: tuple[str, ...], series: Series) -> str:
+    return ",".join([f'{label}="{_escape(value)}"' for label, value in zip(labels, series.labels, strict=True)])
+
+
+def _escape(text: str) -> str:
+    return text.translate(_ESCAPED_LABEL) if "\\" in text or '"' in text or "\n" in text else text
+
+
+def _escaped(text: str) -> str:
+    return text.translate(_ESCAPED_LABEL)
 
 
 def _scaled(value: int, scale: int) -> int | float:

@@ -310,8 +310,18 @@ def test_a_family_cannot_change_its_shape() -> None:
         writer.counter("time", ("a",))
     with pytest.raises(ValueError, match="cannot change to a histogram with 2 labels"):
         writer.histogram("time", ("a", "b"), BOUNDS)
-    with pytest.raises(ValueError, match=r"bounds \(1,\) while the gateway runs: restart it"):
-        writer.histogram("time", ("b",), (1,))
+
+
+def test_other_bounds_are_other_series_of_the_family() -> None:
+    region = small()
+    writer = SlotWriter(region)
+    before, after = writer.histogram("time", ("a",), BOUNDS), writer.histogram("time", ("a",), (1,))
+    assert after >= before + len(BOUNDS) + 2
+    assert [sample.name.bounds for sample in read([region])] == [BOUNDS, (1,)]
+    # Full, each set of bounds has its own series of all others.
+    late = [writer.histogram("time", (f"late-{n}",), bounds) for n in range(200) for bounds in (BOUNDS, (1,))]
+    assert len(set(late[-2:])) == 2
+    assert late[-4:-2] == late[-2:]
 
 
 FAMILIES = ("one", "two", "three")

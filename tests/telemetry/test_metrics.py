@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headgate.core.failure import REASONS
-from headgate.telemetry.cells import SlotRegion, SlotWriter, read
+from headgate.telemetry.cells import SeriesName, SlotRegion, SlotWriter, read
 from headgate.telemetry.families import FAMILIES, Family
 from headgate.telemetry.metrics import METHODS, Metrics
 
@@ -22,7 +22,15 @@ def make(region: SlotRegion | None = None) -> tuple[Metrics, SlotRegion]:
 
 
 def totals(*regions: SlotRegion) -> dict[Key, list[int]]:
-    return {(sample.name.family, sample.name.labels): sample.values for sample in read(regions)}
+    """Return the sums by family and labels, without the fine ones that are not told apart."""
+    return {
+        (name.family, name.labels if any(_fine(name)) else name.labels[: len(FAMILIES[name.family].shown)]): values
+        for name, values in read(regions)
+    }
+
+
+def _fine(name: SeriesName) -> tuple[str, ...]:
+    return name.labels[len(FAMILIES[name.family].shown) :]
 
 
 def bucket(name: str, exposed: float) -> int:
@@ -37,7 +45,9 @@ def test_the_table_is_well_formed(family: Family) -> None:
     assert family.name.endswith("_total") == (family.kind == "counter")
     assert bool(family.buckets) == (family.kind == "histogram")
     assert list(family.bounds) == sorted(set(family.bounds))
-    assert family.name.endswith("_seconds") == (family.unit == 1_000_000)
+    assert family.name.removesuffix("_total").endswith("_seconds") == (family.unit == 1_000_000)
+    assert family.labels == (*family.shown, *family.fine)
+    assert not family.states or family.kind == "gauge"
 
 
 def test_the_request_buckets_go_from_a_millisecond_to_a_minute() -> None:

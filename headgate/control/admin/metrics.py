@@ -2,30 +2,44 @@
 
 from __future__ import annotations
 
-import time
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse
 
 from headgate.control.admin.access import allowed
-from headgate.control.admin.answers import answers
+from headgate.control.admin.answers import Refused, answers
 from headgate.control.admin.subject import TheGateway
-from headgate.telemetry import prometheus
 
 router = APIRouter(tags=["telemetry"])
 
+_POINT = {
+    "type": "object",
+    "required": ["name", "value", "timestamp", "labels"],
+    "properties": {
+        "name": {"type": "string"},
+        "value": {"type": "number"},
+        "timestamp": {"type": "number"},
+        "labels": {"type": "object", "additionalProperties": {"type": "string"}},
+    },
+}
+_SHOWN: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The metrics, in the form that Accept asks for; text by default",
+        "content": {
+            "text/plain": {"schema": {"type": "string"}},
+            "application/openmetrics-text": {"schema": {"type": "string"}},
+            "application/vnd.google.protobuf": {"schema": {"type": "string", "format": "binary"}},
+            "application/json": {"schema": {"type": "array", "items": _POINT}},
+        },
+    }
+}
 
-@router.get("/metrics", dependencies=[allowed("read")], responses=answers())
+
+@router.get("/metrics", dependencies=[allowed("read")], responses={**answers(404), **_SHOWN}, response_class=Response)
 async def metrics(request: Request, gateway: TheGateway) -> Response:
     """Show what all workers have counted."""
-    if _prefers_json(request.headers.get("accept", "")):
-        return JSONResponse(prometheus.points(gateway.samples(), time.time()))
-    return Response(prometheus.render(gateway.samples()), media_type=prometheus.CONTENT_TYPE)
-
-
-def _prefers_json(accept: str) -> bool:
-    """Tell whether JSON is named before, or without, the text form; no Accept at all means text."""
-    kinds = [part.partition(";")[0].strip().lower() for part in accept.split(",")]
-    json_at = kinds.index("application/json") if "application/json" in kinds else len(kinds)
-    text = {"text/plain", "text/*", "*/*", "application/openmetrics-text"}
-    return json_at < next((place for place, kind in enumerate(kinds) if kind in text), len(kinds))
+    exposition = gateway.parts.exposition
+    if not exposition.enabled:
+        raise Refused(404, "metrics are not enabled")
+    scrape = await exposition.scrape(request.headers.get("accept", ""))
+    return Response(scrape.body, headers={"Content-Type": scrape.content_type})

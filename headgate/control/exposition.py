@@ -1,0 +1,172 @@
+"""The metrics as the configuration in force wants them shown: gathered, named, and written in the form asked for.
+
+Reading and writing the series of ten thousand routes takes the better part of a second, so it happens in a thread: the
+loop of control goes on with its heartbeat, its checks and everybody else. One scrape at a time; others wait for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple, TypeVar
+
+from headgate.config.resolve import ResolvedConfig
+from headgate.control.processes import Processes
+from headgate.core.clock import wall
+from headgate.policy.limit.settings import Limit
+from headgate.policy.match import PathMatch
+from headgate.telemetry.cells import Sample, SlotRegion, read
+from headgate.telemetry.naming import Exemplar, Facts, Naming, Shown
+from headgate.telemetry.prometheus import (
+    CONTENT_TYPE,
+    OPENMETRICS_TYPE,
+    Point,
+    points,
+    render,
+    render_openmetrics,
+)
+from headgate.telemetry.protobuf import PROTOBUF_TYPE, render_protobuf
+from headgate.telemetry.settings import Metrics
+
+T = TypeVar("T")
+
+_JSON = "application/json"
+_TEXT = "text/plain"
+_OPENMETRICS = "application/openmetrics-text"
+_PROTOBUF = "application/vnd.google.protobuf"
+_FORMS: Mapping[str, tuple[Callable[[list[Shown]], bytes], str]] = {
+    _JSON: (lambda shown: json.dumps(points(shown, wall())).encode(), _JSON),
+    _TEXT: (render, CONTENT_TYPE),
+    _OPENMETRICS: (render_openmetrics, OPENMETRICS_TYPE),
+    _PROTOBUF: (render_protobuf, PROTOBUF_TYPE),
+}
+# Names of routes, or of limits, of now and before.
+_MOST_KNOWN = 200_000
+_PROTO_MESSAGE = "io.prometheus.client.metricfamily"
+
+
+class Scrape(NamedTuple):
+    """What a scraper is given."""
+
+    content_type: str
+    body: bytes
+
+
+class Exposition:
+    """How metrics are shown; make it inside the running loop."""
+
+    __slots__ = (
+        "_elsewhere",
+        "_facts",
+        "_here",
+        "_naming",
+        "_one_at_a_time",
+        "_processes",
+        "_settings",
+        "exemplars",
+        "regions",
+    )
+
+    def __init__(self, elsewhere: Callable[[], list[Sample]]) -> None:
+        """`elsewhere` returns what is counted in control, not in the cells of the workers."""
+        self._elsewhere = elsewhere
+        self._here: list[Sample] = []
+        self._processes = Processes()
+        self._settings = Metrics()
+        self._facts: Facts = {}
+        self._naming = Naming(self._settings, {})
+        self._one_at_a_time = asyncio.Lock()
+        # The slots of all workers.
+        self.regions: Callable[[], Sequence[SlotRegion]] = lambda: ()
+        # Gives the newest exemplars of a family; whoever keeps them connects it.
+        self.exemplars: Callable[[str], Iterable[Exemplar]] = lambda _: ()
+
+    @property
+    def enabled(self) -> bool:
+        """Whether metrics are shown at all."""
+        return self._settings.enabled
+
+    def follow(self, config: ResolvedConfig) -> None:
+        """Show metrics as this configuration says, from now on."""
+        self._settings = config.telemetry.metrics
+        facts = facts_of(config)
+        # What was counted for routes and limits that are no more is still shown, and stays where it was.
+        self._facts = {label: {**self._facts.get(label, {}), **known} for label, known in facts.items()}
+        if any(len(known) > _MOST_KNOWN for known in self._facts.values()):
+            self._facts = dict(facts)
+        self._naming = Naming(self._settings, self._facts)
+
+    async def scrape(self, accept: str) -> Scrape:
+        """Write the metrics in the form that an Accept header wants; text where it says nothing of it.
+
+        Nothing is shown where metrics are not `enabled`.
+        """
+        form = preferred(accept, self._settings.native)
+        write, kind = _FORMS.get(form, _FORMS[_TEXT])
+        return Scrape(kind, await self._read(lambda: write(self._shown())))
+
+    async def points(self, timestamp: float) -> list[Point]:
+        """List the metrics for JSON; `timestamp` in wall clock seconds."""
+        return await self._read(lambda: points(self._shown(), timestamp))
+
+    async def _read(self, work: Callable[[], T]) -> T:
+        async with self._one_at_a_time:
+            self._here = self._elsewhere()
+            return await asyncio.to_thread(work)
+
+    def _shown(self) -> list[Shown]:
+        if not self.enabled:
+            return []
+        regions = self.regions()
+        counted = [*read(regions), *self._here, *self._processes.samples([region.pid for region in regions])]
+        return self._naming.show(counted, self.exemplars if self._settings.exemplars else lambda _: ())
+
+
+def preferred(accept: str, native: bool) -> str:
+    """Return the form of metrics that an Accept header prefers, by weight, then by order (RFC 9110 section 12.5.1).
+
+    JSON where it is named before, or without, any text; protocol buffers only for `native` histograms' sake.
+    """
+    asked: list[tuple[float, int, str]] = []
+    for place, part in enumerate(accept.split(",")):
+        kind, *parameters = [each.strip().lower() for each in part.split(";")]
+        said = dict(each.partition("=")[::2] for each in parameters)
+        try:
+            weight = float(said.get("q", "1"))
+        except ValueError:
+            weight = 0.0
+        form = {"text/*": _TEXT, "*/*": _TEXT}.get(kind, kind)
+        if kind == _PROTOBUF and (
+            not native or said.get("proto") != _PROTO_MESSAGE or said.get("encoding") != "delimited"
+        ):
+            continue
+        if form in (_JSON, _TEXT, _OPENMETRICS, _PROTOBUF) and weight > 0:
+            asked.append((-weight, place, form))
+    return min(asked)[2] if asked else _TEXT
+
+
+def facts_of(config: ResolvedConfig) -> Facts:
+    """Return what is known of routes and limits (naming.FACTS), for a name that several have of the first."""
+    routes: dict[str, dict[str, str]] = {}
+    for route in config.routes:
+        match = route.settings.match
+        pattern = pattern_text(match.path)
+        routes.setdefault(route.name, {"pattern": pattern, "host": ",".join(match.host)})
+    limits: dict[str, dict[str, str]] = {}
+    everywhere = [scoped.limit for route in config.routes for scoped in route.limits]
+    of_services = [service.rate_limit for service in config.services if service.rate_limit is not None]
+    for limit in [*config.limits, *everywhere, *of_services]:
+        limits.setdefault(limit.name, _limit_facts(limit))
+    return {"route": routes, "limit": limits}
+
+
+def pattern_text(path: PathMatch | None) -> str:
+    """Return the path of a route as it is written; "*" for one that takes all."""
+    if path is None:
+        return "*"
+    return path.template or path.exact or path.prefix or path.regex or "*"
+
+
+def _limit_facts(limit: Limit) -> dict[str, str]:
+    return {"key": "+".join(limit.key) or "all", "algorithm": limit.type, "window": f"{limit.window:g}s"}
