@@ -118,10 +118,8 @@ class Surface:
 
 def methods_of(item: Surface) -> list[str]:
     """Return the methods that an own endpoint answers, in upper case; GET brings HEAD."""
-    if item.view == "proxy" and "{" not in item.path:
-        default = ["POST"]
-    else:
-        default = _METHODS.get(item.view, ["GET"])
+    enveloped = item.view == "proxy" and "{" not in item.path
+    default = ["POST"] if enveloped else _METHODS.get(item.view, ["GET"])
     methods = [method.upper() for method in item.methods or default]
     if "GET" in methods and "HEAD" not in methods and item.view != "proxy":
         methods.append("HEAD")

@@ -11,7 +11,7 @@ from hashlib import blake2b
 from typing import Any, NamedTuple, TypeVar
 
 from headgate.auth.settings import Addresses, Auth, IdentitySettings
-from headgate.config.admin_settings import Admin, OwnHealth, Surface
+from headgate.config.admin_settings import LOCAL_VIEWS, Admin, OwnHealth, Surface, methods_of
 from headgate.config.schema import Config, Database, EndpointSetting, Errors, Listen, Route, Service, Shutdown
 from headgate.core.address import parse_endpoint
 from headgate.core.endpoint import Endpoint
@@ -21,6 +21,7 @@ from headgate.policy.breaker_settings import BreakerSettings
 from headgate.policy.health import HealthSettings
 from headgate.policy.hygiene_settings import Cors, HeaderFilter, SecurityHeaders
 from headgate.policy.limit.settings import Limit, LimitHeaders
+from headgate.policy.match import Match, PathMatch
 from headgate.policy.outlier import OutlierSettings
 from headgate.policy.overload_settings import AdaptiveConcurrency, Overload
 from headgate.policy.retry_settings import RetrySettings
@@ -30,6 +31,12 @@ from headgate.telemetry.settings import Telemetry
 from headgate.wire.settings import Compression, Forwarding, HttpLimits, PoolLimits, RequestId, Timeouts, UpstreamTls
 
 T = TypeVar("T")
+
+OWN_SERVICE = "headgate:own"
+"""The service behind own endpoints that control answers."""
+
+# Bytes of a request's body at an own endpoint, where its item does not say: an envelope is held in memory whole.
+_MOST_ASKED = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +96,12 @@ class ResolvedRoute:
 
 @dataclass(frozen=True, slots=True)
 class ResolvedConfig:
-    """All a worker needs. `keys_path` is the folder of the file of API keys, which control has made, or None."""
+    """All a worker needs.
+
+    `keys_path` is the folder of the file of API keys, which control has made, or None; `surface_socket` the path of the
+    socket where control answers for own endpoints. `own_routes` stand for the items of `surface`, one each.
+    `service_routes`: where a view reaches services by their names, of each service what holds for all of it.
+    """
 
     listeners: tuple[Listen, ...]
     admin: Admin
@@ -117,7 +129,10 @@ class ResolvedConfig:
     routes: tuple[ResolvedRoute, ...]
     surface: tuple[Surface, ...] = ()
     health: OwnHealth = field(default_factory=OwnHealth)
+    own_routes: tuple[ResolvedRoute, ...] = ()
+    service_routes: tuple[ResolvedRoute, ...] = ()
     keys_path: str | None = None
+    surface_socket: str | None = None
 
 
 def resolve(config: Config) -> ResolvedConfig:
@@ -156,6 +171,8 @@ def resolve(config: Config) -> ResolvedConfig:
         routes=tuple(routes),
         surface=tuple(config.surface),
         health=config.health,
+        own_routes=tuple(_own_route(item, config, order) for order, item in enumerate(config.surface)),
+        service_routes=_service_routes(config),
     )
 
 
@@ -229,6 +246,42 @@ def _route(route: Route, service: Service, config: Config, order: int) -> Resolv
         cors=_nearest(route.cors, service.cors, config.cors),
         security_headers=_nearest(route.security_headers, service.security_headers, config.security_headers),
         plugins=(*config.plugins, *service.plugins, *route.plugins),
+    )
+
+
+def _own_route(item: Surface, config: Config, order: int) -> ResolvedRoute:
+    """Make the route of an own endpoint; one that asks a service takes limits and plugins of what it asks."""
+    path = PathMatch(template=item.path) if "{" in item.path else PathMatch(exact=item.path)
+    auth = item.auth if item.auth is not None or item.view not in LOCAL_VIEWS else Auth(mode="none")
+    elsewhere = item.view == "proxy" or item.view in LOCAL_VIEWS
+    return ResolvedRoute(
+        name=f"own {item.path}",
+        service=OWN_SERVICE,
+        order=order,
+        settings=Route(name=f"own {item.path}", match=Match(path=path, method=methods_of(item)), upgrade=[]),
+        destinations=() if elsewhere else (Destination(service_name=OWN_SERVICE),),
+        headers=None,
+        timeout=Timeouts(connect=1.0, response=10.0),
+        retry=RetrySettings(),
+        max_body=item.max_body if item.max_body is not None else _MOST_ASKED,
+        compression=config.compression,
+        limits=(),
+        auth=_nearest(auth, config.auth) or default_auth(config.identity),
+        addresses=config.addresses,
+        cors=config.cors,
+        security_headers=config.security_headers,
+        plugins=() if elsewhere else tuple(config.plugins),
+    )
+
+
+def _service_routes(config: Config) -> tuple[ResolvedRoute, ...]:
+    """Return for each service that the view `proxy` reaches a route of all that holds for it, whatever is asked."""
+    items = [item for item in config.surface if item.view == "proxy"]
+    reached = {name for item in items for name in item.services} if all(item.services for item in items) else None
+    return tuple(
+        _route(Route(name=f"proxy {service.name}"), service, config, order)
+        for order, service in enumerate(config.services if items else ())
+        if reached is None or service.name in reached
     )
 
 

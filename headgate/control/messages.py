@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from headgate.config.resolve import ResolvedConfig
 from headgate.core.endpoint import Endpoint
+from headgate.proxy.own import OwnAnswer
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +47,19 @@ class EndpointSets:
     whole: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class OwnAnswers:
+    """What workers say of the gateway at own endpoints that they answer themselves, by path and proxy.own.State.
+
+    `not_ready` says what keeps it from being ready, empty for nothing.
+    """
+
+    answers: Mapping[str, Mapping[str, OwnAnswer]]
+    not_ready: str = ""
+
+
 # What holds beside the plan: the newest of each kind is in force.
-Beside = KeySets | EndpointSets
+Beside = KeySets | EndpointSets | OwnAnswers
 
 
 class PackedPlan(NamedTuple):

@@ -30,10 +30,11 @@ from headgate.config.resolve import ResolvedConfig
 from headgate.control.children import PLAN_REFUSED, Seat
 from headgate.control.frames import read_frame, write_frame
 from headgate.control.log import Log
-from headgate.control.messages import EndpointSets, KeySets, Plan, paused_collector, unpack
+from headgate.control.messages import EndpointSets, KeySets, OwnAnswers, Plan, paused_collector, unpack
 from headgate.control.unforeseen import in_callbacks, tell_of_the_unforeseen
 from headgate.core.endpoint import Endpoint
 from headgate.core.trace import kind_of, places_of
+from headgate.proxy.own import OwnAnswer
 from headgate.telemetry.cells import SlotWriter
 
 HEARTBEAT = 0.5
@@ -56,6 +57,9 @@ class Gateway(Protocol):
 
     def take_endpoint_sets(self, sets: Mapping[str, tuple[Endpoint, ...]], whole: bool) -> None:
         """Let services have these endpoints (messages.EndpointSets) from now on."""
+
+    def take_own_answers(self, answers: Mapping[str, Mapping[str, OwnAnswer]], not_ready: str) -> None:
+        """Answer so at own endpoints (messages.OwnAnswers) from now on."""
 
     def apply(self, plan: ResolvedConfig, sockets: dict[str, list[socket.socket]]) -> None:
         """Build all of the plan, then swap. Raises ValueError with a sentence; the old plan stays then."""
@@ -217,6 +221,8 @@ class Worker:
             self._gateway.take_key_sets(message.sets, message.answers)
         elif isinstance(message, EndpointSets):
             self._gateway.take_endpoint_sets(message.sets, message.whole)
+        elif isinstance(message, OwnAnswers):
+            self._gateway.take_own_answers(message.answers, message.not_ready)
 
     def _say(self, message: dict[str, Any]) -> None:
         if self._control is not None:

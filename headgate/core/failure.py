@@ -28,6 +28,7 @@ REASONS: dict[str, Reason] = {
     "bad_host": Reason("client", 400, "Bad Request", "The Host of the request is missing, repeated or malformed."),
     "bad_path": Reason("client", 400, "Bad Request", "The path of the request is malformed or ambiguous."),
     "route_not_found": Reason("client", 404, "Not Found", "No route matches this request."),
+    "service_not_found": Reason("client", 404, "Not Found", "There is no service of this name."),
     "method_not_allowed": Reason("client", 405, "Method Not Allowed", "This path does not answer that method."),
     "request_timeout": Reason("client", 408, "Request Timeout", "The request did not arrive in time."),
     "payload_too_large": Reason("client", 413, "Content Too Large", "The request body is larger than allowed here."),

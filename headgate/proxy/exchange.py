@@ -150,9 +150,7 @@ class Exchange:
                 pending = gate.enter(self)
                 if pending is not None:
                     await pending
-            # The last one may have sent the request another way (proxy.by_name).
-            way = self.way or way
-            cluster = self.cluster
+            cluster, way = self.cluster, self.way or way  # A gate may have sent it another way (proxy.by_name).
             if cluster is None:
                 self._answer_here(way)
                 return

@@ -1,14 +1,20 @@
-"""The gateway's own endpoints that workers answer by themselves, control alive or not.
+"""The gateway's own endpoints that workers answer by themselves, control alive or not: health, ready and live.
 
-/health: this worker runs and has a Plan. /ready: it takes traffic (has a Plan and is not draining); for load balancers.
+Control makes the answers of each state in advance and tells them (messages.OwnAnswers); a worker chooses among them by
+what it knows itself, and what it was told too long ago it calls stale. Untold, it has a short answer of its own.
+
+health: what control has found out last. ready: this worker takes traffic (it has a Plan, is not draining, and nothing
+is away that must be there); for load balancers. live: this worker runs.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
+from headgate.config.admin_settings import LOCAL_VIEWS, methods_of
+from headgate.config.resolve import ResolvedConfig
 from headgate.core.clock import monotonic
 from headgate.core.failure import Failure
 
@@ -17,31 +23,106 @@ if TYPE_CHECKING:
     from headgate.proxy.gateway import Gateway
 
 Own = Callable[["Gateway", "Exchange"], None]
+State = Literal["now", "stale", "draining", "starting", "dependency"]
+"""Which of the answers of one endpoint holds: health has now, stale, draining; ready all but stale; live now."""
+
+# Seconds without a word from control, which speaks once a second, after which its last one is old.
+STALE_AFTER: Final = 5.0
+
 _JSON = b"application/json"
-_READERS = ("GET", "HEAD")
+_READING = ("GET", "HEAD")
 
 
-def health(gateway: Gateway, exchange: Exchange) -> None:
-    """Answer /health."""
-    _only_read(exchange)
-    status = "draining" if gateway.draining else "healthy"
-    uptime = round(monotonic() - gateway.started, 3)
-    exchange.respond(200, _JSON, json.dumps({"status": status, "uptime_seconds": uptime}).encode())
+class OwnAnswer(NamedTuple):
+    """One answer, ready to be sent."""
+
+    status: int
+    content_type: bytes
+    body: bytes
 
 
-def ready(gateway: Gateway, exchange: Exchange) -> None:
-    """Answer /ready."""
-    _only_read(exchange)
-    if gateway.ready:
-        exchange.respond(200, _JSON, b'{"status": "ready"}')
-    else:
-        reason = "draining" if gateway.draining else "starting"
-        exchange.respond(503, _JSON, json.dumps({"status": "not_ready", "reason": reason}).encode())
+class LocalAnswer:
+    """One endpoint that is answered here."""
+
+    __slots__ = ("_methods", "_path", "_state")
+
+    def __init__(self, path: str, view: str, methods: Sequence[str]) -> None:
+        self._path = path
+        self._state = _STATES[view]
+        self._methods = methods
+
+    def __call__(self, gateway: Gateway, exchange: Exchange) -> None:
+        """Answer.
+
+        Raises:
+            Failure: method_not_allowed.
+        """
+        if exchange.method not in self._methods:
+            raise Failure("method_not_allowed", ", ".join(self._methods))
+        answer = self.answer(gateway)
+        exchange.respond(answer.status, answer.content_type, answer.body)
+
+    def answer(self, gateway: Gateway) -> OwnAnswer:
+        """Return what holds now."""
+        state = self._state(gateway)
+        told = gateway.own.told.get(self._path, {}).get(state)
+        return told if told is not None else _untold(gateway, state, self._state is _ready)
 
 
-def _only_read(exchange: Exchange) -> None:
-    if exchange.method not in _READERS:
-        raise Failure("method_not_allowed", ", ".join(_READERS))
+class LocalAnswers(dict[str, Own]):
+    """The endpoints that nobody is asked for a credential at, by path, and what control told last of all of them.
+
+    `told` are the answers by path and state, `not_ready` says what keeps the gateway from being ready, `at` when.
+    """
+
+    __slots__ = ("at", "not_ready", "told")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: Mapping[str, Mapping[str, OwnAnswer]] = {}
+        self.not_ready = ""
+        self.at = float("-inf")
+
+    def take(self, told: Mapping[str, Mapping[str, OwnAnswer]], not_ready: str) -> None:
+        """Believe this from now on."""
+        self.told, self.not_ready, self.at = told, not_ready, monotonic()
+
+    def follow(self, config: ResolvedConfig) -> None:
+        """Be those of this configuration: admin.expose, and `surface`, which wins."""
+        self.clear()
+        self.update((path, LocalAnswer(path, path[1:], _READING)) for path in config.admin.expose)
+        for item, route in zip(config.surface, config.own_routes, strict=True):
+            if item.view in LOCAL_VIEWS and route.auth.mode == "none":
+                self[item.path] = LocalAnswer(item.path, item.view, methods_of(item))
 
 
-OWN: Mapping[str, Own] = {"/health": health, "/ready": ready}
+def _health(gateway: Gateway) -> State:
+    if gateway.draining:
+        return "draining"
+    return "now" if monotonic() - gateway.own.at < STALE_AFTER else "stale"
+
+
+def _ready(gateway: Gateway) -> State:
+    if not gateway.ready:
+        return "draining" if gateway.draining else "starting"
+    # Nobody looks any more at what control found missing before it went away itself.
+    missing = gateway.own.not_ready and monotonic() - gateway.own.at < STALE_AFTER
+    return "dependency" if missing else "now"
+
+
+def _live(_: Gateway) -> State:
+    return "now"
+
+
+_STATES: Mapping[str, Callable[[Gateway], State]] = {"health": _health, "ready": _ready, "live": _live}
+
+
+def _untold(gateway: Gateway, state: State, ready: bool) -> OwnAnswer:
+    """Return the answer of a worker that has heard nothing of this endpoint yet."""
+    if not ready:
+        status = "draining" if state == "draining" else "healthy"
+        uptime = round(monotonic() - gateway.started, 3)
+        return OwnAnswer(200, _JSON, json.dumps({"status": status, "uptime_seconds": uptime}).encode())
+    if state == "now":
+        return OwnAnswer(200, _JSON, b'{"status": "ready"}')
+    return OwnAnswer(503, _JSON, json.dumps({"status": "not_ready", "reason": state}).encode())

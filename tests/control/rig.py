@@ -40,6 +40,7 @@ from headgate.core.endpoint import Endpoint
 from headgate.policy.limit.fixed_window import FixedWindow
 from headgate.policy.limit.group import Group
 from headgate.policy.limit.settings import Limit
+from headgate.proxy.own import OwnAnswer
 from headgate.stores.memory import MemoryStore
 from headgate.stores.settings import SharedStoreSettings
 from headgate.stores.shared import SharedStore
@@ -100,6 +101,9 @@ class RigGateway:
 
     def take_endpoint_sets(self, sets: Mapping[str, tuple[Endpoint, ...]], whole: bool) -> None:
         self.endpoint_sets = dict(sets)
+
+    def take_own_answers(self, answers: Mapping[str, Mapping[str, OwnAnswer]], not_ready: str) -> None:
+        self.own_answers = answers
 
     def __init__(self, loop: asyncio.AbstractEventLoop, slot: SlotWriter, worker: int, folder: Path) -> None:
         self._loop = loop
