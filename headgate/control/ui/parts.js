@@ -100,25 +100,30 @@ export function table(id, caption, columns, rows, { key, tone = () => "", none }
     { class: "scroll", key: `table-${id}` },
     h(
       "table",
-      { "data-table": id },
+      // Narrow screens lay rows out as blocks, which would take these meanings away.
+      { "data-table": id, role: "table" },
       h("caption", { class: "unseen" }, caption),
-      h("thead", null, h("tr", null, columns.map((column) => heading(id, column, by === column ? chosen : null)))),
+      h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, columns.map((column) => heading(id, column, by === column ? chosen : null)))),
       h(
         "tbody",
-        null,
-        shown.map((row) => h("tr", { key: key(row), class: tone(row) }, columns.map((column, place) => cell(column, row, place)))),
+        { role: "rowgroup" },
+        shown.map((row) => h("tr", { key: key(row), class: tone(row), role: "row" }, columns.map((column, place) => cell(column, row, place)))),
       ),
     ),
   );
 }
 
 function cell({ number, cell: content, title, kind }, row, place) {
-  const props = { class: [number && "number", kind].filter(Boolean).join(" ") || undefined, "data-title": title };
-  return place === 0 ? h("th", { ...props, scope: "row" }, content(row)) : h("td", props, content(row));
+  const props = {
+    class: [number && "number", kind].filter(Boolean).join(" ") || undefined,
+    "data-title": typeof title === "string" ? title : undefined,
+  };
+  if (place === 0) return h("th", { ...props, scope: "row", role: "rowheader" }, content(row));
+  return h("td", { ...props, role: "cell" }, content(row));
 }
 
 function heading(id, { name, title, number, sort, kind }, chosen) {
-  const props = { key: name, scope: "col", class: [number && "number", kind].filter(Boolean).join(" ") || undefined };
+  const props = { key: name, scope: "col", role: "columnheader", class: [number && "number", kind].filter(Boolean).join(" ") || undefined };
   if (!sort) return h("th", props, title);
   const order = chosen ? (chosen.up ? "ascending" : "descending") : undefined;
   const act = () => {

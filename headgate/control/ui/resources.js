@@ -24,7 +24,7 @@ const RESOURCES = {
   changes: { path: () => "api/v1/config/changes", every: 10, read: (said) => said.changes },
   errors: { path: () => "api/v1/telemetry/errors?limit=50", every: 5, read: (said) => said.items },
   requests: { path: () => "api/v1/telemetry/requests?limit=200", every: 30, read: readRequests },
-  log: { path: () => "api/v1/telemetry/logs?limit=300", every: 30, read: readLog },
+  log: { path: () => "api/v1/telemetry/logs?source=gateway&limit=300", every: 30, read: readLog },
 };
 
 /** What each view shows; `status` is shown by all. */

@@ -1,4 +1,4 @@
-"""What an admin API may answer, made up: a gateway with something of everything, and with names that want to be markup."""
+"""What an admin API may answer, made up: a gateway with something of everything, and names that want to be markup."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ export function overview() {
     h("div", { class: "columns" }, ready(["history"], courses)),
     h("div", { class: "columns two-one" },
       h("div", { class: "stack" }, services(), requests()),
-      h("div", { class: "stack" }, attention(), errors())),
+      h("div", { class: "stack aside" }, attention(), errors())),
   ];
 }
 
@@ -34,7 +34,7 @@ function figures() {
     ["Latency p50", took(seen.p50), history.p50, "p50", "half are faster"],
     ["Latency p95", took(seen.p95), history.p95, "p95", "1 in 20 is slower"],
     ["Latency p99", took(seen.p99), history.p99, "p99", "1 in 100 is slower"],
-    ["In flight", [count(mean(history.in_flight) === null ? null : Math.round(mean(history.in_flight))), ""], history.in_flight ?? [], "s3xx", "requests begun, not ended"],
+    ["In flight", [count(mean(history.in_flight) === null ? null : Math.round(mean(history.in_flight))), ""], history.in_flight ?? [], "s3xx", "requests now"],
   ];
   return h(
     "section",
