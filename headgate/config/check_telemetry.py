@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from headgate.config.check_metrics import check_metrics
 from headgate.config.check_values import Finding
 from headgate.config.schema import Config
 
 
 def check_telemetry(config: Config) -> Iterator[Finding]:
     """Check it."""
-    yield from ()
+    yield from check_metrics(config)
