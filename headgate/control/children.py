@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headgate.control.link import Link
+from headgate.control.log import Log
 from headgate.control.restart import Restarts
 from headgate.core.trace import places_of
 from headgate.stores.board import Board
@@ -116,6 +117,7 @@ def _run(main: Callable[[Seat], int], enter: Callable[[Link], Seat], pair: tuple
             signal.signal(number, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_SETMASK, set())
         ours.close()
+        Log.listeners.clear()
         code = main(enter(theirs))
     except BaseException as error:
         print(places_of(error), file=sys.stderr)

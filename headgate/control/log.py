@@ -36,6 +36,11 @@ class Line(NamedTuple):
     message: str
     fields: dict[str, object]
 
+    def as_message(self) -> dict[str, object]:
+        """Return it as a worker tells it to control."""
+        fields = {name: _plain(each) for name, each in self.fields.items()}
+        return {"type": "log", "at": self.at, "level": self.level, "message": self.message, "fields": fields}
+
 
 class _Alike:
     """Lines with one traceback: since when they are counted (monotonic), and how many there were."""
@@ -93,6 +98,12 @@ class Log:
         items = (str(item) for value in fields.values() if isinstance(value, list) for item in value)
         below = "".join(f"    {_printable(item)}\n" for item in items)
         return f"{clock} {level.upper():<7} {process:<8} {_printable(message + behind)}\n{below}"
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, list):
+        return [str(item) for item in value]
+    return value if isinstance(value, int | float) else str(value)
 
 
 def _left_out(known: OrderedDict[tuple[str, str], _Alike], message: str, trace: str) -> int | None:

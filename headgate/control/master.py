@@ -29,7 +29,7 @@ from typing import Any, Literal
 from headgate.control.children import PLAN_REFUSED, Child, Seat
 from headgate.control.link import Link
 from headgate.control.listeners import Listener, ListenError, open_listener
-from headgate.control.log import Log
+from headgate.control.log import Line, Log
 from headgate.control.restart import Restarts
 from headgate.control.runtime import make_runtime, remove
 from headgate.control.watchdog import Watchdog
@@ -58,6 +58,7 @@ class Master:
         self._workers: list[Child] = []
         self._regions = [SlotRegion.create() for _ in range(MOST_WORKERS)]
         self._board = Board.create(MOST_WORKERS)
+        Log.listeners.append(self._pass_on)
         self._listeners: dict[str, Listener] = {}
         self._selector = selectors.DefaultSelector()
         self._state: Literal["starting", "serving", "draining", "ending"] = "starting"
@@ -287,6 +288,7 @@ class Master:
     def _settle(self, message: dict[str, Any]) -> None:
         """Take what the plan in force says: how to stop, and which addresses are no longer wanted."""
         self._settled = message
+        Log.level = message["level"]
         if self._state == "starting":
             self._state = "serving"
         for address in set(self._listeners) - set(message["addresses"]):
@@ -304,6 +306,11 @@ class Master:
         if child.link is not None and not child.link.send(message, sockets or ()):
             # It has died, which the reaper will see, or it does not read and would miss this for ever.
             child.kill(signal.SIGKILL)
+
+    def _pass_on(self, line: Line) -> None:
+        """Let control know what is written, if it can hear it."""
+        if self._control.link is not None:
+            self._control.link.send(line.as_message())
 
     # Signals, and the end
 

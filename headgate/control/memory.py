@@ -17,6 +17,7 @@ from headgate.control.keys.sync import KeyPlace
 from headgate.control.messages import PackedPlan
 from headgate.control.sources import KeptSource
 from headgate.control.store_file import StoreFile
+from headgate.telemetry.settings import Otlp
 
 _LENGTH_BYTES = 8
 
@@ -24,8 +25,8 @@ _LENGTH_BYTES = 8
 class Kept(NamedTuple):
     """The plan as workers have it, `admin` with the tokens they do not have, the file of the store it names, and keys.
 
-    The keys are those of issuers, which may be away when control comes back, as may be who told where services run. API
-    keys go on where `api_keys` says.
+    Nor have they `export`, with what is sent along with spans. The keys are those of issuers, which may be away when
+    control comes back, as may be who told where services run. API keys go on where `api_keys` says.
     """
 
     plan: PackedPlan
@@ -34,6 +35,7 @@ class Kept(NamedTuple):
     keys: tuple[KeptKeys, ...] = ()
     api_keys: KeyPlace | None = None
     discovery: tuple[KeptSource, ...] = ()
+    export: Otlp | None = None
 
 
 def keep(memory: int, kept: Kept) -> None:

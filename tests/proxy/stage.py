@@ -19,6 +19,7 @@ import functools
 import json
 import socket
 import ssl
+import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, ParamSpec
@@ -105,8 +106,10 @@ class Rig:
 
         self.gateway.log = log
 
-    def _say(self, _level: str, message: str, **_: Any) -> None:
+    def _say(self, _level: str, message: str, **fields: Any) -> None:
         self.said.append(message)
+        if "traceback" in fields:
+            print(f"headgate: {message}, request {fields['request_id']}\n{fields['traceback']}", file=sys.stderr)
 
     def apply(self, document: dict[str, Any]) -> None:
         """Take a configuration; the next ones reload."""

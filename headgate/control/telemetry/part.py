@@ -12,7 +12,9 @@ all of it ──────────── stream
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from heapq import merge
 from itertools import count
 from typing import Any, Literal, NamedTuple, TypedDict, cast
@@ -88,6 +90,8 @@ class Telemetry:
         self._limits: dict[str, Limit] = {}
         self._left: dict[str, tuple[int, float]] = {}
         self._task: asyncio.Task[None] | None = None
+        self._thread = threading.get_ident()
+        self._loop: asyncio.AbstractEventLoop | None = None
         Log.listeners.append(self._on_line)
 
     @property
@@ -108,19 +112,21 @@ class Telemetry:
         if now.kept.history != before.kept.history:
             self.history.keep(now.kept.history)
         self._send_to(now.tracing.export if now.tracing.enabled else None)
+        self._loop = asyncio.get_running_loop()
         if self._task is None:
             self._task = self._spawn(self._tick())
         self.stream.publish("change", {"at": round(wall(), 3), "kind": "plan", "plan": self._plan()})
 
     def on_said(self, worker: int, message: dict[str, Any]) -> None:
-        """Take what a worker tells: its records, or a line of its log."""
+        """Take what a worker, or the master (0), tells: its records, or a line of its log."""
         match message:
             case {"type": "records", "records": records, "dropped": dropped}:
                 self._records_dropped += dropped
                 for record in records:
                     self.take(cast("Record", record))
             case {"type": "log", "at": at, "level": level, "message": text, "fields": fields} if level in LEVELS:
-                self._on_line(Line(at, cast("Level", level), f"worker-{worker}", text, fields))
+                process = f"worker-{worker}" if worker else "master"
+                self.take_line(Line(at, cast("Level", level), process, text, fields))
 
     def take(self, record: Record) -> None:
         """Keep one request, show it to those who watch, and send its spans."""
@@ -189,6 +195,14 @@ class Telemetry:
                     self._left[service] = each["remaining"], record["started"] + each["reset"]
 
     def _on_line(self, line: Line) -> None:
+        """Take a line of this process, which a thread may have written."""
+        if threading.get_ident() == self._thread:
+            self.take_line(line)
+        elif self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self.take_line, line)
+
+    def take_line(self, line: Line) -> None:
+        """Keep a line of the gateway's own log, and show it to those who watch."""
         self.lines.add(next(self._numbers), line)
         self.errors.take_line(line)
         if self.stream.watchers:
@@ -260,6 +274,12 @@ class Telemetry:
         for service, endpoint in before.endpoints.keys() - states.endpoints.keys():
             gone = {"at": at, "kind": "endpoint", "service": service, "endpoint": endpoint, "state": "gone"}
             self.stream.publish("change", gone)
+
+
+def exporting_to(config: ResolvedConfig, export: Otlp | None) -> ResolvedConfig:
+    """Return a configuration whose spans are sent there; its secrets are no business of the workers."""
+    tracing = replace(config.telemetry.tracing, export=export)
+    return replace(config, telemetry=replace(config.telemetry, tracing=tracing))
 
 
 def line_item(line: Line) -> LogItem:
