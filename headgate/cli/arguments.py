@@ -68,6 +68,8 @@ class Namespace(argparse.Namespace):
     audience: str | None
     claim: list[tuple[str, object]]
     password: bool
+    once: bool
+    every: float
 
 
 class Parser(argparse.ArgumentParser):

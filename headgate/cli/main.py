@@ -27,6 +27,7 @@ COMMANDS = {
     "token": "make a signed token for trying things out",
     "schema": "print the JSON Schema of the configuration",
     "status": "show how a running gateway is",
+    "top": "watch the services of a running gateway in a terminal",
     "reload": "let a running gateway load its configuration anew",
     "breaker": "show the circuit breakers of a running gateway, reset them, or force them",
     "endpoint": "show the endpoints of a running gateway, take one out, or put it back",
