@@ -1,0 +1,195 @@
+"""What `headgate top` shows: read from the answers of the admin API, and laid out for a screen of any size.
+
+Laws: rates are means over the last seconds, percentiles those of the newest second that had a request; no text of a
+server reaches a terminal with its control characters.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+SECONDS: Final = 10
+PATHS: Final = {
+    "status": "/api/v1/status",
+    "history": f"/api/v1/telemetry/history?seconds={SECONDS}&step=1",
+    "endpoints": "/api/v1/endpoints",
+    "breakers": "/api/v1/circuit-breakers",
+    "limits": "/api/v1/limits",
+}
+SORTS: Final = ("requests", "errors", "p95", "name")
+
+_QUANTILES: Final = ("p50", "p95", "p99")
+_NONE: Final = "-"
+_RESET, _BOLD, _DIM, _RED, _YELLOW, _GREEN = (f"\x1b[{number}m" for number in (0, 1, 2, 31, 33, 32))
+_TONES: Final = {"open": _RED, "half-open": _YELLOW, "closed": _GREEN}
+_HEAD: Final = ("SERVICE", "REQ/S", "ERRORS", "P50", "P95", "P99", "ENDPOINTS", "BREAKER")
+_LIMITS_HEAD: Final = ("LIMIT", "MOST", "REFUSED")
+
+
+def gathered(answers: Mapping[str, Any]) -> dict[str, Any]:
+    """Make one record of the answers to PATHS: rates a second, shares from 0 to 1, times in seconds."""
+    status, history = answers["status"], answers["history"]
+    workers = status["workers"]
+    endpoints = answers["endpoints"]["endpoints"]
+    return {
+        "at": round(time.time(), 3),
+        "plan": status["plan"],
+        "version": status["version"],
+        "uptime": status["uptime"],
+        "draining": status["draining"],
+        "workers": {"alive": sum(each["alive"] for each in workers), "all": len(workers)},
+        "in_flight": history["in_flight"][-1] if history["in_flight"] else 0,
+        **_course(history),
+        "services": _services(history, endpoints, answers["breakers"]),
+        "limits": answers["limits"]["limits"],
+        "out": [each for each in endpoints if each["state"] != "healthy"],
+    }
+
+
+def _services(
+    history: Mapping[str, Any], endpoints: Sequence[Mapping[str, Any]], breakers: Mapping[str, Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    courses: Mapping[str, Any] = history["by_service"]
+    names = dict.fromkeys([*(each["service"] for each in endpoints), *breakers, *courses])
+    return [
+        {
+            "name": name,
+            **_course(courses.get(name, {})),
+            "endpoints": {
+                "healthy": sum(each["service"] == name and each["state"] == "healthy" for each in endpoints),
+                "all": sum(each["service"] == name for each in endpoints),
+            },
+            "breaker": breakers[name]["state"].replace("_", "-") if name in breakers else None,
+            "forced": bool(name in breakers and breakers[name]["forced"]),
+        }
+        for name in names
+    ]
+
+
+def _course(line: Mapping[str, Any]) -> dict[str, Any]:
+    requests, errors = line.get("requests") or [0.0], line.get("errors") or [0.0]
+    asked = sum(requests)
+    return {
+        "requests": round(asked / len(requests), 3),
+        "errors": sum(errors) / asked if asked else None,
+        **{name: _newest(line.get(name, ())) for name in _QUANTILES},
+    }
+
+
+def _newest(values: Sequence[float | None]) -> float | None:
+    return next((each for each in reversed(values) if each is not None), None)
+
+
+def text(page: Mapping[str, Any], address: str, sort: str, colour: bool) -> list[str]:
+    """Lay the record out as lines."""
+    paint: Callable[[str, str], str] = (
+        (lambda tone, words: f"{tone}{words}{_RESET}") if colour else lambda _, words: words
+    )
+    workers, draining = page["workers"], ", draining" if page["draining"] else ""
+    alive = f"{workers['alive']} of {workers['all']} workers"
+    lines = [
+        f"{paint(_BOLD, 'headgate')} {page['version']} at {plain(address)}, plan {page['plan']}, "
+        f"up {span(page['uptime'])}, {alive if workers['alive'] == workers['all'] else paint(_RED, alive)}{draining}",
+        f"{rate(page['requests'])} req/s  errors {share(page['errors'])}  p50 {took(page['p50'])}  "
+        f"p95 {took(page['p95'])}  p99 {took(page['p99'])}  in flight {page['in_flight']}",
+        "",
+        *_services_table(page["services"], sort, paint),
+    ]
+    if page["limits"]:
+        rows = [[plain(str(each["name"])), _most(each), str(each.get("refused", _NONE))] for each in page["limits"]]
+        lines += ["", *_table(_LIMITS_HEAD, rows, paint)]
+    if page["out"]:
+        lines += ["", paint(_BOLD, "ENDPOINTS THAT ARE OUT")]
+        lines += [f"{plain(each['endpoint'])} of {plain(each['service'])}: {each['state']}" for each in page["out"]]
+    return lines
+
+
+def _services_table(services: Sequence[dict[str, Any]], sort: str, paint: Callable[[str, str], str]) -> list[str]:
+    if not services:
+        return ["No services."]
+    ordered = sorted(services, key=lambda each: each["name"])
+    if sort != "name":
+        ordered.sort(key=lambda each: each[sort] or 0.0, reverse=True)
+    rows = [
+        [
+            plain(each["name"]),
+            rate(each["requests"]),
+            share(each["errors"]),
+            *(took(each[name]) for name in _QUANTILES),
+            f"{each['endpoints']['healthy']} of {each['endpoints']['all']}",
+            f"{each['breaker'] or _NONE}{', by hand' if each['forced'] else ''}",
+        ]
+        for each in ordered
+    ]
+    head, *body = _table(_HEAD, rows, paint)
+    return [head, *(_painted(line, each, paint) for line, each in zip(body, ordered, strict=True))]
+
+
+def _painted(line: str, service: Mapping[str, Any], paint: Callable[[str, str], str]) -> str:
+    """Colour a row by the worst that is true of it; the words say the same."""
+    endpoints = service["endpoints"]
+    if service["breaker"] == "open" or (endpoints["all"] and not endpoints["healthy"]):
+        return paint(_RED, line)
+    if service["breaker"] == "half-open" or endpoints["healthy"] < endpoints["all"] or (service["errors"] or 0) >= 0.05:
+        return paint(_YELLOW, line)
+    return line
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], paint: Callable[[str, str], str]) -> list[str]:
+    """Lay out columns, all but the first and the last to the right."""
+    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
+
+    def line(row: Sequence[str]) -> str:
+        last = len(row) - 1
+        cells = (
+            cell.ljust(width) if column in (0, last) else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        return "  ".join(cells).rstrip()
+
+    return [paint(_BOLD, line(head)), *(line(row) for row in rows)]
+
+
+def _most(limit: Mapping[str, Any]) -> str:
+    window = limit.get("window")
+    return f"{limit.get('requests', _NONE)}{f' in {span(window)}' if window else ''}"
+
+
+def plain(words: str) -> str:
+    """Take out what a terminal would obey."""
+    return "".join(each if each.isprintable() else "?" for each in words)
+
+
+def rate(value: float) -> str:
+    """Write a rate with three figures."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}" if value else "0"
+
+
+def share(value: float | None) -> str:
+    """Write a share from 0 to 1 in percent."""
+    if value is None:
+        return _NONE
+    return f"{100 * value:.2f} %" if 0 < value < 0.1 else f"{100 * value:.0f} %"
+
+
+def took(seconds: float | None) -> str:
+    """Write how long something took."""
+    if seconds is None:
+        return _NONE
+    if seconds >= 1:
+        return f"{seconds:.2f} s"
+    return f"{seconds * 1000:.0f} ms" if seconds >= 0.1 else f"{seconds * 1000:.1f} ms"
+
+
+def span(seconds: float) -> str:
+    """Write a span of time in at most two units."""
+    units = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
+    left = int(seconds)
+    parts: list[str] = []
+    for name, size in units:
+        number, left = divmod(left, size)
+        if number or (parts and name != "s"):
+            parts.append(f"{number} {name}")
+    return " ".join(parts[:2]) or "0 s"
