@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from headgate.config.check_export import check_export
 from headgate.config.check_metrics import check_metrics
 from headgate.config.check_values import Finding
 from headgate.config.schema import Config
@@ -12,3 +13,4 @@ from headgate.config.schema import Config
 def check_telemetry(config: Config) -> Iterator[Finding]:
     """Check it."""
     yield from check_metrics(config)
+    yield from check_export(config)

@@ -102,7 +102,8 @@ def test_families_without_labels_are_there_from_the_start() -> None:
     _, region = make()
     unlabelled = {name for name, family in FAMILIES.items() if not family.labels}
     of_workers = {"headgate_config_version", "headgate_overload_pressure"}
-    of_control = {"headgate_api_keys", "headgate_key_database_failing"}
+    of_control = {"headgate_api_keys", "headgate_key_database_failing", "headgate_records_total"}
+    of_control |= {"headgate_records_dropped_total", "headgate_stream_watchers", "headgate_stream_lost_total"}
     assert {name for name, _ in totals(region)} == unlabelled - of_control | of_workers
 
 

@@ -172,7 +172,7 @@ class Telemetry:
         return [
             *(Sample(SeriesName(name, "counter", ()), [number]) for name, number in numbers.items()),
             *(
-                Sample(SeriesName("headgate_spans_requests_total", "counter", (outcome,)), [number])
+                Sample(SeriesName("headgate_trace_exports_total", "counter", (outcome,)), [number])
                 for outcome, number in counted.items()
             ),
             Sample(SeriesName("headgate_stream_watchers", "gauge", ()), [self.stream.watchers]),
