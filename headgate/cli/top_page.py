@@ -17,6 +17,7 @@ PATHS: Final = {
     "endpoints": "/api/v1/endpoints",
     "breakers": "/api/v1/circuit-breakers",
     "limits": "/api/v1/limits",
+    "refused": "/api/v1/telemetry/metrics?name=headgate_limit_refused_total",
 }
 SORTS: Final = ("requests", "errors", "p95", "name")
 
@@ -25,7 +26,7 @@ _NONE: Final = "-"
 _RESET, _BOLD, _DIM, _RED, _YELLOW, _GREEN = (f"\x1b[{number}m" for number in (0, 1, 2, 31, 33, 32))
 _TONES: Final = {"open": _RED, "half-open": _YELLOW, "closed": _GREEN}
 _HEAD: Final = ("SERVICE", "REQ/S", "ERRORS", "P50", "P95", "P99", "ENDPOINTS", "BREAKER")
-_LIMITS_HEAD: Final = ("LIMIT", "MOST", "REFUSED")
+_LIMITS_HEAD: Final = ("LIMIT", "MOST", "REFUSED", "STANDS AT")
 
 
 def gathered(answers: Mapping[str, Any]) -> dict[str, Any]:
@@ -43,7 +44,7 @@ def gathered(answers: Mapping[str, Any]) -> dict[str, Any]:
         "in_flight": history["in_flight"][-1] if history["in_flight"] else 0,
         **_course(history),
         "services": _services(history, endpoints, answers["breakers"]),
-        "limits": answers["limits"]["limits"],
+        "limits": _limits(answers["limits"]["limits"], answers["refused"]),
         "out": [each for each in endpoints if each["state"] != "healthy"],
     }
 
@@ -65,6 +66,15 @@ def _services(
             "forced": bool(name in breakers and breakers[name]["forced"]),
         }
         for name in names
+    ]
+
+
+def _limits(limits: Sequence[Mapping[str, Any]], points: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    # Those of one name are counted together; under a name that configuration gave the metric it is not found.
+    refused = {each["labels"].get("limit"): each["value"] for each in points}
+    return [
+        {**{key: each[key] for key in ("limit", "scope", "requests", "window")}, "refused": refused.get(each["limit"])}
+        for each in limits
     ]
 
 
@@ -98,7 +108,15 @@ def text(page: Mapping[str, Any], address: str, sort: str, colour: bool) -> list
         *_services_table(page["services"], sort, paint),
     ]
     if page["limits"]:
-        rows = [[plain(str(each["name"])), _most(each), str(each.get("refused", _NONE))] for each in page["limits"]]
+        rows = [
+            [
+                plain(each["limit"]),
+                _most(each),
+                _NONE if each["refused"] is None else f"{each['refused']:,.0f}",
+                plain(each["scope"]),
+            ]
+            for each in page["limits"]
+        ]
         lines += ["", *_table(_LIMITS_HEAD, rows, paint)]
     if page["out"]:
         lines += ["", paint(_BOLD, "ENDPOINTS THAT ARE OUT")]
@@ -153,8 +171,8 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]], paint: Callable[[
 
 
 def _most(limit: Mapping[str, Any]) -> str:
-    window = limit.get("window")
-    return f"{limit.get('requests', _NONE)}{f' in {span(window)}' if window else ''}"
+    window = limit["window"]
+    return f"{limit['requests']:,} {'at once' if window is None else f'in {span(window)}'}"
 
 
 def plain(words: str) -> str:

@@ -98,18 +98,23 @@ export function reloadConfiguration() {
   });
 }
 
-/** Forget what a limit counted for one key. */
-export function resetLimit(limit, parts) {
+const HINTS = {
+  address: "such as 192.0.2.10",
+  identity: "such as user:ada or api_key:ci",
+};
+
+/** Begin afresh with what a limit counted for one key. */
+export function resetLimit({ limit, scope, key }) {
   confirm({
     title: `Reset a key of ${limit}?`,
-    text: "What was counted for this key is forgotten, for all workers.",
-    yes: "Reset key",
+    text: key.length ? "What was counted for this key is forgotten, in all workers." : "It counts all requests together, and begins afresh for all of them.",
+    yes: "Reset",
     kind: "primary",
-    fields: parts.map((part) => ({ name: part, label: part })),
-    act: async (key) => {
-      await ask("POST", "api/v1/limits/reset", { limit, key });
-      reload("limits");
-      return `The count of ${limit} for ${Object.values(key).join(", ") || "everybody"} is forgotten.`;
+    fields: key.map((name) => ({ name, label: name, hint: HINTS[name] ?? "" })),
+    act: async (typed) => {
+      const given = Object.fromEntries(Object.entries(typed).filter(([, value]) => value));
+      const { found } = await ask("POST", "api/v1/limits/reset", { limit, scope, key: given });
+      return found ? `The count of ${limit} for this key begins afresh.` : `${limit} had counted nothing for this key.`;
     },
   });
 }

@@ -17,7 +17,8 @@ const RESOURCES = {
   services: { path: () => "api/v1/services/status", every: 5, read: readServices },
   endpoints: { path: () => "api/v1/endpoints", every: 3, read: (said) => said.endpoints },
   breakers: { path: () => "api/v1/circuit-breakers", every: 3, read: readBreakers },
-  limits: { path: () => "api/v1/limits", every: 5, read: (said) => said.limits },
+  limits: { path: () => "api/v1/limits", every: 30, read: (said) => said.limits },
+  refused: { path: () => "api/v1/telemetry/metrics?name=headgate_limit_refused_total", every: 5, read: readRefused },
   discovery: { path: () => "api/v1/discovery", every: 10, read: readDiscovery },
   routes: { path: () => "api/v1/config/routes", every: 30, read: (said) => said.routes },
   config: { path: () => "api/v1/config", every: 30, read: (said) => said },
@@ -30,10 +31,10 @@ const RESOURCES = {
 /** What each view shows; `status` is shown by all. */
 const SHOWN = {
   overview: ["history", "services", "endpoints", "breakers", "errors", "requests", "discovery"],
-  services: ["history", "services", "endpoints", "breakers", "discovery", "limits", "routes"],
+  services: ["history", "services", "endpoints", "breakers", "discovery", "limits", "refused", "routes"],
   endpoints: ["endpoints", "discovery"],
   breakers: ["breakers"],
-  limits: ["limits"],
+  limits: ["limits", "refused"],
   routes: ["routes"],
   requests: ["requests"],
   log: ["log", "errors"],
@@ -148,6 +149,10 @@ function readServices(said) {
 function readBreakers(said) {
   const all = said.circuit_breakers ?? said;
   return Object.entries(all).map(([service, each]) => ({ service, ...each }));
+}
+
+function readRefused(said) {
+  return new Map(said.map(({ labels, value }) => [labels.limit, value]));
 }
 
 function readDiscovery(said) {

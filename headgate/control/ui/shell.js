@@ -112,8 +112,8 @@ function question({ title, text, yes, kind, fields, busy, error }) {
       { method: "dialog", onsubmit: (event) => answer(event, fields) },
       h("h2", { id: "question" }, title),
       h("p", null, text),
-      fields.map(({ name, label }) =>
-        h("p", { class: "field", key: name }, h("label", { for: `field-${name}` }, label), h("input", { id: `field-${name}`, name, autocomplete: "off", spellcheck: "false" }))),
+      fields.map(({ name, label, hint }) =>
+        h("p", { class: "field", key: name }, h("label", { for: `field-${name}` }, label), h("input", { id: `field-${name}`, name, placeholder: hint, autocomplete: "off", spellcheck: "false" }))),
       h("p", { class: "bad-text", role: "alert" }, error),
       h("div", { class: "buttons" },
         button("Cancel", dismiss, { label: "Cancel" }),

@@ -1,4 +1,4 @@
-/* Limits: what they count, how often they refused, and forgetting what was counted for one key. */
+/* Limits: what they count, how often they refused, and beginning afresh with the count of one key. */
 
 import { resetLimit } from "../actions.js";
 import { h } from "../dom.js";
@@ -8,35 +8,39 @@ import { may, state } from "../state.js";
 
 /** The view. */
 export function limits() {
+  return card("All limits", { id: "limits", flush: true, tools: filter("limits", "Filter limits", "Filter by name, place or key") },
+    ready(["limits"], () => limitsTable((row) => passes("limits", row.limit, row.scope, ...row.key))));
+}
+
+/** The table of the limits that `wanted` lets through. */
+export function limitsTable(wanted) {
   const columns = [
-    { name: "name", title: "Limit", cell: (row) => row.name, sort: (row) => row.name },
-    { name: "where", title: "Stands at", cell: (row) => row.scope ?? row.where ?? "–" },
-    { name: "type", title: "Counts by", cell: (row) => String(row.type ?? "–").replaceAll("_", " ") },
-    { name: "key", title: "For each", cell: (row) => keyParts(row).join(", ") || "all together" },
-    { name: "most", title: "Most", number: true, cell: most, sort: (row) => row.requests ?? row.limit },
-    { name: "refused", title: "Refused", number: true, cell: (row) => count(row.refused ?? 0), sort: (row) => row.refused },
+    { name: "limit", title: "Limit", cell: (row) => row.limit, sort: (row) => row.limit },
+    { name: "scope", title: "Stands at", cell: (row) => row.scope, sort: (row) => row.scope },
+    { name: "key", title: "For each", cell: (row) => row.key.join(" and ") || h("span", { class: "faint" }, "all together") },
+    { name: "most", title: "Most", number: true, cell: most, sort: (row) => row.requests },
+    { name: "type", title: "Counted by", cell: (row) => row.type.replaceAll("_", " ") },
+    { name: "store", title: "Kept in", cell: (row) => row.store },
+    { name: "refused", title: "Refused", number: true, cell: (row) => count(refused(row)), sort: refused },
     { name: "mode", title: "Mode", cell: (row) => (row.shadow ? badge("idle", "shadow") : badge("good", "in force")) },
     { name: "act", title: h("span", { class: "unseen" }, "Actions"), kind: "act", cell: actions },
   ];
-  return card("All limits", { id: "limits", flush: true, tools: filter("limits", "Filter limits", "Filter by name") },
-    ready(["limits"], () => {
-      const rows = state.got.limits.filter((each) => passes("limits", each.name, each.scope));
-      const none = state.got.limits.length ? empty("No limit has such a name") : empty("No limits", "limits of the gateway, a service or a route configure some.");
-      return table("limits", "Limits", columns, rows, { key: (row) => row.name, none });
-    }));
+  const none = state.got.limits.length ? empty("No limit matches") : empty("No limits", "limits of the gateway, a service or a route configure some.");
+  return table("limits", "Limits", columns, state.got.limits.filter(wanted), { key: (row) => `${row.scope} ${row.limit}`, none });
 }
 
-function keyParts(row) {
-  return [row.key ?? []].flat().map(String);
+function most({ requests, window, tiers }) {
+  const more = tiers.length ? h("span", { class: "faint" }, `, other for ${tiers.join(", ")}`) : null;
+  return [window === null ? `${count(requests)} at once` : `${count(requests)} in ${span(window)}`, more];
 }
 
-function most(row) {
-  const figure = count(row.requests ?? row.limit);
-  return row.window ? `${figure} in ${span(row.window)}` : figure;
+/** How many requests it has refused since the start; limits of one name are counted together. */
+function refused({ limit }) {
+  return state.got.refused?.get(limit) ?? null;
 }
 
 function actions(row) {
-  const act = () => resetLimit(row.name, keyParts(row));
   const can = may("operate");
-  return h("div", { class: "buttons" }, button("Reset a key", act, { kind: "small", can, why: "Needs a token of the role operate", label: `Reset a key of ${row.name}` }));
+  const why = "Needs a token of the role operate";
+  return button("Reset a key", () => resetLimit(row), { kind: "small", can, why, label: `Reset a key of ${row.limit}` });
 }

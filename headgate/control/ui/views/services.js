@@ -9,6 +9,7 @@ import { spark } from "../chart.js";
 import { state } from "../state.js";
 import { breakerBadge, breakerButtons, breakerFacts } from "./breakers.js";
 import { endpointsTable } from "./endpoints.js";
+import { limitsTable } from "./limits.js";
 import { requestsTable } from "./requests.js";
 import { routesTable } from "./routes.js";
 
@@ -67,6 +68,7 @@ function service(name) {
       h("div", { class: "columns", key: "courses" }, ready(["history"], () => courses(name, row.of))),
       card("Endpoints", { id: "endpoints", flush: true }, endpointsTable(row.own, { brief: true })),
       h("div", { class: "columns", key: "two" }, breakerCard(row), discoveryCard(name)),
+      card("Limits", { id: "limits", flush: true }, ready(["limits"], () => limitsTable((each) => each.scope === `service ${name}`))),
       card("Routes", { id: "routes", flush: true }, ready(["routes"], () => routesTable((route) => goesTo(route, name)))),
       card("Recorded requests", { id: "requests", flush: true }, requestsTable(state.requests.filter((each) => each.service === name).slice(0, 20), { brief: true })),
     ];
