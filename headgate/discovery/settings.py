@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import Annotated, Literal
 
+from headgate.core.address import parse_listen
 from headgate.core.settings import OneOrMany, Seconds, setting, settings
+
+_DNS_PORT = 53
 
 
 @settings
@@ -47,14 +51,22 @@ class HttpDiscovery:
     """Another registry that lists services as JSON (GET /services or /api/v1/services)."""
 
     type: Literal["http"] = setting(default="http", help="A registry that lists services as JSON.")
-    url: str | None = setting(default=None, help="URL of the list; by default http://HOST:PORT and the paths.")
+    url: str | None = setting(
+        default=None, help="URL of the list, or of the registry alone; by default http://HOST:PORT and the paths."
+    )
     host: str = setting(default="service-discovery", help="Host of the registry.", min_length=1)
     port: int = setting(default=8000, help="Port of the registry.", ge=1, le=65535)
     paths: Annotated[list[str], OneOrMany()] = setting(
         default=lambda: ["/services", "/api/v1/services"], help="Paths of the list; the first that is there."
     )
     service: str | None = setting(default=None, help="Name in the registry; by default the service's.")
+    unhealthy: Annotated[list[str], OneOrMany()] = setting(
+        default=lambda: ["unhealthy", "error", "down", "critical"],
+        help="Statuses, in small letters, of instances that get no requests.",
+    )
+    scheme: Literal["http", "https"] = setting(default="http", help="How the endpoints are spoken to.")
     token: str = setting(default="", help="Bearer token for it.", secret=True)
+    ca: str | None = setting(default=None, help="PEM file of authorities in place of the system's.")
     interval: Seconds = setting(default=10.0, help="Seconds between two questions.", ge=0.1, le=3600)
     timeout: Seconds = setting(default=5.0, help="Seconds for an answer.", gt=0, le=60)
 
@@ -118,3 +130,19 @@ class KubernetesDiscovery:
     ca: str | None = setting(
         default="/var/run/secrets/kubernetes.io/serviceaccount/ca.crt", help="PEM file of the API server's authority."
     )
+
+
+def server_address(text: str) -> tuple[str, int]:
+    """Return the address and the port of a name server.
+
+    Raises:
+        ValueError: with a sentence.
+    """
+    try:
+        return str(ip_address(text.strip("[]"))), _DNS_PORT
+    except ValueError:
+        found = parse_listen(text)
+    try:
+        return str(ip_address(found.host)), found.port
+    except ValueError:
+        raise ValueError("expected the address of a name server, such as 10.0.0.2 or 10.0.0.2:5353") from None
