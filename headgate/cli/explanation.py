@@ -19,6 +19,7 @@ from headgate.cli.routes import conditions, share
 from headgate.config.field_kinds import request_field_kinds
 from headgate.config.resolve import ResolvedConfig, ResolvedRoute, ResolvedService
 from headgate.core.uri import BadTarget, normalize_path, parse_authority, split_target
+from headgate.discovery.places import where
 from headgate.policy.answer import Redirection
 from headgate.policy.edits import PathRewriter, QueryEditor
 from headgate.policy.fault import Fault
@@ -163,7 +164,7 @@ def _routed(
         _service(by_name[each.service_name], share(each.weight, total), upstream, settings.rewrite)
         for each in route.destinations
     ]
-    reachable = any(service["endpoints"] for service in services)
+    reachable = any(service["endpoints"] or service["found_by"] for service in services)
     verdict = f"sent to {' or '.join(service['name'] for service in services)} by route {route.name}"
     if not reachable:
         verdict = f"refused with 503 by route {route.name}: no service it leads to has an endpoint"
@@ -260,6 +261,7 @@ def _service(service: ResolvedService, part: str, upstream: str, rewrite: Rewrit
             f"{_url(endpoint.scheme, endpoint.name)}{endpoint.prefix}{upstream} ({share(endpoint.weight, total)})"
             for endpoint in service.endpoints
         ],
+        "found_by": where(service.discovery, service.name) if service.discovery is not None else None,
         **policies_of(service),
         "host_sent": _host_sent(rewrite),
         "connections": f"{service.pool.max_connections} to each endpoint, in each worker",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from headgate.cli.arguments import Namespace, Parser, add_configuration, add_json
 from headgate.cli.configuration import load_valid
 from headgate.cli.terminal import table
 from headgate.config.resolve import ResolvedConfig, ResolvedRoute
+from headgate.discovery.places import where
 from headgate.policy.match import Match, ValueMatch
 from headgate.policy.pattern import PathPattern
 
@@ -26,7 +28,8 @@ def run(arguments: Namespace) -> int:
     config = load_valid(arguments)
     if config is None:
         return 1
-    rows = [row(number, route) for number, route in enumerate(in_order(config), 1)]
+    found_by = {each.name: where(each.discovery, each.name) for each in config.services if each.discovery is not None}
+    rows = [row(number, route, found_by) for number, route in enumerate(in_order(config), 1)]
     if arguments.json:
         print(json.dumps(rows, indent=2))
     elif rows:
@@ -54,8 +57,8 @@ def _host_rank(host: str) -> tuple[int, int, str]:
     return (1, -len(host), host) if host.startswith("*.") else (0, 0, host)
 
 
-def row(number: int, route: ResolvedRoute) -> dict[str, Any]:
-    """Return one route as plain data."""
+def row(number: int, route: ResolvedRoute, found_by: Mapping[str, str]) -> dict[str, Any]:
+    """Return one route as plain data; `found_by` says of services who tells their endpoints, where somebody does."""
     match = route.settings.match
     return {
         "order": number,
@@ -66,6 +69,7 @@ def row(number: int, route: ResolvedRoute) -> dict[str, Any]:
         "methods": list(match.method),
         "conditions": conditions(match),
         "goes_to": goes_to(route),
+        "found_by": {name: found_by[name] for name in _services(route) if name in found_by},
     }
 
 
@@ -94,6 +98,11 @@ def goes_to(route: ResolvedRoute) -> list[str]:
     return [f"{each.service_name} {share(each.weight, total)}" for each in route.destinations]
 
 
+def _services(route: ResolvedRoute) -> list[str]:
+    answered = route.settings.redirect is not None or route.settings.respond is not None
+    return [] if answered else [each.service_name for each in route.destinations]
+
+
 def share(weight: int, total: int) -> str:
     """Write a share in percent."""
     return f"{100 * weight / total:.3g}%" if total else "0%"
@@ -108,5 +117,5 @@ def _cells(row: dict[str, Any]) -> list[str]:
         row["path"],
         lists[1],
         ", ".join(row["conditions"]) or "-",
-        ", ".join(row["goes_to"]),
+        ", ".join([*row["goes_to"], *(f"({name}: {found})" for name, found in row["found_by"].items())]),
     ]

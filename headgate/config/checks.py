@@ -7,7 +7,7 @@ stand with the part that owns it where it has a check of its own (`policy.patter
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeVar
 
 from headgate.config.check_access import check_access
@@ -64,10 +64,11 @@ _PLACEHOLDERS = (
 )
 
 
-def check(config: Config, names: Iterable[str]) -> list[Finding]:
+def check(config: Config, names: Iterable[str], environ: Mapping[str, str]) -> list[Finding]:
     """List everything wrong with, or worth knowing of, a configuration of the right types.
 
-    `names` are all services that were written, those too that were left out of `config` for a mistake of their own.
+    `names` are all services that were written, those too that were left out of `config` for a mistake of their own;
+    `environ` is the environment that the gateway will have.
     """
     known = frozenset(names)
     found = [
@@ -91,7 +92,7 @@ def check(config: Config, names: Iterable[str]) -> list[Finding]:
     found += check_access(config)
     found += check_hygiene(config)
     found += check_admin(config)
-    found += check_discovery(config)
+    found += check_discovery(config, environ)
     found += check_surface(config)
     found += check_telemetry(config)
     return found

@@ -126,7 +126,7 @@ def _load(
     notices: list[Problem] = []
     # With a file missing, every name that it may hold would be reported as unknown.
     if whole and validated.config is not None:
-        for problem in _meaning(validated.config, validated.root, root):
+        for problem in _meaning(validated.config, validated.root, root, environ):
             (problems if problem.severity == "error" else notices).append(problem)
     if problems or validated.config is None:
         return LoadResult(None, None, Origins(root), in_order(problems), in_order(notices), files)
@@ -207,11 +207,11 @@ def _override(root: Map, override: str | Override, environ: Mapping[str, str], p
     return named if isinstance(named, Map) else root
 
 
-def _meaning(config: Config, pruned: Map, root: Map) -> Iterator[Problem]:
+def _meaning(config: Config, pruned: Map, root: Map, environ: Mapping[str, str]) -> Iterator[Problem]:
     """Yield what the checks find, except where something wrong was taken out, which has been reported already."""
     services = root.items.get("services")
     names = [name for item in services.items if (name := name_of(item))] if isinstance(services, Seq) else []
-    for finding in check(config, names):
+    for finding in check(config, names, environ):
         node, at = find(pruned, finding.path)
         if not damaged_below(node):
             message, hint = _unspoken(finding.message, finding.hint, node)

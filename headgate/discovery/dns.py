@@ -21,7 +21,8 @@ import dns.resolver
 from headgate.core.endpoint import Endpoint
 from headgate.discovery.backoff import Backoff
 from headgate.discovery.endpoint_set import endpoint_at, usable
-from headgate.discovery.settings import DnsDiscovery, server_address
+from headgate.discovery.places import server_address
+from headgate.discovery.settings import DnsDiscovery
 from headgate.discovery.source import Given, NotFound, Sink
 
 _QUESTIONS = {"a": ("A",), "aaaa": ("AAAA",), "both": ("A", "AAAA"), "srv": ("SRV",)}

@@ -6,11 +6,12 @@ Law: read once, for a process' environment does not change while it runs.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from headgate.core.address import parse_endpoint
 from headgate.core.endpoint import Endpoint
 from headgate.discovery.endpoint_set import MOST_WEIGHT, whole_set
+from headgate.discovery.places import urls_names, weights_name
 from headgate.discovery.settings import EnvironmentDiscovery
 from headgate.discovery.source import Given, NotFound, Sink
 
@@ -44,26 +45,12 @@ def read_variables(settings: EnvironmentDiscovery, service: str, environ: Mappin
     urls = _items(environ[name] if name else settings.default or "")
     if not urls:
         raise NotFound(f"none of these variables is set: {', '.join(names)}")
-    weights_name = weights_name_of(settings, service)
-    weights = _weights(environ.get(weights_name, ""), weights_name, len(urls)) if name else [1] * len(urls)
+    heavy = weights_name(settings, service)
+    weights = _weights(environ.get(heavy, ""), heavy, len(urls)) if name else [1] * len(urls)
     try:
         return whole_set(parse_endpoint(url, weight) for url, weight in zip(urls, weights, strict=True))
     except ValueError as error:
         raise NotFound(f"{name or 'default'}: {error}") from None
-
-
-def urls_names(settings: EnvironmentDiscovery, service: str) -> Sequence[str]:
-    """Return the variables that may hold the URLs of a service, the first that is set counts."""
-    return settings.urls or [f"{_variable(service)}_SERVICE_URL", f"UPSTREAM_{_variable(service)}_URLS"]
-
-
-def weights_name_of(settings: EnvironmentDiscovery, service: str) -> str:
-    """Return the variable that may hold their weights."""
-    return settings.weights or f"UPSTREAM_{_variable(service)}_WEIGHTS"
-
-
-def _variable(service: str) -> str:
-    return re.sub(r"[^A-Z0-9]", "_", service.upper())
 
 
 def _items(text: str) -> list[str]:

@@ -15,9 +15,10 @@ from typing import Any, Final
 import httpx
 
 from headgate.core.endpoint import Endpoint
-from headgate.discovery.asking import checked_secret, checked_url, make_client, parsed, read_body, refuse, told
+from headgate.discovery.asking import checked_secret, make_client, parsed, read_body, refuse, told
 from headgate.discovery.backoff import Backoff, persist
 from headgate.discovery.endpoint_set import MOST_WEIGHT, endpoint_at, usable, weight_in
+from headgate.discovery.places import list_urls
 from headgate.discovery.settings import HttpDiscovery
 from headgate.discovery.source import Given, NotFound, Sink
 
@@ -113,24 +114,6 @@ class HttpSource:
             weight_in(_number(more.get("weight"))),
             zone if isinstance(zone, str) else "",
         )
-
-
-def list_urls(settings: HttpDiscovery) -> list[str]:
-    """Return the URLs where the list may be.
-
-    Raises:
-        ValueError: with a sentence, for what is none.
-    """
-    host = settings.host
-    base = settings.url or f"http://{f'[{host}]' if ':' in host and host[0] != '[' else host}:{settings.port}"
-    plain, question, query = base.partition("?")
-    plain = checked_url(plain)
-    if question or "/" in plain.partition("//")[2]:
-        return [f"{plain}{question}{query}"]
-    for path in settings.paths:
-        if not path.startswith("/") or not path.isascii() or not path.isprintable() or " " in path or "#" in path:
-            raise ValueError("a path begins with / and has visible ASCII characters without #")
-    return [f"{plain}{path}" for path in settings.paths] or [f"{plain}/services"]
 
 
 def _number(value: object) -> object:

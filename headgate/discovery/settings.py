@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
 from typing import Annotated, Literal
 
-from headgate.core.address import parse_listen
 from headgate.core.settings import OneOrMany, Seconds, setting, settings
-
-_DNS_PORT = 53
 
 
 @settings
@@ -130,19 +126,3 @@ class KubernetesDiscovery:
     ca: str | None = setting(
         default="/var/run/secrets/kubernetes.io/serviceaccount/ca.crt", help="PEM file of the API server's authority."
     )
-
-
-def server_address(text: str) -> tuple[str, int]:
-    """Return the address and the port of a name server.
-
-    Raises:
-        ValueError: with a sentence.
-    """
-    try:
-        return str(ip_address(text.strip("[]"))), _DNS_PORT
-    except ValueError:
-        found = parse_listen(text)
-    try:
-        return str(ip_address(found.host)), found.port
-    except ValueError:
-        raise ValueError("expected the address of a name server, such as 10.0.0.2 or 10.0.0.2:5353") from None

@@ -12,7 +12,8 @@ import dns.rcode
 import pytest
 
 from headgate.discovery.dns import DnsSource
-from headgate.discovery.settings import DnsDiscovery, server_address
+from headgate.discovery.places import server_address
+from headgate.discovery.settings import DnsDiscovery
 from tests.discovery.name_server import NameServer, name_server
 from tests.discovery.stand_in import Heard, given, running
 from tests.loops import on_plain_loop

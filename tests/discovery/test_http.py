@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from headgate.discovery import http
-from headgate.discovery.http import HttpSource, list_urls
+from headgate.discovery.http import HttpSource
+from headgate.discovery.places import list_urls
 from headgate.discovery.settings import HttpDiscovery
 from headgate.discovery.source import MOST_ENDPOINTS
 from tests.discovery.stand_in import Answer, Asked, Heard, Reply, StandIn, given, running, serving
@@ -156,14 +157,13 @@ def test_what_is_no_list_changes_nothing(status: int, body: Any, words: str) -> 
             await heard.until_failed(words)
             before = len(heard.sets)
             await heard.until(lambda: len(heard.sets) > before)
-            assert {each for each in heard.sets} == {heard.sets[0]}
+            assert set(heard.sets) == {heard.sets[0]}
 
     test()
 
 
 @on_plain_loop
 async def test_a_list_without_end_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("headgate.discovery.asking.MOST_BYTES", 1 << 16)
     monkeypatch.setattr(http.read_body, "__defaults__", (1 << 16,))
     good = json.dumps([instance("10.0.0.1")]).encode()
     endless = asyncio.Event()
@@ -270,11 +270,13 @@ def test_where_the_list_is(settings: HttpDiscovery, expected: list[str]) -> None
         HttpDiscovery(host="a b"),
         HttpDiscovery(host="a/b"),
         HttpDiscovery(paths=["services"]),
+        HttpDiscovery(paths=[]),
+        HttpDiscovery(url="unix:/run/registry.sock"),
         HttpDiscovery(paths=["/a b"]),
         HttpDiscovery(token="\r\nX: y"),
     ],
 )
 def test_what_cannot_be_asked_is_refused(settings: HttpDiscovery) -> None:
-    with pytest.raises(ValueError) as refused:  # noqa: PT011 (several sentences)
+    with pytest.raises(ValueError) as refused:
         HttpSource(settings, given())
     assert "secret" not in str(refused.value)
