@@ -22,6 +22,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import uvloop
@@ -29,8 +30,8 @@ import uvloop
 from headgate.config.resolve import ResolvedConfig
 from headgate.control.children import PLAN_REFUSED, Seat
 from headgate.control.frames import read_frame, write_frame
-from headgate.control.log import Log
-from headgate.control.messages import EndpointSets, KeySets, OwnAnswers, Plan, paused_collector, unpack
+from headgate.control.log import Line, Log
+from headgate.control.messages import EndpointSets, Forget, KeySets, OwnAnswers, Plan, paused_collector, unpack
 from headgate.control.unforeseen import in_callbacks, tell_of_the_unforeseen
 from headgate.core.endpoint import Endpoint
 from headgate.core.trace import kind_of, places_of
@@ -41,7 +42,10 @@ HEARTBEAT = 0.5
 _SHORTEST_RETRY = 0.05
 _LONGEST_RETRY = 1.0
 _FIRST_PLAN_PATIENCE = 5.0
+_MOST_LINES = 50
 _PR_SET_PDEATHSIG = 1
+# Bytes that control has not read yet, above which a worker keeps its records and lines to itself.
+_MOST_UNREAD = 8 * 2**20
 
 
 class Gateway(Protocol):
@@ -60,6 +64,9 @@ class Gateway(Protocol):
 
     def take_own_answers(self, answers: Mapping[str, Mapping[str, OwnAnswer]], not_ready: str) -> None:
         """Answer so at own endpoints (messages.OwnAnswers) from now on."""
+
+    def forget_counts(self, keys: Sequence[bytes], done: Callable[[int], None]) -> None:
+        """Begin afresh with these keys of the store of limits; `done` is told what Store.forget returns."""
 
     def apply(self, plan: ResolvedConfig, sockets: dict[str, list[socket.socket]]) -> None:
         """Build all of the plan, then swap. Raises ValueError with a sentence; the old plan stays then."""
@@ -108,7 +115,9 @@ class Worker:
         self._slot = SlotWriter(seat.regions[0])
         self._slot.begin(os.getpid(), time.monotonic())
         self._gateway = make_gateway(loop, self._slot, seat.number)
-        self._gateway.tell = self._say
+        self._gateway.tell = self._tell
+        self._told = _Told()
+        Log.listeners.append(self._pass_on)
         self._over: asyncio.Future[int] = loop.create_future()
         self._tasks: list[asyncio.Task[None]] = []
         self._draining = False
@@ -223,10 +232,25 @@ class Worker:
             self._gateway.take_endpoint_sets(message.sets, message.whole)
         elif isinstance(message, OwnAnswers):
             self._gateway.take_own_answers(message.answers, message.not_ready)
+        elif isinstance(message, Forget):
+            self._gateway.forget_counts(message.keys, partial(self._say_forgotten, message.number))
+
+    def _say_forgotten(self, number: int, found: int) -> None:
+        self._say({"type": "forgotten", "number": number, "found": found})
 
     def _say(self, message: dict[str, Any]) -> None:
         if self._control is not None:
             write_frame(self._control, json.dumps(message).encode())
+
+    def _tell(self, message: dict[str, Any]) -> None:
+        """Say what is lost while control is away: also while it is there and does not listen."""
+        if self._control is not None and self._control.transport.get_write_buffer_size() < _MOST_UNREAD:
+            self._say(message)
+
+    def _pass_on(self, line: Line) -> None:
+        """Let control know what is written, too. A thread may have written it."""
+        if self._told.admits(line.at) and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._tell, line.as_message())
 
     def _maybe_apply(self) -> None:
         """Take the pending plan, if every socket it names has come: plan and sockets travel on two ways."""
@@ -258,6 +282,7 @@ class Worker:
             return
         self._given = given
         self._version = plan.version
+        Log.level = plan.config.telemetry.level
         shown = self._slot.gauge("headgate_config_version", (str(self._seat.number),))
         self._slot.cells[shown] = plan.version
         self._first_plan.set()
@@ -279,6 +304,21 @@ class Worker:
             if again:
                 gc.collect()
             gc.freeze()
+
+
+class _Told:
+    """How many lines of the log were told to control in the present second: of a flood only the first ones are."""
+
+    __slots__ = ("count", "second")
+
+    def __init__(self) -> None:
+        self.second = self.count = 0
+
+    def admits(self, at: float) -> bool:
+        if int(at) != self.second:
+            self.second, self.count = int(at), 0
+        self.count += 1
+        return self.count <= _MOST_LINES
 
 
 def _close(sockets: list[socket.socket]) -> None:

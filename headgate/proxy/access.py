@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -10,7 +11,10 @@ from typing import TYPE_CHECKING
 from headgate.proxy.batched_log import BatchedLog
 from headgate.telemetry.access_log import ConsoleLines, JsonLines
 from headgate.telemetry.metrics import Metrics
-from headgate.telemetry.settings import AccessLog
+from headgate.telemetry.settings import AccessLog, Telemetry
+
+# From which status on a line has at least the level.
+_FROM = {"info": 0, "warning": 400, "error": 500}
 
 if TYPE_CHECKING:
     from headgate.proxy.exchange import Exchange
@@ -24,21 +28,29 @@ class AccessLogWriter(BatchedLog):
         super().__init__(loop, "access log", metrics.cells, metrics.access_log_dropped)
         self._settings: AccessLog | None = None
         self._lines: JsonLines | ConsoleLines = JsonLines()
+        self._from = 0
+        self._sample = 1.0
+        self._empty: tuple[bytes, ...] = ()
 
-    def prepare(self, settings: AccessLog) -> Callable[[], None]:
+    def prepare(self, telemetry: Telemetry) -> Callable[[], None]:
         """Open what the settings name; the function returned swaps it in and cannot fail.
 
         Raises:
             ValueError: when the file cannot be opened.
         """
-        if settings == self._settings:
+        settings = telemetry.access_log
+        empty = tuple(f',"{name}":""'.encode() for name, how in telemetry.redact.items() if how == "omit")
+        if settings == self._settings and empty == self._empty:
             return lambda: None
         sink = self._opened(settings.path) if settings.enabled else None
-        return lambda: self._swap(settings, sink)
+        return lambda: self._swap(settings, empty, sink)
 
-    def _swap(self, settings: AccessLog, sink: LogSink | None) -> None:
+    def _swap(self, settings: AccessLog, empty: tuple[bytes, ...], sink: LogSink | None) -> None:
         self._change(sink)
         self._settings = settings
+        self._from = _FROM[settings.level]
+        self._sample = settings.sample
+        self._empty = empty
         terminal = sink is not None and sink.is_terminal
         if settings.format == "console" or (settings.format == "auto" and terminal):
             self._lines = ConsoleLines(terminal, time.localtime().tm_gmtoff)
@@ -47,5 +59,12 @@ class AccessLogWriter(BatchedLog):
 
     def write(self, exchange: Exchange) -> None:
         """Take one finished exchange."""
-        if self._sink is not None:
-            self.add(self._lines.line(exchange))
+        if self._sink is None or exchange.status < self._from:
+            return
+        if self._sample < 1.0 and exchange.status < _FROM["warning"] and random.random() >= self._sample:
+            return
+        line = self._lines.line(exchange)
+        for each in self._empty:
+            # No text of a client looks like this: its quotes are escaped.
+            line = line.replace(each, b"", 1)
+        self.add(line)

@@ -116,7 +116,6 @@ class Exchange:
         self.visit: Visit | None = None
         self.notes: Notes | None = None
         self.trace = plan.tracer.begin(head.traces) if plan.tracer is not None else None
-        self.tried_at = 0.0
         self.method = head.method
         self.path = head.path
         self.host = head.host
@@ -125,10 +124,11 @@ class Exchange:
         self.ids = plan.ids.fields(request_id)
         self.route = self.service = self.endpoint = self.error = self.detail = ""
         self.status = self.attempts = 0
-        self.upstream = 0.0
-        stream.on_failed = self._interrupt
+        self.tried_at = self.upstream = 0.0
         gateway.metrics.begin()
         self._steps = Steps(self._run())
+        # The client left, or its body broke.
+        stream.on_failed = self._steps.interrupt
 
     def start(self) -> None:
         """Serve the request, up to the first wait."""
@@ -183,10 +183,6 @@ class Exchange:
         finally:
             self._finish()
 
-    def _interrupt(self, failure: Failure) -> None:
-        """Stop: the client left, or its body broke."""
-        self._steps.interrupt(failure)
-
     def _arrive(self) -> None:
         """Refuse what the wire refused; learn who the client is.
 
@@ -226,7 +222,11 @@ class Exchange:
             stream.limit_body(way.max_body)
             self.cluster = cluster = way.choose(head.fields)
             self.service = cluster.label
-        self.notes = gateway.recorder.begin(self, way)
+        share = way.share
+        if share.left and stream.started < share.due:
+            share.left -= 1
+        else:
+            self.notes = gateway.recorder.begin(self, way)
         if gateway.in_flight > gateway.shedder.bar:
             shed(gateway, way)
         return way
@@ -394,7 +394,7 @@ class Exchange:
             series = route.series[self.cluster.name if self.cluster is not None else ""]
         series.finish(self.method, self.status, duration, stream.bytes_in, stream.bytes_out, self.error)
         self.wall = wall()
-        if self.notes is not None or self.error or self.status >= 500 or duration >= self.plan.sampler.slow:
+        if self.notes is not None or self.error or self.status >= 500 or duration >= self.plan.looks_from:
             self.gateway.recorder.finish(self, now)
         self.gateway.log(self)
         self.gateway.finished()

@@ -11,7 +11,6 @@ import gc
 import resource
 import socket
 import ssl
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -74,7 +73,7 @@ class Gateway:
     ) -> None:
         """`say` takes lines for the operator: level, message, fields."""
         self.loop = loop
-        self._log = say
+        self.say = say
         self.recorder = Recorder(self, worker)
         # A gateway that is nobody's worker has the only slot of a board of its own.
         self.board_slot = max(0, worker - 1)
@@ -100,7 +99,7 @@ class Gateway:
         self._access = AccessLogWriter(loop, self.metrics)
         self.audit = AuditWriter(loop, self.metrics)
         self.mirrors = Mirrors()
-        self.limiter = Limiter(loop, self.metrics, self.say)
+        self.limiter = Limiter(loop, self.metrics, say)
         # How to say something to control; whoever runs this as a worker connects it.
         self.tell: Callable[[dict[str, Any]], None] = lambda _: None
         self.callouts = Callouts(self.wheel, self.outbox, self._resolver)
@@ -171,7 +170,7 @@ class Gateway:
     def _prepared(self, plan: ResolvedConfig) -> list[Callable[[], None]]:
         """Prepare logs and limits; each function returned swaps one in and cannot fail."""
         telemetry = plan.telemetry
-        logs = [self._access.prepare(telemetry.access_log), self.audit.prepare(telemetry.audit)]
+        logs = [self._access.prepare(telemetry), self.audit.prepare(telemetry.audit)]
         return [*logs, self.limiter.prepare(plan)]
 
     def take_key_sets(self, sets: Mapping[str, bytes], answers: Sequence[str]) -> None:
@@ -212,6 +211,10 @@ class Gateway:
     def take_own_answers(self, answers: Mapping[str, Mapping[str, OwnAnswer]], not_ready: str) -> None:
         """Answer so at own endpoints from now on (control.messages.OwnAnswers)."""
         self.own.take(answers, not_ready)
+
+    def forget_counts(self, keys: Sequence[bytes], done: Callable[[int], None]) -> None:
+        """Begin afresh with these keys of the store of limits; `done` is told what Store.forget returns."""
+        self.limiter.forget(keys, done)
 
     # -- requests --------------------------------------------------------------------------------------------------
 
@@ -264,16 +267,9 @@ class Gateway:
             stream.bytes_in += tunnel.client.bytes
             stream.bytes_out += tunnel.upstream.bytes
 
-    def say(self, level: str, message: str, **fields: object) -> None:
-        """Have a line for the operator written, and let control keep it."""
-        self._log(level, message, **fields)
-        plain = {name: each if isinstance(each, int | float) else str(each) for name, each in fields.items()}
-        self.tell({"type": "log", "level": level, "message": message, "fields": plain})
-
     def report(self, request_id: str, kind: str, places: str) -> None:
         """Tell the operator of a fault of our own, with the id the client was given."""
-        print(f"headgate: internal error, request {request_id}\n{places}", file=sys.stderr, flush=True)
-        self.tell({"type": "fault", "request_id": request_id, "kind": kind, "places": places})
+        self.say("error", "internal error", request_id=request_id, kind=kind, traceback=places)
 
     def _observe(self, due: float) -> None:
         """Write the gauges that would cost too much to keep with every request."""

@@ -42,7 +42,8 @@ from headgate.proxy.request_id import RequestIds
 from headgate.proxy.surface import Compiled, own_service, own_table
 from headgate.telemetry.access_log import json_fragment
 from headgate.telemetry.metrics import Metrics, RequestSeries
-from headgate.telemetry.sampling import Sampler
+from headgate.telemetry.redaction import redaction
+from headgate.telemetry.sampling import ASK, Sampler
 from headgate.telemetry.trace import Tracer
 from headgate.wire.compression import Compressor
 from headgate.wire.forwarded import NAMES, ForwardedRules, TrustPolicy
@@ -56,6 +57,7 @@ class Parts(NamedTuple):
     """What all routes of a plan are made with; `shared` holds what is equal on many, to save memory."""
 
     sampler: Sampler
+    traced: bool
     metrics: Metrics
     stages: Stages
     ways: Ways
@@ -96,6 +98,7 @@ class RouteRuntime:
         "retry",
         "rewrite",
         "series",
+        "share",
         "tier",
         "timeouts",
         "upgrades",
@@ -139,6 +142,7 @@ class RouteRuntime:
         self.tier = settings.tier
         self.pattern = pattern_text(settings.match.path)
         self.choice = parts.sampler.of(route.name, frozenset(self.clusters))
+        self.share = ASK if parts.traced else self.choice.only or ASK
         self._guard(route, parts)
         self.only_series = self.series[self.only.name] if self.only is not None else self.series[""]
 
@@ -230,6 +234,8 @@ class Plan:
         "limit_headers",
         "limits",
         "limits_edited",
+        "looks_from",
+        "redaction",
         "sampler",
         "tracer",
         "unrouted",
@@ -265,14 +271,9 @@ class Plan:
         stages = Stages(config)
         self.limits = stages.early
         self.limit_headers = LimitHeaderWriter(config.limit_headers)
-        tracing = config.telemetry.tracing
-        self.tracer = Tracer(tracing, random.getrandbits) if tracing.enabled else None
-        # Whether what a caller wants recorded of its trace is.
-        self.follows = tracing.enabled and tracing.follow
-        workers = config.workers if isinstance(config.workers, int) else 1
-        self.sampler = Sampler(config.telemetry.sampling, workers, random.random)
+        self._tell_of_requests(config)
         self.balancers = {service.name: service.balancer.type for service in services}
-        parts = Parts(self.sampler, metrics, stages, ways, external, plugins, {})
+        parts = Parts(self.sampler, self.tracer is not None, metrics, stages, ways, external, plugins, {})
         # Of answers without a route.
         self.dress = dress_for(None, config.security_headers, config.cors, parts.shared)
         compiled = [Compiled(route, RouteRuntime(route, self.clusters, parts)) for route in config.routes]
@@ -285,6 +286,19 @@ class Plan:
         self.entry = _entry(config, dresses)
         # Whether an edit may change what is told of limits: then its lines can't go as they are.
         self.limits_edited = any(self.limit_headers.edited_by(dress.touched) for dress in dresses)
+
+    def _tell_of_requests(self, config: ResolvedConfig) -> None:
+        """Make what chooses, traces and redacts."""
+        telemetry = config.telemetry
+        tracing = telemetry.tracing
+        self.tracer = Tracer(tracing, random.getrandbits) if tracing.enabled else None
+        # Whether what a caller wants recorded of its trace is.
+        self.follows = tracing.enabled and tracing.follow
+        workers = config.workers if isinstance(config.workers, int) else 1
+        self.sampler = Sampler(telemetry.sampling, workers, random.random)
+        self.redaction = redaction(telemetry.redact, telemetry.redact_key)
+        # Seconds from which on the recorder looks at a request that ended well: all of them, where it redacts.
+        self.looks_from = self.sampler.slow if self.redaction is None else 0.0
 
     def route(self, head: RequestHead) -> Matched[RouteRuntime]:
         """Find the route of a request.

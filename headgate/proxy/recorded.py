@@ -17,6 +17,7 @@ from headgate.proxy.notes import Notes, candidates_of
 from headgate.proxy.overload import BUSY
 from headgate.telemetry.access_log import MAX_PATH, clipped
 from headgate.telemetry.record import MOST_LIMITS, MOST_ROLES, MOST_STATE, Attempt, Caller, Gate, Limit, Record
+from headgate.telemetry.redaction import Redaction, Taken
 from headgate.telemetry.trace import Trace
 
 if TYPE_CHECKING:
@@ -93,6 +94,19 @@ def record_of(exchange: Exchange, notes: Notes, trace: Trace, worker: int, start
     if exchange.detail:
         record["detail"] = clipped(exchange.detail)
     return record
+
+
+def redact(record: Record, exchange: Exchange, redaction: Redaction, taken: Sequence[Taken]) -> None:
+    """Take out of a record what was taken out of its exchange."""
+    record["host"], record["client"] = clipped(exchange.host), clipped(exchange.client)
+    record["path"] = clipped(exchange.path, MAX_PATH)
+    if "identity" in record:
+        record["identity"] = _caller(exchange.identity)
+    if "detail" in record:
+        record["detail"] = clipped(exchange.detail)
+    for gate in record["gates"]:
+        if "detail" in gate:
+            gate["detail"] = redaction.words(gate["detail"], taken)
 
 
 # -- gates ---------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from headgate.core.clock import monotonic, wall
 from headgate.core.failure import REASONS
 from headgate.proxy.notes import Notes
-from headgate.proxy.recorded import record_of
+from headgate.proxy.recorded import record_of, redact
 from headgate.telemetry.record import Record
 from headgate.telemetry.trace import Trace, new_span_id, new_trace_id
 
@@ -74,23 +74,34 @@ class Recorder:
     # -- the end ---------------------------------------------------------------------------------------------------
 
     def finish(self, exchange: Exchange, now: float) -> None:
-        """Take a request that has ended, and make its record if it is to have one."""
+        """Take a request that has ended, and make its record if it is to have one; redact it, as the last thing."""
+        record = self._record(exchange, now)
+        redaction = exchange.plan.redaction
+        if redaction is not None:
+            taken = redaction.apply(exchange)
+            if record is not None:
+                redact(record, exchange, redaction, taken)
+        if record is None:
+            return
+        self._records.append(record)
+        if len(self._records) >= _BATCH:
+            self.flush()
+        elif self._timer is None:
+            self._timer = self._gateway.loop.call_later(_FLUSH_SECONDS, self.flush)
+
+    def _record(self, exchange: Exchange, now: float) -> Record | None:
         notes, sampler = exchange.notes, exchange.plan.sampler
         if notes is None or not notes.sampled:
             error = exchange.error
             refused = bool(error) and REASONS[error].side == "client"
             why = sampler.late(exchange.status, refused, bool(error) and not refused, exchange.duration, now)
             if not why or not sampler.admits(now):
-                return
+                return None
             notes = notes or self._notes(exchange, why)
             notes.sampled = why
         trace = exchange.trace or Trace(new_trace_id(random.getrandbits), new_span_id(random.getrandbits), None)
         started = wall() - (monotonic() - exchange.stream.started)
-        self._records.append(record_of(exchange, notes, trace, self._worker, started, now))
-        if len(self._records) >= _BATCH:
-            self.flush()
-        elif self._timer is None:
-            self._timer = self._gateway.loop.call_later(_FLUSH_SECONDS, self.flush)
+        return record_of(exchange, notes, trace, self._worker, started, now)
 
     def flush(self) -> None:
         """Send what is there."""

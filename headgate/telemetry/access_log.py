@@ -6,9 +6,10 @@ The record of the access log view, as JSON (fields in this order; those marked ?
     message         str, always "Request completed"
     correlation_id  str
     request_id      str?, only where it differs from the correlation id
+    trace_id        str?, where the gateway takes part in traces
     method          str
     path            str, the normal form without the query: a query may carry secrets
-    host            str
+    host            str; path, host and client are absent where telemetry.redact omits them
     status_code     int, what the client got, or 499 when it left before
     duration_ms     float, first byte of the request to last byte of the answer
     route           str?
@@ -39,6 +40,7 @@ from json.encoder import encode_basestring_ascii as quoted
 from typing import Protocol
 
 from headgate.core.identity import ANONYMOUS, Identity
+from headgate.telemetry.trace import Trace
 
 MAX_PATH = 2048
 MAX_TEXT = 256
@@ -77,6 +79,7 @@ class AccessRecord(Protocol):
     identity: Identity
     error: str
     detail: str
+    trace: Trace | None
 
 
 def json_fragment(text: str) -> str:
@@ -109,6 +112,8 @@ class JsonLines:
             path, method, host = clipped(path, MAX_PATH), clipped(method), clipped(host)
             correlation_id, client = clipped(correlation_id), clipped(client)
         own_id = _optional("request_id", request_id) if request_id != record.correlation_id else ""
+        if record.trace is not None:
+            own_id += f',"trace_id":"{record.trace.trace_id}"'
         # Formatted apart: the compiler joins texts well, and only texts.
         duration = f"{record.duration * 1000:.2f}"
         return (

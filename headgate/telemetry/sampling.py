@@ -45,27 +45,33 @@ class Allowance:
 
 
 class Share:
-    """A share of requests, and a reserve beside it. `name` is what is said of those that the ratio chose."""
+    """A share of requests, and a reserve beside it. `name` is what is said of those that the ratio chose.
 
-    __slots__ = ("_chance", "_left", "_name", "_ratio", "reserve")
+    While `left` is not zero and the moment `due` has not come nothing is to be chosen: whoever looks may count `left`
+    down by itself, in place of asking.
+    """
+
+    __slots__ = ("_chance", "_name", "_ratio", "_reserve", "due", "left")
 
     def __init__(self, ratio: float, per_second: float, name: str, chance: Chance) -> None:
         self._ratio = ratio
         self._name = name
         self._chance = chance
-        self.reserve = Allowance(per_second)
+        self._reserve = Allowance(per_second)
+        self.due = self._reserve.due
         # How many requests go by before the next one is chosen: one draw for each that is, none for the others.
-        self._left = self._gap()
+        self.left = self._gap()
 
     def chosen(self, now: float) -> str:
         """Return why a request at `now` (monotonic seconds) is recorded: "reserve", the name, or "" for not."""
-        if now >= self.reserve.due:
-            self.reserve.take(now)
+        if now >= self.due:
+            self._reserve.take(now)
+            self.due = self._reserve.due
             return "reserve"
-        if self._left:
-            self._left -= 1
+        if self.left:
+            self.left -= 1
             return ""
-        self._left = self._gap()
+        self.left = self._gap()
         return self._name
 
     def _gap(self) -> float:
@@ -75,6 +81,10 @@ class Share:
         return int(log1p(-self._chance()) / log1p(-self._ratio)) if self._ratio > 0.0 else inf
 
 
+# A share for those whose choice takes more than counting down.
+ASK = Share(1.0, 0.0, "", lambda: 0.0)
+
+
 class Rule:
     """One rule as far as the route does not decide it."""
 
@@ -82,7 +92,7 @@ class Rule:
 
     def __init__(self, rule: SamplingRule, share: Share, services: frozenset[str]) -> None:
         self._services = services
-        self._methods = frozenset(rule.method)
+        self._methods = frozenset(method.upper() for method in rule.method)
         self._path = rule.path.rstrip("/") if rule.path is not None else ""
         self._below = self._path + "/"
         self.share = share
@@ -102,13 +112,14 @@ class Rule:
 
 
 class Choice:
-    """How requests of one route are chosen."""
+    """How requests of one route are chosen; `only` is the share of all of them where no rule tells them apart."""
 
-    __slots__ = ("_rules", "_share")
+    __slots__ = ("_rules", "_share", "only")
 
     def __init__(self, rules: Iterable[Rule], share: Share) -> None:
         self._rules = tuple(rules)
         self._share = share
+        self.only = share if not self._rules else None
 
     def chosen(self, service: str, method: str, path: str, now: float) -> str:
         """Return why a request is recorded (Share.chosen)."""

@@ -26,10 +26,6 @@ class AccessLog:
         default="info", help="Lowest level that is written; a status from 400 on is a warning, from 500 on an error."
     )
     sample: float = setting(default=1.0, help="Share of the lines of level info that is written.", ge=0, le=1)
-    redact: dict[str, Literal["omit", "mask", "hash"]] = setting(
-        default=dict,
-        help="Fields such as client, identity, tenant, path or host: left out, as ***, or as a keyed hash.",
-    )
 
 
 @settings
@@ -163,6 +159,14 @@ class Telemetry:
         default="info", help="Lowest level of the gateway's own log."
     )
     access_log: AccessLog = setting(default=AccessLog, help="One line for each request.")
+    redact: dict[str, Literal["omit", "mask", "hash"]] = setting(
+        default=dict,
+        help="What may tell of a person (client, identity, tenant, host, path, detail), in the access log and in"
+        " records of requests: left out, as ***, or as a hash with redact_key.",
+    )
+    redact_key: str = setting(
+        default="", help="Key of the hashes: under one key equal values have equal hashes.", secret=True
+    )
     audit: AuditLog = setting(default=AuditLog, help="Who was refused, and what operators did.")
     metrics: Metrics = setting(default=Metrics, help="Metrics for Prometheus.")
     sampling: Sampling = setting(default=Sampling, help="Which requests are recorded whole.")

@@ -19,6 +19,7 @@ from headgate.telemetry.access_log import (
     JsonLines,
     json_fragment,
 )
+from headgate.telemetry.trace import Trace
 
 WALL = 1764239400.123  # 2025-11-27T10:30:00.123Z
 
@@ -46,6 +47,7 @@ class AccessRecord:
     identity: Identity = ANONYMOUS
     error: str = ""
     detail: str = ""
+    trace: Trace | None = None
 
 
 FULL = AccessRecord(
