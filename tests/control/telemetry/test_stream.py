@@ -1,0 +1,92 @@
+"""The live stream: every client gets what it asked for, and a slow one loses events, not the others time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+
+from headgate.control.telemetry.stream import MOST_CLIENTS, MOST_WAITING, Event, Stream, TooManyWatch, event_text
+from tests.control.clock import timeless
+
+TICKS: list[Event] = ["tick"]
+
+
+async def taken(events: AsyncIterator[bytes], count: int) -> list[tuple[str, object]]:
+    """Take so many events."""
+    found = []
+    while len(found) < count:
+        text = (await anext(events)).decode()
+        if text.startswith(":"):
+            continue
+        assert text.endswith("\n\n") and text.count("\n") == 3
+        name, data = text[:-2].split("\n")
+        found.append((name.removeprefix("event: "), json.loads(data.removeprefix("data: "))))
+    return found
+
+
+def test_a_client_gets_what_it_asked_for() -> None:
+    async def scenario() -> None:
+        stream = Stream()
+        all_of_it, ticks = stream.join(["tick", "request"]), stream.join(TICKS)
+        stream.publish("request", {"id": 1})
+        stream.publish("tick", {"text": "two\nlines\r\n\u2028"})
+        assert await taken(all_of_it.events(), 2) == [
+            ("request", {"id": 1}),
+            ("tick", {"text": "two\nlines\r\n\u2028"}),
+        ]
+        assert await taken(ticks.events(), 1) == [("tick", {"text": "two\nlines\r\n\u2028"})]
+
+    timeless(scenario)
+
+
+def test_a_client_waits_for_the_next_event_and_goes_at_the_end() -> None:
+    async def scenario() -> None:
+        stream = Stream()
+        watcher = stream.join(TICKS)
+        events = watcher.events()
+        waiting = asyncio.ensure_future(taken(events, 2))
+        await asyncio.sleep(1)
+        stream.publish("tick", 1)
+        await asyncio.sleep(1)
+        stream.publish("tick", 2)
+        assert await waiting == [("tick", 1), ("tick", 2)]
+        stream.publish("tick", 3)
+        stream.close()
+        assert [each async for each in events] == [event_text("tick", 3)]
+        with pytest.raises(TooManyWatch):
+            stream.join(TICKS)
+
+    timeless(scenario)
+
+
+def test_a_slow_client_loses_the_oldest_and_is_told() -> None:
+    async def scenario() -> None:
+        stream = Stream()
+        slow, quick = stream.join(TICKS), stream.join(TICKS)
+        quick_events = quick.events()
+        for number in range(MOST_WAITING + 30):
+            stream.publish("tick", number)
+            assert await taken(quick_events, 1) == [("tick", number)]
+        assert stream.lost == 30
+        events = slow.events()
+        assert await taken(events, 2) == [("lost", {"events": 30}), ("tick", 30)]
+        rest = await taken(events, MOST_WAITING - 1)
+        assert rest[-1] == ("tick", MOST_WAITING + 29)
+
+    timeless(scenario)
+
+
+def test_there_is_a_bound_of_clients() -> None:
+    async def scenario() -> None:
+        stream = Stream()
+        watchers = [stream.join(TICKS) for _ in range(MOST_CLIENTS)]
+        with pytest.raises(TooManyWatch):
+            stream.join(TICKS)
+        stream.leave(watchers[0])
+        stream.join(TICKS)
+        assert stream.watchers == MOST_CLIENTS
+
+    timeless(scenario)
