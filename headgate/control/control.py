@@ -264,7 +264,7 @@ class Control:
         self._config = config
         self._keep()
         self._settle(config)
-        self.parts.follow(config)
+        self.parts.follow(replace(config, workers=self._workers))
         workers = f"{outcome.workers} of {self._workers}"
         self._log("info", f"plan {plan.version} is in force", reason=cause.reason, workers=workers)
         self.audit.applied(config.telemetry.audit, cause, plan.version)

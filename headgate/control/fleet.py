@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from headgate.control.frames import read_frame, write_frame
 from headgate.control.log import Log
-from headgate.control.messages import Beside, PackedPlan
+from headgate.control.messages import Beside, Forget, PackedPlan
 
 # A worker that hangs is killed by the master's watchdog long before; this ends the wait for one that lives.
 ANSWER_PATIENCE = 30.0
@@ -122,6 +122,14 @@ class Fleet:
             body = pickle.dumps(news, pickle.HIGHEST_PROTOCOL)
         for member in self._members.values():
             member.tell(body)
+
+    def tell_once(self, message: Forget, among: int | None = None) -> tuple[int, ...]:
+        """Tell the first `among` workers (None: all) something that holds at this moment only; return their numbers."""
+        told = tuple(sorted(self._members))[:among]
+        body = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
+        for number in told:
+            self._members[number].tell(body)
+        return told
 
     async def publish(self, plan: PackedPlan) -> Outcome:
         """Bring `plan` into force in every worker, or leave the previous one in force in every worker."""

@@ -58,6 +58,14 @@ class OwnAnswers:
     not_ready: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """Begin afresh with these keys of the store of limits, and say it: {"type": "forgotten", "number", "found"}."""
+
+    number: int
+    keys: tuple[bytes, ...]
+
+
 # What holds beside the plan: the newest of each kind is in force.
 Beside = KeySets | EndpointSets | OwnAnswers
 

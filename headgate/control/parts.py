@@ -14,6 +14,7 @@ from headgate.control.endpoints import Endpoints
 from headgate.control.fleet import Fleet
 from headgate.control.issuers import Issuers
 from headgate.control.keys.sync import KeySync
+from headgate.control.limits import Limits
 from headgate.control.log import Log
 from headgate.control.memory import Kept
 from headgate.control.operators import Operators
@@ -38,7 +39,8 @@ class Parts:
         self.discovery = Discovery(board, log, spawn, fleet.publish_beside, kept.discovery if kept else ())
         self.discovery.on_change = self._on_endpoints
         self.keys = KeySync(board, log, kept.api_keys if kept else None)
-        fleet.on_said += [self.issuers.on_said, self.keys.on_said]
+        self.limits = Limits(log, fleet)
+        fleet.on_said += [self.limits.on_said, self.issuers.on_said, self.keys.on_said]
 
     def follow(self, config: ResolvedConfig) -> None:
         """Serve this configuration from now on."""
@@ -46,6 +48,7 @@ class Parts:
         self.issuers.follow(config)
         self.discovery.follow(config)
         self.breakers.follow(config)
+        self.limits.follow(config)
         self._follow_endpoints()
 
     def _follow_endpoints(self) -> None:

@@ -9,7 +9,7 @@ the keys remembered to spare the digest are bounded.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple, get_args
 
 from headgate.config.resolve import ResolvedConfig, ResolvedRoute, ScopedLimit
@@ -37,7 +37,7 @@ _PATIENCE = 16 * _REMEMBERED
 _REMEMBERED_BYTES = 256
 _DEFAULT = ""
 
-_MARKS = {kind: kind[:1].encode() for kind in get_args(Kind)}
+MARKS = {kind: kind[:1].encode() for kind in get_args(Kind)}
 
 # A text is an address, bytes are any other part of a key.
 KeyValue = str | bytes
@@ -143,10 +143,13 @@ class Question:
 class Part:
     """Limits that are counted together."""
 
-    __slots__ = ("_condition", "_exempt", "_source", "_sources", "_tiers", "_variants")
+    __slots__ = ("_condition", "_exempt", "_source", "_sources", "_tiers", "_variants", "key", "names", "scope")
 
     def __init__(self, scope: str, limits: Sequence[Limit], share: int, local_share: int) -> None:
         first = limits[0]
+        self.scope = scope
+        self.names = tuple(limit.name for limit in limits)
+        self.key = tuple(first.key)
         self._tiers = tuple(dict.fromkeys(tier for limit in limits for tier in limit.tiers))
         self._sources = tuple(_source(name) for name in first.key)
         self._source = self._sources[0] if len(self._sources) == 1 else None
@@ -171,6 +174,11 @@ class Part:
         if self._exempt is not None and _holds(self._exempt, exchange):
             return variant.peek(values)
         return variant.question(values)
+
+    def keys(self, parts: Sequence[bytes]) -> set[bytes]:
+        """Return under which keys a store counts these parts of a key (policy.limit.key), of callers of any tier."""
+        groups = [variant.group for variant in self._variants.values() if variant is not None]
+        return {digest(group.fingerprint, parts) for group in groups}
 
     def _of_tier(self, exchange: Exchange) -> Variant | None:
         way = exchange.way
@@ -214,6 +222,11 @@ class Stages:
         if key not in self._made:
             self._made[key] = self._stage(limits)
         return self._made[key]
+
+    def parts(self) -> Iterator[Part]:
+        """List the parts of all stages that were asked for, each once."""
+        stages = [self.early, *self._made.values()]
+        yield from {id(part): part for stage in stages if stage is not None for part in stage.parts}.values()
 
     def _stage(self, limits: Iterable[ScopedLimit]) -> LimitStage | None:
         by_scope: dict[str, list[Limit]] = {}
@@ -283,7 +296,7 @@ def _api_key(exchange: Exchange) -> str | bytes:
 
 def _identity(exchange: Exchange) -> str | bytes:
     identity = exchange.identity
-    return _value(identity.id.encode(), exchange, _MARKS[identity.kind])
+    return _value(identity.id.encode(), exchange, MARKS[identity.kind])
 
 
 def _address(exchange: Exchange) -> str:

@@ -211,6 +211,14 @@ class Limiter:
             ask = held.ask._replace(costs=tuple(amounts))
             held.store.settle([ask], int(monotonic() * _MICROSECONDS), local=held.local)
 
+    def forget(self, keys: Sequence[bytes], done: Callable[[int], None]) -> None:
+        """Begin afresh with these keys of the store; `done` is told what Store.forget returns."""
+        found = self._store.forget(keys) if self._store is not None else 0
+        if isinstance(found, Reply):
+            Steps(_tell(found, done)).go_on()
+        else:
+            done(found)
+
     def _tick(self) -> None:
         """Let the store forget what has expired, and renew what long requests hold."""
         now = monotonic()
@@ -263,6 +271,10 @@ class LimitGate:
         name = cluster.name if cluster is not None else ""
         stage = self._only_stage if name == self._only else self._by_service[name]
         return exchange.gateway.limiter.admit(exchange, stage) if stage is not None else None
+
+
+async def _tell(found: Reply[int], done: Callable[[int], None]) -> None:
+    done(await found)
 
 
 def _has_limits(config: ResolvedConfig) -> bool:

@@ -74,6 +74,12 @@ class MemoryStore:
             if after is not record:
                 self._keep(ask, found, after, now)
 
+    def forget(self, keys: Sequence[bytes]) -> int:
+        """Begin afresh with these keys; return how many of them there were."""
+        found = sum(self._tables[key[0]].pop(key, None) is not None for key in keys)
+        self.keys -= found
+        return found
+
     def sweep(self, now: int) -> None:
         """Forget what has expired of the 1,000 keys whose turn it is."""
         if not self.keys:

@@ -157,6 +157,17 @@ class SharedStore:
                 if after is not record:
                     self._keep(txn, ask, found, after, now)
 
+    def forget(self, keys: Sequence[bytes]) -> int:
+        """Begin afresh with these keys; return how many of them there were, -1 while the file fails."""
+        self.fallback.local.forget(keys)
+        if self._env is None or self.fallback.failing:
+            return -1
+        try:
+            with self._begin(write=True) as txn:
+                return sum(txn.delete(key) for key in keys)
+        except lmdb.Error:
+            return -1
+
     def _keep(self, txn: lmdb.Transaction[bytes], ask: Ask, found: bytes | None, record: bytes, now: int) -> None:
         if not record:
             if found is not None:

@@ -61,6 +61,9 @@ class Store(Protocol):
         `local` when they were not counted in the store but by what took its place, as their Told said.
         """
 
+    def forget(self, keys: Sequence[bytes]) -> int | Reply[int]:
+        """Begin afresh with these keys; return how many of them had been counted, less than 0 when that is not done."""
+
     def sweep(self, now: int) -> None:
         """Forget some of what has expired, for at most a few milliseconds; called about once a second or more often."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections import Counter
@@ -71,3 +72,33 @@ def test_three_gateways_on_one_redis_count_as_one(tmp_path: Path, service: Servi
         ]
         assert crowd(gateways, 3 * MOST) == {200: MOST, 429: 2 * MOST}
         assert "headgate_store_failing 0" in gateways[0].metrics()
+
+
+@pytest.mark.parametrize("kind", ["memory", "shared", "redis"])
+def test_the_counts_of_one_key_begin_afresh_and_no_others(tmp_path: Path, service: Service, kind: str) -> None:
+    limits = [{"name": "few", "key": "header:X-Who", "requests": 8, "window": LONG}]
+    with ExitStack() as stack:
+        store: dict[str, Any] = {"type": kind}
+        if kind == "redis":
+            store |= {"url": stack.enter_context(RedisServer(tmp_path)).url, "timeout": 5}
+        gateway = stack.enter_context(running(tmp_path / "gateway", service, limits, store=store))
+
+        def exhaust(who: str) -> int:
+            """Ask until every worker refuses; return how many passed."""
+            with ThreadPoolExecutor(8) as pool:
+                return sum(pool.map(lambda _: gateway.ask("/", {"X-Who": who})[0] == 200, range(100)))
+
+        def reset(who: str) -> dict[str, Any]:
+            body = json.dumps({"limit": "few", "key": {"header:X-Who": who}})
+            status, answer = gateway.tell("POST", "/api/v1/limits/reset", body)
+            assert status == 200, answer
+            found: dict[str, Any] = json.loads(answer)
+            return found
+
+        assert (exhaust("ada"), exhaust("bob")) == (8, 8)
+        answer = reset("ada")
+        assert (answer["limits"], answer["scopes"]) == (["few"], ["gateway"])
+        # With a memory each, every worker has counted its part.
+        assert answer["found"] == (4 if kind == "memory" else 1)
+        assert (exhaust("ada"), exhaust("bob")) == (8, 0)
+        assert reset("nobody")["found"] == 0

@@ -101,13 +101,14 @@ class Gateway:
 
         until(said, f"{message!r} is logged")
 
-    def ask(self, path: str = "/") -> tuple[int, bytes]:
+    def ask(self, path: str = "/", headers: Mapping[str, str] = {}) -> tuple[int, bytes]:
         """Ask once on a connection of its own, which the kernel gives to any worker."""
-        return _ask(self.port, "GET", path)
+        return _ask(self.port, "GET", path, headers=headers)
 
     def tell(self, method: str, path: str, body: str | None = None) -> tuple[int, bytes]:
         """Ask the admin address."""
-        return _ask(self._admin, method, path, body, {"Authorization": f"Bearer {os.environ['HEADGATE_ADMIN_TOKEN']}"})
+        headers = {"Authorization": f"Bearer {os.environ['HEADGATE_ADMIN_TOKEN']}", "Content-Type": "application/json"}
+        return _ask(self._admin, method, path, body, headers)
 
     def shown(self, path: str) -> Any:
         """Return what the admin address shows."""

@@ -35,6 +35,8 @@ class Answering(Protocol):
 
     def settle(self, asks: Sequence[Ask], now: int, *, local: bool = False) -> None: ...
 
+    def forget(self, keys: Sequence[bytes]) -> int: ...
+
     def sweep(self, now: int) -> None: ...
 
 
@@ -124,6 +126,15 @@ class StoreContract:
         store = open_store(1)
         counted = group(limit("fixed_window", 2))
         assert [passed(store, counted, 3, name=f"key {turn}") for turn in range(200)] == [2] * 200
+
+    @every_kind
+    def test_a_key_begins_afresh_and_no_other(self, open_store: Open, kind: str, exact: bool) -> None:
+        store = open_store(1)
+        counted = group(limit(kind, 5, exact=exact), limit("fixed_window", 9))
+        assert [passed(store, counted, 9, name=name) for name in ("one", "other")] == [5, 5]
+        assert store.forget([key("one"), key("never seen")]) == 1
+        assert store.forget([key("one")]) == 0
+        assert [passed(store, counted, 9, name=name) for name in ("one", "other")] == [5, 0]
 
     # -- all or nothing -------------------------------------------------------------------------------------------
 

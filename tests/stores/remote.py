@@ -38,6 +38,9 @@ class Remote:
     def settle(self, asks: Sequence[Ask], now: int, *, local: bool = False) -> None:
         self._call("settle", asks, now, local=local)
 
+    def forget(self, keys: Sequence[bytes]) -> int:
+        return int(self._call("forget", keys))
+
     def sweep(self, now: int) -> None:
         self._call("sweep", now)
 

@@ -35,7 +35,7 @@ _WHEN: Final[Mapping[int, str]] = {
     507: "There is no room for it",
 }
 # What the door and access answer on any route.
-_OF_ALL: Final = (400, 401, 403, 413, 421, 422, 429)
+_OF_ALL: Final = (400, 401, 403, 413, 415, 421, 422, 429)
 
 
 class Problem(BaseModel):
@@ -71,7 +71,11 @@ def answer_errors(app: FastAPI) -> None:
         return problem(error.status, str(error), error.headers)
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        # Only what a page cannot send to another server by itself is read as JSON.
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind != "application/json" and any(each["loc"] == ("body",) for each in error.errors()):
+            return problem(415, "the body is JSON, and needs the header Content-Type: application/json")
         return problem(422, "; ".join(_sentence(each) for each in error.errors()[:10]))
 
     @app.exception_handler(HTTPException)

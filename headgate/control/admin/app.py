@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from headgate import __version__
-from headgate.control.admin import breakers, endpoints, metrics, reload, status, telemetry, ui
+from headgate.control.admin import breakers, endpoints, limits, metrics, reload, status, telemetry, ui
 from headgate.control.admin.answers import answer_errors
 from headgate.control.admin.door import Door
 from headgate.control.admin.subject import Subject
@@ -27,6 +27,7 @@ ROUTERS = (
     reload.router,
     endpoints.router,
     breakers.router,
+    limits.router,
     telemetry.router,
     # Last: its files stand below /ui/, where others have paths, too.
     ui.router,

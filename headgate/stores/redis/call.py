@@ -112,6 +112,47 @@ class Charge(Call):
         """Let it go."""
 
 
+class Forgetting(Call):
+    """Begins afresh with one of several keys."""
+
+    __slots__ = ("_all",)
+
+    operation: ClassVar[Operation] = "forget"
+
+    def __init__(self, store: Calling, ask: Ask, all_: Forgotten) -> None:
+        super().__init__(store, (ask,), 0)
+        self._all = all_
+
+    def on_reply(self, reply: Any, link: Link) -> None:
+        """Learn whether there was such a key."""
+        if reply.__class__ is ReplyError:
+            self._on_error(str(reply), link)
+        else:
+            self._all.add(reply if reply.__class__ is int else -1)
+
+    def on_lost(self) -> None:
+        """Know that nobody knows."""
+        self._all.add(-1)
+
+
+class Forgotten:
+    """How many of some keys there were; -1 when that is not known of one of them."""
+
+    __slots__ = ("_found", "_missing", "reply")
+
+    def __init__(self, keys: int) -> None:
+        self._missing = keys
+        self._found = 0
+        self.reply: Reply[int] = Reply()
+
+    def add(self, found: int) -> None:
+        """Take what is known of one more."""
+        self._missing -= 1
+        self._found = -1 if found < 0 or self._found < 0 else self._found + found
+        if not self._missing:
+            self.reply.set(self._found)
+
+
 class Admission(Call):
     """All asks of a request in one call."""
 

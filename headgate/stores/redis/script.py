@@ -15,7 +15,7 @@ from headgate.policy.limit.group import Group
 from headgate.stores.redis.connection import packed
 from headgate.stores.store import Ask
 
-Operation = Literal["admit", "settle", "undo"]
+Operation = Literal["admit", "settle", "undo", "forget"]
 
 
 class Script(NamedTuple):
@@ -76,9 +76,11 @@ class Frames:
         return b"%b%b%b%b" % (known[0], tag, known[1][: -len(_NO_TIME)], _bulk(now))
 
     def call(self, operation: Operation, asks: Sequence[Ask], now: int | None) -> bytes:
-        """Return the call of any operation on any number of groups, packed anew."""
-        words = self._words(operation, asks)
+        """Return the call of any operation on any number of groups, packed anew; forgetting needs no script."""
         keys = [b"%b{%b}" % (self._prefix, hexlify(ask.key)) for ask in asks]
+        if operation == "forget":
+            return packed("DEL", *keys)
+        words = self._words(operation, asks)
         time = b"" if now is None else b"%d" % now
         return packed("EVALSHA", SCRIPT.sha, len(asks), *keys, *words, time)
 

@@ -15,12 +15,24 @@ import asyncio
 from binascii import hexlify
 from collections.abc import Sequence
 from random import Random, SystemRandom
+from typing import Final
 
 from headgate.core.steps import Reply
+from headgate.policy.limit.group import Group
 from headgate.stores.fallback import Fallback, OnChange
 from headgate.stores.memory import MemoryStore
 from headgate.stores.redis.address import parse
-from headgate.stores.redis.call import Admission, Call, Charge, Part, Together, Undo, given_back
+from headgate.stores.redis.call import (
+    Admission,
+    Call,
+    Charge,
+    Forgetting,
+    Forgotten,
+    Part,
+    Together,
+    Undo,
+    given_back,
+)
 from headgate.stores.redis.cluster import Cluster
 from headgate.stores.redis.connection import MOST_OUTSTANDING, Link
 from headgate.stores.redis.dial import Dialer
@@ -29,6 +41,9 @@ from headgate.stores.redis.script import Frames, Operation
 from headgate.stores.redis.single import BySentinel, ByUrl, Single, Topology
 from headgate.stores.settings import RedisStoreSettings
 from headgate.stores.store import Ask, Told
+
+# Forgetting needs a key only.
+_NO_GROUP: Final = Group((), (), b"")
 
 
 class RedisStore:
@@ -122,6 +137,16 @@ class RedisStore:
                 Charge(self, (ask,), now).send(self._topology.link(hexlify(ask.key)))
         else:
             Charge(self, asks, now).send(self._topology.link(b""))
+
+    def forget(self, keys: Sequence[bytes]) -> int | Reply[int]:
+        """Begin afresh with these keys; return how many of them there were, -1 when a server is away."""
+        self.fallback.local.forget(keys)
+        if not keys:
+            return 0
+        forgotten = Forgotten(len(keys))
+        for key in keys:
+            Forgetting(self, Ask(_NO_GROUP, key, ()), forgotten).send(self._topology.link(hexlify(key)))
+        return forgotten.reply
 
     def _admit_together(self, asks: Sequence[Ask], now: int) -> list[Told] | Reply[list[Told]]:
         together = Together(self, asks, now)

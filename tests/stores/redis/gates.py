@@ -11,7 +11,7 @@ import secrets
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from headgate.core.steps import Reply, Steps
 from headgate.policy.limit.group import Group
@@ -23,6 +23,7 @@ from tests.proxy.peers import eventually
 from tests.stores.contract import SECOND, ask, group, limit
 
 NOW = 1000 * SECOND
+T = TypeVar("T")
 
 
 class Gate:
@@ -53,6 +54,11 @@ class Gate:
     async def one(self, of: Group, name: str = "one") -> Told:
         return (await self.ask([ask(of, name)]))[0]
 
+    async def forget(self, keys: Sequence[bytes]) -> int:
+        """Begin afresh with these keys, and wait until that is done."""
+        found = self.store.forget(keys)
+        return await awaited(found) if isinstance(found, Reply) else found
+
     @property
     def states(self) -> list[str]:
         return [state for state, _ in self.changes]
@@ -62,9 +68,9 @@ class Gate:
         await eventually(lambda: not self.store.fallback.failing)
 
 
-async def awaited(reply: Reply[list[Told]]) -> list[Told]:
+async def awaited(reply: Reply[T]) -> T:
     """Wait for a reply as an exchange waits, in steps."""
-    future: asyncio.Future[list[Told]] = asyncio.get_running_loop().create_future()
+    future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
 
     async def wait() -> None:
         future.set_result(await reply)

@@ -38,6 +38,9 @@ class Waiting:
         # A look at the same keys comes back behind it.
         self.admit([each._replace(costs=(PEEK,) * len(each.costs)) for each in asks], now)
 
+    def forget(self, keys: Sequence[bytes]) -> int:
+        return self._loop.run_until_complete(self._gate.forget(keys))
+
     def sweep(self, now: int) -> None:
         self._gate.store.sweep(now)
 
