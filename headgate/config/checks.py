@@ -20,6 +20,7 @@ from headgate.config.check_jwt import check_jwt
 from headgate.config.check_keys import check_keys
 from headgate.config.check_methods import check_methods
 from headgate.config.check_plugins import check_plugins
+from headgate.config.check_registrations import check_registrations
 from headgate.config.check_routes import check_routes
 from headgate.config.check_store import check_store
 from headgate.config.check_surface import check_surface
@@ -93,6 +94,7 @@ def check(config: Config, names: Iterable[str], environ: Mapping[str, str]) -> l
     found += check_hygiene(config)
     found += check_admin(config)
     found += check_discovery(config, environ)
+    found += check_registrations(config)
     found += check_surface(config)
     found += check_telemetry(config)
     return found

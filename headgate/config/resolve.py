@@ -16,6 +16,7 @@ from headgate.config.schema import Config, Database, EndpointSetting, Errors, Li
 from headgate.core.address import parse_endpoint
 from headgate.core.endpoint import Endpoint
 from headgate.core.plugin_settings import PluginSetting
+from headgate.discovery.settings import Registering
 from headgate.policy.balance.settings import CandidateSettings, RoundRobinSettings
 from headgate.policy.breaker_settings import BreakerSettings
 from headgate.policy.health import HealthSettings
@@ -129,6 +130,7 @@ class ResolvedConfig:
     routes: tuple[ResolvedRoute, ...]
     surface: tuple[Surface, ...] = ()
     health: OwnHealth = field(default_factory=OwnHealth)
+    registrations: Registering = field(default_factory=Registering)
     own_routes: tuple[ResolvedRoute, ...] = ()
     service_routes: tuple[ResolvedRoute, ...] = ()
     keys_path: str | None = None
@@ -171,6 +173,7 @@ def resolve(config: Config) -> ResolvedConfig:
         routes=tuple(routes),
         surface=tuple(config.surface),
         health=config.health,
+        registrations=config.registrations,
         own_routes=tuple(_own_route(item, config, order) for order, item in enumerate(config.surface)),
         service_routes=_service_routes(config),
     )

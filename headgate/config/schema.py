@@ -13,6 +13,7 @@ from headgate.catalog import BALANCERS, DISCOVERY, STORES
 from headgate.config.admin_settings import Admin, OwnHealth, Surface
 from headgate.core.plugin_settings import PluginSetting
 from headgate.core.settings import Between, Bytes, OneOrMany, Seconds, Short, Tagged, setting, settings
+from headgate.discovery.settings import Registering
 from headgate.policy.balance.settings import CandidateSettings
 from headgate.policy.breaker_settings import BreakerSettings
 from headgate.policy.fault import Fault
@@ -114,7 +115,7 @@ class Errors:
 
 @settings
 class Database:
-    """Where API keys are kept. A bare string is the URL."""
+    """Where API keys and registrations are kept. A bare string is the URL."""
 
     url: str | None = setting(
         default=None,
@@ -122,7 +123,9 @@ class Database:
         " state_dir.",
         secret=True,
     )
-    poll: Seconds = setting(default=1.0, help="Seconds between two looks for changed keys.", ge=0.1, le=60)
+    poll: Seconds = setting(
+        default=1.0, help="Seconds between two looks for changed keys and registrations.", ge=0.1, le=60
+    )
     max_keys_size: Bytes = setting(
         default=1 << 30, help="Bytes that the workers' file of keys may grow to (about 300 for each key).", ge=1 << 20
     )
@@ -230,6 +233,7 @@ class Config:
     discovery: DiscoverySetting = setting(
         default=None, help="Who tells where services run that have neither endpoints nor discovery."
     )
+    registrations: Registering = setting(default=Registering, help="Instances that register with this gateway.")
     http: HttpLimits = setting(default=HttpLimits, help="What a client may send, and how slowly.")
     forwarding: Forwarding = setting(default=Forwarding, help="Client addresses and X-Forwarded-*.")
     request_id: RequestId = setting(default=RequestId, help="The id of a request.")
@@ -269,5 +273,7 @@ class Config:
         default=None,
         help="Folder for what outlives the gateway; by default HEADGATE_STATE_DIR, else ~/.local/state/headgate.",
     )
-    database: Annotated[Database, Short("url")] = setting(default=Database, help="Where API keys are kept.")
+    database: Annotated[Database, Short("url")] = setting(
+        default=Database, help="Where API keys and registrations are kept."
+    )
     services: list[Service] = setting(default=list, help="The upstreams.")

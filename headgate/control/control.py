@@ -34,6 +34,7 @@ from headgate.control.parts import Parts
 from headgate.control.runtime import remove
 from headgate.control.sources import with_sources, without_sources
 from headgate.control.store_file import StoreFiles
+from headgate.control.telemetry.part import exporting_to
 from headgate.control.unforeseen import in_callbacks, tell_of_the_unforeseen
 from headgate.control.watch import Watch, watched
 from headgate.core.trace import kind_of, places_of
@@ -85,8 +86,9 @@ class Control:
         self._fleet = Fleet(self._log, kept.plan if kept else None)
         self._store = StoreFiles(seat.runtime, kept.store if kept else None)
         self._draining = False
-        self.parts = Parts(seat.board, self._log, self._spawn, self._fleet, kept)
+        self.parts = Parts(seat.board, self._log, self._spawn, self._fleet, kept, seat.regions)
         self.parts.on_change = self._keep
+        self.parts.exposition.regions = lambda: self._seat.regions[: self._workers]
         self.audit = Audit(self._log)
 
     async def run(self) -> int:
@@ -139,6 +141,8 @@ class Control:
                     if not self._reload_waits:
                         self._reload_waits = True
                         self._spawn(self.reload(HANGUP))
+                case {"type": "log"}:
+                    self.parts.telemetry.on_said(0, received[0])
                 case {"type": "reopen"}:
                     self.audit.reopen()
                 case {"type": "drain"}:
@@ -162,6 +166,7 @@ class Control:
             "addresses": [listener.address for listener in config.listeners],
             "grace": config.shutdown.grace,
             "timeout": config.shutdown.timeout,
+            "level": config.telemetry.level,
         }
         self._seat.link.send(message)
 
@@ -248,9 +253,11 @@ class Control:
             self._store.conclude(taken=False)
             self.parts.keys.conclude(taken=False)
             return self._refuse(cause, (error,))
+        await self.parts.registrations.prepare(config)
         await self.parts.discovery.prepare(config)
-        # No worker has a use for the admin token, and workers are the processes that strangers talk to.
+        # No worker has a use for what is taken out here, and workers are the processes that strangers talk to.
         admin = replace(config.admin, token="", tokens=[])
+        for_workers = exporting_to(for_workers, None)
         for_workers = replace(without_sources(for_workers), admin=admin, workers=self._workers, store=store)
         plan = await asyncio.to_thread(pack, Plan(self._fleet.next_version, for_workers))
         outcome = await self._fleet.publish(plan)
@@ -275,7 +282,8 @@ class Control:
         if self._fleet.current is not None and self._config is not None:
             parts = self.parts
             found = (self._store.current, parts.issuers.kept(), parts.keys.current, parts.discovery.kept())
-            keep(self._seat.memory, Kept(self._fleet.current, self._config.admin, *found))
+            also = (self._config.telemetry.tracing.export, self._config.database)
+            keep(self._seat.memory, Kept(self._fleet.current, self._config.admin, *found, *also))
 
     def _say_what_needs_a_restart(self, config: ResolvedConfig, wanted: int) -> None:
         if self._workers not in (0, wanted):
@@ -356,7 +364,8 @@ def _config_of(kept: Kept) -> ResolvedConfig | None:
     plan = unpack(kept.plan.body)
     if not isinstance(plan, Plan):
         return None
-    return replace(with_sources(plan.config, kept.discovery), admin=kept.admin)
+    config = exporting_to(plan.config, kept.export)
+    return replace(with_sources(config, kept.discovery), admin=kept.admin, database=kept.database)
 
 
 def _import_admin() -> Any:

@@ -12,6 +12,7 @@ import pickle
 from typing import NamedTuple
 
 from headgate.config.admin_settings import Admin
+from headgate.config.schema import Database
 from headgate.control.issuers import KeptKeys
 from headgate.control.keys.sync import KeyPlace
 from headgate.control.messages import PackedPlan
@@ -25,8 +26,9 @@ _LENGTH_BYTES = 8
 class Kept(NamedTuple):
     """The plan as workers have it, `admin` with the tokens they do not have, the file of the store it names, and keys.
 
-    Nor have they `export`, with what is sent along with spans. The keys are those of issuers, which may be away when
-    control comes back, as may be who told where services run. API keys go on where `api_keys` says.
+    Nor have they `export`, with what is sent along with spans, or `database`, with its password. The keys are those of
+    issuers, which may be away when control comes back, as may be who told where services run. API keys go on where
+    `api_keys` says.
     """
 
     plan: PackedPlan
@@ -36,6 +38,7 @@ class Kept(NamedTuple):
     api_keys: KeyPlace | None = None
     discovery: tuple[KeptSource, ...] = ()
     export: Otlp | None = None
+    database: Database = Database()
 
 
 def keep(memory: int, kept: Kept) -> None:

@@ -5,12 +5,13 @@ Law: a part knows nothing of the others; what one has to learn from another is w
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from headgate.config.resolve import ResolvedConfig
 from headgate.control.breakers import Breakers
 from headgate.control.discovery import Discovery
 from headgate.control.endpoints import Endpoints
+from headgate.control.exposition import Exposition
 from headgate.control.fleet import Fleet
 from headgate.control.issuers import Issuers
 from headgate.control.keys.sync import KeySync
@@ -19,18 +20,29 @@ from headgate.control.log import Log
 from headgate.control.memory import Kept
 from headgate.control.operators import Operators
 from headgate.control.probes import Probes, Spawn
+from headgate.control.registrations.registrations import Registrations
+from headgate.control.telemetry.part import States, Telemetry
 from headgate.stores.board import Board
-from headgate.telemetry.cells import Sample
+from headgate.telemetry.cells import Sample, SlotRegion
 
 
 class Parts:
     """All of them."""
 
-    def __init__(self, board: Board, log: Log, spawn: Spawn, fleet: Fleet, kept: Kept | None) -> None:
-        """`kept` is what a predecessor of this control process left."""
+    def __init__(
+        self,
+        board: Board,
+        log: Log,
+        spawn: Spawn,
+        fleet: Fleet,
+        kept: Kept | None,
+        regions: Sequence[SlotRegion] = (),
+    ) -> None:
+        """`kept` is what a predecessor of this control process left, `regions` those of all worker slots."""
         # Told when what is to outlive control has changed.
         self.on_change: Callable[[], None] = lambda: None
         self.operators = Operators(log)
+        self.exposition = Exposition(self.samples)
         self.probes = Probes(board, log, spawn)
         self.endpoints = Endpoints(board, log)
         self.breakers = Breakers(board, log)
@@ -38,14 +50,24 @@ class Parts:
         self.issuers.on_change = lambda: self.on_change()
         self.discovery = Discovery(board, log, spawn, fleet.publish_beside, kept.discovery if kept else ())
         self.discovery.on_change = self._on_endpoints
+        self.registrations = Registrations(log, spawn)
+        self.discovery.registered = self.registrations.endpoints
+        self.discovery.on_registered = self.registrations.listen
         self.keys = KeySync(board, log, kept.api_keys if kept else None)
+        self.telemetry = Telemetry(
+            regions, log, spawn, self._states, lambda: fleet.current.version if fleet.current is not None else 0
+        )
+        self.exposition.exemplars = self.telemetry.exemplars.of
         self.limits = Limits(log, fleet)
-        fleet.on_said += [self.limits.on_said, self.issuers.on_said, self.keys.on_said]
+        fleet.on_said += [self.limits.on_said, self.issuers.on_said, self.keys.on_said, self.telemetry.on_said]
 
     def follow(self, config: ResolvedConfig) -> None:
         """Serve this configuration from now on."""
+        self.exposition.follow(config)
+        self.telemetry.follow(config)
         self.operators.follow(config)
         self.issuers.follow(config)
+        self.registrations.follow(config)
         self.discovery.follow(config)
         self.breakers.follow(config)
         self.limits.follow(config)
@@ -62,9 +84,25 @@ class Parts:
 
     def samples(self) -> list[Sample]:
         """Return what is counted here, and not in the cells of the workers."""
-        parts = (self.probes, self.breakers, self.endpoints, self.issuers, self.keys, self.discovery)
+        parts = (
+            self.probes,
+            self.breakers,
+            self.endpoints,
+            self.issuers,
+            self.keys,
+            self.discovery,
+            self.telemetry,
+            self.registrations,
+        )
         return [each for part in parts for each in part.samples()]
 
     def close(self) -> None:
         """Let go of what is open."""
         self.keys.close()
+        self.registrations.close()
+        self.telemetry.close()
+
+    def _states(self) -> States:
+        breakers = {service: found["state"] for service, found in self.breakers.describe().items()}
+        endpoints = {(each["service"], each["endpoint"]): each["state"] for each in self.endpoints.describe()}
+        return States(breakers, endpoints)

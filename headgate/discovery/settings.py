@@ -76,6 +76,30 @@ class RegistryDiscovery:
 
 
 @settings
+class Registering:
+    """What instances may register themselves with this gateway (POST /services of the admin API)."""
+
+    networks: Annotated[list[str], OneOrMany()] = setting(
+        default=list,
+        help="Addresses and CIDRs that instances may be at, which then must give an address; by default any but"
+        " link-local ones.",
+    )
+    max_instances: int = setting(default=10_000, help="How many there may be, of all services.", ge=1, le=100_000)
+    ttl: Seconds = setting(
+        default=60.0,
+        help="Seconds until an instance is dropped that nothing is heard of, where it names no ttl of its own: no"
+        " heartbeat, and no check that went well.",
+        ge=1,
+        le=86_400,
+    )
+    health_check: str = setting(
+        default="/health", help="Path that instances are asked at which name none; empty for no check of those."
+    )
+    check_interval: Seconds = setting(default=30.0, help="Seconds between two checks.", ge=0.1, le=3600)
+    check_timeout: Seconds = setting(default=5.0, help="Seconds for an answer.", gt=0, le=60)
+
+
+@settings
 class ConsulDiscovery:
     """Instances of a service in Consul, by blocking queries."""
 

@@ -168,6 +168,18 @@ _TABLE = (
     Family("headgate_api_keys", "gauge", "API keys of the database that workers know."),
     Family("headgate_key_database_failing", "gauge", "1 while the database of API keys is away."),
     Family(
+        "headgate_registered_instances",
+        "gauge",
+        "Instances that registered here, by their health: healthy, unhealthy, unknown.",
+        ("status",),
+    ),
+    Family(
+        "headgate_registrations_total",
+        "counter",
+        "What became of registrations: registered, updated, removed by hand, lapsed for nothing was heard of them.",
+        ("outcome",),
+    ),
+    Family(
         "headgate_limit_refused_total",
         "counter",
         "Requests refused by a limit.",

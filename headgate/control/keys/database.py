@@ -20,7 +20,7 @@ from sqlalchemy.pool import NullPool
 
 from headgate.config.database_url import database_kind
 
-VERSION: Final = "0001"
+VERSION: Final = "0002"
 VERSION_TABLE: Final = "headgate_keys_version"
 
 _VARIABLE: Final = "DATABASE_URL"
