@@ -36,9 +36,9 @@ def collector_of(endpoint: str, protocol: str) -> Collector:
         parts = urlsplit(written)
         host, port = parts.hostname, parts.port
     except ValueError:
-        raise ValueError("expected the URL of a collector, such as http://collector:4318") from None
+        raise ValueError("this is not the URL of a collector") from None
     if not host or any(character <= " " for character in endpoint):
-        raise ValueError("expected the URL of a collector, such as http://collector:4318")
+        raise ValueError("this is not the URL of a collector")
     if parts.username is not None or parts.password is not None:
         raise ValueError("expected a URL without a user: write what the collector asks for into headers")
     if parts.query or parts.fragment:

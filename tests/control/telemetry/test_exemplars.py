@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from headgate.control.telemetry.exemplars import MOST_SERIES, Exemplars
 from headgate.telemetry.families import FAMILIES
+from headgate.telemetry.naming import Exemplar
 from tests.control.telemetry.records import STARTED, attempt, record
 
 REQUESTS = "headgate_request_duration_seconds"
@@ -17,7 +18,7 @@ def test_a_request_and_its_tries_stand_for_their_series() -> None:
     exemplars = Exemplars()
     exemplars.take(record(1, method="BREW", attempts=[attempt(), attempt(span_id="b" * 16, error="dns", head=None)]))
     [own] = exemplars.of(REQUESTS)
-    assert own == (("orders", "api", "other", "200"), 0.25, STARTED + 1.25, f"{1:032x}", f"{1:016x}")
+    assert own == Exemplar(("orders", "api", "other", "200"), 0.25, STARTED + 1.25, f"{1:032x}", f"{1:016x}")
     assert len(own.labels) == len(FAMILIES[REQUESTS].labels)
     tried = next(iter(exemplars.of(UPSTREAM)))
     assert (tried.labels, round(tried.value, 6), tried.span_id) == (("api", "other", "200"), 0.19, "a" * 16)

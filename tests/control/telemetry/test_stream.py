@@ -16,7 +16,7 @@ TICKS: list[Event] = ["tick"]
 
 async def taken(events: AsyncIterator[bytes], count: int) -> list[tuple[str, object]]:
     """Take so many events."""
-    found = []
+    found: list[tuple[str, object]] = []
     while len(found) < count:
         text = (await anext(events)).decode()
         if text.startswith(":"):
