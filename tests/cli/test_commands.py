@@ -116,7 +116,18 @@ def test_routes_come_in_the_order_they_are_tried(good: str, capsys: pytest.Captu
         "methods": ["POST"],
         "conditions": ["header X-Tier=gold"],
         "goes_to": ["chat 90%", "canary 10%"],
+        "found_by": {},
     }
+
+
+def test_routes_say_who_tells_where_a_service_runs(good: str, capsys: pytest.CaptureFixture[str]) -> None:
+    found = ["--set", "services[canary].discovery.type=dns", "--set", "services[canary].discovery.name=canary.internal"]
+    found += ["--set", "services[canary].url=null"]
+    assert main(["routes", "--json", *found, good]) == 0
+    rows = {row["route"]: row["found_by"] for row in json.loads(capsys.readouterr().out)}
+    assert rows["chat"] == {"canary": "dns canary.internal (A and AAAA)"}
+    assert main(["routes", *found, good]) == 0
+    assert "chat 90%, canary 10%, (canary: dns canary.internal (A and AAAA))" in capsys.readouterr().out
 
 
 def test_routes_in_file_order_come_in_it(good: str, capsys: pytest.CaptureFixture[str]) -> None:

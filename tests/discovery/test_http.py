@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from headgate.discovery import http
+from headgate.discovery import asking as asking_over_http
 from headgate.discovery.http import HttpSource
 from headgate.discovery.places import list_urls
 from headgate.discovery.settings import HttpDiscovery
@@ -164,7 +164,7 @@ def test_what_is_no_list_changes_nothing(status: int, body: Any, words: str) -> 
 
 @on_plain_loop
 async def test_a_list_without_end_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http.read_body, "__defaults__", (1 << 16,))
+    monkeypatch.setattr(asking_over_http.read_body, "__defaults__", (1 << 16,))
     good = json.dumps([instance("10.0.0.1")]).encode()
     endless = asyncio.Event()
     sent = 0

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headgate.stores.board import NAME_BYTES, OWN_CELLS, Board
+from headgate.stores.board import NAME_BYTES, OWN_CELLS, Board, Hold
 from tests.stores.processes import holding, together
 
 names = st.text(max_size=NAME_BYTES * 2)
@@ -97,6 +97,86 @@ def test_a_worker_that_starts_clears_its_own_column_alone() -> None:
         assert list(board.cells[base + OWN_CELLS - 1 : base + board.width]) == [9, 5, 0]
 
 
+def test_a_record_given_back_is_nobodys_and_its_place_the_next_ones() -> None:
+    board = Board.create(slots=2, records=3)
+    other = attached(board)
+    bases = {name: board.claim(name) for name in "abc"}
+    for base in bases.values():
+        board.cells[base : base + board.width] = memoryview(b"\x07" * 8 * board.width).cast("q")
+    assert other.find("b") == bases["b"]
+    assert board.free(["b", "unknown"]) == 1
+    assert board.find("b") is None
+    assert other.find("b") is None
+    assert [entry.name for entry in other.entries()] == ["a", "c"]
+    again = other.claim("d")
+    assert again == bases["b"]
+    assert not any(other.cells[again : again + board.width])
+    assert board.find("d") == again
+    assert board.cells[bases["a"]] == 7 * 0x0101010101010101
+    with pytest.raises(ValueError, match="no room"):
+        board.claim("e")
+
+
+def test_what_a_worker_holds_is_not_given_back() -> None:
+    board = Board.create(slots=2)
+    worker = attached(board)
+    held = worker.hold(["a", "b"], 1)
+    again = worker.hold(["a"], 1)
+    assert [each.base for each in held] == [board.find("a"), board.find("b")]
+    assert board.free(["a", "b"]) == 0
+    del held
+    assert board.free(["a", "b"]) == 1
+    assert board.find("a") == again[0].base
+    del again
+    assert board.free(["a"]) == 1
+
+
+def test_the_dead_hold_nothing_once_their_slot_is_taken_over() -> None:
+    board = Board.create(slots=3)
+    mine = board.hold(["a"], 0)
+    # Of a worker that was killed nobody is left who could let go.
+    held: list[Hold] = []
+
+    def die(_: int) -> int:
+        held.extend(board.hold(["a", "b"], 2))
+        return 0
+
+    together(1, die)
+    assert board.free(["a", "b"]) == 0
+    board.clear_slot(2)
+    assert board.free(["a", "b"]) == 1
+    assert board.find("a") == mine[0].base
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 2)), max_size=60))
+def test_names_that_come_and_go_never_share_a_record(steps: list[tuple[int, int]]) -> None:
+    board = Board.create(slots=1, records=10)
+    sides = [board, attached(board)]
+    held: dict[str, Hold] = {}
+    for place, (number, what) in enumerate(steps):
+        name, side = f"endpoint {number}", sides[place % 2]
+        if what == 0:
+            held[name] = side.hold([name], 0)[0]
+        elif what == 1:
+            held.pop(name, None)
+        else:
+            side.free([name])
+        assert len({each.base for each in held.values()}) == len(held)
+        for name, each in held.items():
+            assert {side.find(name) for side in sides} == {each.base}
+        assert sides[0].entries() == sides[1].entries()
+
+
+def test_names_that_come_and_go_for_ever_fill_nothing() -> None:
+    board = Board.create(records=20)
+    worker = attached(board)
+    for number in range(2000):
+        held = worker.hold([f"endpoint {each}" for each in range(number, number + 15)], 0)
+        board.free([entry.name for entry in board.entries() if entry.name == f"endpoint {number - 1}"])
+        assert len(held) == 15
+        del held
+
+
 def test_memory_that_is_no_board_is_refused() -> None:
     file = os.memfd_create("test")
     os.ftruncate(file, 8192)
@@ -179,6 +259,30 @@ def test_the_death_of_its_holder_frees_a_lock() -> None:
     with board.lock(base):
         board.cells[base] = 1
     assert together(1, lambda _: board.cells[base]) == [1]
+
+
+def test_processes_that_claim_and_give_back_at_once_agree_on_every_record() -> None:
+    board = Board.create(slots=4, records=200)
+
+    def churn(number: int) -> int:
+        for turn in range(100):
+            held = board.hold([f"endpoint {number} {turn} {each}" for each in range(20)], number)
+            mark = number * 1000 + turn
+            for each in held:
+                board.cells[each.base] = mark
+            if not number:
+                board.free([entry.name for entry in board.entries()])
+            # Nobody else was given the place of one that is held.
+            assert {board.cells[each.base] for each in held} == {mark}
+            names = [f"endpoint {number} {turn} {each}" for each in range(20)]
+            del held, each
+            board.free(names)
+        return 0
+
+    together(4, churn)
+    board.free([entry.name for entry in board.entries()])
+    assert board.entries() == []
+    assert len({board.claim(str(number)) for number in range(200)}) == 200
 
 
 def test_a_maker_that_dies_half_way_has_made_nothing() -> None:
