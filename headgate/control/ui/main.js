@@ -7,7 +7,7 @@
 import { ask } from "./api.js";
 import { patch } from "./dom.js";
 import { begin, open, stop } from "./live.js";
-import { empty, link } from "./parts.js";
+import { empty, link, problem } from "./parts.js";
 import { refresh } from "./resources.js";
 import { shell, VIEWS } from "./shell.js";
 import { know, onChange, state } from "./state.js";
@@ -38,10 +38,20 @@ function draw() {
     return;
   }
   const { name, id } = state.view;
-  const content = DRAW[name]?.(id) ?? empty("There is no such view", link("overview", null, "Overview"));
-  patch(page, shell(content));
+  patch(page, shell(content(name, id)));
   for (const dialog of document.querySelectorAll("dialog[data-modal]")) if (!dialog.open) dialog.showModal();
   arrive(`${name} ${id}`);
+}
+
+function content(name, id) {
+  if (!(name in DRAW)) return empty("There is no such view", link("overview", null, "Overview"));
+  try {
+    return DRAW[name](id);
+  } catch (error) {
+    // An answer in another form than this page knows, as of a gateway that was upgraded under it: the others go on.
+    console.error(error);
+    return problem("The gateway answered in a form that this page does not know. Load the page anew.");
+  }
 }
 
 /** Where another view has come, say so, and let the keyboard go on from there. */

@@ -10,6 +10,21 @@ SERVICES = ("chat", "embeddings", "search", "voice", EVIL)
 _QUANTILES = {"p50": 0.4, "p95": 1.0, "p99": 2.3}
 
 
+LIMIT: dict[str, Any] = {
+    "limit": "per-user",
+    "scope": "gateway",
+    "key": ["identity"],
+    "type": "sliding_window",
+    "requests": 60,
+    "window": 60.0,
+    "burst": None,
+    "tiers": ["pro"],
+    "shadow": False,
+    "on_error": "local",
+    "store": "shared",
+}
+
+
 def wave(at: float, least: float, most: float, period: float) -> float:
     """Go up and down between two values."""
     return least + (most - least) * (0.5 + 0.5 * math.sin(at * 2 * math.pi / period))
