@@ -116,6 +116,9 @@ def _gates(exchange: Exchange, notes: Notes) -> list[Gate]:
     """List what every gate decided, in the order in which the request came to them."""
     plan, way, error, cluster = exchange.plan, exchange.way, exchange.error, exchange.cluster
     gates: list[Gate] = []
+    if exchange.peer is None:
+        # The wire refused it.
+        return gates
     if plan.entry is not None:
         gates.append(_verdict("entry", exchange, way is None and error in ("untrusted_host", "origin_forbidden")))
     if plan.limits is not None and exchange.path not in exchange.gateway.own and not _stopped(gates):

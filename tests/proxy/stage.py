@@ -94,6 +94,8 @@ class Rig:
         self.region = SlotRegion.create(1 << 18, 1 << 14)
         self.said: list[str] = []
         self.gateway = Gateway(asyncio.get_running_loop(), SlotWriter(self.region), 0, say=self._say)
+        self.told: list[dict[str, Any]] = []
+        self.gateway.tell = self.told.append
         self.log: list[dict[str, Any]] = []
         self.sockets: dict[str, list[socket.socket]] = {}
         self.clients: list[Wire] = []
@@ -143,6 +145,16 @@ class Rig:
         await eventually(lambda: len(self.log) >= count)
         assert len(self.log) == count, self.log
         return self.log
+
+    async def records(self, count: int = 1) -> list[Any]:
+        """Wait for so many records of requests, as control is told them, and see that there are no more."""
+        await eventually(lambda: self.gateway.in_flight == 0)
+        self.gateway.recorder.flush()
+        # What travels is JSON.
+        said = [json.loads(json.dumps(each)) for each in self.told if each["type"] == "records"]
+        found = [record for each in said for record in each["records"]]
+        assert len(found) == count, found
+        return found
 
     def counted(self, family: str, **labels: str) -> int:
         """Sum the series of a counter or gauge whose label values include all of these, in any place."""
