@@ -108,9 +108,9 @@ def _urls(settings: Any, path: Path) -> Iterator[tuple[Path, str]]:
             yield (*path, "url"), ""
         return
     for key in ("url", "server"):
-        url = getattr(settings, key, None)
-        if url is not None:
-            yield (*path, key), url
+        found: str | None = getattr(settings, key, None)
+        if found is not None:
+            yield (*path, key), found
 
 
 def _in_the_clear(url: str, token: str, path: Path) -> Iterator[Finding]:

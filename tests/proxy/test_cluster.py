@@ -359,3 +359,59 @@ def test_pools_are_the_same_where_all_that_matters_is() -> None:
         pool_key(replace(service, tls=UpstreamTls(server_name="a.test")), endpoint, context),
     ]
     assert len({key, *different}) == 8
+
+
+@pytest.mark.parametrize("kind", sorted(BALANCERS))
+@given(steps=st.lists(st.sampled_from(["pick", "end", "swap"]), max_size=40), places=st.randoms(use_true_random=False))
+def test_through_any_sets_what_is_in_flight_is_what_was_picked_and_not_ended(
+    kind: str, steps: list[str], places: Any
+) -> None:
+    stage = Stage(1, 1, 1, balancer=BALANCERS[kind].settings())
+    all_of_them = [parse_endpoint(f"http://10.0.0.{number}:80") for number in range(5)]
+    cluster = stage.cluster
+    cluster._pool_for = lambda service, endpoint: cast(Pool, FakePool(endpoint))
+    flying: list[Target] = []
+    for now, step in enumerate(steps):
+        if step == "pick":
+            target = cluster.pick(float(now))
+            assert (target is None) is (not cluster.targets)
+            if target is not None:
+                assert target in cluster.targets
+                flying.append(target)
+        elif step == "end" and flying:
+            target = flying.pop(places.randrange(len(flying)))
+            if cluster.counted:
+                cluster.end(target, float(now), 0.1)
+        elif step == "swap":
+            chosen = places.sample(all_of_them, places.randrange(6))
+            left = cluster.take(tuple(each._replace(weight=places.randrange(1, 4)) for each in chosen))
+            assert not set(left) & set(cluster.targets)
+        if cluster.counted:
+            names = Counter(each.endpoint.name for each in flying)
+            # A target that left and its successor share a record.
+            seen = {each.endpoint.name: stage.board.cells[each.record + OWN_CELLS] for each in cluster.targets}
+            assert seen == {name: names[name] for name in seen}
+            if kind == "consistent_hash" and cluster.pick(float(now)) is not None:
+                total = cluster._balancer._in_flight  # type: ignore[attr-defined]
+                assert total == sum(seen.values()) + 1
+                (last,) = [
+                    each
+                    for each in cluster.targets
+                    if stage.board.cells[each.record + OWN_CELLS] > seen[each.endpoint.name]
+                ]
+                cluster.end(last, float(now), 0.1)
+
+
+@pytest.mark.parametrize("kind", [LeastConnectionsSettings, ConsistentHashSettings, PeakEwmaSettings])
+def test_the_end_of_an_attempt_where_one_left_leaves_those_who_came_as_they_are(kind: type) -> None:
+    stage = Stage(1, balancer=kind())
+    cluster = stage.cluster
+    cluster._pool_for = lambda service, endpoint: cast(Pool, FakePool(endpoint))
+    old = stage.pick()
+    assert cluster.take((parse_endpoint("http://10.0.0.7:80"), parse_endpoint("http://10.0.0.8:80"))) == [old]
+    stage.pick()
+    cluster.end(old, 0.0, 0.1)
+    # Whatever is summed over all of them: one is under way, and the next one goes to who is idle.
+    assert getattr(cluster._balancer, "_in_flight", 1) == 1
+    assert getattr(cluster._balancer, "_floor", 1.0) >= 1.0
+    assert sum(stage.in_flight(0)) == 1

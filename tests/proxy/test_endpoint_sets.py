@@ -177,15 +177,16 @@ async def test_a_second_try_beside_the_first_goes_to_one_that_came() -> None:
 @on_loop
 async def test_a_failure_of_one_that_left_judges_nobody() -> None:
     document = found(outlier={"consecutive_failures": 1})
-    async with Upstream() as old, Upstream(answering(lambda _: ok(b"new"))) as new, gateway(document) as rig:
+    async with Upstream() as old, named(1) as one, named(2) as two, gateway(document) as rig:
         take(rig, old)
         client = await rig.client()
         await client.send(get())
         link = await old.accepted()
         await link.message()
-        take(rig, new)
+        take(rig, one, two)
         link.cut()
         assert (await client.answer()).status == 502
+        assert rig.log[-1]["error"] == "upstream_reset"
         assert rig.counted("outlier_ejections_total") == 0
         assert not rig.said
 
