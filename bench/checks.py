@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable
 
 from bench import callers, client, faults, floods, key_churn
 from bench.client import Ending, Outcome
+from bench.counters import counters
 from bench.gate import Gate
 from bench.issuer import issuer
 from bench.keys import keys
@@ -187,6 +188,7 @@ CHECKS: dict[str, Callable[[Scene], Awaitable[Verdict]]] = {
     "terminate": terminate,
     "kill": faults.kill,
     "stop": faults.stop,
+    "counters": counters,
     "idle": idle,
     "faults": faults.faults,
     "stale": faults.stale,

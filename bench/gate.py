@@ -155,6 +155,17 @@ class Gate:
             return []
         return [worker["pid"] for worker in shown["workers"] if worker["pid"]]
 
+    async def metrics(self) -> list[dict[str, Any]]:
+        """Return the metrics as they are now, each point a record (name, value, labels)."""
+        return await asyncio.to_thread(self._metrics)
+
+    def _metrics(self) -> Any:
+        wanted = urllib.request.Request(
+            f"http://127.0.0.1:{self._admin_port}/metrics", headers={"Accept": "application/json"}
+        )
+        with urllib.request.urlopen(wanted, timeout=30) as answer:
+            return json.load(answer)
+
     def _health(self) -> Any:
         with urllib.request.urlopen(f"http://127.0.0.1:{self._admin_port}/health", timeout=5) as answer:
             return json.load(answer)

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from headgate.telemetry.cells import Sample, SeriesName, SlotRegion, SlotWriter, read
 from headgate.telemetry.families import FAMILIES, Family
 from headgate.telemetry.metrics import Metrics
-from headgate.telemetry.naming import Naming, Series, Shown
-from headgate.telemetry.prometheus import CONTENT_TYPE, points, render
+from headgate.telemetry.naming import Exemplar, Naming, Series, Shown
+from headgate.telemetry.prometheus import CONTENT_TYPE, counted, newest, points, render, render_openmetrics
 from headgate.telemetry.settings import Metrics as MetricsSettings
 
 Parsed = dict[tuple[str, tuple[tuple[str, str], ...]], float]
@@ -195,3 +195,45 @@ def test_the_whole_default_table_parses_after_real_counting() -> None:
     assert seen["headgate_connections_open", (("listener", "0.0.0.0:8080"),)] == 2
     exposed = {re.sub("_(bucket|sum|count)$", "", name) for name, _ in seen}
     assert exposed == set(FAMILIES)
+
+
+def test_openmetrics_to_the_letter() -> None:
+    made = shown([counter(4, "b", "200"), gauge(-2), histogram([2_503_000, 3, 0, 1, 2], "b")])
+    made[2].series[0].exemplars.append(Exemplar(("b",), 0.002, 1700000000.5, "a" * 32, "b" * 16))
+    made.append(Shown("hits", ("route",), COUNT._replace(name="hits"), [Series(("c",), [1])]))
+    assert render_openmetrics(made).decode() == (
+        "# TYPE hits counter\n"
+        "# HELP hits Hits.\n"
+        'hits_total{route="b",status="200"} 4\n'
+        "# TYPE level gauge\n"
+        "# HELP level A level.\n"
+        "level -2\n"
+        "# TYPE time_seconds histogram\n"
+        '# HELP time_seconds Back\\\\slash, \\"quote\\"\\nand feed.\n'
+        f'time_seconds_bucket{{route="b",le="0.0025"}} 3 # {{trace_id="{"a" * 32}",span_id="{"b" * 16}"}} 0.002'
+        " 1700000000.500\n"
+        'time_seconds_bucket{route="b",le="1.0"} 3\n'
+        'time_seconds_bucket{route="b",le="60.0"} 4\n'
+        'time_seconds_bucket{route="b",le="+Inf"} 6\n'
+        'time_seconds_sum{route="b"} 2.503\n'
+        'time_seconds_count{route="b"} 6\n'
+        # A counter that is not called _total has no type that OpenMetrics knows.
+        "# TYPE hits unknown\n"
+        "# HELP hits Hits.\n"
+        'hits{route="c"} 1\n'
+        "# EOF\n"
+    )
+
+
+def test_the_newest_exemplar_of_a_bucket_is_shown() -> None:
+    (made,) = shown([histogram([0, 0, 0, 2, 0], "b")])
+    made.series[0].exemplars += [Exemplar(("b",), 30.0, at, str(at), "s") for at in (2.0, 3.0, 1.0)]
+    assert [each and each.trace_id for each in newest(made.series[0], TIME)] == [None, None, "3.0", None]
+
+
+def test_bounds_between_the_buckets_are_not_shown() -> None:
+    family = TIME._replace(between=(1_000, 500_000, 64_000_000))
+    values = [9, 1, 2, 4, 8, 16, 32, 64]
+    assert counted(Series(("b",), values), family) == [3, 15, 31, 127]
+    text = render([Shown("time_seconds", ("route",), family, [Series(("b",), values)])]).decode()
+    assert [line.split()[-1] for line in text.splitlines() if "_bucket" in line] == ["3", "15", "31", "127"]
