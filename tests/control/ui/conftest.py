@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Request, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Request, expect, sync_playwright
 
 from tests.control.driver import CEILING
 from tests.control.ui.fake import FakeAdmin
 
 TOKEN = "token-of-an-operator"
+expect.set_options(timeout=CEILING * 1000)
 # What a test refuses on purpose is said by the browser, too.
 _REFUSED = re.compile("Failed to load resource|net::ERR_")
 
