@@ -12,6 +12,8 @@ from headgate.core.failure import REASONS
 from headgate.telemetry.cells import SeriesName, SlotRegion, SlotWriter, read
 from headgate.telemetry.families import FAMILIES, Family
 from headgate.telemetry.metrics import METHODS, Metrics
+from headgate.telemetry.settings import MetricForm
+from headgate.telemetry.settings import Metrics as MetricsSettings
 
 Key = tuple[str, tuple[str, ...]]
 
@@ -264,3 +266,77 @@ def test_a_reason_for_refusing_a_credential_is_one_of_the_list(reason: str) -> N
     metrics, region = make(SlotRegion.create(1 << 14, 1 << 10))
     metrics.auth_failed(reason, "jwt")
     assert totals(region)["headgate_auth_failures_total", ("other", "jwt")] == [1]
+
+
+def test_buckets_may_change_with_a_configuration_and_old_series_stay() -> None:
+    name = "headgate_request_duration_seconds"
+    metrics, region = make()
+    before = metrics.requests("r", "s")
+    before.finish("GET", 200, 1.0, 0, 0)
+    metrics.follow(MetricsSettings(buckets=[0.5, 2.0]))
+    metrics.requests("r", "s").finish("GET", 200, 1.0, 0, 0)
+    before.finish("GET", 200, 1.0, 0, 0)
+    seen = {each.name.bounds: each.values for each in read([region]) if each.name.family == name and any(each.values)}
+    assert seen[500_000, 2_000_000] == [1_000_000, 0, 1, 0]
+    assert seen[FAMILIES[name].bounds][0] == 2_000_000
+    assert totals(region)["headgate_requests_total", ("r", "s", "GET", "200")] == [3]
+
+
+def test_buckets_for_which_there_is_no_room_change_nothing() -> None:
+    metrics, _ = make(SlotRegion.create(16_384, 220))
+    metrics.requests("r", "s").finish("GET", 200, 1.0, 0, 0)
+    families = metrics.families
+    with pytest.raises(ValueError, match="no room for metric"):
+        metrics.follow(MetricsSettings(buckets=[float(bound) for bound in range(1, 100)]))
+    assert metrics.families is families
+
+
+def test_what_a_form_asks_for_is_told_apart() -> None:
+    metrics, region = make()
+    names = {
+        "headgate_requests_total": [MetricForm(labels={"why": "reason"})],
+        "headgate_request_duration_seconds": [MetricForm(labels={"method": "method"})],
+        "headgate_upstream_requests_total": [MetricForm(labels={"status": "status"})],
+        "headgate_errors_total": [MetricForm(labels={"route": "route"})],
+    }
+    metrics.follow(MetricsSettings(names=names))
+    series, upstream = metrics.requests("r", "s"), metrics.upstream("s")
+    series.finish("GET", 503, 0.1, 0, 0, "breaker_open")
+    series.finish("GET", 503, 0.1, 0, 0, "no_endpoint")
+    series.finish("POST", 503, 0.1, 0, 0, "invented by a plugin")
+    upstream.answered(200, 0.1, "GET")
+    upstream.answered(201, 0.1, "BREW")
+    upstream.failed("dns", "GET")
+    metrics.error("breaker_open", "r", "s", "GET")
+    seen = totals(region)
+    assert {labels[-1]: value for (name, labels), value in seen.items() if name == "headgate_requests_total"} == {
+        "breaker_open": [1],
+        "no_endpoint": [1],
+        "other": [1],
+    }
+    durations = {labels: values for (name, labels), values in seen.items() if name.endswith("t_duration_seconds")}
+    assert {labels: sum(values[1:]) for labels, values in durations.items()} == {
+        ("r", "s", "GET", ""): 2,
+        ("r", "s", "POST", ""): 1,
+    }
+    attempts = {labels: value for (name, labels), value in seen.items() if name == "headgate_upstream_requests_total"}
+    assert attempts == {("s", "2xx", "", "200"): [1], ("s", "2xx", "", "201"): [1], ("s", "dns", "", "error"): [1]}
+    assert seen["headgate_errors_total", ("breaker_open", "r", "", "")] == [1]
+
+
+def test_while_metrics_are_off_only_what_is_under_way_and_what_is_rare_is_counted() -> None:
+    metrics, region = make()
+    metrics.follow(MetricsSettings(enabled=False))
+    series, upstream = metrics.requests("r", "s"), metrics.upstream("s")
+    metrics.begin()
+    metrics.begin()
+    series.finish("GET", 200, 0.1, 1, 1)
+    upstream.answered(200, 0.1)
+    upstream.failed("dns")
+    upstream.retried("dns")
+    metrics.cells[upstream.idle] += 1
+    seen = totals(region)
+    assert seen["headgate_requests_in_flight", ()] == [1]
+    assert seen["headgate_pool_connections", ("s", "idle")] == [1]
+    assert seen["headgate_retries_total", ("s", "dns")] == [1]
+    assert not {"headgate_requests_total", "headgate_upstream_requests_total"} & {name for name, _ in seen}
