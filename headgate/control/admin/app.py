@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from headgate import __version__
-from headgate.control.admin import breakers, endpoints, limits, metrics, reload, status, telemetry, ui
+from headgate.control.admin import breakers, endpoints, limits, metrics, registrations, reload, status, telemetry, ui
 from headgate.control.admin.answers import answer_errors
 from headgate.control.admin.door import Door
 from headgate.control.admin.subject import Subject
@@ -28,6 +28,7 @@ ROUTERS = (
     endpoints.router,
     breakers.router,
     limits.router,
+    registrations.router,
     telemetry.router,
     # Last: its files stand below /ui/, where others have paths, too.
     ui.router,

@@ -2,7 +2,7 @@
 headers of its answer.
 
 Laws: an answer is no other page's to read, to frame or to keep; whatever is more than reading is written down, those
-too who were not let; a body is never larger than MOST_BODY.
+too who were not let, unless a route says that it is routine; a body is never larger than MOST_BODY.
 """
 
 from __future__ import annotations
@@ -69,7 +69,8 @@ class Door:
         await self._app(scope, _Body(receive).receive, answer)
 
     def _write_down(self, request: Request, status: int) -> None:
-        if request.method in READING:
+        routine = status < 400 and getattr(request.state, "is_routine", False)
+        if request.method in READING or routine:
             return
         outcome: Literal["done", "refused", "failed"] = "failed"
         if status < 400:

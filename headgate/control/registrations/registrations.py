@@ -65,7 +65,7 @@ class Registrations:
         self._in_turn = asyncio.Lock()
         self._wake = asyncio.Event()
         self._listeners: dict[object, Callable[[], None]] = {}
-        self._settings = Registering()
+        self.settings = Registering()
         self._networks = Networks(())
         self._tls: dict[str, UpstreamTls] = {}
         self._poll = 1.0
@@ -101,7 +101,7 @@ class Registrations:
     def follow(self, config: ResolvedConfig) -> None:
         """Take registrations as this configuration says."""
         self._follows = True
-        self._settings = config.registrations
+        self.settings = config.registrations
         self._networks = Networks(config.registrations.networks)
         self._tls = {_name_of(each): each.tls for each in config.services}
         self._poll = config.database.poll
@@ -127,7 +127,7 @@ class Registrations:
         """
         taken = checked(instance, self._networks)
         await self._ready()
-        row, is_new = await self._ledger.put(taken, self._settings.max_instances)
+        row, is_new = await self._ledger.put(taken, self.settings.max_instances)
         self._dropped.pop(row.instance.id, None)
         known = self._keep(row)
         self._counts["registered" if is_new else "updated"] += 1
@@ -240,7 +240,7 @@ class Registrations:
         if before is not None and before.is_asked_as(row.instance):
             health = before.health
         else:
-            health = self._checks.begin(self._clock(), self._settings.check_interval)
+            health = self._checks.begin(self._clock(), self.settings.check_interval)
         known = self._known[row.instance.id] = Known(row, self._clock(), health)
         return known
 
@@ -289,7 +289,7 @@ class Registrations:
                 self._spawn(self._check(each))
 
     async def _check(self, known: Known) -> None:
-        instance, health, settings = known.instance, known.health, self._settings
+        instance, health, settings = known.instance, known.health, self.settings
         tls = self._tls.get(instance.name, UpstreamTls())
         try:
             why = await self._checks.ask(instance, tls, settings.check_timeout)
