@@ -32,6 +32,7 @@ from headgate.core.endpoint import Endpoint
 from headgate.core.trace import kind_of, places_of
 from headgate.discovery.backoff import Backoff
 from headgate.discovery.endpoint_set import whole_set
+from headgate.discovery.places import where
 from headgate.discovery.source import Given, NotFound
 from headgate.policy.endpoint_record import record_name
 from headgate.stores.board import Board
@@ -203,8 +204,8 @@ class Discovery:
     def describe(self) -> list[dict[str, Any]]:
         """Describe who tells where each service runs, and how that goes; ages are in seconds, None for never.
 
-        `state` is static, waiting (for the first set), current, or failing (the last look came to nothing, and
-        what was known before is in force); `endpoints` counts them.
+        `where` is where its source asks; `state` is static, waiting (for the first set), current, or failing (the last
+        look came to nothing, and what was known before is in force); `endpoints` counts them.
         """
         services = self._config.services if self._config is not None else ()
         return [self._describe(each) for each in services]
@@ -227,13 +228,14 @@ class Discovery:
     def _describe(self, service: ResolvedService) -> dict[str, Any]:
         known = self._followed.get(service.source)
         if known is None:
-            shown = {"source": "static", "state": "static", "endpoints": len(service.endpoints)}
+            shown = {"source": "static", "where": "", "state": "static", "endpoints": len(service.endpoints)}
             return {"service": service.name, **shown, "age": None, "last_error": None}
         now = monotonic()
         state = "failing" if known.failing else "waiting" if known.endpoints is None else "current"
         return {
             "service": known.service,
             "source": known.settings.type,
+            "where": where(known.settings, known.service).partition(" ")[2],
             "state": state,
             "endpoints": len(known.endpoints or ()),
             "age": round(now - known.confirmed_at, 3) if known.endpoints is not None else None,
@@ -261,8 +263,7 @@ class Discovery:
         given = Given(followed.service, self._environ, self.registered, self.on_registered, self._chance)
         while True:
             try:
-                # What a source imports takes its time, and this loop has others to serve.
-                source = await asyncio.to_thread(self._build, followed.settings, given)
+                source = await self._build(followed.settings, given)
                 await source.run(followed)
             except (NotFound, ValueError) as error:
                 self.failed(followed, str(error))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from importlib import import_module
 from typing import Any, NamedTuple
@@ -12,7 +14,7 @@ from headgate.config.resolve import ResolvedConfig
 from headgate.core.endpoint import Endpoint
 from headgate.discovery.source import Given, Source
 
-Build = Callable[[Any, Given], Source]
+Build = Callable[[Any, Given], Awaitable[Source]]
 
 
 class KeptSource(NamedTuple):
@@ -25,14 +27,16 @@ class KeptSource(NamedTuple):
     confirmed_at: float
 
 
-def source_of(settings: Any, given: Given) -> Source:
+async def source_of(settings: Any, given: Given) -> Source:
     """Make the source that these settings name.
 
     Raises:
         ValueError: with a sentence, when they cannot be used.
     """
     module, _, name = DISCOVERY[settings.type].source.partition(":")
-    source: Source = getattr(import_module(module), name)(settings, given)
+    # An HTTP client takes a tenth of a second to import, and this loop has others to serve.
+    found = sys.modules.get(module) or await asyncio.to_thread(import_module, module)
+    source: Source = getattr(found, name)(settings, given)
     return source
 
 
