@@ -163,10 +163,13 @@ def test_every_reason_is_in_troubleshooting_with_its_status(reason: str) -> None
 
 
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=lambda family: str(family.name))
-def test_every_metric_is_in_operations_with_its_labels(family: Family) -> None:
-    rows = [line for line in (ROOT / "docs" / "operations.md").read_text().splitlines() if line.startswith("| `")]
-    shown = f"{family.name}{{{','.join(family.labels)}}}" if family.labels else family.name
-    assert [row for row in rows if f"`{shown}`" in row], f"docs/operations.md has no row for {shown}"
+def test_every_metric_is_in_its_page_with_its_labels(family: Family) -> None:
+    rows = [line for line in (ROOT / "docs" / "metrics.md").read_text().splitlines() if line.startswith("| `")]
+    shown = f"{family.name}{{{','.join(family.shown)}}}" if family.shown else family.name
+    assert [row for row in rows if f"`{shown}`" in row], f"docs/metrics.md has no row for {shown}"
+    if family.fine:
+        fine = ", ".join(f"`{label}`" for label in family.fine)
+        assert f"| `{family.name}` | {fine} |" in rows, f"docs/metrics.md does not say that {family.name} knows {fine}"
 
 
 def test_every_metric_that_a_page_names_exists() -> None:
