@@ -128,7 +128,7 @@ class _Screen:
             shown[-1] = f"and {len(self._lines) - len(shown) + 1} lines more"
         shown += [""] * (height - 1 - len(shown)) + [f"{_KEYS}; now by {SORTS[self._sort]}"]
         rows = [_cut(line, width) + _LINE_END for line in shown[:height]]
-        sys.stdout.write(_HOME + "\r\n".join(rows) + _BELOW)
+        sys.stdout.write(_HOME + "\n".join(rows) + _BELOW)
         sys.stdout.flush()
 
 

@@ -56,7 +56,8 @@ class FakeAdmin:
             "telemetry/logs": [],
         }
         self._port = free_port()
-        self.url = f"http://127.0.0.1:{self._port}/ui/"
+        self.address = f"127.0.0.1:{self._port}"
+        self.url = f"http://{self.address}/ui/"
         config = uvicorn.Config(self._app(), host="127.0.0.1", port=self._port, log_level="error", ws="none")
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run)
@@ -106,7 +107,7 @@ class FakeAdmin:
             return answer
 
     def _signed_in(self, request: Request) -> Response | None:
-        if request.cookies.get(COOKIE):
+        if request.cookies.get(COOKIE) or request.headers.get("authorization", "").removeprefix("Bearer ") in TOKENS:
             return None
         return JSONResponse({"error": "this needs a token"}, status_code=401)
 
