@@ -8,6 +8,7 @@ system may answer; a problem is a value. Later sources win: layers, files in the
 from __future__ import annotations
 
 import gc
+import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
@@ -71,7 +72,10 @@ class Origins:
 
 @dataclass(frozen=True, slots=True)
 class LoadResult:
-    """What loading gave. `config` and `source` are None when there are `problems`; `notices` are warnings."""
+    """What loading gave. `config` and `source` are None when there are `problems`; `notices` are warnings.
+
+    `digest` is one of all that was read.
+    """
 
     config: ResolvedConfig | None
     source: Config | None
@@ -79,6 +83,7 @@ class LoadResult:
     problems: list[Problem] = field(default_factory=list)
     notices: list[Problem] = field(default_factory=list)
     files: list[FilePath] = field(default_factory=list)
+    digest: bytes = b""
 
 
 def load(
@@ -87,6 +92,7 @@ def load(
     overrides: Sequence[str | Override] = (),
     environ: Mapping[str, str],
     layers: Sequence[Layer] = (),
+    texts: Mapping[FilePath, str] = {},
 ) -> LoadResult:
     """Load files, and the .yaml, .yml and .json files of folders by name, into one configuration.
 
@@ -95,23 +101,32 @@ def load(
         overrides: `key=value` texts of --set, or Override objects of other options; later ones win over all files.
         environ: the variables for `${NAME}`.
         layers: documents below the files, lowest first.
+        texts: what to take in place of what stands in these files.
     """
     # A large file makes a million small objects and no garbage; the collector would take longer than the reading.
     collecting = gc.isenabled()
     gc.disable()
     try:
-        return _load(paths, overrides, environ, layers)
+        return _load(paths, overrides, environ, layers, texts)
     finally:
         if collecting:
             gc.enable()
 
 
 def _load(
-    paths: Sequence[FilePath], overrides: Sequence[str | Override], environ: Mapping[str, str], layers: Sequence[Layer]
+    paths: Sequence[FilePath],
+    overrides: Sequence[str | Override],
+    environ: Mapping[str, str],
+    layers: Sequence[Layer],
+    texts: Mapping[FilePath, str],
 ) -> LoadResult:
     problems: list[Problem] = []
     files = [file for path in paths for file in _files(path, problems)]
-    read = [*layers, *(Layer(str(file), text) for file in files if (text := _text(file, problems)) is not None)]
+    read = [*layers]
+    for file in files:
+        text = texts[file] if file in texts else _text(file, problems)
+        read += [Layer(str(file), text)] if text is not None else []
+    digest = hashlib.sha256(repr(read).encode("utf-8", "surrogatepass")).digest()
     whole = not problems
     root = Map({}, {}, Origin(read[0].source, 1, 1) if read else Origin("configuration"))
     for layer in read:
@@ -129,8 +144,9 @@ def _load(
         for problem in _meaning(validated.config, validated.root, root, environ):
             (problems if problem.severity == "error" else notices).append(problem)
     if problems or validated.config is None:
-        return LoadResult(None, None, Origins(root), in_order(problems), in_order(notices), files)
-    return LoadResult(resolve(validated.config), validated.config, Origins(root), [], in_order(notices), files)
+        return LoadResult(None, None, Origins(root), in_order(problems), in_order(notices), files, digest)
+    resolved = resolve(validated.config)
+    return LoadResult(resolved, validated.config, Origins(root), [], in_order(notices), files, digest)
 
 
 def _files(path: FilePath, problems: list[Problem]) -> list[FilePath]:

@@ -24,6 +24,7 @@ from headgate.config.problems import Problem, render
 from headgate.config.resolve import ResolvedConfig
 from headgate.control.audit import HANGUP, RESTART, START, Audit, Cause, changed
 from headgate.control.children import Seat
+from headgate.control.config_file import Changed, ConfigFile
 from headgate.control.cpus import worker_count
 from headgate.control.fleet import Fleet, Outcome
 from headgate.control.listeners import Listener, ListenError, open_listener
@@ -49,17 +50,22 @@ BEAT = 0.5
 ALIVE = 3.0
 
 
-def run_control(seat: Seat, load: Callable[[], LoadResult], *, poll: float | None = 1.0) -> int:
+def run_control(
+    seat: Seat, load: Callable[[], LoadResult], *, poll: float | None = 1.0, file: ConfigFile | None = None
+) -> int:
     """Be the control process until the master says it is over; return the exit status.
 
-    Changed files are looked for every `poll` seconds; None looks for none.
+    Changed files are looked for every `poll` seconds; None looks for none. `file` is what a configuration can be
+    written to.
     """
 
     async def live() -> int:
         log = Log("control")
         tell_of_the_unforeseen(log)
         asyncio.get_running_loop().set_exception_handler(in_callbacks(log))
-        return await Control(seat, load, poll).run()
+        control = Control(seat, load, poll)
+        control.parts.configuration.file = file
+        return await control.run()
 
     return asyncio.run(live())
 
@@ -218,16 +224,25 @@ class Control:
         if loaded.config is None:
             outcome = self._refuse(cause, tuple(str(problem) for problem in loaded.problems))
         else:
-            outcome = await self._bring(loaded.config, loaded.notices, cause)
+            outcome = await self._bring(loaded, loaded.config, cause)
         return "\n".join(outcome.problems) or None
 
-    async def reload(self, cause: Cause) -> Outcome:
-        """Load anew and bring it into force, or change nothing and say why."""
+    async def reload(self, cause: Cause, load: Callable[[], LoadResult] | None = None) -> Outcome:
+        """Load anew, by `load` if it is given, and bring it into force, or change nothing and say why.
+
+        Raises:
+            Changed: `load` was to write a file that is not the one in force.
+            OSError: or one that cannot be written.
+        """
         async with self._in_turn:
             self._reload_waits = False
             self._watch.mark()
             try:
-                loaded = await asyncio.to_thread(self._load)
+                loaded = await asyncio.to_thread(load or self._load)
+                if load is not None:
+                    self._watch.mark()
+            except (Changed, OSError):
+                raise
             except Exception as error:
                 self._log("error", "loading failed in an unforeseen way", traceback=places_of(error))
                 return self._refuse(cause, (f"loading failed: {kind_of(error)}",))
@@ -236,10 +251,10 @@ class Control:
                 self._watch.follow([*self._watch.paths, *watched(loaded)])
                 return self._refuse(cause, tuple(str(each) for each in loaded.problems))
             self._watch.follow(watched(loaded))
-            return await self._bring(loaded.config, loaded.notices, cause)
+            return await self._bring(loaded, loaded.config, cause)
 
-    async def _bring(self, config: ResolvedConfig, notices: Iterable[Problem], cause: Cause) -> Outcome:
-        self._report(notices)
+    async def _bring(self, loaded: LoadResult, config: ResolvedConfig, cause: Cause) -> Outcome:
+        self._report(loaded.notices)
         wanted = worker_count() if config.workers == "auto" else int(config.workers)
         self._say_what_needs_a_restart(config, wanted)
         self._workers = self._workers or wanted
@@ -272,6 +287,7 @@ class Control:
         self._keep()
         self._settle(config)
         self.parts.follow(replace(config, workers=self._workers))
+        await asyncio.to_thread(self.parts.configuration.applied, loaded, cause, plan.version)
         workers = f"{outcome.workers} of {self._workers}"
         self._log("info", f"plan {plan.version} is in force", reason=cause.reason, workers=workers)
         self.audit.applied(config.telemetry.audit, cause, plan.version)
@@ -301,6 +317,7 @@ class Control:
             text = f"configuration refused, plan {version} stays in force" if current else "configuration refused"
             self._log("error", text, reason=cause.reason, problems=list(problems))
             self.audit.refused(cause, version, problems)
+            self.parts.configuration.refused(cause, version, problems)
         return Outcome(version, problems=problems)
 
     def _report(self, problems: Iterable[Problem]) -> None:

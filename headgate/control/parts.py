@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 from headgate.config.resolve import ResolvedConfig
 from headgate.control.breakers import Breakers
+from headgate.control.configuration import Configuration
 from headgate.control.discovery import Discovery
 from headgate.control.endpoints import Endpoints
 from headgate.control.exposition import Exposition
@@ -41,6 +42,7 @@ class Parts:
         """`kept` is what a predecessor of this control process left, `regions` those of all worker slots."""
         # Told when what is to outlive control has changed.
         self.on_change: Callable[[], None] = lambda: None
+        self.configuration = Configuration()
         self.operators = Operators(log)
         self.exposition = Exposition(self.samples)
         self.probes = Probes(board, log, spawn)

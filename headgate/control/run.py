@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -64,17 +65,21 @@ def run(options: RunOptions) -> int:
 def _control(seat: Seat, options: RunOptions) -> int:
     from headgate.config.loader import Layer, LoadResult, load
     from headgate.config.merge import Override
+    from headgate.control.config_file import ConfigFile
     from headgate.control.control import run_control
 
     overrides: list[str | Override] = [*options.overrides, *(Override(*setting) for setting in options.settings())]
     layers = [Layer(*layer) for layer in options.layers]
 
-    def load_all() -> LoadResult:
-        result = load(options.paths, overrides=overrides, environ=os.environ, layers=layers)
+    def load_all(texts: Mapping[Path, str] = {}) -> LoadResult:
+        result = load(options.paths, overrides=overrides, environ=os.environ, layers=layers, texts=texts)
         # A folder is watched as such too, so that a file added to it counts.
         return replace(result, files=[*options.paths, *result.files])
 
-    return run_control(seat, load_all, poll=1.0 if options.watch else None)
+    # Of several, or of a folder, nobody could say which one a setting belongs in.
+    only = options.paths[0] if len(options.paths) == 1 and options.paths[0].is_file() else None
+    file = ConfigFile(only, load_all) if only is not None else None
+    return run_control(seat, load_all, poll=1.0 if options.watch else None, file=file)
 
 
 def _worker(seat: Seat) -> int:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any, Protocol, cast
 
 from fastapi import Depends, Request
 
+from headgate.config.loader import LoadResult
 from headgate.control.audit import Audit, Cause
 from headgate.control.fleet import Outcome
 from headgate.control.log import Log
@@ -38,8 +40,13 @@ class Subject(Protocol):
     def samples(self) -> list[Sample]:
         """What all worker slots have counted."""
 
-    async def reload(self, cause: Cause) -> Outcome:
-        """Load the configuration anew and bring it into force."""
+    async def reload(self, cause: Cause, load: Callable[[], LoadResult] | None = None) -> Outcome:
+        """Load the configuration anew, by `load` if it is given, and bring it into force.
+
+        Raises:
+            Changed: `load` was to write a file that is not the one in force.
+            OSError: or one that cannot be written.
+        """
 
 
 def subject_of(request: Request) -> Subject:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from typing import Any
 
 import httpx
 
 from headgate.config.admin_settings import AdminToken
+from headgate.config.loader import LoadResult
 from headgate.control.admin.app import make_app
 from headgate.control.audit import Audit, Cause
 from headgate.control.fleet import Fleet, Outcome
@@ -69,7 +70,12 @@ class Subject:
     def samples(self) -> list[Sample]:
         return read(self._regions)
 
-    async def reload(self, cause: Cause) -> Outcome:
+    async def reload(self, cause: Cause, load: Callable[[], LoadResult] | None = None) -> Outcome:
+        if load is not None:
+            loaded = load()
+            if loaded.config is None:
+                return Outcome(4, problems=tuple(str(each) for each in loaded.problems))
+            self.parts.configuration.applied(loaded, cause, 5)
         self.reloads.append(cause.reason)
         return self.outcome
 
