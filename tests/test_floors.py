@@ -56,6 +56,10 @@ NEVER_IN_A_WORKER = (
     "alembic",
     "psycopg",
     "httpx",
+    "dns",
+    "jinja2",
+    "psutil",
+    "opentelemetry",
 )
 # What only some configurations need comes with those.
 NOT_BEFORE_IT_IS_CONFIGURED = ("cryptography", "jwt")

@@ -165,6 +165,25 @@ _TABLE = (
         "Times the keys of an issuer were fetched, by how that ended: well, failed.",
         ("issuer", "outcome"),
     ),
+    Family(
+        "headgate_discovery_failing",
+        "gauge",
+        "1 while the endpoints of a service cannot be found out; those from before stay.",
+        ("service",),
+    ),
+    Family(
+        "headgate_discovery_age_seconds",
+        "gauge",
+        "Time since the source of a service's endpoints last said them.",
+        ("service",),
+        MICROSECONDS,
+    ),
+    Family(
+        "headgate_discovery_updates_total",
+        "counter",
+        "Times a source told of the endpoints of a service, by how that ended: well, failed.",
+        ("service", "outcome"),
+    ),
     Family("headgate_api_keys", "gauge", "API keys of the database that workers know."),
     Family("headgate_key_database_failing", "gauge", "1 while the database of API keys is away."),
     Family(

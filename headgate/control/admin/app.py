@@ -16,7 +16,18 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from headgate import __version__
-from headgate.control.admin import breakers, endpoints, limits, metrics, registrations, reload, status, telemetry, ui
+from headgate.control.admin import (
+    breakers,
+    discovery,
+    endpoints,
+    limits,
+    metrics,
+    registrations,
+    reload,
+    status,
+    telemetry,
+    ui,
+)
 from headgate.control.admin.answers import answer_errors
 from headgate.control.admin.door import Door
 from headgate.control.admin.subject import Subject
@@ -26,6 +37,7 @@ ROUTERS = (
     metrics.router,
     reload.router,
     endpoints.router,
+    discovery.router,
     breakers.router,
     limits.router,
     registrations.router,
