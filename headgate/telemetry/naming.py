@@ -17,7 +17,7 @@ Laws:
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final, NamedTuple
@@ -287,13 +287,17 @@ def _fact(fact: str, value: str, known: Mapping[str, Mapping[str, str]]) -> str 
     return value if value in ("", OTHER) else None
 
 
+def rebound(values: Sequence[int], old: tuple[int, ...], new: tuple[int, ...]) -> list[int]:
+    """Bring the cells of a histogram from these bounds into those."""
+    moved = [values[0], *[0] * (len(new) + 1)]
+    for bound, count in zip(old, values[1:], strict=False):
+        moved[1 + bisect_left(new, bound)] += count
+    moved[-1] += values[-1]
+    return moved
+
+
 def _rebound(sample: Sample, bounds: tuple[int, ...]) -> Sample:
-    """Bring a histogram into these bounds."""
     name, values = sample
     if name.bounds == bounds:
         return sample
-    moved = [values[0], *[0] * (len(bounds) + 1)]
-    for bound, count in zip(name.bounds, values[1:], strict=False):
-        moved[1 + bisect_left(bounds, bound)] += count
-    moved[-1] += values[-1]
-    return Sample(name._replace(bounds=bounds), moved)
+    return Sample(name._replace(bounds=bounds), rebound(values, name.bounds, bounds))

@@ -10,6 +10,7 @@ a second in which control was held up is as long as it was.
 from __future__ import annotations
 
 import heapq
+from array import array
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
@@ -18,6 +19,7 @@ from typing import NamedTuple, TypedDict
 from headgate.control.telemetry.changes import Changes, lanes
 from headgate.telemetry.cells import SeriesName, SlotRegion
 from headgate.telemetry.families import FAMILIES, MICROSECONDS
+from headgate.telemetry.naming import rebound
 
 RECENT = 300
 MOST_STEPS = 720
@@ -33,10 +35,14 @@ _STATUS = FAMILIES[_REQUESTS].labels.index("status")
 
 
 class Group(NamedTuple):
-    """Whose counts are added up: requests of a service by class of status; a duration's class is empty."""
+    """Whose counts are added up: requests of a service by class of status; a duration's class is empty.
+
+    `bounds` are those of the duration's cells, in cell units.
+    """
 
     service: str
     status: str
+    bounds: tuple[int, ...] = ()
 
 
 class Share(NamedTuple):
@@ -127,15 +133,16 @@ class History:
         statuses = [0] * len(CLASSES)
         services: dict[str, Share] = {}
         durations = 0
-        for (service, status), change in gathered.items():
+        for (service, status, bounds), change in gathered.items():
             share = services.get(service, Share())
             if status:
                 statuses[CLASSES.index(status)] += change
                 failed = change if status == "5xx" else 0
                 services[service] = share.plus(Share(change, failed))
             else:
-                durations += change
-                services[service] = share.plus(Share(durations=change))
+                took = self._in_bounds(change, bounds)
+                durations += took
+                services[service] = share.plus(Share(durations=took))
         # Requests that found no service are in the sums only.
         services.pop("", None)
         busiest = heapq.nlargest(MOST_SERVICES, services.items(), key=lambda item: item[1].requests)
@@ -168,10 +175,23 @@ class History:
             status = name.labels[_STATUS]
             return Group(name.labels[_SERVICE[_REQUESTS]], f"{status[0]}xx" if status[:1].isdigit() else "other")
         if name.family == _DURATIONS:
-            # The bounds of a family never change while the gateway runs.
-            self._bounds = name.bounds
-            return Group(name.labels[_SERVICE[_DURATIONS]], "")
+            if name.bounds != self._bounds:
+                self._begin_anew(name.bounds)
+            return Group(name.labels[_SERVICE[_DURATIONS]], "", name.bounds)
         return None
+
+    def _begin_anew(self, bounds: tuple[int, ...]) -> None:
+        """Keep durations in other bounds from now on: a configuration has changed them. What was before is let go."""
+        self._bounds = bounds
+        self._seconds.clear()
+        self._steps.clear()
+
+    def _in_bounds(self, change: int, bounds: tuple[int, ...]) -> int:
+        """Bring what was counted by a configuration before, and ended only now, into the bounds of now."""
+        if bounds == self._bounds:
+            return change
+        cells = rebound(lanes(change, len(bounds) + 2), bounds, self._bounds)
+        return int.from_bytes(array("q", cells).tobytes(), "little")
 
     def _in_flight(self) -> int:
         total = 0

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from headgate.control.telemetry.history import MOST_SERVICES, RECENT, Course, History, quantile
 from headgate.telemetry.cells import SlotRegion, SlotWriter
 from headgate.telemetry.metrics import Metrics
+from headgate.telemetry.settings import Metrics as Settings
 
 BEGIN = 1_700_000_000.0
 
@@ -65,6 +66,24 @@ def test_rates_are_of_the_seconds_that_passed() -> None:
     scene.ask("api", 200, 0.004, times=10)
     scene.second(2.5)
     assert scene.last()["requests"] == [4.0]
+
+
+def test_buckets_that_a_configuration_changes_begin_anew() -> None:
+    scene = Scene()
+    scene.ask("api", 200, 0.004, times=4)
+    scene.second()
+    lingering = scene.metrics[0].requests("route", "api")
+    lingering.finish("GET", 200, 0.004, 0, 0)
+    for metrics in scene.metrics:
+        metrics.follow(Settings(buckets=[0.5, 2.0]))
+    scene.ask("api", 200, 1.0, slot=1, times=3)
+    # One that the configuration before had let in ends after all.
+    lingering.finish("GET", 200, 0.004, 0, 0)
+    scene.second()
+    last = scene.history.course(10, 1)
+    assert scene.history.bounds == (0.5, 2.0)
+    assert last["requests"] == [5.0]
+    assert last["p50"] == [pytest.approx(0.5 + 1.5 * (2.5 - 2) / 3)]
 
 
 def test_steps_are_joined() -> None:
