@@ -27,6 +27,10 @@ class ConfigFile:
         self.path = path
         self._load = load
 
+    def load(self) -> LoadResult:
+        """Load what the file holds."""
+        return self._load({})
+
     def draft(self, text: str) -> LoadResult:
         """Load as if the file held this text."""
         return self._load({self.path: text})

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
 from headgate.control.admin.access import actor_of, allowed
-from headgate.control.admin.answers import Refused, answers
+from headgate.control.admin.answers import Problem, Refused, answers
 from headgate.control.admin.subject import TheGateway
 from headgate.control.audit import Cause
 
@@ -25,7 +25,10 @@ class Reloaded(BaseModel):
 @router.post(
     "/api/v1/reload",
     dependencies=[allowed("operate")],
-    responses={**answers(409), 422: {"model": Reloaded, "description": "The new configuration is not usable"}},
+    responses={
+        **answers(409),
+        422: {"model": Reloaded | Problem, "description": "The new configuration is not usable"},
+    },
 )
 async def reload(request: Request, response: Response, gateway: TheGateway) -> Reloaded:
     """Load the configuration files anew and bring them into force, or change nothing and say why."""
