@@ -144,9 +144,9 @@ class Kept:
     """How much of what happened control keeps in memory, for the query API and the dashboard."""
 
     requests: int = setting(
-        default=2000, help="Recorded requests, with the spans and the log of each.", ge=0, le=1_000_000
+        default=2000, help="Recorded requests, with the spans and the log of each; some 5 KB each.", ge=0, le=100_000
     )
-    logs: int = setting(default=2000, help="Lines of the gateway's own log.", ge=0, le=1_000_000)
+    logs: int = setting(default=2000, help="Lines of the gateway's own log.", ge=0, le=100_000)
     errors: int = setting(default=100, help="Distinct errors.", ge=0, le=10_000)
     history: Seconds = setting(default=3600.0, help="Seconds of the metrics' history.", ge=60, le=86_400)
 

@@ -6,8 +6,12 @@ import json
 import os
 import pty
 import re
+from collections import OrderedDict
+from pathlib import Path
 
-from headgate.control.log import Log
+import pytest
+
+from headgate.control.log import ALIKE_SECONDS, LEVELS, MOST_ALIKE, Level, Line, Log
 
 
 def test_a_line_is_one_json_object() -> None:
@@ -49,3 +53,57 @@ def test_a_closed_standard_error_costs_the_line_only() -> None:
     log("info", "nobody reads this")
     os.close(writing)
     log("info", "nor this")
+
+
+@pytest.fixture
+def heard(monkeypatch: pytest.MonkeyPatch) -> list[Line]:
+    """What listeners of this process hear, which is apart from that of other tests."""
+    lines: list[Line] = []
+    monkeypatch.setattr(Log, "listeners", [lines.append])
+    monkeypatch.setattr(Log, "level", "info")
+    monkeypatch.setattr(Log, "_alike", OrderedDict())
+    return lines
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_lines_below_the_level_are_dropped(level: Level, heard: list[Line]) -> None:
+    Log.level = level
+    log = Log("control", -1)
+    for each in LEVELS:
+        log(each, each)
+    assert [line.message for line in heard] == list(LEVELS[LEVELS.index(level) :])
+
+
+def test_who_listens_hears_what_is_written(heard: list[Line]) -> None:
+    Log("worker-3", -1)("warning", "look out", count=2, where=Path("a"), problems=[1, "two"])
+    [line] = heard
+    assert (line.level, line.process, line.message) == ("warning", "worker-3", "look out")
+    told = line.as_message()
+    assert json.loads(json.dumps(told)) == {
+        "type": "log",
+        "at": line.at,
+        "level": "warning",
+        "message": "look out",
+        "fields": {"count": 2, "where": "a", "problems": ["1", "two"]},
+    }
+
+
+def test_a_storm_of_one_fault_is_not_a_storm_of_lines(heard: list[Line], monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [50.0]
+    monkeypatch.setattr("headgate.control.log.time.monotonic", lambda: now[0])
+    log = Log("worker-1", -1)
+    for number in range(MOST_ALIKE + 30):
+        log("error", "internal error", traceback="frame 1", request_id=str(number))
+    log("error", "internal error", traceback="frame 2")
+    log("error", "refused")
+    assert [line.fields.get("request_id") for line in heard] == [*map(str, range(MOST_ALIKE)), None, None]
+    now[0] += ALIKE_SECONDS
+    log("error", "internal error", traceback="frame 1")
+    log("error", "internal error", traceback="frame 1")
+    assert [line.fields.get("left_out") for line in heard[-2:]] == [30, None]
+
+
+def test_kinds_of_faults_are_not_remembered_without_bound(heard: list[Line]) -> None:
+    for number in range(1000):
+        Log("worker-1", -1)("error", "internal error", traceback=f"frame {number}")
+    assert len(heard) == 1000 and len(Log._alike) == 200

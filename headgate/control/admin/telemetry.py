@@ -167,7 +167,7 @@ async def spans(
             and _within(span["end_time"], since, until)
         )
 
-    return _plain(*_page((each for each in all_spans() if wanted(each.item)), limit))
+    return _plain(*await asyncio.to_thread(_page, (each for each in all_spans() if wanted(each.item)), limit))
 
 
 @router.get("/logs", **_listed(shape_of(LogItem)))
@@ -196,7 +196,7 @@ async def logs(
         )
 
     found = (each for each in gateway.parts.telemetry.log_items(source, _before(cursor)) if wanted(each.item))
-    return _plain(*_page(found, limit))
+    return _plain(*await asyncio.to_thread(_page, found, limit))
 
 
 @router.get("/errors", response_model=ErrorPage, responses=answers())
@@ -311,7 +311,10 @@ class _Watch(StreamingResponse):
 
 
 def _page(found: Iterable[Numbered[Any]], limit: int) -> tuple[list[Any], str | None]:
-    """Take one page, and the cursor of the next one, if there is anything on it."""
+    """Take one page, and the cursor of the next one, if there is anything on it.
+
+    A filter that nothing passes goes through all that is kept, so this happens beside the loop of control.
+    """
     taken = list(islice(found, limit + 1))
     following = str(taken[limit - 1].number) if len(taken) > limit else None
     return [each.item for each in taken[:limit]], following

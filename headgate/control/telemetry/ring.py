@@ -38,8 +38,8 @@ class Ring(Generic[_Item]):
         return gone
 
     def newest(self, before: int | None = None) -> Iterator[Numbered[_Item]]:
-        """Go through the items, newest first, those with a number below `before`."""
-        for each in reversed(self._kept):
+        """Go through the items, newest first, those with a number below `before`; any thread may."""
+        for each in reversed(list(self._kept)):
             if before is None or each.number < before:
                 yield each
 
