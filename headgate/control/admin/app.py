@@ -24,6 +24,7 @@ from headgate.control.admin import (
     metrics,
     registrations,
     reload,
+    session,
     status,
     telemetry,
     ui,
@@ -42,6 +43,7 @@ ROUTERS = (
     limits.router,
     registrations.router,
     telemetry.router,
+    session.router,
     # Last: its files stand below /ui/, where others have paths, too.
     ui.router,
 )
