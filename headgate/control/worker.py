@@ -44,6 +44,8 @@ _LONGEST_RETRY = 1.0
 _FIRST_PLAN_PATIENCE = 5.0
 _MOST_LINES = 50
 _PR_SET_PDEATHSIG = 1
+# Seconds that control has to read what was said last.
+_LAST_WORDS = 1.0
 # Bytes that control has not read yet, above which a worker keeps its records and lines to itself.
 _MOST_UNREAD = 8 * 2**20
 
@@ -144,8 +146,8 @@ class Worker:
             if control is not None:
                 # What was said last must get out before the process ends.
                 control.close()
-                with contextlib.suppress(OSError):
-                    await control.wait_closed()
+                with contextlib.suppress(OSError, TimeoutError):
+                    await asyncio.wait_for(control.wait_closed(), _LAST_WORDS)
 
     def _beat(self) -> None:
         self._slot.beat(time.monotonic())
