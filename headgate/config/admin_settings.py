@@ -145,7 +145,9 @@ class Threshold:
     """From which use on something is degraded, and unhealthy, in percent."""
 
     degraded: float = setting(default=80.0, help="Degraded above it.", ge=0, le=100)
-    unhealthy: float = setting(default=90.0, help="Unhealthy above it.", ge=0, le=100)
+    unhealthy: float = setting(
+        default=100.0, help="Unhealthy above it; 100: never, for whoever restarts what is unhealthy.", ge=0, le=100
+    )
 
 
 @settings
@@ -153,10 +155,8 @@ class OwnHealth:
     """What the gateway's own /health says, from the last look at each."""
 
     memory: Threshold = setting(default=Threshold, help="Use of the machine's, or the container's, memory.")
-    cpu: Threshold = setting(default=lambda: Threshold(unhealthy=95.0), help="Use of its processors.")
-    disk: Threshold = setting(
-        default=lambda: Threshold(degraded=85.0, unhealthy=95.0), help="Use of the disk of state_dir."
-    )
+    cpu: Threshold = setting(default=Threshold, help="Use of its processors.")
+    disk: Threshold = setting(default=lambda: Threshold(degraded=85.0), help="Use of the disk of state_dir.")
     dependencies: list[Dependency] = setting(default=list, help="What the gateway depends on.")
     services: Literal["ignore", "degraded", "unhealthy"] = setting(
         default="degraded", help="What a service without a healthy endpoint makes of the whole."

@@ -96,6 +96,7 @@ class Control:
         self.parts.on_change = self._keep
         self.parts.exposition.regions = lambda: self._seat.regions[: self._workers]
         self.audit = Audit(self._log)
+        self.parts.own_endpoints.begin(self, seat.runtime)
 
     async def run(self) -> int:
         """Bring the configuration into force, then follow the master's word and the files until the end."""
@@ -274,6 +275,7 @@ class Control:
         admin = replace(config.admin, token="", tokens=[])
         for_workers = exporting_to(for_workers, None)
         for_workers = replace(without_sources(for_workers), admin=admin, workers=self._workers, store=store)
+        for_workers = replace(for_workers, surface_socket=self.parts.own_endpoints.socket)
         plan = await asyncio.to_thread(pack, Plan(self._fleet.next_version, for_workers))
         outcome = await self._fleet.publish(plan)
         self._store.conclude(outcome.ok)

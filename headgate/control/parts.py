@@ -20,8 +20,10 @@ from headgate.control.limits import Limits
 from headgate.control.log import Log
 from headgate.control.memory import Kept
 from headgate.control.operators import Operators
+from headgate.control.own_health import OwnHealth
 from headgate.control.probes import Probes, Spawn
 from headgate.control.registrations.registrations import Registrations
+from headgate.control.surface.part import OwnEndpoints
 from headgate.control.telemetry.part import States, Telemetry
 from headgate.stores.board import Board
 from headgate.telemetry.cells import Sample, SlotRegion
@@ -59,6 +61,8 @@ class Parts:
         self.telemetry = Telemetry(
             regions, log, spawn, self._states, lambda: fleet.current.version if fleet.current is not None else 0
         )
+        self.own_health = OwnHealth(log, spawn)
+        self.own_endpoints = OwnEndpoints(log, spawn, fleet.publish_beside, self.own_health)
         self.exposition.exemplars = self.telemetry.exemplars.of
         self.limits = Limits(log, fleet)
         fleet.on_said += [self.limits.on_said, self.issuers.on_said, self.keys.on_said, self.telemetry.on_said]
@@ -72,6 +76,8 @@ class Parts:
         self.registrations.follow(config)
         self.discovery.follow(config)
         self.breakers.follow(config)
+        self.own_health.follow(config)
+        self.own_endpoints.follow(config)
         self.limits.follow(config)
         self._follow_endpoints()
 
@@ -103,6 +109,7 @@ class Parts:
         self.keys.close()
         self.registrations.close()
         self.telemetry.close()
+        self.own_endpoints.close()
 
     def _states(self) -> States:
         breakers = {service: found["state"] for service, found in self.breakers.describe().items()}

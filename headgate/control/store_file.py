@@ -46,6 +46,7 @@ class StoreFiles:
         settings = config.store
         self._next = None
         limited = config.limits or any(route.limits for route in config.routes)
+        limited = limited or any(service.rate_limit is not None for service in config.services)
         if not limited or not isinstance(settings, SharedStoreSettings):
             return settings
         if self.current is not None and self.current.settings == settings:

@@ -6,6 +6,7 @@ that. One that the worker answers, where it asks for a credential, is answered b
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
 
     Compile = Callable[[ResolvedRoute], RouteRuntime]
 
+CALLER = b"X-Headgate-Caller"
+"""Field by which control learns who asks (JSON); nothing that a client sends gets there."""
+
+_ASKING = frozenset((b"accept", b"content-type"))
 # Stands where a route answers by itself; its gates have answered, or chosen another way, before it would be sent.
 _NEVER = FixedAnswer(404, (), b"")
 
@@ -53,6 +58,26 @@ class LocalGate:
         """
         answer = self._answer.answer(exchange.gateway)
         raise Answered(answer.status, answer.content_type, answer.body, [])
+
+
+class CallerGate:
+    """Tell control who asks, and nothing else of what was shown; the last gate of its route."""
+
+    name = "own"
+    __slots__ = ()
+
+    def enter(self, exchange: Exchange) -> None:
+        """Put the caller on the request in place of all fields but those that say what is asked for."""
+        head, who = exchange.stream.head, exchange.identity
+        caller = {
+            "kind": who.kind,
+            "id": who.id,
+            "tenant": who.tenant,
+            "method": who.method,
+            "address": exchange.client,
+        }
+        kept = [field for field in head.fields if field[0].lower() in _ASKING]
+        head.fields = [*kept, (CALLER, json.dumps(caller).encode())]
 
 
 class Compiled(NamedTuple):
@@ -98,6 +123,7 @@ def own_table(
             way.fixed = _NEVER
         else:
             way = compile_route(route)
+            way.gates = (*way.gates, CallerGate())
         rules.append(RouteRule(route.name, route.settings.match, way, route.order))
     return RouteTable(rules) if rules else None
 

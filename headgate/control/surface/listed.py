@@ -1,0 +1,133 @@
+"""The OpenAPI document of the own endpoints on the public listeners, and a page to read it.
+
+Law: lists what is answered there, item by item, and nothing else.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from headgate import __version__
+from headgate.config.admin_settings import methods_of
+from headgate.policy.pattern import PathPattern
+
+if TYPE_CHECKING:
+    from headgate.control.surface.answers import Item
+
+_SUMMARIES = {
+    "index": "What this is",
+    "health": "How the gateway is, and what it depends on",
+    "ready": "Whether it takes traffic",
+    "live": "Whether it runs",
+    "status": "Services and their instances",
+    "metrics": "What was counted",
+    "openapi": "This document",
+    "docs": "This document, to read",
+    "config": "The configuration",
+    "config_services": "All services, as configured",
+    "config_service": "One service, as configured",
+    "config_routes": "All routes",
+    "spans": "The last spans",
+    "metric_points": "All metrics as a list",
+    "logs": "The last lines of the log",
+    "requests": "The last recorded requests",
+    "circuit_breakers": "All circuit breakers",
+    "rate_limiters": "The limits of all services",
+    "services": "All instances, as a registry lists them",
+    "services_health": "How all services are",
+    "services_status": "The instances of all services",
+    "service_health": "How one service is",
+    "service_metrics": "How calls of one service went",
+    "reset_breaker": "Reset a circuit breaker",
+    "proxy": "Ask a service by its name",
+}
+_NOT_FOUND = ("config_service", "service_health", "service_metrics", "reset_breaker", "proxy")
+_ENVELOPE: dict[str, Any] = {
+    "type": "object",
+    "required": ["service_name", "path", "method"],
+    "properties": {
+        "service_name": {"type": "string"},
+        "path": {"type": "string"},
+        "method": {"type": "string"},
+        "headers": {"type": "object", "additionalProperties": {"type": "string"}},
+        "query_params": {"type": "object", "additionalProperties": {"type": "string"}},
+        "body": {},
+    },
+}
+
+
+def document(items: Iterable[Item]) -> dict[str, Any]:
+    """Return the OpenAPI document of these items."""
+    paths: dict[str, Any] = {}
+    for item in items:
+        operations = {method.lower(): _operation(item, method) for method in methods_of(item.surface)}
+        paths.setdefault(item.surface.path, {}).update(operations)
+    return {"openapi": "3.1.0", "info": {"title": "Headgate", "version": __version__}, "paths": paths}
+
+
+def paths(items: Iterable[Item]) -> list[str]:
+    """Return the paths of these items."""
+    return [item.surface.path for item in items]
+
+
+def page(record: dict[str, Any]) -> str:
+    """Return a page of the document; it asks for nothing else."""
+    rows = []
+    for path, operations in record["openapi"]["paths"].items():
+        for method, said in operations.items():
+            statuses = ", ".join(said["responses"])
+            cells = (
+                f"<code>{method.upper()}</code>",
+                f"<code>{html.escape(path)}</code>",
+                html.escape(said["summary"]),
+            )
+            rows.append(f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}<td>{statuses}</td></tr>")
+    written = html.escape(json.dumps(record["openapi"], indent=2))
+    return _PAGE.format(rows="\n".join(rows), document=written, version=__version__)
+
+
+def _operation(item: Item, method: str) -> dict[str, Any]:
+    surface, auth = item.surface, item.route.auth.mode
+    responses: dict[str, Any] = {"200": {"description": "As asked"}}
+    if surface.view in ("health", "ready"):
+        responses["503"] = {"description": "It is not"}
+    if auth == "required":
+        responses |= {"401": {"description": "Nobody known asks"}, "403": {"description": "The caller may not"}}
+    if surface.view in _NOT_FOUND:
+        responses["404"] = {"description": "There is no such service"}
+    said: dict[str, Any] = {"summary": _SUMMARIES[surface.view], "responses": responses}
+    names = PathPattern(item.route.settings.match.path).names
+    if names:
+        said["parameters"] = [
+            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names
+        ]
+    if surface.view == "proxy":
+        responses["default"] = {"description": "What the service answers"}
+        if not names and method != "GET":
+            responses["422"] = {"description": "The envelope is none; detail lists why"}
+            said["requestBody"] = {"required": True, "content": {"application/json": {"schema": _ENVELOPE}}}
+    return said
+
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>Headgate</title>
+<style>
+:root {{ color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }}
+body {{ max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }}
+table {{ border-collapse: collapse; width: 100%; }}
+td, th {{ border-bottom: 1px solid #8886; padding: .4rem .6rem; text-align: left; vertical-align: top; }}
+pre {{ overflow: auto; border: 1px solid #8886; padding: 1rem; }}
+</style></head><body>
+<h1>Own endpoints</h1>
+<p>What this gateway (Headgate {version}) answers by itself on this address.</p>
+<table><thead><tr><th>Method</th><th>Path</th><th>What</th><th>Answers</th></tr></thead><tbody>
+{rows}
+</tbody></table>
+<h2>OpenAPI</h2>
+<pre>{document}</pre>
+</body></html>
+"""

@@ -1,0 +1,172 @@
+"""The metrics view as one record: totals, rates and percentiles over all workers since the gateway began.
+
+Law: made of the workers' cells, so exact over all of them; percentiles are as fine as the buckets of the histograms,
+within which they are taken to be spread evenly.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import accumulate
+from typing import Any
+
+from headgate.telemetry.cells import Sample
+from headgate.telemetry.families import FAMILIES, MICROSECONDS
+
+_REQUESTS = "headgate_requests_total"
+_DURATIONS = "headgate_request_duration_seconds"
+_UPSTREAM = "headgate_upstream_requests_total"
+_UPSTREAM_DURATIONS = "headgate_upstream_duration_seconds"
+_ERRORS = "headgate_errors_total"
+_TOP = 10
+
+
+class Durations:
+    """A histogram summed over series: `bounds` in seconds, `counts` with the bucket above them, `total` in seconds."""
+
+    __slots__ = ("bounds", "counts", "total")
+
+    def __init__(self) -> None:
+        self.bounds: tuple[float, ...] = ()
+        self.counts: list[int] = []
+        self.total = 0.0
+
+    def add(self, sample: Sample) -> None:
+        """Add one series."""
+        self.bounds = tuple(bound / MICROSECONDS for bound in sample.name.bounds)
+        self.total += sample.values[0] / MICROSECONDS
+        buckets = sample.values[1:]
+        self.counts = [a + b for a, b in zip(self.counts, buckets, strict=True)] if self.counts else list(buckets)
+
+    @property
+    def count(self) -> int:
+        """Count what was observed."""
+        return sum(self.counts)
+
+    @property
+    def mean(self) -> float | None:
+        """Return the mean in seconds, None without any."""
+        return self.total / self.count if self.count else None
+
+    def quantile(self, share: float) -> float | None:
+        """Return what that share of all was not above, in seconds; None without any."""
+        if not self.count:
+            return None
+        sums = list(accumulate(self.counts))
+        rank = share * self.count
+        place = bisect_left(sums, rank)
+        below = self.bounds[place - 1] if place else 0.0
+        if place >= len(self.bounds):
+            return below
+        before = sums[place - 1] if place else 0
+        return below + (self.bounds[place] - below) * (rank - before) / max(1, self.counts[place])
+
+
+class Numbers:
+    """What all samples say together."""
+
+    __slots__ = ("by_service", "by_status", "durations", "errors", "total", "upstream", "upstream_durations")
+
+    def __init__(self, samples: Iterable[Sample]) -> None:
+        """Sum."""
+        self.durations = Durations()
+        self.by_service: Counter[str] = Counter()
+        self.by_status: Counter[str] = Counter()
+        self.errors: Counter[str] = Counter()
+        self.upstream: dict[str, Counter[str]] = {}
+        self.upstream_durations: dict[str, Durations] = {}
+        for sample in samples:
+            self._take(sample)
+        self.total = sum(self.by_status.values())
+
+    def _take(self, sample: Sample) -> None:
+        family, labels = sample.name.family, sample.name.labels
+        if family == _REQUESTS:
+            self.by_status[labels[_place(_REQUESTS, "status")]] += sample.values[0]
+            self.by_service[labels[_place(_REQUESTS, "service")]] += sample.values[0]
+        elif family == _DURATIONS:
+            self.durations.add(sample)
+        elif family == _ERRORS:
+            self.errors[labels[_place(_ERRORS, "reason")]] += sample.values[0]
+        elif family == _UPSTREAM:
+            service = labels[_place(_UPSTREAM, "service")]
+            outcome = labels[_place(_UPSTREAM, "outcome")]
+            self.upstream.setdefault(service, Counter())[outcome] += sample.values[0]
+        elif family == _UPSTREAM_DURATIONS:
+            service = labels[_place(_UPSTREAM_DURATIONS, "service")]
+            self.upstream_durations.setdefault(service, Durations()).add(sample)
+
+    def record(self, uptime: float) -> dict[str, Any]:
+        """Return what the record of the view `metrics` has besides what all have; `uptime` in seconds."""
+        failed = sum(count for status, count in self.by_status.items() if status[:1] in "45")
+        served = {name: count for name, count in self.by_service.items() if name}
+        return {
+            "requests": {
+                "total": self.total,
+                "errors": failed,
+                "error_rate": _percent(failed, self.total),
+                "requests_per_second": round(self.total / uptime, 3) if uptime > 0 else 0.0,
+            },
+            "services_used": {
+                "total_services": len(served),
+                "top_services": [
+                    {"service": name, "requests": count} for name, count in Counter(served).most_common(_TOP)
+                ],
+                "service_distribution": served,
+            },
+            "performance": self._performance(),
+            "status_codes": {
+                "total_requests": self.total,
+                "distribution": {
+                    status: {"count": count, "percentage": _percent(count, self.total)}
+                    for status, count in sorted(self.by_status.items())
+                },
+            },
+            "errors": dict(sorted(self.errors.items())),
+        }
+
+    def calls(self, service: str) -> dict[str, Any]:
+        """Return how calls of one service went: attempts, those that failed, mean and percentiles in milliseconds."""
+        outcomes = self.upstream.get(service, Counter())
+        total = sum(outcomes.values())
+        good = sum(count for outcome, count in outcomes.items() if outcome in ("1xx", "2xx", "3xx", "4xx"))
+        durations = self.upstream_durations.get(service, Durations())
+        return {
+            "total_requests": total,
+            "total_calls": total,
+            "success_count": good,
+            "failure_count": total - good,
+            "failure_rate": _percent(total - good, total),
+            "response_time": _milliseconds(durations.mean),
+            "p95_response_time": _milliseconds(durations.quantile(0.95)),
+        }
+
+    def _performance(self) -> dict[str, Any]:
+        durations = self.durations
+        filled = [place for place, count in enumerate(durations.counts) if count]
+        bounds: Sequence[float] = durations.bounds
+        lowest = (bounds[filled[0] - 1] if filled[0] else 0.0) if filled else None
+        highest = bounds[min(filled[-1], len(bounds) - 1)] if filled else None
+        return {
+            "total_requests": durations.count,
+            "avg_response_time": _milliseconds(durations.mean),
+            "min_response_time": _milliseconds(lowest),
+            "max_response_time": _milliseconds(highest),
+            "median_response_time": _milliseconds(durations.quantile(0.5)),
+            "p95_response_time": _milliseconds(durations.quantile(0.95)),
+            "p99_response_time": _milliseconds(durations.quantile(0.99)),
+        }
+
+
+def _place(family: str, label: str) -> int:
+    return FAMILIES[family].labels.index(label)
+
+
+def _milliseconds(seconds: float | None) -> float | None:
+    return round(seconds * 1000, 3) if seconds is not None else None
+
+
+def _percent(part: float, whole: float) -> float:
+    return round(100 * part / whole, 2) if whole else 0.0

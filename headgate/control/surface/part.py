@@ -1,0 +1,163 @@
+"""How the own endpoints hang in control: what a configuration has is answered, and workers are told once a second.
+
+Laws: with control away workers answer health, ready and live of what they were told last; all other own endpoints wait
+for its successor, which listens at the same path.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from headgate.config.admin_settings import LOCAL_VIEWS
+from headgate.config.resolve import ResolvedConfig
+from headgate.control.audit import Audit
+from headgate.control.listeners import Listener, ListenError, open_listener
+from headgate.control.log import Log
+from headgate.control.messages import OwnAnswers
+from headgate.control.own_health import OwnHealth
+from headgate.control.probes import Spawn
+from headgate.control.surface.subject import Parts
+from headgate.core.clock import monotonic
+
+if TYPE_CHECKING:
+    from headgate.control.surface.answers import Answers
+
+EVERY = 1.0
+# Telling takes at most a twentieth of the time, however large the configuration is; no longer than this apart.
+LONGEST_PAUSE = 3.0
+_SHARE = 20
+
+
+class Shown(Protocol):
+    """What control knows of itself."""
+
+    parts: Any
+    audit: Audit
+
+    def snapshot(self) -> dict[str, Any]:
+        """Plan, workers and drain now."""
+
+
+class _Subject:
+    """The gateway, as records see it."""
+
+    __slots__ = ("_shown", "config")
+
+    def __init__(self, shown: Shown) -> None:
+        self._shown = shown
+        self.config: ResolvedConfig | None = None
+
+    @property
+    def parts(self) -> Parts:
+        return cast("Parts", self._shown.parts)
+
+    def snapshot(self) -> dict[str, Any]:
+        return self._shown.snapshot()
+
+
+class OwnEndpoints:
+    """All of it."""
+
+    def __init__(self, log: Log, spawn: Spawn, publish: Callable[[OwnAnswers], None], own_health: OwnHealth) -> None:
+        """`publish` tells all workers."""
+        self._log = log
+        self._spawn = spawn
+        self._publish = publish
+        self._own_health = own_health
+        self._subject: _Subject | None = None
+        self._audit: Audit | None = None
+        self._config: ResolvedConfig | None = None
+        self._answers: Answers | None = None
+        self._listener: Listener | None = None
+        self._telling: asyncio.Task[None] | None = None
+        self.socket: str | None = None
+
+    def begin(self, shown: Shown, folder: Path) -> None:
+        """Speak of this control process, on a socket of this folder, once there is something to answer."""
+        self._subject, self._audit = _Subject(shown), shown.audit
+        self.socket = str(folder / "surface.sock")
+
+    def follow(self, config: ResolvedConfig) -> None:
+        """Answer what this configuration has, from now on."""
+        self._config = config
+        if self._subject is None:
+            return
+        self._subject.config = config
+        if self._answers is not None:
+            self._answers.follow(config)
+        self._open(config)
+        if self._telling is None:
+            self._telling = self._spawn(self._tell())
+
+    def close(self) -> None:
+        """Let go of the socket."""
+        if self._listener is not None:
+            self._listener.close()
+
+    def _open(self, config: ResolvedConfig) -> None:
+        if self._listener is not None or all(item.view in (*LOCAL_VIEWS, "proxy") for item in config.surface):
+            return
+        path = Path(self.socket or "")
+        # Of a predecessor that was killed; nobody else has anything to listen on here.
+        path.unlink(missing_ok=True)
+        try:
+            self._listener = open_listener(f"unix:{path}", 1, private=True)
+        except ListenError as error:
+            self._log("error", f"own endpoints are not answered: {error}")
+            return
+        self._spawn(self._serve(self._listener))
+
+    async def _serve(self, listener: Listener) -> None:
+        serving = await asyncio.to_thread(_import_serving)
+        await serving.serve_app(_app(await self._ready_answers()), listener.of_slot(0))
+
+    async def _ready_answers(self) -> Answers:
+        """Return who answers, made the first time: it brings the library of templates."""
+        if self._answers is None:
+            answers = await asyncio.to_thread(_import_answers)
+            assert self._subject is not None
+            assert self._audit is not None
+            made: Answers = answers.Answers(self._subject, self._audit, self._log)
+            if self._config is not None:
+                made.follow(self._config)
+            self._answers = self._answers or made
+        return self._answers
+
+    async def _tell(self) -> None:
+        answers = await self._ready_answers()
+        own_answers = await asyncio.to_thread(_import_own_answers)
+        while True:
+            config, subject = self._config, self._subject
+            assert config is not None
+            began = monotonic()
+            told = own_answers.told(subject, answers.items, config.admin.expose, config.health.statuses, self._log)
+            self._publish(OwnAnswers(told, self._own_health.not_ready()))
+            took = monotonic() - began
+            await asyncio.sleep(min(LONGEST_PAUSE, max(EVERY, took * _SHARE)))
+
+
+def _import_answers() -> Any:
+    from headgate.control.surface import answers
+
+    return answers
+
+
+def _import_own_answers() -> Any:
+    from headgate.control.surface import own_answers
+
+    return own_answers
+
+
+def _import_serving() -> Any:
+    from headgate.control import serving
+
+    return serving
+
+
+def _app(answers: Answers) -> Any:
+    from headgate.control.surface.app import App
+
+    return App(answers)
