@@ -99,7 +99,10 @@ class NameServer:
 
 class _Datagrams(asyncio.DatagramProtocol):
     def __init__(self, received: Callable[[bytes, Any], None]) -> None:
-        self.datagram_received = received  # type: ignore[method-assign]
+        self._received = received
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        self._received(data, addr)
 
 
 @asynccontextmanager
