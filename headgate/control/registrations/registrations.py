@@ -127,8 +127,12 @@ class Registrations:
         """
         taken = checked(instance, self._networks)
         await self._ready()
-        row, is_new = await self._ledger.put(taken, self.settings.max_instances)
-        self._dropped.pop(row.instance.id, None)
+        async with self._in_turn:
+            if self._dropped:
+                # What left must not be removed behind the back of what comes under the same id.
+                await self._exchange()
+            row, is_new = await self._ledger.put(taken, self.settings.max_instances)
+            self._dropped.pop(row.instance.id, None)
         known = self._keep(row)
         self._counts["registered" if is_new else "updated"] += 1
         self._tell()
@@ -335,21 +339,23 @@ class Registrations:
             Unavailable: with a sentence.
         """
         async with self._in_turn:
-            if once and self._revision != _NEVER:
-                return
-            renewed, self._renewed = self._renewed, {}
-            dropped, self._dropped = self._dropped, {}
-            generation = self._generation
-            try:
-                news = await self._ledger.turn(self._revision, renewed, dropped)
-            except BaseException:
-                if generation == self._generation:
-                    self._put_back(renewed, dropped)
-                raise
-            for id_ in renewed:
-                if id_ in self._known:
-                    self._known[id_].renewals += 1
-            self._take(news)
+            if not once or self._revision == _NEVER:
+                await self._exchange()
+
+    async def _exchange(self) -> None:
+        renewed, self._renewed = self._renewed, {}
+        dropped, self._dropped = self._dropped, {}
+        generation = self._generation
+        try:
+            news = await self._ledger.turn(self._revision, renewed, dropped)
+        except BaseException:
+            if generation == self._generation:
+                self._put_back(renewed, dropped)
+            raise
+        for id_ in renewed:
+            if id_ in self._known:
+                self._known[id_].renewals += 1
+        self._take(news)
 
     def _put_back(self, renewed: Mapping[str, Status | None], dropped: Mapping[str, int | None]) -> None:
         """Keep for the next turn what could not be written."""
