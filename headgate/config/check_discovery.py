@@ -13,7 +13,7 @@ from headgate.config.resolve import discovery_of, endpoints_of
 from headgate.config.schema import Config, Service
 from headgate.core.address import is_loopback, parse_endpoint
 from headgate.discovery.environment import read_variables
-from headgate.discovery.places import list_urls, server_address, urls_names
+from headgate.discovery.places import SERVICE, list_urls, server_address, urls_names
 from headgate.discovery.settings import (
     DnsDiscovery,
     EnvironmentDiscovery,
@@ -31,9 +31,9 @@ def check_discovery(config: Config, environ: Mapping[str, str]) -> Iterator[Find
     """Check it; `environ` is the environment that the gateway will have."""
     if config.discovery is not None:
         yield from _settings(config.discovery, ("discovery",))
-        if isinstance(config.discovery, DnsDiscovery):
+        if isinstance(config.discovery, DnsDiscovery) and SERVICE not in config.discovery.name:
             message = "all services that have neither endpoints nor discovery run where this one name says"
-            yield Finding(("discovery",), message, "give each service its own discovery", "warning")
+            yield Finding(("discovery", "name"), message, f"write {SERVICE} where the service's name stands", "warning")
     for place, service in enumerate(config.services):
         path: Path = ("services", place)
         if service.discovery is not None:
@@ -80,13 +80,17 @@ def _settings(settings: Any, path: Path) -> Iterator[Finding]:
                 parse_endpoint(url)
             except ValueError as error:
                 yield Finding(at, f"bad URL: {error}")
+                continue
+            if url.startswith("unix:"):
+                yield Finding(at, "bad URL: expected http://HOST:PORT or https://HOST:PORT")
             else:
                 yield from _in_the_clear(url, getattr(settings, "token", ""), (*path, "token"))
     yield from _files(settings, path)
 
 
 def _dns(settings: DnsDiscovery, path: Path) -> Iterator[Finding]:
-    name = settings.name.removesuffix(".")
+    # Whatever the services are called.
+    name = settings.name.replace(SERVICE, "x").removesuffix(".")
     if len(name) > _LONGEST_NAME or not all(_LABEL.fullmatch(label) for label in name.split(".")):
         yield Finding((*path, "name"), "expected a domain name, such as chat.internal")
     for place, text in enumerate(settings.servers):

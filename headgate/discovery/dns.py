@@ -21,7 +21,7 @@ import dns.resolver
 from headgate.core.endpoint import Endpoint
 from headgate.discovery.backoff import Backoff
 from headgate.discovery.endpoint_set import endpoint_at, usable
-from headgate.discovery.places import server_address
+from headgate.discovery.places import domain_name, server_address
 from headgate.discovery.settings import DnsDiscovery
 from headgate.discovery.source import Given, NotFound, Sink
 
@@ -40,7 +40,7 @@ class DnsSource:
         self._settings = settings
         try:
             # Without an origin a name that ends in no dot is looked for in the domains of the system, too.
-            self._name = dns.name.from_text(settings.name, origin=None)
+            self._name = dns.name.from_text(domain_name(settings, given.service), origin=None)
         except (dns.exception.DNSException, UnicodeError):
             raise ValueError("the name is no domain name") from None
         self._servers = [name_server(each) for each in settings.servers]

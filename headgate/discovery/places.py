@@ -18,6 +18,8 @@ from headgate.discovery.settings import (
     RegistryDiscovery,
 )
 
+# Stands in a domain name for that of the service.
+SERVICE: Final = "{service}"
 _DNS_PORT: Final = 53
 
 
@@ -40,11 +42,17 @@ def server_address(text: str) -> tuple[str, int]:
     try:
         return str(ip_address(text.strip("[]"))), _DNS_PORT
     except ValueError:
-        found = parse_listen(text)
+        pass
     try:
+        found = parse_listen(text)
         return str(ip_address(found.host)), found.port
     except ValueError:
         raise ValueError("expected the address of a name server, such as 10.0.0.2 or 10.0.0.2:5353") from None
+
+
+def domain_name(settings: DnsDiscovery, service: str) -> str:
+    """Return the name that is asked for."""
+    return settings.name.replace(SERVICE, service)
 
 
 def list_urls(settings: HttpDiscovery) -> list[str]:
@@ -75,9 +83,9 @@ def where(settings: Any, service: str) -> str:
     return f"{settings.type} {_WORDS[type(settings)](settings, service)}"
 
 
-def _dns(settings: DnsDiscovery, _: str) -> str:
+def _dns(settings: DnsDiscovery, service: str) -> str:
     records = "A and AAAA" if settings.record == "both" else settings.record.upper()
-    return f"{settings.name} ({records})"
+    return f"{domain_name(settings, service)} ({records})"
 
 
 def _http(settings: HttpDiscovery, service: str) -> str:

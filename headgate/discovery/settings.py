@@ -28,7 +28,10 @@ class DnsDiscovery:
     """Addresses (A, AAAA) or services (SRV) of a name."""
 
     type: Literal["dns"] = setting(default="dns", help="Records of a name.")
-    name: str = setting(help="The name, such as chat.internal or _http._tcp.chat.internal.", min_length=1)
+    name: str = setting(
+        help="The name, such as chat.internal or _http._tcp.chat.internal; {service} stands for the service's name.",
+        min_length=1,
+    )
     record: Literal["a", "aaaa", "both", "srv"] = setting(default="both", help="Which records.")
     port: int = setting(default=80, help="Port, where the record has none.", ge=1, le=65535)
     scheme: Literal["http", "https"] = setting(default="http", help="How the endpoints are spoken to.")

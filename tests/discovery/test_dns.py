@@ -34,6 +34,13 @@ async def test_addresses_of_both_families_are_endpoints() -> None:
 
 
 @on_plain_loop
+async def test_the_name_of_the_service_may_be_part_of_the_name() -> None:
+    async with name_server(A=["10.0.0.1"]) as server, asking(server, name="{service}.test.", record="a") as heard:
+        await heard.until_names("10.0.0.1:80")
+        assert server.asked[0][0] == "chat.test."
+
+
+@on_plain_loop
 async def test_only_the_type_that_is_wanted_is_asked_for() -> None:
     async with name_server(A=["10.0.0.1"], AAAA=["fd00::1"]) as server:
         async with asking(server, record="a") as heard:
@@ -208,5 +215,5 @@ def test_name_servers_are_addresses(text: str, expected: tuple[str, int]) -> Non
 
 @pytest.mark.parametrize("text", ["", "dns.internal", "dns.internal:53", "10.0.0.2:x", "unix:/a", "10.0.0.2:99999"])
 def test_what_is_no_name_server_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"^expected|does not exist"):
+    with pytest.raises(ValueError, match=r"^expected the address of a name server"):
         server_address(text)
