@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 BEAT = 0.5
 # A worker beats twice a second. One silent for so long is shown as not alive; the master kills it later.
 ALIVE = 3.0
+# Seconds that those who watch the live stream have to take what is left of it.
+FAREWELL = 0.5
 
 
 def run_control(
@@ -110,6 +112,7 @@ class Control:
             self.audit.follow(self._config.telemetry.audit)
         self._spawn(self._start())
         code = await self._over
+        await self.parts.telemetry.stream.close(FAREWELL)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -117,14 +117,20 @@ def test_the_course_shows_what_passes(scene: Scene) -> None:
     assert len(course["at"]) == len(course["requests"]) == len(line["p50"])
 
 
-def test_the_stream_is_live(scene: Scene) -> None:
-    connection = http.client.HTTPConnection(scene.gateway.admin, timeout=CEILING)
+def watched(gateway: Gateway) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
+    """Watch the stream, from its first line on."""
+    connection = http.client.HTTPConnection(gateway.admin, timeout=CEILING)
     token = os.environ["HEADGATE_ADMIN_TOKEN"]
     connection.request("GET", f"{ROOT}/stream", headers={"Authorization": f"Bearer {token}"})
     response = connection.getresponse()
     assert response.status == 200
     # The head is there before any event is, and so is the place among the watchers.
     assert response.readline() == b": headgate\n"
+    return connection, response
+
+
+def test_the_stream_is_live(scene: Scene) -> None:
+    connection, response = watched(scene.gateway)
     scene.gateway.ask("/live")
     seen: dict[str, Any] = {}
     while not {"request", "tick"} <= seen.keys():
@@ -169,8 +175,12 @@ def test_spans_go_over_grpc_and_the_level_holds_everywhere(tmp_path: Path) -> No
         gateway.write(settings)
         gateway.reload()
         said = len(gateway.log())
+        # Nor does one who watches hold up the end.
+        connection, response = watched(gateway)
         gateway.process.terminate()
         assert gateway.process.wait(CEILING) == 0
+        response.read()
+        connection.close()
         # Not even the master says that it is ending.
         assert gateway.log()[said:] == []
     finally:

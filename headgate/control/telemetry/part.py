@@ -179,10 +179,9 @@ class Telemetry:
         ]
 
     def close(self) -> None:
-        """Let all go who watch, and send what waits."""
+        """Send what waits."""
         if self._on_line in Log.listeners:
             Log.listeners.remove(self._on_line)
-        self.stream.close()
         if self._export is not None:
             self._export.close()
 

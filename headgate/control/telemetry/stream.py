@@ -75,6 +75,7 @@ class Stream:
         self._watchers: set[Watcher] = set()
         self.lost = 0
         self._closed = False
+        self._empty: asyncio.Future[None] | None = None
 
     @property
     def watchers(self) -> int:
@@ -96,6 +97,8 @@ class Stream:
     def leave(self, watcher: Watcher) -> None:
         """Forget a client."""
         self._watchers.discard(watcher)
+        if not self._watchers and self._empty is not None and not self._empty.done():
+            self._empty.set_result(None)
 
     def publish(self, kind: Event, data: Any) -> None:
         """Tell all who watch this kind of event."""
@@ -104,11 +107,14 @@ class Stream:
             for watcher in self._watchers:
                 self.lost += watcher.put(kind, text)
 
-    def close(self) -> None:
-        """Let all go, and nobody in any more."""
+    async def close(self, patience: float) -> None:
+        """Let all go, and nobody in any more; wait at most `patience` seconds until they have gone."""
         self._closed = True
         for watcher in self._watchers:
             watcher.close()
+        if self._watchers:
+            self._empty = asyncio.get_running_loop().create_future()
+            await asyncio.wait([self._empty], timeout=patience)
 
 
 def event_text(kind: str, data: Any) -> bytes:

@@ -54,10 +54,27 @@ def test_a_client_waits_for_the_next_event_and_goes_at_the_end() -> None:
         stream.publish("tick", 2)
         assert await waiting == [("tick", 1), ("tick", 2)]
         stream.publish("tick", 3)
-        stream.close()
+        closing = asyncio.ensure_future(stream.close(5))
+        await asyncio.sleep(0)
         assert [each async for each in events] == [event_text("tick", 3)]
+        assert not closing.done()
+        stream.leave(watcher)
+        began = asyncio.get_running_loop().time()
+        await closing
+        assert asyncio.get_running_loop().time() == began
         with pytest.raises(TooManyWatch):
             stream.join(TICKS)
+
+    timeless(scenario)
+
+
+def test_one_that_does_not_go_is_waited_for_so_long() -> None:
+    async def scenario() -> None:
+        stream = Stream()
+        stream.join(TICKS)
+        began = asyncio.get_running_loop().time()
+        await stream.close(5)
+        assert asyncio.get_running_loop().time() - began == 5
 
     timeless(scenario)
 
