@@ -222,8 +222,8 @@ class Exchange:
             stream.limit_body(way.max_body)
             self.cluster = cluster = way.choose(head.fields)
             self.service = cluster.label
-        share = way.share
-        if share.left and stream.started < share.due:
+        share, trace = way.share, self.trace
+        if share.left and stream.started < share.due and (trace is None or not trace.parent.sampled):
             share.left -= 1
         else:
             self.notes = gateway.recorder.begin(self, way)

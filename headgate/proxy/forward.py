@@ -44,7 +44,7 @@ def upstream_request(exchange: Exchange, way: RouteRuntime) -> Outgoing:
     if head.upgrade in way.upgrades:
         request.upgrade = head.upgrade
     if exchange.trace is not None and (tracer := exchange.plan.tracer) is not None:
-        request.trace = tracer.lines(exchange.trace, exchange.trace.span_id, exchange.trace.parent_id)
+        request.trace = tracer.lines(exchange.trace, exchange.trace.span_id, exchange.trace.parent.span_id)
     if way.mirror is not None:
         _maybe_mirror(exchange, way, request)
     return request

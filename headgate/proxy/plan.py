@@ -57,7 +57,6 @@ class Parts(NamedTuple):
     """What all routes of a plan are made with; `shared` holds what is equal on many, to save memory."""
 
     sampler: Sampler
-    traced: bool
     metrics: Metrics
     stages: Stages
     ways: Ways
@@ -142,7 +141,7 @@ class RouteRuntime:
         self.tier = settings.tier
         self.pattern = pattern_text(settings.match.path)
         self.choice = parts.sampler.of(route.name, frozenset(self.clusters))
-        self.share = ASK if parts.traced else self.choice.only or ASK
+        self.share = self.choice.only or ASK
         self._guard(route, parts)
         self.only_series = self.series[self.only.name] if self.only is not None else self.series[""]
 
@@ -273,7 +272,7 @@ class Plan:
         self.limit_headers = LimitHeaderWriter(config.limit_headers)
         self._tell_of_requests(config)
         self.balancers = {service.name: service.balancer.type for service in services}
-        parts = Parts(self.sampler, self.tracer is not None, metrics, stages, ways, external, plugins, {})
+        parts = Parts(self.sampler, metrics, stages, ways, external, plugins, {})
         # Of answers without a route.
         self.dress = dress_for(None, config.security_headers, config.cors, parts.shared)
         compiled = [Compiled(route, RouteRuntime(route, self.clusters, parts)) for route in config.routes]

@@ -52,7 +52,7 @@ def record_of(exchange: Exchange, notes: Notes, trace: Trace, worker: int, start
         "request_id": exchange.request_id,
         "trace_id": trace.trace_id,
         "span_id": trace.span_id,
-        "traced": exchange.trace is not None and not (trace.asked is False and plan.follows),
+        "traced": exchange.trace is not None and not (trace.parent.sampled is False and plan.follows),
         "sampled": notes.sampled,
         "worker": worker,
         "plan": notes.plan,
@@ -74,10 +74,10 @@ def record_of(exchange: Exchange, notes: Notes, trace: Trace, worker: int, start
     }
     if exchange.correlation_id != exchange.request_id:
         record["correlation_id"] = exchange.correlation_id
-    if trace.parent_id:
-        record["parent_id"] = trace.parent_id
-    if trace.state and len(trace.state) <= MOST_STATE:
-        record["trace_state"] = trace.state
+    if trace.parent.span_id:
+        record["parent_id"] = trace.parent.span_id
+    if trace.parent.state and len(trace.parent.state) <= MOST_STATE:
+        record["trace_state"] = trace.parent.state
     if way is not None:
         record["route"] = way.name
         record["pattern"] = way.pattern

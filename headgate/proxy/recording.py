@@ -17,7 +17,7 @@ from headgate.core.failure import REASONS
 from headgate.proxy.notes import Notes
 from headgate.proxy.recorded import record_of, redact
 from headgate.telemetry.record import Record
-from headgate.telemetry.trace import Trace, new_span_id, new_trace_id
+from headgate.telemetry.trace import new_trace
 
 if TYPE_CHECKING:
     from headgate.proxy.exchange import Exchange
@@ -46,13 +46,14 @@ class Recorder:
         """Choose whether a request whose route is known is recorded; returns what takes the notes, None for not."""
         now, trace, sampler = exchange.stream.started, exchange.trace, exchange.plan.sampler
         why = ""
-        if trace is not None and trace.asked and exchange.plan.follows and sampler.follows(now):
+        asked = trace.parent.sampled if trace is not None and exchange.plan.follows else None
+        if asked and sampler.follows(now):
             why = "parent"
         service = exchange.cluster.name if exchange.cluster is not None else ""
         why = why or way.choice.chosen(service, exchange.method, exchange.path, now)
         if why and not sampler.admits(now):
             why = ""
-        if trace is not None and (trace.asked is None or not exchange.plan.follows):
+        if trace is not None and asked is None:
             trace.sampled = bool(why)
         return self._notes(exchange, why) if why else None
 
@@ -99,7 +100,7 @@ class Recorder:
                 return None
             notes = notes or self._notes(exchange, why)
             notes.sampled = why
-        trace = exchange.trace or Trace(new_trace_id(random.getrandbits), new_span_id(random.getrandbits), None)
+        trace = exchange.trace or new_trace(random.getrandbits)
         started = wall() - (monotonic() - exchange.stream.started)
         return record_of(exchange, notes, trace, self._worker, started, now)
 

@@ -30,7 +30,8 @@ NAMES: Mapping[str, tuple[bytes, ...]] = {
 # What is read under a name of `tracing.accept`.
 _READ = {"w3c": ("w3c",), "b3": ("b3", "b3multi")}
 
-_TRACEPARENT = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-[ -~]*)?")
+_TRACEPARENT = re.compile(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_LATER_VERSION = re.compile(rb"(?!00|ff)[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(?:-[ -~]*)?")
 _B3 = re.compile(rb"([0-9a-f]{32}|[0-9a-f]{16})-([0-9a-f]{16})(?:-([01d])(?:-([0-9a-f]{16}))?)?")
 _TRACE_ID = re.compile(rb"[0-9a-f]{32}|[0-9a-f]{16}")
 _SPAN_ID = re.compile(rb"[0-9a-f]{16}")
@@ -48,7 +49,10 @@ _RANDOM = 2
 
 
 class Parent(NamedTuple):
-    """What a request says of its trace. Without ids it says only whether to record; `sampled` None: not even that."""
+    """What a request says of its trace. Without ids it says only whether to record; `sampled` None: not even that.
+
+    `random`: the trace id is, as far as is known.
+    """
 
     trace_id: str = ""
     span_id: str = ""
@@ -58,52 +62,46 @@ class Parent(NamedTuple):
     random: bool = False
 
 
+# Ids of our own are random.
+NO_PARENT = Parent(random=True)
+
+
 class Trace:
-    """A request as a part of its trace. `span_id` is the gateway's own span, `parent_id` the caller's or empty.
+    """A request as a part of its trace. `span_id` is the gateway's own span; `sampled` is what upstreams are told."""
 
-    `asked` is the caller's decision, `sampled` what upstreams are told.
-    """
+    __slots__ = ("parent", "sampled", "span_id", "trace_id")
 
-    __slots__ = ("asked", "debug", "parent_id", "random", "sampled", "span_id", "state", "trace_id")
-
-    def __init__(self, trace_id: str, span_id: str, parent: Parent | None) -> None:
+    def __init__(self, trace_id: str, span_id: str, parent: Parent = NO_PARENT) -> None:
         self.trace_id = trace_id
         self.span_id = span_id
-        self.parent_id = self.state = ""
-        self.asked: bool | None = None
-        self.debug = False
-        # Ids of our own are random.
-        self.random = True
-        if parent is not None:
-            self.asked, self.debug = parent.sampled, parent.debug
-            if parent.trace_id:
-                self.parent_id, self.state, self.random = parent.span_id, parent.state, parent.random
-        self.sampled = bool(self.asked)
+        self.parent = parent
+        self.sampled = parent.sampled is True
 
 
 class Tracer:
     """Take traces over, and pass them on, in the forms that are configured."""
 
-    __slots__ = ("_accept", "_bits", "_send")
+    __slots__ = ("_accept", "_bits", "_write")
 
     def __init__(self, settings: Tracing, bits: Bits) -> None:
         self._accept = [_READERS[name] for name in dict.fromkeys(settings.accept)]
-        self._send = [_WRITERS[name] for name in dict.fromkeys(settings.send)]
+        send = [_WRITERS[name] for name in dict.fromkeys(settings.send)]
+        self._write = send[0] if len(send) == 1 else _together(send)
         self._bits = bits
 
     def begin(self, fields: Fields | None) -> Trace:
         """Make a request with these fields (those of `names_of`) a part of its trace, or of a new one."""
-        span_id = new_span_id(self._bits)
         if fields is not None:
             for read in self._accept:
                 parent = read(fields)
                 if parent is not None:
-                    return Trace(parent.trace_id or new_trace_id(self._bits), span_id, parent)
-        return Trace(new_trace_id(self._bits), span_id, None)
+                    trace_id = parent.trace_id or new_trace_id(self._bits)
+                    return Trace(trace_id, new_span_id(self._bits), parent)
+        return new_trace(self._bits)
 
     def lines(self, trace: Trace, span_id: str, parent_id: str = "") -> bytes:
         """Write the fields that tell an upstream of its parent, the span of this id, whose own parent is the other."""
-        return "\r\n".join([write(trace, span_id, parent_id) for write in self._send]).encode()
+        return self._write(trace, span_id, parent_id).encode()
 
 
 def names_of(settings: Tracing) -> frozenset[bytes]:
@@ -112,6 +110,16 @@ def names_of(settings: Tracing) -> frozenset[bytes]:
         return frozenset()
     forms = [form for name in settings.accept for form in _READ[name]]
     return frozenset(name for form in (*forms, *settings.send) for name in NAMES[form])
+
+
+def new_trace(bits: Bits) -> Trace:
+    """Begin a trace."""
+    # Both ids of one draw.
+    digits = f"{bits(192):048x}"
+    trace_id, span_id = digits[:32], digits[32:]
+    if trace_id == _NO_TRACE or span_id == _NO_SPAN:
+        return Trace(new_trace_id(bits), new_span_id(bits))
+    return Trace(trace_id, span_id)
 
 
 def new_trace_id(bits: Bits) -> str:
@@ -130,13 +138,16 @@ def new_span_id(bits: Bits) -> str:
 def read_w3c(fields: Fields) -> Parent | None:
     """Read traceparent and tracestate; None when there is no traceparent, or none that is well formed."""
     parents = _values(fields, b"traceparent")
-    found = _TRACEPARENT.fullmatch(parents[0]) if len(parents) == 1 else None
-    if found is None or found[1] == b"ff" or (found[1] == b"00" and found[5] is not None):
+    if len(parents) != 1:
         return None
-    trace_id, span_id, flags = found[2].decode(), found[3].decode(), int(found[4], 16)
+    said = parents[0]
+    if _TRACEPARENT.fullmatch(said) is None and _LATER_VERSION.fullmatch(said) is None:
+        return None
+    text = said.decode()
+    trace_id, span_id, flags = text[3:35], text[36:52], int(text[53:55], 16)
     if trace_id == _NO_TRACE or span_id == _NO_SPAN:
         return None
-    state = _state(_values(fields, b"tracestate"))
+    state = _state(_values(fields, b"tracestate")) if len(fields) > 1 else ""
     return Parent(trace_id, span_id, bool(flags & _SAMPLED), state, False, bool(flags & _RANDOM))
 
 
@@ -163,7 +174,7 @@ def read_b3(fields: Fields) -> Parent | None:
     # Debug implies that it is recorded.
     decision = True if debug else sampled[0] == b"1" if sampled else None
     if not ids:
-        return Parent("", "", decision, "", debug) if decision is not None else None
+        return Parent("", "", decision, "", debug, True) if decision is not None else None
     if _TRACE_ID.fullmatch(ids[0]) is None or _SPAN_ID.fullmatch(spans[0]) is None:
         return None
     return _b3(ids[0], spans[0], decision, debug)
@@ -171,7 +182,7 @@ def read_b3(fields: Fields) -> Parent | None:
 
 def _read_single(value: bytes) -> Parent | None:
     if value in (b"0", b"1", b"d"):
-        return Parent("", "", value != b"0", "", value == b"d")
+        return Parent("", "", value != b"0", "", value == b"d", True)
     found = _B3.fullmatch(value)
     if found is None:
         return None
@@ -190,15 +201,23 @@ def _values(fields: Fields, name: bytes) -> Sequence[bytes]:
 
 # -- writing ------------------------------------------------------------------------------------------------------
 
+Write = Callable[[Trace, str, str], str]
+_FLAGS = {(sampled, rand): f"{sampled * _SAMPLED + rand * _RANDOM:02x}" for sampled in (0, 1) for rand in (0, 1)}
+
+
+def _together(writers: Sequence[Write]) -> Write:
+    return lambda trace, span_id, parent_id: "\r\n".join([write(trace, span_id, parent_id) for write in writers])
+
 
 def _write_w3c(trace: Trace, span_id: str, _: str) -> str:
-    flags = (_SAMPLED if trace.sampled else 0) | (_RANDOM if trace.random else 0)
-    line = f"traceparent: 00-{trace.trace_id}-{span_id}-{flags:02x}"
-    return f"{line}\r\ntracestate: {trace.state}" if trace.state else line
+    parent = trace.parent
+    flags = _FLAGS[trace.sampled, parent.random]
+    line = f"traceparent: 00-{trace.trace_id}-{span_id}-{flags}"
+    return f"{line}\r\ntracestate: {parent.state}" if parent.state else line
 
 
 def _write_b3(trace: Trace, span_id: str, parent_id: str) -> str:
-    decision = "0" if not trace.sampled else "d" if trace.debug else "1"
+    decision = "0" if not trace.sampled else "d" if trace.parent.debug else "1"
     line = f"b3: {trace.trace_id}-{span_id}-{decision}"
     return f"{line}-{parent_id}" if parent_id else line
 
@@ -208,13 +227,13 @@ def _write_b3_multi(trace: Trace, span_id: str, parent_id: str) -> str:
     if parent_id:
         lines.append(f"X-B3-ParentSpanId: {parent_id}")
     # Debug implies Sampled, which is then not said.
-    debug = trace.sampled and trace.debug
+    debug = trace.sampled and trace.parent.debug
     lines.append("X-B3-Flags: 1" if debug else f"X-B3-Sampled: {int(trace.sampled)}")
     return "\r\n".join(lines)
 
 
 _READERS: Mapping[str, Callable[[Fields], Parent | None]] = {"w3c": read_w3c, "b3": read_b3}
-_WRITERS: Mapping[str, Callable[[Trace, str, str], str]] = {
+_WRITERS: Mapping[str, Write] = {
     "w3c": _write_w3c,
     "b3": _write_b3,
     "b3multi": _write_b3_multi,

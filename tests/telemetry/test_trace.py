@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from headgate.core.message import Fields
 from headgate.telemetry.settings import Tracing
-from headgate.telemetry.trace import Parent, Trace, Tracer, names_of, read_b3, read_w3c
+from headgate.telemetry.trace import NO_PARENT, Parent, Trace, Tracer, names_of, read_b3, read_w3c
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 SPAN = "b7ad6b7169203331"
@@ -117,9 +117,9 @@ def test_a_tracestate_alone_is_none() -> None:
         (f"{TRACE}-{SPAN}", Parent(TRACE, SPAN, None)),
         (f"{TRACE}-{SPAN}-1-{OTHER}", Parent(TRACE, SPAN, True)),
         (f"{TRACE[16:]}-{SPAN}-1", Parent("0" * 16 + TRACE[16:], SPAN, True)),
-        ("0", Parent(sampled=False)),
-        ("1", Parent(sampled=True)),
-        ("d", Parent(sampled=True, debug=True)),
+        ("0", Parent(sampled=False, random=True)),
+        ("1", Parent(sampled=True, random=True)),
+        ("d", Parent(sampled=True, debug=True, random=True)),
         ("", None),
         ("2", None),
         ("true", None),
@@ -155,8 +155,8 @@ def multi(**fields: str) -> Parent | None:
         ({"trace": TRACE, "span": SPAN, "flags": "1"}, Parent(TRACE, SPAN, True, debug=True)),
         ({"trace": TRACE, "span": SPAN, "flags": "0"}, Parent(TRACE, SPAN, None)),
         ({"trace": TRACE[16:], "span": SPAN}, Parent("0" * 16 + TRACE[16:], SPAN, None)),
-        ({"sampled": "0"}, Parent(sampled=False)),
-        ({"flags": "1"}, Parent(sampled=True, debug=True)),
+        ({"sampled": "0"}, Parent(sampled=False, random=True)),
+        ({"flags": "1"}, Parent(sampled=True, debug=True, random=True)),
         ({}, None),
         ({"flags": "0"}, None),
         ({"sampled": "true"}, None),
@@ -185,7 +185,7 @@ def test_a_header_of_b3_that_is_repeated_makes_it_none() -> None:
 
 def test_the_single_header_of_b3_stands_before_the_others() -> None:
     fields = [(b"x-b3-sampled", b"1"), (b"b3", b"0")]
-    assert read_b3(fields) == Parent(sampled=False)
+    assert read_b3(fields) == Parent(sampled=False, random=True)
 
 
 @given(st.lists(st.tuples(st.sampled_from([b"traceparent", b"tracestate", b"b3", b"x-b3-traceid"]), st.binary())))
@@ -225,20 +225,20 @@ def test_a_request_without_context_begins_a_trace() -> None:
     for trace in (one, other):
         assert re.fullmatch(r"[0-9a-f]{32}", trace.trace_id)
         assert trace.trace_id != TRACE
-        assert (trace.parent_id, trace.state, trace.asked, trace.sampled, trace.random) == ("", "", None, False, True)
+        assert (trace.parent, trace.sampled) == (NO_PARENT, False)
 
 
 def test_the_forms_are_read_in_their_order() -> None:
     fields = [(b"b3", f"{TRACE}-{OTHER}-1".encode()), (b"traceparent", f"00-{TRACE}-{SPAN}-00".encode())]
-    assert tracer().begin(fields).parent_id == SPAN
-    assert tracer(accept=["b3", "w3c"]).begin(fields).parent_id == OTHER
+    assert tracer().begin(fields).parent.span_id == SPAN
+    assert tracer(accept=["b3", "w3c"]).begin(fields).parent.span_id == OTHER
     broken = [fields[0], (b"traceparent", b"00-x")]
-    assert tracer().begin(broken).parent_id == OTHER
+    assert tracer().begin(broken).parent.span_id == OTHER
 
 
 def test_a_decision_without_ids_begins_a_trace_that_follows_it() -> None:
     trace = tracer().begin([(b"b3", b"1")])
-    assert (trace.parent_id, trace.asked, trace.sampled, trace.random) == ("", True, True, True)
+    assert (trace.parent, trace.sampled) == (Parent(sampled=True, random=True), True)
     assert trace.trace_id != "0" * 32
 
 
