@@ -117,5 +117,5 @@ def _cells(row: dict[str, Any]) -> list[str]:
         row["path"],
         lists[1],
         ", ".join(row["conditions"]) or "-",
-        ", ".join([*row["goes_to"], *(f"({name}: {found})" for name, found in row["found_by"].items())]),
+        ", ".join([*row["goes_to"], *(f"{name} by {found}" for name, found in row["found_by"].items())]),
     ]

@@ -78,7 +78,10 @@ class CandidateSettings:
         le=100,
     )
     slow_start: Seconds = setting(
-        default=0.0, help="Seconds in which the share of an endpoint that came back grows to its weight.", ge=0, le=3600
+        default=0.0,
+        help="Seconds in which the share of an endpoint that came back or joined others grows to its weight.",
+        ge=0,
+        le=3600,
     )
     zone_preference: bool = setting(
         default=False,
