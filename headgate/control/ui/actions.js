@@ -55,7 +55,7 @@ export function steerBreaker(service, action) {
     kind: action === "reset" ? "primary" : "danger",
     act: async () => {
       await ask("POST", `api/v1/circuit-breakers/${encodeURIComponent(service)}/${action}`);
-      reload("breakers", "services");
+      reload("breakers");
       return `The breaker of ${service} ${done}.`;
     },
   });
@@ -77,7 +77,7 @@ export function setEndpoint(service, endpoint, wanted) {
     kind: wanted === "enabled" ? "primary" : "danger",
     act: async () => {
       await ask("POST", "api/v1/endpoints", { service, endpoint, state: wanted });
-      reload("endpoints", "services");
+      reload("endpoints");
       return `${endpoint} of ${service} ${done}.`;
     },
   });
@@ -92,7 +92,7 @@ export function reloadConfiguration() {
     kind: "primary",
     act: async () => {
       const said = await ask("POST", "api/v1/reload");
-      reload("status", "config", "changes", "routes", "services", "endpoints", "breakers", "limits");
+      reload("status", "config", "changes", "routes", "discovery", "endpoints", "breakers", "limits");
       return said?.plan ? `Plan ${said.plan} is in force.` : "The configuration is in force.";
     },
   });
@@ -121,8 +121,7 @@ export function resetLimit({ limit, scope, key }) {
 
 /** Trade a token for the session's cookie. Throws Refused. */
 export async function signIn(token) {
-  await ask("POST", "ui/session", { token });
-  const session = await ask("GET", "ui/session");
+  const session = await ask("POST", "ui/session", { token });
   forget();
   know({ session });
   reload();

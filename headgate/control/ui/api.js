@@ -40,6 +40,12 @@ function sentenceOf(said) {
   return null;
 }
 
+/** Return who is signed in as {name, role}, or null. Throws Refused. */
+export async function whoIs() {
+  const session = await ask("GET", "ui/session");
+  return session.role === null ? null : session;
+}
+
 /** Follow the stream of events; returns what the browser opened. */
 export function follow(names, take) {
   const source = new EventSource(new URL("api/v1/telemetry/stream", ROOT));

@@ -2,7 +2,7 @@
  * is hidden. The clock of everything that is asked for again and again ticks here, too.
  */
 
-import { ask, follow } from "./api.js";
+import { follow, whoIs } from "./api.js";
 import { refresh, reload, take } from "./resources.js";
 import { know, say, state } from "./state.js";
 
@@ -63,13 +63,8 @@ export function stop(why) {
 }
 
 async function again() {
-  try {
-    await ask("GET", "ui/session");
-  } catch (error) {
-    if (error.status === 401) {
-      know({ session: null });
-      return;
-    }
-  }
-  if (state.session) open();
+  // A stream says nothing of why it ended: it may be the session that has.
+  const session = await whoIs().catch(() => state.session);
+  if (session === null) know({ session });
+  else open();
 }

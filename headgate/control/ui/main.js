@@ -4,7 +4,7 @@
  * the state or asks the API.
  */
 
-import { ask } from "./api.js";
+import { whoIs } from "./api.js";
 import { patch } from "./dom.js";
 import { begin, open, stop } from "./live.js";
 import { empty, link, problem } from "./parts.js";
@@ -86,12 +86,13 @@ async function start() {
   go();
   begin();
   try {
-    know({ session: await ask("GET", "ui/session") });
-    refresh();
-    open();
+    know({ session: await whoIs() });
   } catch {
     know({ session: null });
   }
+  if (state.session === null) return;
+  refresh();
+  open();
 }
 
 start();

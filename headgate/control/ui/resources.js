@@ -14,15 +14,14 @@ const SECOND = 1000;
 const RESOURCES = {
   status: { path: () => "api/v1/status", every: 5, read: (said) => said },
   history: { path: historyPath, every: 30, read: readHistory },
-  services: { path: () => "api/v1/services/status", every: 5, read: readServices },
   endpoints: { path: () => "api/v1/endpoints", every: 3, read: (said) => said.endpoints },
   breakers: { path: () => "api/v1/circuit-breakers", every: 3, read: readBreakers },
   limits: { path: () => "api/v1/limits", every: 30, read: (said) => said.limits },
   refused: { path: () => "api/v1/telemetry/metrics?name=headgate_limit_refused_total", every: 5, read: readRefused },
-  discovery: { path: () => "api/v1/discovery", every: 10, read: readDiscovery },
-  routes: { path: () => "api/v1/config/routes", every: 30, read: (said) => said.routes },
+  discovery: { path: () => "api/v1/discovery", every: 5, read: (said) => said.services },
+  routes: { path: () => "api/v1/config/routes", every: 30, read: (said) => said },
   config: { path: () => "api/v1/config", every: 30, read: (said) => said },
-  changes: { path: () => "api/v1/config/changes", every: 10, read: (said) => said.changes },
+  changes: { path: () => "api/v1/config/changes", every: 10, read: (said) => said.items },
   errors: { path: () => "api/v1/telemetry/errors?limit=50", every: 5, read: (said) => said.items },
   requests: { path: () => "api/v1/telemetry/requests?limit=200", every: 30, read: readRequests },
   log: { path: () => "api/v1/telemetry/logs?source=gateway&limit=300", every: 30, read: readLog },
@@ -30,8 +29,8 @@ const RESOURCES = {
 
 /** What each view shows; `status` is shown by all. */
 const SHOWN = {
-  overview: ["history", "services", "endpoints", "breakers", "errors", "requests", "discovery"],
-  services: ["history", "services", "endpoints", "breakers", "discovery", "limits", "refused", "routes"],
+  overview: ["history", "endpoints", "breakers", "errors", "requests", "discovery"],
+  services: ["history", "endpoints", "breakers", "discovery", "limits", "refused", "routes"],
   endpoints: ["endpoints", "discovery"],
   breakers: ["breakers"],
   limits: ["limits", "refused"],
@@ -88,7 +87,7 @@ export function take(name, said) {
   if (name === "tick") takeTick(said);
   if (name === "request") readRequests({ items: [said] });
   if (name === "log") readLog([said]);
-  if (name === "change") reload("status", "services", "endpoints", "breakers", "limits", "discovery", "routes", "config", "changes");
+  if (name === "change") reload("status", "endpoints", "breakers", "limits", "discovery", "routes", "config", "changes");
 }
 
 function takeTick(said) {
@@ -141,23 +140,12 @@ function grown(series, point, length, drop) {
 
 // Lists
 
-function readServices(said) {
-  const list = said.services ?? said;
-  return Array.isArray(list) ? list : Object.entries(list).map(([name, each]) => ({ name, ...each }));
-}
-
 function readBreakers(said) {
-  const all = said.circuit_breakers ?? said;
-  return Object.entries(all).map(([service, each]) => ({ service, ...each }));
+  return Object.entries(said).map(([service, each]) => ({ service, ...each }));
 }
 
 function readRefused(said) {
   return new Map(said.map(({ labels, value }) => [labels.limit, value]));
-}
-
-function readDiscovery(said) {
-  const list = said.services ?? said;
-  return Array.isArray(list) ? list : Object.entries(list).map(([service, each]) => ({ service, ...each }));
 }
 
 function readRequests({ items }) {

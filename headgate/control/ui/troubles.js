@@ -1,6 +1,6 @@
 /* What needs an operator's attention, the worst first, each with the view where something can be done about it. */
 
-import { ago, moment, span, word } from "./format.js";
+import { ago, span, word } from "./format.js";
 import { state } from "./state.js";
 
 /** Return it as {key, tone, what, title, more, view, id}. */
@@ -18,9 +18,9 @@ function* ofGateway() {
     yield { key: `worker ${each.worker}`, tone: "bad", what: "not alive", title: `Worker ${each.worker}`, view: "configuration" };
   }
   if (status.draining) yield { key: "draining", tone: "warn", what: "draining", title: "The gateway is stopping", view: "configuration" };
-  const last = status.last_reload ?? status.reload;
+  const last = status.last_reload;
   if (last && last.ok === false) {
-    const more = `${ago(moment(last.at), state.now)}; plan ${status.plan} stays in force`;
+    const more = `${ago(last.at, state.now)}; plan ${status.plan} stays in force`;
     yield { key: "reload", tone: "bad", what: "refused", title: "The last configuration was refused", more, view: "configuration" };
   }
 }
@@ -64,7 +64,8 @@ function* ofEndpoints() {
 
 function* ofDiscovery() {
   for (const each of state.got.discovery ?? []) {
-    if (!each.last_error) continue;
-    yield { key: `discovery ${each.service}`, tone: "warn", what: "discovery", title: each.service, more: each.last_error, view: "services", id: each.service };
+    if (each.state !== "failing" && each.state !== "waiting") continue;
+    const more = each.last_error?.message ?? `no word from ${each.source} yet`;
+    yield { key: `discovery ${each.service}`, tone: "warn", what: "discovery", title: each.service, more, view: "services", id: each.service };
   }
 }

@@ -44,13 +44,16 @@ class FakeAdmin:
             "status": lambda: sample.status(time.time()),
             "endpoints": lambda: {"endpoints": self.endpoints},
             "circuit-breakers": lambda: self.breakers,
-            "services/status": {name: {"status": "healthy"} for name in sample.SERVICES},
-            "discovery": {"services": []},
+            "discovery": {"services": sample.discovery()},
             "limits": {"limits": [sample.LIMIT]},
             "telemetry/metrics": [{"name": "refused", "labels": {"limit": "per-user"}, "value": 17.0}],
-            "config/routes": {"routes": [{"name": sample.EVIL, "path": "/v1/chat", "service": "chat"}]},
-            "config": {"listen": ["0.0.0.0:8080"], "admin": {"token": "***"}},
-            "config/changes": {"changes": []},
+            "config/routes": sample.ROUTES,
+            "config": {
+                "files": [],
+                "writable": True,
+                "config": {"listen": ["0.0.0.0:8080"], "admin": {"token": "***"}},
+            },
+            "config/changes": lambda: {"items": sample.changes(time.time())},
             "telemetry/errors": lambda: {"items": sample.errors(time.time()), "next": None},
             "telemetry/requests": lambda: {"items": sample.records(time.time()), "next": None},
             "telemetry/logs": [],
@@ -91,14 +94,14 @@ class FakeAdmin:
             token = (await request.json())["token"]
             if token not in TOKENS:
                 return JSONResponse({"error": "this token is not known"}, status_code=401)
-            answer = Response(status_code=204)
+            answer: Response = JSONResponse({"name": "tester", "role": TOKENS[token]})
             answer.set_cookie(COOKIE, TOKENS[token], httponly=True, samesite="strict")
             return answer
 
         @app.get("/ui/session")
         async def show(request: Request) -> Response:
-            role = request.cookies.get(COOKIE, "")
-            return self._signed_in(request) or JSONResponse({"name": "tester", "role": role})
+            role = request.cookies.get(COOKIE)
+            return JSONResponse({"name": "tester" if role else None, "role": role})
 
         @app.delete("/ui/session")
         async def end() -> Response:

@@ -24,6 +24,27 @@ LIMIT: dict[str, Any] = {
     "store": "shared",
 }
 
+ROUTES: list[dict[str, Any]] = [
+    {
+        "name": EVIL,
+        "service": "chat",
+        "match": {
+            "path": {"template": f"/v1/{EVIL}"},
+            "method": ["POST"],
+            "headers": {EVIL: "x"},
+            "host": [],
+            "query": {},
+        },
+        "destinations": [{"service_name": "chat", "weight": 80}, {"service_name": "search", "weight": 20}],
+    },
+    {
+        "name": "everything",
+        "service": EVIL,
+        "match": {"path": None, "method": [], "headers": {}, "host": [], "query": {}},
+        "destinations": [{"service_name": EVIL, "weight": 100}],
+    },
+]
+
 
 def wave(at: float, least: float, most: float, period: float) -> float:
     """Go up and down between two values."""
@@ -87,6 +108,24 @@ def endpoints() -> list[dict[str, Any]]:
         }
         for place, service in enumerate(SERVICES)
         for number in (1, 2)
+    ]
+
+
+def discovery() -> list[dict[str, Any]]:
+    """Whom services are found by: one of them fails."""
+    well = {"source": "static", "where": "", "state": "static", "endpoints": 2, "age": None, "last_error": None}
+    error = {"message": f"{EVIL} does not answer", "age": 4.0}
+    failing = {"source": "consul", "where": "consul:8500", "state": "failing", "age": 40.0, "last_error": error}
+    return [{"service": name, **well, **(failing if name == "voice" else {})} for name in SERVICES]
+
+
+def changes(now: float) -> list[dict[str, Any]]:
+    """One that came into force, and one that did not."""
+    diff = [{"path": f"services.{EVIL}.url", "before": EVIL, "after": None}]
+    both = {"by": "gateway", "cause": "file changed", "plan": 3, "more": True}
+    return [
+        {"at": now - 60, "ok": False, "problems": [f"x.yaml:1:1: {EVIL}"], "diff": [], **both},
+        {"at": now - 240, "ok": True, "problems": [], "diff": diff, **both},
     ]
 
 

@@ -181,7 +181,8 @@ def test_no_text_of_a_server_becomes_markup(admin: FakeAdmin, sign_in: Open) -> 
     admin.answers["telemetry/logs"] = [
         {"timestamp": 1.0, "level": "ERROR", "message": sample.EVIL, "metadata": {"path": sample.EVIL}}
     ]
-    admin.answers["config"] = {sample.EVIL: [sample.EVIL], "services": {sample.EVIL: {"url": sample.EVIL}}}
+    tree = {sample.EVIL: [sample.EVIL], "services": {sample.EVIL: {"url": sample.EVIL}}}
+    admin.answers["config"] = {"files": [sample.EVIL], "writable": True, "config": tree}
     page = sign_in()
     for view in VIEWS:
         visit(page, view)
@@ -339,8 +340,13 @@ def test_what_cannot_be_loaded_is_said_and_the_rest_is_shown(admin: FakeAdmin, s
 
 
 def test_a_gateway_without_anything_says_what_to_do(admin: FakeAdmin, sign_in: Open) -> None:
-    nothing: dict[str, Any] = {"endpoints": {"endpoints": []}, "limits": {"limits": []}, "circuit-breakers": {}}
-    nothing |= {"telemetry/requests": {"items": []}, "telemetry/errors": {"items": []}, "config/routes": {"routes": []}}
+    nothing: dict[str, Any] = {
+        "endpoints": {"endpoints": []},
+        "discovery": {"services": []},
+        "limits": {"limits": []},
+        "circuit-breakers": {},
+    }
+    nothing |= {"telemetry/requests": {"items": []}, "telemetry/errors": {"items": []}, "config/routes": []}
     admin.answers |= nothing
     page = sign_in()
     for view in ("endpoints", "breakers", "limits", "routes", "requests"):

@@ -2,7 +2,7 @@
 
 import { reloadConfiguration } from "../actions.js";
 import { h } from "../dom.js";
-import { ago, date, moment, span } from "../format.js";
+import { ago, date, span } from "../format.js";
 import { badge, button, card, empty, facts, ready, table } from "../parts.js";
 import { may, state } from "../state.js";
 import { yaml } from "../yaml.js";
@@ -12,20 +12,20 @@ export function configuration() {
   return [
     h("div", { class: "columns", key: "top" }, ready(["status"], inForce), ready(["status"], workers)),
     card("Changes", { id: "changes", flush: true }, ready(["changes"], changes)),
-    card("Effective configuration", { id: "effective", note: "every default and inheritance decided; secrets are masked" }, ready(["config"], effective)),
+    card("Effective configuration", { id: "effective", note: "with defaults; secrets are masked" }, ready(["config"], effective)),
   ];
 }
 
 function inForce() {
   const { status } = state.got;
-  const last = status.last_reload ?? status.reload;
+  const last = status.last_reload;
   const can = may("operate");
   const tools = button("Reload", reloadConfiguration, { kind: "small primary", can, why: "Needs a token of the role operate" });
   return card("In force", { id: "in-force", tools }, facts([
     ["Plan", String(status.plan)],
     ["Version", status.version],
     ["Up for", span(status.uptime)],
-    last && ["Last reload", [badge(last.ok ? "good" : "bad", last.ok ? "in force" : "refused"), ` ${ago(moment(last.at), state.now)}${last.by ? `, by ${last.by}` : ""}`]],
+    last && ["Last reload", [badge(last.ok ? "good" : "bad", last.ok ? "in force" : "refused"), ` ${ago(last.at, state.now)}${last.by ? `, by ${last.by}` : ""}`]],
     last?.problems?.length > 0 && ["Problems", h("ul", { class: "problems" }, last.problems.map((each) => h("li", { key: String(each) }, String(each))))],
     ["Listens at", (status.listeners ?? []).map((each) => (typeof each === "string" ? each : each.address)).join(", ")],
   ]));
@@ -43,26 +43,26 @@ function workers() {
 
 function changes() {
   const columns = [
-    { name: "at", title: "When", cell: (row) => h("time", { title: date(moment(row.at ?? row.timestamp) ?? 0) }, ago(moment(row.at ?? row.timestamp), state.now)) },
-    { name: "ok", title: "Outcome", cell: (row) => (row.ok === false ? badge("bad", "refused") : badge("good", row.plan ? `plan ${row.plan}` : "in force")) },
-    { name: "by", title: "By", cell: (row) => row.by ?? row.reason ?? "–" },
-    { name: "what", title: "What changed", kind: "message", cell: (row) => difference(row) },
+    { name: "at", title: "When", cell: (row) => h("time", { title: date(row.at) }, ago(row.at, state.now)) },
+    { name: "ok", title: "Outcome", cell: (row) => (row.ok ? badge("good", `plan ${row.plan}`) : badge("bad", "refused")) },
+    { name: "by", title: "By", cell: (row) => row.by },
+    { name: "cause", title: "Cause", cell: (row) => row.cause },
+    { name: "what", title: "What changed", kind: "message", cell: difference },
   ];
   return table("changes", "Changes of the configuration, newest first", columns, state.got.changes, { key: (row) => `${row.at} ${row.plan}`, none: empty("No changes since the start") });
 }
 
-function difference({ diff, changed, problems }) {
-  const lines = problems?.length ? problems.map(String) : typeof diff === "string" ? diff.split("\n").filter(Boolean) : (diff ?? changed ?? []).map(said);
-  if (!lines.length) return h("span", { class: "faint" }, "nothing");
-  return h("ul", { class: "diff" }, lines.map((each) => h("li", { key: each, class: each.startsWith("+") ? "added" : each.startsWith("-") ? "removed" : undefined }, each)));
-}
-
-function said(each) {
-  return typeof each === "string" ? each : `${each.path}: ${JSON.stringify(each.before ?? null)} → ${JSON.stringify(each.after ?? null)}`;
+function difference({ diff, more, problems }) {
+  if (problems.length) return h("ul", { class: "problems" }, problems.map((each) => h("li", { key: each }, each)));
+  if (!diff.length) return h("span", { class: "faint" }, "nothing");
+  const rows = diff.map(({ path, before, after }) =>
+    h("li", { key: path }, `${path}: `, h("del", null, JSON.stringify(before)), " → ", h("ins", null, JSON.stringify(after))),
+  );
+  return h("ul", { class: "diff" }, rows, more && h("li", { class: "faint" }, "and more"));
 }
 
 function effective() {
-  const whole = state.got.config.config ?? state.got.config;
+  const whole = state.got.config.config;
   return h("div", { class: "tree" }, Object.entries(whole).map(([name, value]) =>
     h("details", { key: name },
       h("summary", null, h("code", null, name), h("span", { class: "faint" }, about(value))),

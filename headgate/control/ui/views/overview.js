@@ -2,7 +2,7 @@
 
 import { chart, spark } from "../chart.js";
 import { h } from "../dom.js";
-import { ago, clock, count, many, moment, rate, share, took } from "../format.js";
+import { ago, clock, count, many, rate, share, took } from "../format.js";
 import { badge, card, empty, figure, link, ready } from "../parts.js";
 import { asRate, asShare, asTime, byStatus, mean, now, percentiles, shares } from "../series.js";
 import { state } from "../state.js";
@@ -64,7 +64,7 @@ function courses() {
 
 function services() {
   return card("Services", { id: "services", flush: true, tools: link("services", null, "All services") },
-    ready(["services"], () => servicesTable()));
+    ready(["discovery"], () => servicesTable()));
 }
 
 function requests() {
@@ -111,5 +111,5 @@ export function errorItem({ id, reason, message, route, service, count: times, l
   return h("li", { key: id },
     h("p", null, last?.request_id ? link("requests", last.request_id, { class: "plain" }, title) : h("b", null, title), h("span", { class: "times-met" }, ` ${count(times)} ×`)),
     where && h("p", { class: "faint" }, where),
-    h("p", { class: "faint", title: clock(moment(seen)) }, ago(moment(seen), state.now)));
+    h("p", { class: "faint", title: clock(seen) }, ago(seen, state.now)));
 }

@@ -1,11 +1,10 @@
 /* All services, and everything about one. */
 
-import { chart } from "../chart.js";
+import { chart, spark } from "../chart.js";
 import { h } from "../dom.js";
-import { ago, many, moment, rate, share, took } from "../format.js";
-import { badge, card, choice, empty, facts, figure, filter, link, passes, ready, table } from "../parts.js";
-import { asRate, asShare, asTime, now, percentiles, shares } from "../series.js";
-import { spark } from "../chart.js";
+import { count, many, rate, share, span, took } from "../format.js";
+import { badge, card, empty, facts, figure, filter, link, passes, ready, table } from "../parts.js";
+import { asRate, asTime, now, percentiles } from "../series.js";
 import { state } from "../state.js";
 import { breakerBadge, breakerButtons, breakerFacts } from "./breakers.js";
 import { endpointsTable } from "./endpoints.js";
@@ -13,17 +12,17 @@ import { limitsTable } from "./limits.js";
 import { requestsTable } from "./requests.js";
 import { routesTable } from "./routes.js";
 
+const DISCOVERY = { static: "good", current: "good", waiting: "warn", failing: "bad" };
+
 /** The view. */
 export function services(id) {
   if (id !== null) return service(id);
   return card("All services", { id: "services", flush: true, tools: filter("services", "Filter services", "Filter by name") },
-    ready(["services"], () => servicesTable("services")));
+    ready(["discovery"], () => servicesTable("services")));
 }
 
 function rows() {
-  const known = new Map();
-  for (const each of state.got.services ?? []) known.set(each.name, each);
-  return [...known.values()].map(({ name }) => {
+  return state.got.discovery.map(({ service: name }) => {
     const of = state.got.history?.by_service?.[name];
     const own = (state.got.endpoints ?? []).filter((each) => each.service === name);
     const breaker = (state.got.breakers ?? []).find((each) => each.service === name);
@@ -60,7 +59,7 @@ export function servicesTable(filtered) {
 }
 
 function service(name) {
-  return ready(["services", "endpoints", "breakers"], () => {
+  return ready(["discovery", "endpoints", "breakers"], () => {
     const row = rows().find((each) => each.name === name);
     if (!row) return empty("There is no such service", "It may have left with a reload. ", link("services", null, "All services"));
     return [
@@ -76,7 +75,7 @@ function service(name) {
 }
 
 function goesTo(route, name) {
-  return route.service === name || (route.destinations ?? []).some((each) => (each.service ?? each.service_name) === name);
+  return route.service === name || route.destinations.some((each) => each.service_name === name);
 }
 
 function courses(name, of) {
@@ -97,14 +96,13 @@ function breakerCard({ name, breaker }) {
 }
 
 function discoveryCard(name) {
-  const found = (state.got.discovery ?? []).find((each) => each.service === name);
-  return card("Discovery", { id: "discovery" },
-    found
-      ? facts([
-          ["Source", found.source ?? found.type],
-          found.state && ["State", badge(found.last_error ? "warn" : "good", found.state)],
-          ["Last good", ago(found.age === null || found.age === undefined ? null : state.now - found.age, state.now)],
-          found.last_error && ["Last error", found.last_error],
-        ])
-      : empty("Endpoints are configured", "They change with a reload."));
+  const { source, where, state: is, endpoints, age, last_error: last } = state.got.discovery.find((each) => each.service === name);
+  return card("Discovery", { id: "discovery" }, facts([
+    ["Source", source === "static" ? "the configuration" : source],
+    where && ["Asked", h("code", null, where)],
+    ["State", badge(DISCOVERY[is] ?? "idle", is)],
+    ["Endpoints", count(endpoints)],
+    age !== null && ["Last said", `${span(age)} ago`],
+    last && ["Last failure", `${span(last.age)} ago: ${last.message}`],
+  ]));
 }
