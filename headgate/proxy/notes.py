@@ -16,7 +16,7 @@ from headgate.proxy.gates import Answered, Gate
 from headgate.telemetry.access_log import clipped
 from headgate.telemetry.record import MOST_ATTEMPTS, MOST_CANDIDATES, Attempt, Candidate
 from headgate.telemetry.record import Gate as GateRecord
-from headgate.telemetry.trace import Bits, new_span_id
+from headgate.telemetry.trace import Ids
 
 if TYPE_CHECKING:
     from headgate.proxy.cluster import Cluster, Target
@@ -32,14 +32,14 @@ _WAITED = 0.0001
 class Notes:
     """Of one request. `sampled` says why it is recorded; while it is empty that is decided at the end."""
 
-    __slots__ = ("_bits", "_started", "attempts", "candidates", "gates", "plan", "sampled")
+    __slots__ = ("_ids", "_started", "attempts", "candidates", "gates", "plan", "sampled")
 
-    def __init__(self, sampled: str, started: float, plan: int, bits: Bits) -> None:
+    def __init__(self, sampled: str, started: float, plan: int, ids: Ids) -> None:
         """Begin for a request that began at `started` (monotonic seconds) on the plan of this number."""
         self.sampled = sampled
         self.plan = plan
         self._started = started
-        self._bits = bits
+        self._ids = ids
         self.gates: list[GateRecord] = []
         self.attempts: list[Attempt] = []
         self.candidates: list[Candidate] | None = None
@@ -63,7 +63,7 @@ class Notes:
 
     def attempt(self, endpoint: str, now: float) -> Attempt:
         """Make a try that began at `now`; its end below zero says that it is under way."""
-        return {"endpoint": endpoint, "span_id": new_span_id(self._bits), "at": self.after(now), "end": -1.0}
+        return {"endpoint": endpoint, "span_id": self._ids.span(), "at": self.after(now), "end": -1.0}
 
     def sent(
         self, exchange: Exchange, upstream: UpstreamConnection, request: Outgoing, target: Target | None = None

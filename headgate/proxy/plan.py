@@ -6,6 +6,7 @@ A request keeps the Plan it began with.
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
@@ -44,7 +45,7 @@ from headgate.telemetry.access_log import json_fragment
 from headgate.telemetry.metrics import Metrics, RequestSeries
 from headgate.telemetry.redaction import redaction
 from headgate.telemetry.sampling import ASK, Sampler
-from headgate.telemetry.trace import Tracer
+from headgate.telemetry.trace import Ids, Tracer
 from headgate.wire.compression import Compressor
 from headgate.wire.forwarded import NAMES, ForwardedRules, TrustPolicy
 
@@ -290,7 +291,7 @@ class Plan:
         """Make what chooses, traces and redacts."""
         telemetry = config.telemetry
         tracing = telemetry.tracing
-        self.tracer = Tracer(tracing, random.getrandbits) if tracing.enabled else None
+        self.tracer = Tracer(tracing, Ids(os.urandom)) if tracing.enabled else None
         # Whether what a caller wants recorded of its trace is.
         self.follows = tracing.enabled and tracing.follow
         workers = config.workers if isinstance(config.workers, int) else 1

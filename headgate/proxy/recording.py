@@ -9,7 +9,7 @@ for it. What is on its way is bounded by the sampler's `most` and the size of a 
 from __future__ import annotations
 
 import asyncio
-import random
+import os
 from typing import TYPE_CHECKING, Any
 
 from headgate.core.clock import monotonic, wall
@@ -17,7 +17,7 @@ from headgate.core.failure import REASONS
 from headgate.proxy.notes import Notes
 from headgate.proxy.recorded import record_of, redact
 from headgate.telemetry.record import Record
-from headgate.telemetry.trace import new_trace
+from headgate.telemetry.trace import Ids, Trace
 
 if TYPE_CHECKING:
     from headgate.proxy.exchange import Exchange
@@ -32,13 +32,14 @@ _BATCH = 64
 class Recorder:
     """The records of one worker."""
 
-    __slots__ = ("_gateway", "_records", "_timer", "_worker")
+    __slots__ = ("_gateway", "_records", "_timer", "_worker", "ids")
 
     def __init__(self, gateway: Gateway, worker: int) -> None:
         self._gateway = gateway
         self._worker = worker
         self._records: list[Record] = []
         self._timer: asyncio.TimerHandle | None = None
+        self.ids = Ids(os.urandom)
 
     # -- choosing --------------------------------------------------------------------------------------------------
 
@@ -70,7 +71,7 @@ class Recorder:
     def _notes(self, exchange: Exchange, why: str) -> Notes:
         metrics = self._gateway.metrics
         plan = metrics.cells[metrics.config_version]
-        return Notes(why, exchange.stream.started, plan, random.getrandbits)
+        return Notes(why, exchange.stream.started, plan, self.ids)
 
     # -- the end ---------------------------------------------------------------------------------------------------
 
@@ -100,7 +101,7 @@ class Recorder:
                 return None
             notes = notes or self._notes(exchange, why)
             notes.sampled = why
-        trace = exchange.trace or new_trace(random.getrandbits)
+        trace = exchange.trace or Trace(self.ids.trace(), self.ids.span())
         started = wall() - (monotonic() - exchange.stream.started)
         return record_of(exchange, notes, trace, self._worker, started, now)
 

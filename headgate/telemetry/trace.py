@@ -19,8 +19,8 @@ from headgate.core.message import Fields
 if TYPE_CHECKING:
     from headgate.telemetry.settings import Tracing
 
-# Gives so many random bits.
-Bits = Callable[[int], int]
+# Random bytes that are drawn at once.
+_DRAWN = 3072
 
 NAMES: Mapping[str, tuple[bytes, ...]] = {
     "w3c": (b"traceparent", b"tracestate"),
@@ -46,6 +46,35 @@ _NO_SPAN = "0" * 16
 _SAMPLED = 1
 # Level 2 of the specification: the right half of the trace id is random. Passed on as it came.
 _RANDOM = 2
+
+
+class Ids:
+    """Random ids of traces and spans, cut from the digits of one draw after the other."""
+
+    __slots__ = ("_at", "_digits", "_draw")
+
+    def __init__(self, draw: Callable[[int], bytes]) -> None:
+        """`draw` gives so many random bytes."""
+        self._draw = draw
+        self._digits = ""
+        self._at = 2 * _DRAWN
+
+    def trace(self) -> str:
+        """Make a trace id; one of zeros is none."""
+        found = self._take(32)
+        return found if found != _NO_TRACE else self.trace()
+
+    def span(self) -> str:
+        """Make a span id; likewise."""
+        found = self._take(16)
+        return found if found != _NO_SPAN else self.span()
+
+    def _take(self, count: int) -> str:
+        at = self._at
+        if at > 2 * _DRAWN - count:
+            self._digits, at = self._draw(_DRAWN).hex(), 0
+        self._at = end = at + count
+        return self._digits[at:end]
 
 
 class Parent(NamedTuple):
@@ -81,23 +110,23 @@ class Trace:
 class Tracer:
     """Take traces over, and pass them on, in the forms that are configured."""
 
-    __slots__ = ("_accept", "_bits", "_write")
+    __slots__ = ("_accept", "_ids", "_write")
 
-    def __init__(self, settings: Tracing, bits: Bits) -> None:
+    def __init__(self, settings: Tracing, ids: Ids) -> None:
         self._accept = [_READERS[name] for name in dict.fromkeys(settings.accept)]
         send = [_WRITERS[name] for name in dict.fromkeys(settings.send)]
         self._write = send[0] if len(send) == 1 else _together(send)
-        self._bits = bits
+        self._ids = ids
 
     def begin(self, fields: Fields | None) -> Trace:
         """Make a request with these fields (those of `names_of`) a part of its trace, or of a new one."""
+        ids = self._ids
         if fields is not None:
             for read in self._accept:
                 parent = read(fields)
                 if parent is not None:
-                    trace_id = parent.trace_id or new_trace_id(self._bits)
-                    return Trace(trace_id, new_span_id(self._bits), parent)
-        return new_trace(self._bits)
+                    return Trace(parent.trace_id or ids.trace(), ids.span(), parent)
+        return Trace(ids.trace(), ids.span())
 
     def lines(self, trace: Trace, span_id: str, parent_id: str = "") -> bytes:
         """Write the fields that tell an upstream of its parent, the span of this id, whose own parent is the other."""
@@ -112,43 +141,33 @@ def names_of(settings: Tracing) -> frozenset[bytes]:
     return frozenset(name for form in (*forms, *settings.send) for name in NAMES[form])
 
 
-def new_trace(bits: Bits) -> Trace:
-    """Begin a trace."""
-    # Both ids of one draw.
-    digits = f"{bits(192):048x}"
-    trace_id, span_id = digits[:32], digits[32:]
-    if trace_id == _NO_TRACE or span_id == _NO_SPAN:
-        return Trace(new_trace_id(bits), new_span_id(bits))
-    return Trace(trace_id, span_id)
-
-
-def new_trace_id(bits: Bits) -> str:
-    """Make a trace id; one of zeros is none."""
-    return f"{bits(128) or 1:032x}"
-
-
-def new_span_id(bits: Bits) -> str:
-    """Make a span id."""
-    return f"{bits(64) or 1:016x}"
-
-
 # -- reading ------------------------------------------------------------------------------------------------------
+
+_FLAGS_OF = {f"{flags:02x}": (bool(flags & _SAMPLED), bool(flags & _RANDOM)) for flags in range(256)}
 
 
 def read_w3c(fields: Fields) -> Parent | None:
     """Read traceparent and tracestate; None when there is no traceparent, or none that is well formed."""
-    parents = _values(fields, b"traceparent")
-    if len(parents) != 1:
+    said: bytes | None = None
+    states: list[bytes] | None = None
+    for name, value in fields:
+        lower = name.lower()
+        if lower == b"traceparent":
+            if said is not None:
+                return None
+            said = value
+        elif lower == b"tracestate":
+            states = [*(states or ()), value]
+    if said is None:
         return None
-    said = parents[0]
     if _TRACEPARENT.fullmatch(said) is None and _LATER_VERSION.fullmatch(said) is None:
         return None
     text = said.decode()
-    trace_id, span_id, flags = text[3:35], text[36:52], int(text[53:55], 16)
+    trace_id, span_id = text[3:35], text[36:52]
     if trace_id == _NO_TRACE or span_id == _NO_SPAN:
         return None
-    state = _state(_values(fields, b"tracestate")) if len(fields) > 1 else ""
-    return Parent(trace_id, span_id, bool(flags & _SAMPLED), state, False, bool(flags & _RANDOM))
+    sampled, rand = _FLAGS_OF[text[53:55]]
+    return Parent(trace_id, span_id, sampled, _state(states) if states is not None else "", False, rand)
 
 
 def _state(values: Iterable[bytes]) -> str:

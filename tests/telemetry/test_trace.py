@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from headgate.core.message import Fields
 from headgate.telemetry.settings import Tracing
-from headgate.telemetry.trace import NO_PARENT, Parent, Trace, Tracer, names_of, read_b3, read_w3c
+from headgate.telemetry.trace import NO_PARENT, Ids, Parent, Trace, Tracer, names_of, read_b3, read_w3c
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 SPAN = "b7ad6b7169203331"
@@ -217,7 +217,7 @@ def test_what_is_written_is_read_again(trace_id: int, span: int, sampled: bool, 
 
 
 def tracer(**settings: Any) -> Tracer:
-    return Tracer(Tracing(enabled=True, **settings), random.Random(1).getrandbits)
+    return Tracer(Tracing(enabled=True, **settings), Ids(random.Random(1).randbytes))
 
 
 def test_a_request_without_context_begins_a_trace() -> None:
@@ -243,8 +243,16 @@ def test_a_decision_without_ids_begins_a_trace_that_follows_it() -> None:
 
 
 def test_ids_are_never_all_zeros() -> None:
-    trace = Tracer(Tracing(enabled=True), lambda _: 0).begin(None)
-    assert (trace.trace_id, trace.span_id) == ("0" * 31 + "1", "0" * 15 + "1")
+    draws = iter([bytes(3072), b"\1" * 3072])
+    ids = Ids(lambda count: next(draws)[:count])
+    assert (ids.trace(), ids.span()) == ("01" * 16, "01" * 8)
+
+
+def test_ids_are_cut_from_as_many_draws_as_it_takes() -> None:
+    ids = Ids(random.Random(2).randbytes)
+    found = [ids.span() if at % 3 else ids.trace() for at in range(3000)]
+    assert len(set(found)) == 3000
+    assert all(len(each) == (16 if at % 3 else 32) for at, each in enumerate(found))
 
 
 @pytest.mark.parametrize(
