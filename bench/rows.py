@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bench import measure
+from bench import measure, scrapes
 from bench.credentials import Callers
 from bench.load import Load
 from bench.measure import Measure
@@ -73,6 +73,8 @@ _UPLOADERS = (
     Subject("headgate", "headgate", options=(("max_body", 2 * GIGABYTE),)),
     *_peers("nginx", "haproxy", "envoy"),
 )
+# All of it is on one core: that there is little left of it is no overload.
+_SCRAPED = (Subject("headgate", "headgate", routes=10_000, options=(("overload", {"enabled": False}),)),)
 _ALL = _peers("headgate", "headgate-compiled", "nginx", "haproxy", "envoy", "usual")
 _PROXIES = _peers("headgate", "headgate-compiled", "nginx", "haproxy", "envoy")
 _BOTH = ("nginx", "envoy")
@@ -193,6 +195,22 @@ ROWS: dict[str, Row] = {
             _peers("headgate", "headgate-compiled"),
             measure.breaker_closed,
             (Bound("headgate", 1.0),),
+        ),
+        Row(
+            "scrape-10k",
+            "A scrape of the metrics with 10,000 routes that were all asked for",
+            "CPU ms",
+            _SCRAPED,
+            scrapes.cost,
+            (Bound("headgate", 1500),),
+        ),
+        Row(
+            "scrape-wait",
+            "The slowest request beside such scrapes, on the same core",
+            "ms",
+            _SCRAPED,
+            scrapes.wait,
+            (Bound("headgate", 20),),
         ),
         Row(
             "idle-10k",

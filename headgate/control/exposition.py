@@ -1,14 +1,19 @@
 """The metrics as the configuration in force wants them shown: gathered, named, and written in the form asked for.
 
-Reading and writing the series of ten thousand routes takes the better part of a second, so it happens in a thread: the
-loop of control goes on with its heartbeat, its checks and everybody else. One scrape at a time; others wait for it.
+Reading and writing the series of ten thousand routes takes the better part of a second, so it happens in a thread of
+its own: the loop of control goes on with its heartbeat, its checks and everybody else. One scrape at a time; others
+wait for it. The thread gives way to workers that have to share its core.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from threading import get_native_id
 from typing import NamedTuple, TypeVar
 
 from headgate.config.resolve import ResolvedConfig
@@ -43,6 +48,7 @@ _FORMS: Mapping[str, tuple[Callable[[list[Shown]], bytes], str]] = {
 }
 # Names of routes, or of limits, of now and before.
 _MOST_KNOWN = 200_000
+_NICE = 5
 _PROTO_MESSAGE = "io.prometheus.client.metricfamily"
 
 
@@ -54,16 +60,15 @@ class Scrape(NamedTuple):
 
 
 class Exposition:
-    """How metrics are shown; make it inside the running loop."""
+    """How metrics are shown."""
 
     __slots__ = (
         "_elsewhere",
         "_facts",
-        "_here",
         "_naming",
-        "_one_at_a_time",
         "_processes",
         "_settings",
+        "_thread",
         "exemplars",
         "regions",
     )
@@ -71,12 +76,11 @@ class Exposition:
     def __init__(self, elsewhere: Callable[[], list[Sample]]) -> None:
         """`elsewhere` returns what is counted in control, not in the cells of the workers."""
         self._elsewhere = elsewhere
-        self._here: list[Sample] = []
         self._processes = Processes()
         self._settings = Metrics()
         self._facts: Facts = {}
         self._naming = Naming(self._settings, {})
-        self._one_at_a_time = asyncio.Lock()
+        self._thread = ThreadPoolExecutor(1, "scrape", _give_way)
         # The slots of all workers.
         self.regions: Callable[[], Sequence[SlotRegion]] = lambda: ()
         # Gives the newest exemplars of a family; whoever keeps them connects it.
@@ -104,23 +108,28 @@ class Exposition:
         """
         form = preferred(accept, self._settings.native)
         write, kind = _FORMS.get(form, _FORMS[_TEXT])
-        return Scrape(kind, await self._read(lambda: write(self._shown())))
+        return Scrape(kind, await self._read(lambda here: write(self._shown(here))))
 
     async def points(self, timestamp: float) -> list[Point]:
         """List the metrics for JSON; `timestamp` in wall clock seconds."""
-        return await self._read(lambda: points(self._shown(), timestamp))
+        return await self._read(lambda here: points(self._shown(here), timestamp))
 
-    async def _read(self, work: Callable[[], T]) -> T:
-        async with self._one_at_a_time:
-            self._here = self._elsewhere()
-            return await asyncio.to_thread(work)
+    async def _read(self, work: Callable[[list[Sample]], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, self._elsewhere())
 
-    def _shown(self) -> list[Shown]:
+    def _shown(self, here: list[Sample]) -> list[Shown]:
         if not self.enabled:
             return []
         regions = self.regions()
-        counted = [*read(regions), *self._here, *self._processes.samples([region.pid for region in regions])]
+        counted = [*read(regions), *here, *self._processes.samples([region.pid for region in regions])]
         return self._naming.show(counted, self.exemplars if self._settings.exemplars else lambda _: ())
+
+
+def _give_way() -> None:
+    # Linux knows a priority for each thread (setpriority(2)). Lower than this, and a scrape on a machine whose cores
+    # are all busy would take longer than scrapers wait.
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, get_native_id(), _NICE)
 
 
 def preferred(accept: str, native: bool) -> str:
