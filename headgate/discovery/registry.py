@@ -6,11 +6,15 @@ Law: it asks nobody; whoever keeps registrations says when they may have changed
 from __future__ import annotations
 
 import asyncio
+from typing import Final
 
 from headgate.core.endpoint import Endpoint
 from headgate.discovery.endpoint_set import whole_set
 from headgate.discovery.settings import RegistryDiscovery
 from headgate.discovery.source import Given, NotFound, Sink
+
+# Seconds.
+GATHER: Final = 0.05
 
 
 class RegistrySource:
@@ -38,5 +42,7 @@ class RegistrySource:
                         said = found
                         sink.take(found)
                 await changed.wait()
+                # Of a thousand that register together, each is news.
+                await asyncio.sleep(GATHER)
         finally:
             stop()

@@ -75,10 +75,14 @@ class Row(NamedTuple):
 
 
 class News(NamedTuple):
-    """What a turn found: all `rows`, None when nothing has changed; `heard`: the lapsed that others have heard of."""
+    """What a turn found: the `rows` that have changed, the `ids` of all instances, None when neither has changed.
+
+    `heard` are the lapsed that others have heard of.
+    """
 
     revision: int
-    rows: list[Row] | None
+    rows: list[Row]
+    ids: frozenset[str] | None
     heard: list[Row]
 
 

@@ -9,11 +9,12 @@ from headgate.control.registrations.instance import Instance, Row, Status
 class Known:
     """One instance; moments are monotonic seconds, `due` the one at which it is dropped if nothing is heard of it."""
 
-    __slots__ = ("due", "health", "heard_at", "instance", "registered_at", "renewals", "revision")
+    __slots__ = ("due", "endpoint", "health", "heard_at", "instance", "registered_at", "renewals", "revision")
 
     def __init__(self, row: Row, now: float, health: Health) -> None:
         self.instance, self.registered_at, self.renewals, self.revision = row
         self.health = health
+        self.endpoint = self.instance.endpoint
         self.hear(now)
 
     def hear(self, now: float) -> None:

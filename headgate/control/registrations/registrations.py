@@ -204,7 +204,7 @@ class Registrations:
         if self._revision == _NEVER:
             raise NotFound(self._ledger.failing or "the database of registrations has not been read yet")
         every = (each for each in self._known.values() if each.instance.name == name)
-        return tuple(each.instance.endpoint for each in every if each.status != "unhealthy")
+        return tuple(each.endpoint for each in every if each.status != "unhealthy")
 
     def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
         """Call `listener` when endpoints may have changed, until the function that is returned is called."""
@@ -367,9 +367,8 @@ class Registrations:
     def _take(self, news: News) -> None:
         told = self._take_rows(news.heard)
         first = self._revision == _NEVER
-        if news.rows is not None:
-            latest = {row.instance.id for row in news.rows}
-            gone = [id_ for id_, each in self._known.items() if id_ not in latest and each.revision <= news.revision]
+        if news.ids is not None:
+            gone = [id_ for id_, each in self._known.items() if id_ not in news.ids and each.revision <= news.revision]
             for id_ in gone:
                 del self._known[id_]
                 self._renewed.pop(id_, None)

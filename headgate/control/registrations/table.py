@@ -99,9 +99,11 @@ class Table:
             with reading(self._engine) as connection:
                 revision = int(connection.execute(sa.select(_STATE.c.revision)).scalar_one())
                 if revision == seen:
-                    return News(revision, None, heard)
-                rows = connection.execute(sa.select(_INSTANCES)).mappings().all()
-        return News(revision, [_row(row) for row in rows], heard)
+                    return News(revision, [], None, heard)
+                changed = sa.select(_INSTANCES).where(_INSTANCES.c.revision > seen)
+                rows = connection.execute(changed).mappings().all()
+                ids = frozenset(connection.execute(sa.select(_INSTANCES.c.id)).scalars())
+        return News(revision, [_row(row) for row in rows], ids, heard)
 
     def close(self) -> None:
         """Let go of the database."""

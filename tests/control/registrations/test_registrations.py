@@ -376,7 +376,7 @@ async def test_a_source_says_each_change_once_and_no_empty_set_before_anything_i
             await heard.until(lambda: heard.names == [])
             await registrations.renew(id_, "healthy")
             await heard.until_names("10.0.0.1:8001")
-            assert _names(heard) == [[], ["10.0.0.1:8001"], [], ["10.0.0.1:8001"]]
+            assert _names(heard) == [["10.0.0.1:8001"], [], ["10.0.0.1:8001"]]
         assert registrations._listeners == {}
 
 

@@ -27,9 +27,9 @@ def table(address: str) -> Iterator[Table]:
 
 
 def every(table: Table) -> list[Row]:
-    rows = table.turn(-1, {}, {}).rows
-    assert rows is not None
-    return sorted(rows)
+    news = table.turn(-1, {}, {})
+    assert news.ids == frozenset(row.instance.id for row in news.rows)
+    return sorted(news.rows)
 
 
 def test_an_instance_is_as_it_was_written(table: Table) -> None:
@@ -61,26 +61,33 @@ def test_there_is_no_more_room_than_was_said(table: Table) -> None:
 def test_being_heard_of_is_no_change_and_saying_something_else_is(table: Table) -> None:
     id_ = table.put(CHAT, 10, 1.0)[0].instance.id
     seen = table.turn(-1, {}, {}).revision
-    assert table.turn(seen, {id_: None, "nobody": None}, {}) == (seen, None, [])
+    assert table.turn(seen, {id_: None, "nobody": None}, {}) == (seen, [], None, [])
     news = table.turn(seen, {id_: "unhealthy"}, {})
     assert news.revision > seen
-    assert news.rows is not None
     assert [(row.instance.said, row.renewals) for row in news.rows] == [("unhealthy", 2)]
+
+
+def test_only_what_has_changed_is_read_again(table: Table) -> None:
+    first, _ = table.put(CHAT, 10, 1.0)
+    second, _ = table.put(CHAT._replace(port=2), 10, 1.0)
+    news = table.turn(first.revision, {}, {})
+    assert (news.revision, news.rows) == (second.revision, [second])
+    assert news.ids == frozenset((first.instance.id, second.instance.id))
 
 
 def test_what_lapsed_is_dropped_unless_others_have_heard_of_it(table: Table) -> None:
     here, there = (table.put(CHAT._replace(port=port), 10, 1.0)[0] for port in (1, 2))
     table.turn(0, {there.instance.id: None}, {})
-    news = table.turn(0, {}, {here.instance.id: 0, there.instance.id: 0, "nobody": 0})
+    news = table.turn(-1, {}, {here.instance.id: 0, there.instance.id: 0, "nobody": 0})
     assert [row.instance.port for row in news.heard] == [2]
-    assert news.rows is not None
     assert [row.instance.port for row in news.rows] == [2]
 
 
 def test_who_leaves_is_gone_however_often_it_was_heard_of(table: Table) -> None:
     id_ = table.put(CHAT, 10, 1.0)[0].instance.id
     table.turn(0, {id_: None}, {})
-    assert table.turn(0, {}, {id_: None}).rows == []
+    news = table.turn(0, {}, {id_: None})
+    assert (news.rows, news.ids) == ([], frozenset())
 
 
 def test_whoever_comes_next_finds_it(address: str) -> None:
