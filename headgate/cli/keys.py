@@ -10,13 +10,13 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from ipaddress import ip_network
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from headgate.auth.settings import ApiKeys
 from headgate.cli.arguments import Namespace, Parser, add_configuration, add_json, duration
 from headgate.cli.terminal import table
+from headgate.control.keys.shown import moment_text, record_of
 from headgate.core.clock import wall
 from headgate.core.settings import parse_duration
 
@@ -162,7 +162,7 @@ def _rotate(arguments: Namespace, keys: ApiKeys, store: KeyStore, audit: Command
     made = store.rotate(arguments.id, arguments.grace, keys.prefix)
     audit("key.rotated", "keys rotate", {"key": arguments.id, "replaced_by": made.stored.id}, "done")
     old = store.find(arguments.id)
-    ends = _moment_text(old.expires_at) if old is not None and arguments.grace else "now"
+    ends = moment_text(old.expires_at) if old is not None and arguments.grace else "now"
     _hand_out(arguments, made, f" {arguments.id} ends {ends}.")
     return 0
 
@@ -170,7 +170,7 @@ def _rotate(arguments: Namespace, keys: ApiKeys, store: KeyStore, audit: Command
 def _hand_out(arguments: Namespace, made: Made, more: str) -> None:
     """Print the key: alone on standard output, so that a script can take it; what to know of it elsewhere."""
     if arguments.json:
-        print(json.dumps({"key": made.key, **_record(made.stored)}, indent=2))
+        print(json.dumps({"key": made.key, **record_of(made.stored, wall())}, indent=2))
         return
     print(made.key)
     print(f"This is the only time it is shown; its id is {made.stored.id}.{more}", file=sys.stderr)
@@ -179,7 +179,7 @@ def _hand_out(arguments: Namespace, made: Made, more: str) -> None:
 def _list(arguments: Namespace, _keys: ApiKeys, store: KeyStore, _audit: CommandAudit) -> int:
     found = list(store.each(revoked=arguments.all))
     if arguments.json:
-        print(json.dumps([_record(key) for key in found], indent=2))
+        print(json.dumps([record_of(key, wall()) for key in found], indent=2))
     elif not found:
         print("There are no keys. `headgate keys create` makes one.")
     else:
@@ -192,7 +192,7 @@ def _revoke(arguments: Namespace, _keys: ApiKeys, store: KeyStore, audit: Comman
     for key in revoked:
         audit("key.revoked", "keys revoke", {"key": key.id}, "done")
     if arguments.json:
-        print(json.dumps([_record(key) for key in revoked], indent=2))
+        print(json.dumps([record_of(key, wall()) for key in revoked], indent=2))
         return 0
     for key in revoked:
         print(f"{key.id} ({key.hint}) is revoked; running gateways refuse it within seconds")
@@ -241,22 +241,11 @@ def _row(key: StoredKey, now: float) -> list[str]:
         key.tenant,
         ", ".join(key.roles),
         key.tier,
-        _moment_text(key.expires_at) or "never",
-        _moment_text(key.last_used_at) or "never",
+        moment_text(key.expires_at) or "never",
+        moment_text(key.last_used_at) or "never",
         f"rotated: {key.replaced_by}" if (state := key.state(now)) == "rotated" else state,
     ]
     return [cell or "-" for cell in cells]
-
-
-def _record(key: StoredKey) -> dict[str, Any]:
-    record: dict[str, Any] = {**key._asdict(), "state": key.state(wall())}
-    for name in ("created_at", "expires_at", "revoked_at", "last_used_at"):
-        record[name] = _moment_text(record[name]) or None
-    return record
-
-
-def _moment_text(moment: float | None) -> str:
-    return "" if moment is None else datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 # -- what is written on the command line ---------------------------------------------------------------------------

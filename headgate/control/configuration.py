@@ -12,6 +12,7 @@ from collections import deque
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from headgate.config.resolve import ResolvedConfig
 from headgate.control.audit import Cause
 from headgate.control.config_file import ConfigFile
 from headgate.core.clock import wall
@@ -46,6 +47,7 @@ class Configuration:
         self.file: ConfigFile | None = None
         self.files: tuple[str, ...] = ()
         self.digest = b""
+        self.resolved: ResolvedConfig | None = None
         self.changes: deque[Change] = deque(maxlen=MOST_CHANGES)
         self._shown: Shown | None = None
         # A digest alone would let a reader try out what he guesses of secrets.
@@ -60,6 +62,10 @@ class Configuration:
     def shown(self) -> Shown | None:
         """Return what is in force; None when this control process has not loaded it itself."""
         return self._shown
+
+    def follow(self, config: ResolvedConfig) -> None:
+        """Know what is in force as workers know it, whoever loaded it."""
+        self.resolved = config
 
     def applied(self, loaded: LoadResult, cause: Cause, plan: int) -> None:
         """Know what is in force now."""

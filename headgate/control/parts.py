@@ -69,6 +69,7 @@ class Parts:
 
     def follow(self, config: ResolvedConfig) -> None:
         """Serve this configuration from now on."""
+        self.configuration.follow(config)
         self.exposition.follow(config)
         self.telemetry.follow(config)
         self.operators.follow(config)

@@ -18,8 +18,11 @@ from starlette.types import ASGIApp
 from headgate import __version__
 from headgate.control.admin import (
     breakers,
+    config,
     discovery,
+    docs,
     endpoints,
+    keys,
     limits,
     metrics,
     registrations,
@@ -34,13 +37,17 @@ from headgate.control.admin.door import Door
 from headgate.control.admin.subject import Subject
 
 ROUTERS = (
+    status.front,
     status.router,
+    docs.router,
     metrics.router,
     reload.router,
+    config.router,
     endpoints.router,
     discovery.router,
     breakers.router,
     limits.router,
+    keys.router,
     registrations.router,
     telemetry.router,
     session.router,

@@ -139,8 +139,8 @@ class KeyStore:
         with sentences(self._url), self._engine.begin() as connection:
             return self._insert(connection, _raise_revision(connection), new, prefix)
 
-    def each(self, *, revoked: bool = True) -> Iterator[StoredKey]:
-        """List keys in the order they were made; also what is `revoked`, if that is wanted.
+    def each(self, *, revoked: bool = True, after: str | None = None) -> Iterator[StoredKey]:
+        """List keys in the order they were made, those behind the key of the id `after`; also what is `revoked`.
 
         Raises:
             DatabaseError: with a sentence.
@@ -149,6 +149,12 @@ class KeyStore:
         if not revoked:
             query = query.where(_KEYS.c.revoked_at.is_(None))
         with sentences(self._url), reading(self._engine) as connection:
+            if after is not None:
+                last = _find(connection, after)
+                if last is None:
+                    return
+                same = sa.and_(_KEYS.c.created_at == last.created_at, _KEYS.c.id > last.id)
+                query = query.where(sa.or_(_KEYS.c.created_at > last.created_at, same))
             for row in _stream(connection, query):
                 yield _stored(row)
 

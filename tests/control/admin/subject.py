@@ -56,6 +56,8 @@ class Subject:
         found = resolved(config if config is not None else to("http://a"))
         tokens = [AdminToken(name=role, token=f"the token of role {role}", role=role) for role in ROLES]  # type: ignore[arg-type]
         self.config = replace(found, admin=replace(found.admin, token=TOKEN, tokens=tokens))
+        self.parts.configuration.follow(self.config)
+        self.parts.limits.follow(self.config)
         self.parts.operators.follow(self.config)
         self.parts.endpoints.follow(self.config)
         self.parts.breakers.follow(self.config)

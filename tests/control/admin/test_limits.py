@@ -25,9 +25,7 @@ SERVICE = {"rate_limit": {"requests": 4, "window": 10}}
 
 
 def subject() -> Subject:
-    made = Subject(config=to("http://a", route=ROUTE, service=SERVICE, limits=LIMITS))
-    made.parts.limits.follow(made.config)
-    return made
+    return Subject(config=to("http://a", route=ROUTE, service=SERVICE, limits=LIMITS))
 
 
 def test_all_limits_are_listed_with_where_they_stand() -> None:
