@@ -101,7 +101,7 @@ class Recorder:
                 return None
             notes = notes or self._notes(exchange, why)
             notes.sampled = why
-        trace = exchange.trace or Trace(self.ids.trace(), self.ids.span())
+        trace = exchange.trace or Trace(*self.ids.both())
         started = wall() - (monotonic() - exchange.stream.started)
         return record_of(exchange, notes, trace, self._worker, started, now)
 

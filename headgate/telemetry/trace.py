@@ -5,7 +5,8 @@
     b3multi  x-b3-traceid and its kin  B3, several headers
 
 Laws: pure, ids are drawn from what is handed in; what is not exactly well formed is as good as not there, and nothing
-of it is passed on (W3C Trace Context section 3.2.2.6); one that is taken over goes on with its trace id.
+of it is passed on (W3C Trace Context section 3.3: no traceparent, no tracestate); what is taken over goes on with its
+trace id.
 """
 
 from __future__ import annotations
@@ -35,12 +36,10 @@ _LATER_VERSION = re.compile(rb"(?!00|ff)[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0
 _B3 = re.compile(rb"([0-9a-f]{32}|[0-9a-f]{16})-([0-9a-f]{16})(?:-([01d])(?:-([0-9a-f]{16}))?)?")
 _TRACE_ID = re.compile(rb"[0-9a-f]{32}|[0-9a-f]{16}")
 _SPAN_ID = re.compile(rb"[0-9a-f]{16}")
-# W3C Trace Context section 3.3.1.3: at most 32 members, and a key only once; section 3.3.1.4 and 5 for their forms.
+# W3C Trace Context section 3.3: at most 32 members, each key only once. The form is that of level 2, which takes all
+# that level 1 does.
 _MOST_MEMBERS = 32
-_MEMBER = re.compile(
-    rb"([a-z][a-z0-9_*/-]{0,255}|[a-z0-9][a-z0-9_*/-]{0,240}@[a-z][a-z0-9_*/-]{0,13})"
-    rb"=[ -+\--<>-~]{0,255}[!-+\--<>-~]"
-)
+_MEMBER = re.compile(rb"([a-z0-9][a-z0-9_*/@-]{0,255})=[ -+\--<>-~]{0,255}[!-+\--<>-~]")
 _NO_TRACE = "0" * 32
 _NO_SPAN = "0" * 16
 _SAMPLED = 1
@@ -68,6 +67,17 @@ class Ids:
         """Make a span id; likewise."""
         found = self._take(16)
         return found if found != _NO_SPAN else self.span()
+
+    def both(self) -> tuple[str, str]:
+        """Make the ids of a new trace and of its first span."""
+        at = self._at
+        if at <= 2 * _DRAWN - 48:
+            self._at = end = at + 48
+            digits = self._digits
+            trace_id, span_id = digits[at : at + 32], digits[at + 32 : end]
+            if trace_id != _NO_TRACE and span_id != _NO_SPAN:
+                return trace_id, span_id
+        return self.trace(), self.span()
 
     def _take(self, count: int) -> str:
         at = self._at
@@ -126,7 +136,8 @@ class Tracer:
                 parent = read(fields)
                 if parent is not None:
                     return Trace(parent.trace_id or ids.trace(), ids.span(), parent)
-        return Trace(ids.trace(), ids.span())
+        trace_id, span_id = ids.both()
+        return Trace(trace_id, span_id)
 
     def lines(self, trace: Trace, span_id: str, parent_id: str = "") -> bytes:
         """Write the fields that tell an upstream of its parent, the span of this id, whose own parent is the other."""

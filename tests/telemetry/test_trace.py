@@ -33,7 +33,7 @@ def w3c(*parents: str, state: tuple[str, ...] = ()) -> Parent | None:
         (f"00-{TRACE}-{SPAN}-00", False, False),
         (f"00-{TRACE}-{SPAN}-03", True, True),
         (f"00-{TRACE}-{SPAN}-fe", False, True),
-        # A later version may say more behind a hyphen (W3C Trace Context section 3.2.2.1 and 4).
+        # A later version may say more behind a hyphen (W3C Trace Context section 3.2.4).
         (f"01-{TRACE}-{SPAN}-01", True, False),
         (f"cc-{TRACE}-{SPAN}-01-what-the-future-will-be-like", True, False),
     ],
@@ -83,21 +83,22 @@ def test_two_traceparents_are_none() -> None:
         (("a=1 ,\tb=2,,",), "a=1,b=2"),
         (("fw529a3039@dt=x y",), "fw529a3039@dt=x y"),
         (("0tenant@sys=1",), "0tenant@sys=1"),
+        # Level 2 takes these, too.
+        (("0a=1,a@=1,t@0sys=1",), "0a=1,a@=1,t@0sys=1"),
         ((",".join(f"k{n}=1" for n in range(32)),), ",".join(f"k{n}=1" for n in range(32))),
         ((f"a={'x' * 256}",), f"a={'x' * 256}"),
         # Not well formed: the whole is left out, and the traceparent counts all the same.
         ((",".join(f"k{n}=1" for n in range(33)),), ""),
         (("a=1,a=2",), ""),
         (("A=1",), ""),
-        (("0a=1",), ""),
+        (("@a=1",), ""),
         (("a",), ""),
         (("a=",), ""),
         (("a=b=c",), ""),
         (("a=é",), ""),
         ((f"a={'x' * 257}",), ""),
         ((f"{'a' * 257}=1",), ""),
-        (("a@=1",), ""),
-        (("t@0sys=1",), ""),
+        (("a.b=1",), ""),
     ],
 )
 def test_a_tracestate_is_passed_on_whole_or_not_at_all(values: tuple[str, ...], state: str) -> None:
@@ -246,6 +247,13 @@ def test_ids_are_never_all_zeros() -> None:
     draws = iter([bytes(3072), b"\1" * 3072])
     ids = Ids(lambda count: next(draws)[:count])
     assert (ids.trace(), ids.span()) == ("01" * 16, "01" * 8)
+
+
+def test_both_ids_of_a_new_trace_are_never_all_zeros() -> None:
+    draws = iter([bytes(3072), b"\1" * 3072])
+    ids = Ids(lambda count: next(draws)[:count])
+    ids._digits, ids._at = "0" * 6144, 0
+    assert [ids.both() for _ in range(2)] == [("01" * 16, "01" * 8)] * 2
 
 
 def test_ids_are_cut_from_as_many_draws_as_it_takes() -> None:
