@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import shutil
+import ssl
 import subprocess
 import time
 import urllib.error
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.control.driver import free_port
+from tests.wire.certificates import Authority
 
 _START_SECONDS = 30
 
@@ -20,16 +22,24 @@ _START_SECONDS = 30
 class Etcd:
     """One member."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, authority: Authority | None = None) -> None:
+        """With an `authority` it speaks TLS, and takes only clients with a certificate of it."""
         program = shutil.which("etcd")
         assert program is not None, "etcd is not installed (apt-get install etcd-server)"
         self._command = [program, "--data-dir", str(folder / "etcd"), "--log-level", "error", "--logger", "zap"]
         self.port, peers = free_port(), free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"http{'s' if authority else ''}://127.0.0.1:{self.port}"
         peer_url = f"http://127.0.0.1:{peers}"
         self._command += ["--listen-client-urls", self.url, "--advertise-client-urls", self.url]
         self._command += ["--listen-peer-urls", peer_url, "--initial-advertise-peer-urls", peer_url]
         self._command += ["--initial-cluster", f"default={peer_url}"]
+        self._tls: ssl.SSLContext | None = None
+        if authority is not None:
+            cert, key = authority.issue("127.0.0.1")
+            self._command += ["--cert-file", cert, "--key-file", key]
+            self._command += ["--client-cert-auth", "--trusted-ca-file", authority.path]
+            self._tls = ssl.create_default_context(cafile=authority.path)
+            self._tls.load_cert_chain(cert, key)
         self._process: subprocess.Popen[bytes] | None = None
         self.token = ""
 
@@ -59,7 +69,7 @@ class Etcd:
         """Ask its JSON gateway."""
         fields = {"Authorization": self.token} if self.token else {}
         request = urllib.request.Request(f"{self.url}/v3/{method}", json.dumps(question).encode(), fields)
-        with urllib.request.urlopen(request, timeout=5) as answer:
+        with urllib.request.urlopen(request, timeout=5, context=self._tls) as answer:
             found: dict[str, Any] = json.loads(answer.read())
             return found
 

@@ -22,6 +22,7 @@ from headgate.discovery.source import MOST_ENDPOINTS
 from tests.discovery.etcd_server import Etcd
 from tests.discovery.stand_in import Answer, Asked, Heard, Reply, StandIn, given, running, serving
 from tests.loops import on_plain_loop
+from tests.wire.certificates import Authority
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +132,27 @@ async def test_users_passwords_and_a_token_that_is_forgotten(etcd: Etcd) -> None
         etcd.token = etcd.ask("auth/authenticate", name="root", password="pa55word")["token"]
         etcd.put("/services/chat/2", "http://10.0.0.2:8001")
         await heard.until_names("10.0.0.1:8001", "10.0.0.2:8001")
+
+
+@on_plain_loop
+async def test_certificates_of_both_sides(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    member = Etcd(tmp_path, authority)
+    await asyncio.to_thread(member.start)
+    try:
+        await asyncio.to_thread(member.put, "/services/chat/1", "http://10.0.0.1:8001")
+        cert, key = authority.issue("headgate")
+        async with running(source(member.url, ca=authority.path, cert=cert, key=key)) as heard:
+            await heard.until_names("10.0.0.1:8001")
+        async with running(source(member.url, ca=authority.path)) as heard:
+            await heard.until(lambda: heard.failures)
+        stranger = Authority(tmp_path, "Another Authority")
+        async with running(source(member.url, ca=stranger.path, cert=cert, key=key)) as heard:
+            await heard.until_failed("certificate verify failed")
+        async with running(source(member.url, ca=str(tmp_path / "none"))) as heard:
+            await heard.until_failed("none")
+    finally:
+        member.kill()
 
 
 # -- bad days ------------------------------------------------------------------------------------------------------
