@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 CALLER = b"X-Headgate-Caller"
 """Field by which control learns who asks (JSON); nothing that a client sends gets there."""
 
-_ASKING = frozenset((b"accept", b"content-type"))
+# The last two are read again for the answer: its CORS, its compression.
+_ASKING = frozenset((b"accept", b"content-type", b"origin", b"accept-encoding"))
 # Stands where a route answers by itself; its gates have answered, or chosen another way, before it would be sent.
 _NEVER = FixedAnswer(404, (), b"")
 

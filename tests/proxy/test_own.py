@@ -1,0 +1,160 @@
+"""The gateway's own endpoints in a worker: what it answers alone, and what it asks control's socket for."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headgate.core.failure import REASONS
+from headgate.proxy import own
+from headgate.proxy.own import OwnAnswer
+from tests.proxy.callers import keys, static, with_key
+from tests.proxy.peers import Message, Upstream, answering, get, ok
+from tests.proxy.stage import Rig, _bound, gateway, on_loop, resolved
+
+SURFACE = [
+    {"path": "/h", "view": "health"},
+    {"path": "/r", "view": "ready"},
+    {"path": "/l", "view": "live"},
+    {"path": "/guarded", "view": "health", "auth": {"roles": ["boss"]}},
+    {"path": "/status", "view": "status"},
+    {"path": "/of/{service}/health", "view": "service_health"},
+    {"path": "/reset/{service}", "view": "reset_breaker", "auth": {"roles": ["boss"]}},
+]
+IDENTITY = keys(static("boss", roles=["boss"]), static("clerk", roles=["clerk"]))
+CONFIG: dict[str, Any] = {"surface": SURFACE, "identity": IDENTITY, "auth": "optional"}
+
+
+def answers(status: int = 200, *states: str) -> dict[str, OwnAnswer]:
+    return {state: OwnAnswer(status, b"text/plain", state.encode()) for state in states}
+
+
+def tell(rig: Rig, not_ready: str = "") -> None:
+    """Tell the worker what control would."""
+    told = {"/h": answers(200, "now", "stale", "draining"), "/l": answers(200, "now")}
+    told["/guarded"] = told["/h"]
+    told["/r"] = {**answers(200, "now"), **answers(503, "starting", "draining", "dependency")}
+    rig.gateway.take_own_answers(told, not_ready)
+
+
+async def said(rig: Rig, path: str, *lines: str) -> tuple[int, bytes]:
+    answer = await rig.ask(get(path, *lines))
+    return answer.status, answer.body
+
+
+@on_loop
+async def test_a_worker_answers_by_what_it_was_told_and_by_what_it_knows() -> None:
+    async with gateway(CONFIG) as rig:
+        assert json.loads((await said(rig, "/h"))[1])["status"] == "healthy"
+        assert await said(rig, "/r") == (200, b'{"status": "ready"}')
+        tell(rig)
+        assert await said(rig, "/h") == (200, b"now")
+        assert await said(rig, "/r") == (200, b"now")
+        assert await said(rig, "/l") == (200, b"now")
+        tell(rig, "redis")
+        assert await said(rig, "/r") == (503, b"dependency")
+        rig.gateway.own.at -= own.STALE_AFTER
+        assert await said(rig, "/h") == (200, b"stale")
+        # Nobody knows any more.
+        assert await said(rig, "/r") == (200, b"now")
+        rig.gateway.set_ready(False)
+        assert await said(rig, "/r") == (503, b"starting")
+        client = await rig.client()
+        rig.gateway.draining = True
+        for path, state in (("/h", b"draining"), ("/r", b"draining")):
+            await client.send(get(path))
+            assert (await client.answer()).body == state
+        rig.gateway.draining = False
+
+
+@on_loop
+async def test_reading_only_and_head_without_a_body() -> None:
+    async with gateway(CONFIG) as rig:
+        tell(rig)
+        head = await rig.ask(get("/h", method="HEAD"), "HEAD")
+        assert (head.status, head.get("content-length"), head.body) == (200, "3", b"")
+        for path in ("/h", "/health", "/guarded", "/status", "/of/x/health"):
+            answer = await rig.ask(get(path, method="POST"), "POST")
+            assert (answer.status, answer.get("allow")) == (405, "GET, HEAD"), path
+
+
+@on_loop
+async def test_health_may_ask_who_asks() -> None:
+    async with gateway(CONFIG) as rig:
+        tell(rig)
+        assert (await said(rig, "/guarded"))[0] == 401
+        assert (await said(rig, "/guarded", with_key("clerk")))[0] == 403
+        assert await said(rig, "/guarded", with_key("boss")) == (200, b"now")
+
+
+@on_loop
+async def test_own_endpoints_are_matched_before_a_catch_all_and_carry_what_all_answers_carry() -> None:
+    seen: list[Message] = []
+    cors = {"origins": ["https://app.example"]}
+    async with Upstream(answering(lambda _: ok(b"user"), seen)) as upstream:
+        services = [{"name": "all", "url": upstream.url, "routes": [{"name": "all"}], "auth": "none"}]
+        async with gateway({**CONFIG, "services": services, "cors": cors, "security_headers": "api"}) as rig:
+            tell(rig)
+            for path in ("/h", "/status", "/of/x/health"):
+                answer = await rig.ask(get(path, "Origin: https://app.example"))
+                # Of an item that control answers there is nobody to ask here.
+                assert answer.status == (200 if path == "/h" else 503)
+                assert answer.get("access-control-allow-origin") == "https://app.example"
+                assert answer.get("x-content-type-options") == "nosniff"
+                assert answer.get("x-request-id")
+            assert (await said(rig, "/h/below"))[1] == b"user"
+            assert (await said(rig, "/of/x/other"))[1] == b"user"
+            assert len(seen) == 2
+
+
+@on_loop
+async def test_limits_of_the_gateway_hold_but_for_health() -> None:
+    limits = [{"name": "few", "key": ["address"], "requests": 2, "window": 60}]
+    async with gateway({**CONFIG, "limits": limits}) as rig:
+        assert [(await said(rig, "/h"))[0] for _ in range(5)] == [200] * 5
+        assert [(await said(rig, "/status"))[0] for _ in range(3)] == [503, 503, 429]
+
+
+@on_loop
+async def test_control_is_told_who_asks_and_nothing_of_what_was_shown(tmp_path: Path) -> None:
+    seen: list[Message] = []
+    socket = str(tmp_path / "own.sock")
+    async with Upstream(answering(lambda _: ok(b"{}", "Content-Type: application/json"), seen), unix=socket):
+        rig = Rig()
+        try:
+            config = replace(resolved(CONFIG), surface_socket=socket)
+            rig.sockets = {listen.address: [_bound()] for listen in config.listeners}
+            rig.gateway.apply(config, rig.sockets)
+            spoofed = 'X-Headgate-Caller: {"kind": "operator"}'
+            request = get(
+                "/reset/chat?x=1", with_key("boss"), spoofed, "Cookie: a=b", "Accept: text/plain", method="POST"
+            )
+            assert (await rig.ask(request, "POST")).status == 200
+            (asked,) = seen
+            assert (asked.method, asked.target) == ("POST", "/reset/chat?x=1")
+            caller = json.loads(asked.get("x-headgate-caller") or "")
+            assert (caller["kind"], caller["id"], caller["address"]) == ("api_key", "boss", "127.0.0.1")
+            assert asked.get("accept") == "text/plain"
+            assert not {"x-api-key", "cookie", "authorization"} & {name for name, _ in asked.fields}
+        finally:
+            rig.gateway.abort()
+            for sockets in rig.sockets.values():
+                for each in sockets:
+                    each.close()
+
+
+def test_an_unknown_service_has_a_reason_of_its_own() -> None:
+    assert REASONS["service_not_found"].status == 404
+
+
+@pytest.mark.parametrize("view", ["health", "ready", "live"])
+def test_an_item_wins_over_the_short_form(view: str) -> None:
+    answers_ = own.LocalAnswers()
+    answers_.follow(resolved({"surface": [{"path": "/health", "view": view, "methods": ["GET", "POST"]}]}))
+    found = answers_["/health"]
+    assert isinstance(found, own.LocalAnswer)
+    assert found._methods == ["GET", "POST", "HEAD"]
