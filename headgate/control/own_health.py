@@ -195,7 +195,7 @@ async def look(dependency: Dependency) -> str:
         return f"no answer within {dependency.timeout:g} s"
     except ssl.SSLError:
         return "no trusted connection"
-    except (OSError, asyncio.IncompleteReadError, ValueError) as error:
+    except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError) as error:
         # Its text may hold what was sent or said.
         return "connection refused" if isinstance(error, ConnectionRefusedError) else kind_of(error)
 

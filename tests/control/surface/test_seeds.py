@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.control.driver import until
-from tests.control.surface.running import Answer, Running, running, seed
+from tests.control.surface.running import Running, running, seed
 
 ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 NOW = datetime(2020, 1, 1, tzinfo=UTC).timestamp()
@@ -200,7 +200,7 @@ def test_an_edge_gateway(tmp_path: Path) -> None:
         health = until(lambda: (said := gateway.shown("/health")).get("version") and said, "the first answers")
         assert set(health) == {"status", "timestamp", "version", "uptime"}
         assert isinstance(health["uptime"], int)
-        ready: Answer = until(lambda: (said := gateway.ask("GET", "/ready")).status == 503 and said, "Redis is missed")
+        ready: Any = until(lambda: (said := gateway.ask("GET", "/ready")).status == 503 and said, "Redis is missed")
         assert ready.json == {"status": "not_ready", "message": "redis"}
         assert gateway.ask("GET", "/health").status == 200
         assert gateway.ask("GET", "/metrics").status == 200

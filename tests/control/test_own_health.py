@@ -1,0 +1,342 @@
+"""The gateway's own health: the machine, what it depends on, and that neither is asked twice or for long."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headgate.config.admin_settings import Dependency, Threshold
+from headgate.config.admin_settings import OwnHealth as Settings
+from headgate.config.resolve import resolve
+from headgate.config.schema import Config
+from headgate.control.log import Log
+from headgate.control.machine import Machine
+from headgate.control.own_health import OwnHealth, judged, look, round_trip, worst
+
+Play = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@asynccontextmanager
+async def server(play: Play) -> AsyncIterator[int]:
+    """Serve on a free port until the end."""
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await play(reader, writer)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+    listening = await asyncio.start_server(connected, "127.0.0.1", 0)
+    try:
+        yield listening.sockets[0].getsockname()[1]
+    finally:
+        listening.close()
+
+
+def says(answer: bytes, seen: list[bytes] | None = None, until: bytes = b"\r\n\r\n") -> Play:
+    async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked = await reader.readuntil(until)
+        if seen is not None:
+            seen.append(asked)
+        writer.write(answer)
+        await writer.drain()
+
+    return play
+
+
+def redis(password: str = "", ping: bytes = b"+PONG\r\n", seen: list[list[bytes]] | None = None) -> Play:
+    """Speak as much of RESP2 as a check needs; with a password only who shows it may ask."""
+
+    async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        known = not password
+        while True:
+            count = int((await reader.readuntil(b"\r\n"))[1:])
+            words = []
+            for _ in range(count):
+                size = int((await reader.readuntil(b"\r\n"))[1:])
+                words.append((await reader.readexactly(size + 2))[:-2])
+            if seen is not None:
+                seen.append(words)
+            if words[0] == b"AUTH":
+                known = words[-1] == password.encode()
+                writer.write(b"+OK\r\n" if known else b"-WRONGPASS invalid username-password pair\r\n")
+            else:
+                writer.write(ping if known else b"-NOAUTH Authentication required.\r\n")
+
+    return play
+
+
+def ask(url: str, timeout: float = 5.0) -> Dependency:
+    return Dependency(name="it", url=url, timeout=timeout)
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (b"HTTP/1.1 200 OK\r\n\r\n", ""),
+        (b"HTTP/1.0 204 No Content\r\n\r\n", ""),
+        (b"HTTP/1.1 503 No\r\n\r\n", "status 503"),
+        (b"HTTP/1.1 302 Elsewhere\r\nLocation: http://evil\r\n\r\n", "status 302"),
+        (b"SSH-2.0-OpenSSH\r\n", "an answer that is no HTTP"),
+        (b"HTTP/1.1 two OK\r\n", "an answer that is no HTTP"),
+    ],
+)
+def test_a_server_is_well_when_it_answers_2xx(answer: bytes, said: str) -> None:
+    async def run() -> None:
+        seen: list[bytes] = []
+        async with server(says(answer, seen)) as port:
+            assert await look(ask(f"http://user:secret@127.0.0.1:{port}/healthz?x=1")) == said
+        assert seen[0].startswith(b"GET /healthz?x=1 HTTP/1.1\r\n")
+        assert f"Host: 127.0.0.1:{port}\r\n".encode() in seen[0]
+        assert b"secret" not in seen[0]
+
+    asyncio.run(run())
+
+
+def test_a_port_is_well_when_it_is_connected_to() -> None:
+    async def run() -> None:
+        async def nothing(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+            await reader.read()
+
+        async with server(nothing) as port:
+            assert await look(ask(f"tcp://127.0.0.1:{port}")) == ""
+        assert await look(ask("tcp://127.0.0.1:1")) == "connection refused"
+        assert await look(ask("http://127.0.0.1:1")) == "connection refused"
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("url", "play", "said"),
+    [
+        ("redis://127.0.0.1:{}", redis(), ""),
+        ("redis://:pass%21@127.0.0.1:{}/2", redis("pass!"), ""),
+        ("redis://ada:right@127.0.0.1:{}", redis("right"), ""),
+        ("redis://:wrong@127.0.0.1:{}", redis("right"), "it does not take the password"),
+        ("redis://127.0.0.1:{}", redis("right"), "it answers NOAUTH"),
+        ("redis://127.0.0.1:{}", redis(ping=b"-LOADING Redis is loading\r\n"), "it answers LOADING"),
+        ("redis://127.0.0.1:{}", redis(ping=b"HTTP/1.1 400 Bad\r\n"), "no Redis answer"),
+        ("redis://127.0.0.1:{}", redis(ping=b"-" + b"X" * 100 + b"\r\n"), "no Redis answer"),
+    ],
+)
+def test_redis_is_well_when_it_answers_a_ping(url: str, play: Play, said: str) -> None:
+    async def run() -> None:
+        async with server(play) as port:
+            assert await look(ask(url.format(port))) == said
+
+    asyncio.run(run())
+
+
+def test_who_we_are_is_told_as_it_was_written() -> None:
+    async def run() -> None:
+        seen: list[list[bytes]] = []
+        async with server(redis("s p", seen=seen)) as port:
+            assert await look(ask(f"redis://ada:s%20p@127.0.0.1:{port}")) == ""
+        assert seen == [[b"AUTH", b"ada", b"s p"], [b"PING"]]
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("scheme", ["http", "redis", "https", "rediss"])
+def test_what_does_not_answer_is_given_up(scheme: str) -> None:
+    async def run() -> None:
+        async def silent(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+            await reader.read()
+
+        async with server(silent) as port:
+            assert await look(ask(f"{scheme}://127.0.0.1:{port}", timeout=0.05)) == "no answer within 0.05 s"
+
+    asyncio.run(run())
+
+
+def test_what_never_ends_is_given_up_and_what_closes_is_away() -> None:
+    async def run() -> None:
+        async with server(says(b"x" * 200_000)) as port:
+            assert await look(ask(f"http://127.0.0.1:{port}")) != ""
+        async with server(says(b"")) as port:
+            assert await look(ask(f"http://127.0.0.1:{port}")) != ""
+
+    asyncio.run(run())
+
+
+def test_a_certificate_that_nobody_vouches_for_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refused(*_: Any, **__: Any) -> Any:
+        raise ssl.SSLCertVerificationError("self-signed: secret.example")
+
+    async def run() -> None:
+        monkeypatch.setattr(asyncio, "open_connection", refused)
+        assert await look(ask("https://127.0.0.1:1")) == "no trusted connection"
+
+    asyncio.run(run())
+
+
+# -- what is shown -------------------------------------------------------------------------------------------------
+
+
+def follow(own: OwnHealth, folder: Path, **settings: Any) -> None:
+    own.follow(resolve(Config(health=Settings(**settings), state_dir=str(folder))))
+
+
+def started() -> tuple[OwnHealth, list[asyncio.Task[None]]]:
+    tasks: list[asyncio.Task[None]] = []
+
+    def spawn(work: Any) -> asyncio.Task[None]:
+        tasks.append(asyncio.get_running_loop().create_task(work))
+        return tasks[-1]
+
+    return OwnHealth(Log("test"), spawn), tasks
+
+
+async def end(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def eventually(happened: Callable[[], Any]) -> None:
+    async with asyncio.timeout(30):
+        while not happened():  # noqa: ASYNC110 (a server's answer, in its own time)
+            await asyncio.sleep(0.01)
+
+
+def test_a_dependency_comes_and_goes_and_only_its_name_is_shown(tmp_path: Path) -> None:
+    async def run() -> None:
+        own, tasks = started()
+        try:
+            async with server(redis()) as port:
+                url = f"redis://:hidden@127.0.0.1:{port}"
+                good = Dependency(name="cache", url=f"redis://127.0.0.1:{port}", interval=0.1, ready=True)
+                bad = Dependency(name="vectors", url=url.replace("redis", "http"), interval=0.1, critical=True)
+                follow(own, tmp_path, dependencies=[good, bad])
+                # Not known is not ready: a gateway that needs it must not say so before it has looked.
+                assert own.not_ready() == "cache"
+                assert own.dependencies()["cache"]["ok"] == "unknown"
+                await eventually(lambda: all(each["ok"] != "unknown" for each in own.dependencies().values()))
+                shown = own.dependencies()
+                assert (shown["cache"]["status"], shown["cache"]["ok"], shown["cache"]["error"]) == (
+                    "healthy",
+                    "ok",
+                    None,
+                )
+                assert shown["cache"]["response_time_ms"] >= 0
+                assert (shown["vectors"]["status"], shown["vectors"]["ok"]) == ("unhealthy", "error")
+                assert own.not_ready() == ""
+                assert "hidden" not in str(shown)
+                assert "127.0.0.1" not in str(shown)
+            await eventually(lambda: own.not_ready() == "cache")
+            assert own.dependencies()["cache"]["status"] == "degraded"
+            follow(own, tmp_path)
+            assert own.dependencies() == {}
+            assert own.not_ready() == ""
+        finally:
+            await end(tasks)
+
+    asyncio.run(run())
+
+
+def test_the_machine_is_looked_at(tmp_path: Path) -> None:
+    async def run() -> None:
+        own, tasks = started()
+        try:
+            follow(own, tmp_path, memory=Threshold(degraded=0, unhealthy=0))
+            assert {each["status"] for each in own.checks().values()} == {"unknown"}
+            await eventually(lambda: own.checks()["network"]["status"] != "unknown")
+            checks = own.checks()
+            assert checks["memory"]["status"] == "unhealthy"
+            assert all(0 <= checks[name]["usage_percent"] <= 100 for name in ("memory", "cpu", "disk"))
+            assert checks["network"]["status"] == "healthy"
+        finally:
+            await end(tasks)
+
+    asyncio.run(run())
+
+
+def test_a_round_trip_stays_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    hosts = []
+    opening = asyncio.open_connection
+
+    async def noted(host: str, *more: Any, **named: Any) -> Any:
+        hosts.append(host)
+        return await opening(host, *more, **named)
+
+    monkeypatch.setattr(asyncio, "open_connection", noted)
+    assert asyncio.run(round_trip()) >= 0
+    assert hosts == ["127.0.0.1"]
+
+
+@pytest.mark.parametrize(
+    ("use", "said"), [(None, "unknown"), (80.0, "healthy"), (80.1, "degraded"), (90.0, "degraded"), (90.1, "unhealthy")]
+)
+def test_a_use_is_judged(use: float | None, said: str) -> None:
+    assert judged(use, Threshold(degraded=80, unhealthy=90)) == said
+
+
+def test_the_worst_counts() -> None:
+    assert worst() == worst("unknown", "healthy") == "healthy"
+    assert worst("healthy", "degraded", "unknown") == "degraded"
+    assert worst("degraded", "unhealthy", "healthy") == "unhealthy"
+
+
+# -- the machine ---------------------------------------------------------------------------------------------------
+
+
+def group(folder: Path, **files: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        (folder / name.replace("__", ".")).write_text(text)
+
+
+def machine(tmp_path: Path, line: str = "0::/pod/one\n") -> Machine:
+    own = tmp_path / "cgroup"
+    own.write_text(line)
+    return Machine(tmp_path / "fs", own)
+
+
+def test_the_limit_of_a_container_is_the_whole(tmp_path: Path) -> None:
+    group(
+        tmp_path / "fs/pod/one",
+        memory__max="1000\n",
+        memory__current="700\n",
+        memory__stat="anon 1\ninactive_file 200\n",
+    )
+    assert machine(tmp_path).memory() == 50.0
+    # A group without a limit of its own lives in the one above it.
+    group(tmp_path / "fs/pod/one", memory__max="max\n")
+    group(tmp_path / "fs/pod", memory__max="2000", memory__current="500", memory__stat="")
+    assert machine(tmp_path).memory() == 25.0
+
+
+def test_the_quota_of_a_container_is_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("headgate.control.machine.monotonic", lambda: now[0])
+    folder = tmp_path / "fs/pod/one"
+    group(folder, cpu__max="200000 100000\n", cpu__stat="usage_usec 1000000\n")
+    looked = machine(tmp_path)
+    assert looked.cpu() == 0.0
+    now[0] += 10
+    group(folder, cpu__stat="usage_usec 11000000\n")
+    # Ten of twenty seconds of two processors.
+    assert looked.cpu() == 50.0
+    group(folder, cpu__stat="usage_usec 99000000\n")
+    now[0] += 10
+    assert looked.cpu() == 100.0
+
+
+@pytest.mark.parametrize("line", ["", "0::/../../etc\n", "1:memory:/x\n", "0::/gone\n"])
+def test_without_a_group_the_machine_is_the_whole(tmp_path: Path, line: str) -> None:
+    (tmp_path / "fs").mkdir()
+    looked = machine(tmp_path, line)
+    assert 0 < looked.memory() <= 100
+    assert 0 <= looked.cpu() <= 100
+
+
+def test_the_disk_of_a_folder_that_is_not_there_yet(tmp_path: Path) -> None:
+    assert 0 < Machine.disk(tmp_path / "a" / "b") <= 100
