@@ -39,7 +39,6 @@ from headgate.control.telemetry.part import exporting_to
 from headgate.control.unforeseen import in_callbacks, tell_of_the_unforeseen
 from headgate.control.watch import Watch, watched
 from headgate.core.trace import kind_of, places_of
-from headgate.telemetry.cells import Sample, read
 
 if TYPE_CHECKING:
     # The loader brings the validation library; whoever hands `load` in has imported it.
@@ -357,10 +356,6 @@ class Control:
     def draining(self) -> bool:
         """Tell whether the gateway is stopping."""
         return self._draining
-
-    def samples(self) -> list[Sample]:
-        """Sum what all worker slots have counted, and what is counted elsewhere."""
-        return [*read(self._seat.regions[: self._workers]), *self.parts.samples()]
 
     def snapshot(self) -> dict[str, Any]:
         """Return what is known of the gateway now: plan, workers, drain, uptime in seconds."""

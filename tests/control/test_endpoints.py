@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from headgate.control.endpoints import Endpoints
+from headgate.control.endpoints import STATES, Endpoints
 from headgate.control.log import Log
 from headgate.policy.endpoint_record import (
     CHECK_STATUS,
@@ -124,8 +124,18 @@ def test_what_is_in_flight_is_shown_where_the_balancer_has_it_counted(hand: Hand
 
 def test_so_many_are_in_each_state(hand: Hand) -> None:
     hand.write({UNHEALTHY: 1})
-    counts = {each.name.labels: each.values[0] for each in hand.endpoints.samples()}
-    assert counts == {("api", "healthy"): 1, ("api", "unhealthy"): 1, ("api", "ejected"): 0, ("api", "disabled"): 0}
+    expected = dict.fromkeys(STATES, 0) | {"healthy": 1, "unhealthy": 1}
+    assert counted(hand) == {("api", state): number for state, number in expected.items()} | {("api",): 1}
+
+
+def test_a_service_without_a_healthy_endpoint_is_down(hand: Hand) -> None:
+    hand.endpoints.follow(resolved(to("http://a")))
+    hand.write({UNHEALTHY: 1})
+    assert counted(hand)["api",] == 0
+
+
+def counted(hand: Hand) -> dict[tuple[str, ...], int]:
+    return {each.name.labels: each.values[0] for each in hand.endpoints.samples()}
 
 
 def test_what_is_not_configured_is_nobody(hand: Hand) -> None:

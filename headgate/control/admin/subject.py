@@ -12,7 +12,6 @@ from headgate.control.audit import Audit, Cause
 from headgate.control.fleet import Outcome
 from headgate.control.log import Log
 from headgate.control.parts import Parts
-from headgate.telemetry.cells import Sample
 
 
 class Subject(Protocol):
@@ -36,9 +35,6 @@ class Subject(Protocol):
 
     def snapshot(self) -> dict[str, Any]:
         """Plan, workers and drain now."""
-
-    def samples(self) -> list[Sample]:
-        """What all worker slots have counted."""
 
     async def reload(self, cause: Cause, load: Callable[[], LoadResult] | None = None) -> Outcome:
         """Load the configuration anew, by `load` if it is given, and bring it into force.

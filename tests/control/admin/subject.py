@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import httpx
+from fastapi import FastAPI
 
 from headgate.config.admin_settings import AdminToken
 from headgate.config.loader import LoadResult
-from headgate.control.admin.app import make_app
+from headgate.control.admin.app import make_api
+from headgate.control.admin.door import Door
 from headgate.control.audit import Audit, Cause
 from headgate.control.fleet import Fleet, Outcome
 from headgate.control.log import Log
 from headgate.control.parts import Parts
 from headgate.stores.board import Board
-from headgate.telemetry.cells import Sample, SlotRegion, SlotWriter, read
 from tests.proxy.stage import resolved, to
 
 HOST = "127.0.0.1:8081"
@@ -46,10 +48,6 @@ class Subject:
         self.outcome = Outcome(5, 2)
         worker = {"worker": 1, "pid": 11, "uptime": 3.0, "alive": True}
         self._snapshot = {"plan": 4, "draining": False, "workers": [worker], "control_uptime": 3.0, **snapshot}
-        region = SlotRegion.create(4096, 64)
-        writer = SlotWriter(region)
-        writer.cells[writer.counter("headgate_request_bytes_total", ("rig",))] += 7
-        self._regions = [region]
         self.log = Log("control")
         self.parts = Parts(board or Board.create(), self.log, never, Fleet(self.log), None)
         self.audit = Audit(self.log)
@@ -69,9 +67,6 @@ class Subject:
     def snapshot(self) -> dict[str, Any]:
         return self._snapshot
 
-    def samples(self) -> list[Sample]:
-        return read(self._regions)
-
     async def reload(self, cause: Cause, load: Callable[[], LoadResult] | None = None) -> Outcome:
         if load is not None:
             loaded = load()
@@ -80,6 +75,12 @@ class Subject:
             self.parts.configuration.applied(loaded, cause, 5)
         self.reloads.append(cause.reason)
         return self.outcome
+
+
+@cache
+def api() -> FastAPI:
+    """Return the application, which is made once and shows whatever gateway it is given."""
+    return make_api(Subject())
 
 
 def ask(
@@ -94,7 +95,8 @@ def ask(
     """Send one request, as the operator with TOKEN unless `headers` say otherwise."""
 
     async def asked() -> httpx.Response:
-        transport = httpx.ASGITransport(make_app(subject), client=(peer, 40000), raise_app_exceptions=False)
+        api().state.subject = subject
+        transport = httpx.ASGITransport(Door(api(), subject), client=(peer, 40000), raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url=f"http://{HOST}") as client:
             if json is not None:
                 return await client.request(method, path, headers=dict(headers), json=json)
