@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 import signal
+import threading
 from collections import Counter
 from collections.abc import Callable
 
@@ -393,3 +394,28 @@ def test_a_successor_knows_that_it_is_one() -> None:
     assert not first.inherited
     first.counter("requests", ())
     assert SlotWriter(region).inherited
+
+
+def test_threads_that_read_while_series_come_find_each_once() -> None:
+    region = SlotRegion.create(1 << 18, 1 << 12)
+    writer = SlotWriter(region)
+    over = threading.Event()
+    found: list[list[int]] = [[], []]
+
+    def look(place: int) -> None:
+        while not over.is_set():
+            found[place].append(len(read([region])))
+
+    threads = [threading.Thread(target=look, args=(place,)) for place in range(2)]
+    for thread in threads:
+        thread.start()
+    for number in range(1500):
+        writer.cells[writer.counter("hits", (str(number),))] += 1
+    over.set()
+    for thread in threads:
+        thread.join()
+    assert all(counts == sorted(counts) for counts in found)
+    samples = read([region])
+    assert [each.name.labels for each in samples] == [(str(number),) for number in range(1500)]
+    assert all(each.values == [1] for each in samples)
+    assert [each.values for each in read([region], {"others"})] == []
