@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from headgate.cli.explain_own import is_local
 from headgate.cli.explain_traffic import Asked
 from headgate.config.field_kinds import request_field_kinds
 from headgate.config.resolve import ResolvedConfig, ResolvedRoute
@@ -38,7 +39,7 @@ def at_the_door(
     for name, _ in fields:
         if kinds[name.encode()] == http1.DENIED:
             return Door("header_refused", f"header_filter does not let {name} pass")
-    own = asked.path in config.admin.expose
+    own = is_local(config, asked.path)
     head = _head(asked)
     announced = preflighted(head)
     if announced is not None:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from headgate.cli.explain_hygiene import Door, at_the_door, browsers_told
 from headgate.cli.explain_identity import Caller, given_here, masked, who_asks
+from headgate.cli.explain_own import own_endpoint
 from headgate.cli.explain_plugins import consult
 from headgate.cli.explain_traffic import Asked, early_limits_of, limits_of, overload_of, policies_of, retries_of
 from headgate.cli.routes import conditions, share
@@ -71,18 +72,18 @@ def explain(config: ResolvedConfig, question: Question, environ: Mapping[str, st
     door = at_the_door(config, table, asked, question.fields)
     if door is not None:
         return {"verdict": _turned(door, shapes), **explained, "browsers": browsers_told(door.route or config, asked)}
-    if asked.path in config.admin.expose:
-        return {"verdict": f"answered by the gateway itself: {asked.path} is in admin.expose", **explained}
+    own = own_endpoint(config, asked.host, asked.path, asked.method, shapes.status("method_not_allowed"))
+    if own is not None and own.route is None:
+        return {"verdict": own.verdict, **explained}
+    if own is not None and own.route is not None:
+        caller = who_asks(config, own.route, own.params, asked, given_here(config, environ), question.address)
+        explained["identity"] = caller.said
+        return {"verdict": _judged(own.verdict, caller, own.route, shapes), **explained}
     found = table.explain(asked.host, asked.path, asked.method, asked.fields, asked.query or b"")
     explained["considered"] = [{"route": step.route, "taken": step.taken, "why": step.why} for step in found.steps]
-    if isinstance(found.result, NotFound):
-        verdict = f"refused with {shapes.status('route_not_found')}: no route matches"
+    if not isinstance(found.result, Matched):
+        verdict = _unrouted(found.result, shapes)
         return {"verdict": verdict, **explained, "limits": early_limits_of(config, asked)}
-    if isinstance(found.result, MethodNotAllowed):
-        status, allow = shapes.status("method_not_allowed"), ", ".join(found.result.allow)
-        verdict = f"refused with {status}: this path answers {allow} only"
-        return {"verdict": verdict, **explained, "limits": early_limits_of(config, asked)}
-    assert isinstance(found.result, Matched)
     other = table.bare(found.result, asked.host, asked.path, asked.method, asked.fields, asked.query or b"")
     if other is not None:
         verdict = f"refused with {shapes.status('bad_path')}: without its parameters (;) it is a path of {other.route}"
@@ -96,6 +97,12 @@ def explain(config: ResolvedConfig, question: Question, environ: Mapping[str, st
         routed["plugins"], verdict = consult(config, route, params, asked, caller.identity, question.address)
         routed["verdict"] = verdict or routed["verdict"]
     return {**routed, "verdict": _judged(routed["verdict"], caller, route, shapes)}
+
+
+def _unrouted(result: NotFound | MethodNotAllowed, shapes: ErrorShapes) -> str:
+    if isinstance(result, NotFound):
+        return f"refused with {shapes.status('route_not_found')}: no route matches"
+    return f"refused with {shapes.status('method_not_allowed')}: this path answers {', '.join(result.allow)} only"
 
 
 def _turned(door: Door, shapes: ErrorShapes) -> str:
