@@ -52,7 +52,7 @@ export function refresh() {
 }
 
 function every(name) {
-  // A chart whose points are further apart than those of the stream is drawn anew with each of its own.
+  // Where points are further apart than those of the stream, the API joins them: percentiles have no mean.
   if (name === "history" && stepOf(state.range) > 1) return stepOf(state.range) * SECOND;
   return RESOURCES[name].every * SECOND;
 }
@@ -99,8 +99,9 @@ function takeTick(said) {
 
 // The history
 
+/** Seconds of one point: a hundred points show a course, more of them show its noise. */
 function stepOf(range) {
-  return Math.max(1, Math.round(range / 300));
+  return Math.max(1, Math.round(range / 100));
 }
 
 function historyPath() {

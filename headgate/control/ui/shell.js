@@ -20,7 +20,7 @@ export const VIEWS = [
   ["log", "Log", "Gateway"],
   ["configuration", "Configuration", "Gateway"],
 ];
-const RANGES = [[300, "5 min"], [900, "15 min"], [3600, "1 h"]];
+const RANGES = [[60, "1 min"], [300, "5 min"], [900, "15 min"], [3600, "1 h"]];
 const WITH_CHARTS = new Set(["overview", "services"]);
 const STREAM = { live: ["good", "Live"], connecting: ["idle", "Connecting"], lost: ["warn", "Reconnecting"], paused: ["idle", "Paused"] };
 

@@ -18,7 +18,7 @@ function* ofGateway() {
     yield { key: `worker ${each.worker}`, tone: "bad", what: "not alive", title: `Worker ${each.worker}`, view: "configuration" };
   }
   if (status.draining) yield { key: "draining", tone: "warn", what: "draining", title: "The gateway is stopping", view: "configuration" };
-  const last = status.last_reload;
+  const last = status.reload;
   if (last && last.ok === false) {
     const more = `${ago(last.at, state.now)}; plan ${status.plan} stays in force`;
     yield { key: "reload", tone: "bad", what: "refused", title: "The last configuration was refused", more, view: "configuration" };

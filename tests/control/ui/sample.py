@@ -246,5 +246,5 @@ def status(now: float) -> dict[str, Any]:
         "draining": False,
         "workers": [{"worker": number, "pid": 4200 + number, "uptime": 93_780.0, "alive": True} for number in (1, 2)],
         "listeners": ["0.0.0.0:8080"],
-        "last_reload": {"at": now - 240, "by": "the file changed", "ok": True, "problems": []},
+        "reload": {"at": now - 240, "by": "gateway", "cause": "file changed", "ok": True, "problems": []},
     }

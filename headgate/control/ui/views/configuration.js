@@ -18,14 +18,14 @@ export function configuration() {
 
 function inForce() {
   const { status } = state.got;
-  const last = status.last_reload;
+  const last = status.reload;
   const can = may("operate");
   const tools = button("Reload", reloadConfiguration, { kind: "small primary", can, why: "Needs a token of the role operate" });
   return card("In force", { id: "in-force", tools }, facts([
     ["Plan", String(status.plan)],
     ["Version", status.version],
     ["Up for", span(status.uptime)],
-    last && ["Last reload", [badge(last.ok ? "good" : "bad", last.ok ? "in force" : "refused"), ` ${ago(last.at, state.now)}${last.by ? `, by ${last.by}` : ""}`]],
+    last && ["Last reload", [badge(last.ok ? "good" : "bad", last.ok ? "in force" : "refused"), ` ${ago(last.at, state.now)}: ${last.cause}, by ${last.by}`]],
     last?.problems?.length > 0 && ["Problems", h("ul", { class: "problems" }, last.problems.map((each) => h("li", { key: String(each) }, String(each))))],
     ["Listens at", (status.listeners ?? []).map((each) => (typeof each === "string" ? each : each.address)).join(", ")],
   ]));

@@ -111,5 +111,5 @@ export function errorItem({ id, reason, message, route, service, count: times, l
   return h("li", { key: id },
     h("p", null, last?.request_id ? link("requests", last.request_id, { class: "plain" }, title) : h("b", null, title), h("span", { class: "times-met" }, ` ${count(times)} ×`)),
     where && h("p", { class: "faint" }, where),
-    h("p", { class: "faint", title: clock(seen) }, ago(seen, state.now)));
+    h("p", { class: "faint when", title: clock(seen) }, ago(seen, state.now)));
 }
