@@ -73,8 +73,10 @@ def _classes_in(shape: Shape) -> Iterator[tuple[type, str]]:
         yield shape.cls, ""
     for cls in shape.options.values():
         yield cls, ""
-    if shape.item is not None and shape.item.cls is not None:
-        yield shape.item.cls, "[]" if shape.kind == "list" else ".*"
+    if shape.item is not None:
+        step = "[]" if shape.kind == "list" else ".*"
+        for cls, suffix in _classes_in(shape.item):
+            yield cls, f"{step}{suffix}"
 
 
 def _short_forms() -> str:
