@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any, NamedTuple
@@ -69,10 +70,11 @@ Answer = Callable[[Asked, Reply], Awaitable[None]]
 
 
 class StandIn:
-    """A server whose answers are made by `answer`."""
+    """A server whose answers are made by `answer`, with `tls` over TLS."""
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: Answer, tls: ssl.SSLContext | None = None) -> None:
         self.answer = answer
+        self._tls = tls
         self.asked: list[Asked] = []
         self.faults: list[BaseException] = []
         self.port = 0
@@ -82,10 +84,10 @@ class StandIn:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http{'s' if self._tls else ''}://127.0.0.1:{self.port}"
 
     async def start(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=self._tls)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def until_asked(self, count: int) -> Asked:
@@ -193,9 +195,9 @@ async def running(source: Source) -> AsyncIterator[Heard]:
 
 
 @asynccontextmanager
-async def serving(answer: Answer) -> AsyncIterator[StandIn]:
+async def serving(answer: Answer, tls: ssl.SSLContext | None = None) -> AsyncIterator[StandIn]:
     """Serve until the end of the block; a fault of the stand-in fails the test."""
-    server = StandIn(answer)
+    server = StandIn(answer, tls)
     await server.start()
     try:
         yield server

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -20,6 +21,7 @@ from headgate.discovery.settings import KubernetesDiscovery
 from headgate.discovery.source import MOST_ENDPOINTS, NotFound
 from tests.discovery.stand_in import Asked, Heard, Reply, StandIn, given, running, serving
 from tests.loops import on_plain_loop
+from tests.wire.certificates import Authority
 
 PATH = "/apis/discovery.k8s.io/v1/namespaces/shop/endpointslices"
 
@@ -329,6 +331,23 @@ async def test_the_token_is_read_anew_for_each_question(tmp_path: Path) -> None:
             tokens = [each.fields["authorization"] for each in server.asked[:4]]
             assert tokens == ["Bearer first-t0ken"] * 2 + ["Bearer second-t0ken"] * 2
             assert heard.failures == ["status 401: the token is not taken"]
+
+
+@on_plain_loop
+async def test_the_server_is_the_one_that_the_authority_of_the_cluster_knows(tmp_path: Path) -> None:
+    authority, stranger = Authority(tmp_path), Authority(tmp_path, "Another Authority")
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(*authority.issue("127.0.0.1"))
+    (tmp_path / "token").write_text("t0ken")
+    async with serving(ApiServer(slice_(endpoint("10.0.0.1"))), tls) as server:
+        settings = KubernetesDiscovery(
+            server=server.url, namespace="shop", token_path=str(tmp_path / "token"), ca=stranger.path
+        )
+        async with running(KubernetesSource(settings, given())) as heard:
+            await heard.until_failed("certificate verify failed")
+            assert server.asked == []
+        async with running(KubernetesSource(replace(settings, ca=authority.path), given())) as heard:
+            await heard.until_names("10.0.0.1:80")
 
 
 @on_plain_loop
