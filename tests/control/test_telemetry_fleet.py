@@ -81,6 +81,25 @@ def test_a_request_is_a_record_and_spans_here_and_at_the_collector(scene: Scene)
     assert scene.collector.headers[-1]["x-key"] == "a secret of the collector"
 
 
+def test_the_trace_stands_on_the_bucket_it_fell_into(scene: Scene) -> None:
+    trace_id = "0af7651916cd43dd8448eb211c80319c"
+    ask(scene.gateway, "/exemplar", traceparent=f"00-{trace_id}-00f067aa0ba902b7-01")
+    headers = {
+        "Accept": "application/openmetrics-text",
+        "Authorization": f"Bearer {os.environ['HEADGATE_ADMIN_TOKEN']}",
+    }
+
+    def exemplars() -> list[str]:
+        connection = http.client.HTTPConnection(scene.gateway.admin, timeout=CEILING)
+        connection.request("GET", "/metrics", headers=headers)
+        lines = connection.getresponse().read().decode().splitlines()
+        connection.close()
+        return [line.partition("{")[0] for line in lines if trace_id in line]
+
+    found = until(lambda: names if len(names := exemplars()) == 2 else None, "request and try have exemplars")
+    assert found == ["headgate_request_duration_seconds_bucket", "headgate_upstream_duration_seconds_bucket"]
+
+
 def test_the_secret_of_the_collector_is_in_no_worker(scene: Scene) -> None:
     for pid in scene.gateway.workers():
         assert not _holds(pid, b"a secret of the collector")
@@ -154,6 +173,9 @@ def test_a_worker_that_dies_is_told_of_by_the_master(scene: Scene) -> None:
 
 
 def test_exports_go_on_with_the_successor_of_control(scene: Scene) -> None:
+    # Nor does it need the configuration's file for that.
+    scene.gateway._file.write_text("{")
+    scene.gateway.wait_log("configuration refused")
     scene.gateway.kill_control()
     before = len(scene.collector.spans())
     ask(scene.gateway, "/after")

@@ -85,6 +85,8 @@ def test_a_request_and_its_tries_are_spans(collector: HttpCollector | GrpcCollec
     assert own.trace_id == bytes.fromhex(f"{7:032x}")
     assert own.parent_span_id == bytes.fromhex("00000000000000cc")
     assert own.trace_state == "a=1,b=2"
+    # Whether the parent is of another process (SpanFlags of the protocol).
+    assert [span.flags & 0x300 for span in (own, first, second)] == [0x300, 0x100, 0x100]
     assert own.start_time_unix_nano == pytest.approx((STARTED + 7) * 1e9, abs=1000)
     assert own.end_time_unix_nano - own.start_time_unix_nano == pytest.approx(0.25e9, abs=1000)
     assert own.status.code == Status.STATUS_CODE_ERROR
