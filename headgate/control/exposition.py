@@ -20,7 +20,7 @@ from headgate.config.resolve import ResolvedConfig
 from headgate.control.processes import Processes
 from headgate.core.clock import wall
 from headgate.policy.limit.settings import Limit
-from headgate.policy.match import PathMatch
+from headgate.policy.pattern import pattern_text
 from headgate.telemetry.cells import Sample, SlotRegion, read
 from headgate.telemetry.naming import Exemplar, Facts, Naming, Shown
 from headgate.telemetry.prometheus import (
@@ -168,13 +168,6 @@ def facts_of(config: ResolvedConfig) -> Facts:
     for limit in [*config.limits, *everywhere, *of_services]:
         limits.setdefault(limit.name, _limit_facts(limit))
     return {"route": routes, "limit": limits}
-
-
-def pattern_text(path: PathMatch | None) -> str:
-    """Return the path of a route as it is written; "*" for one that takes all."""
-    if path is None:
-        return "*"
-    return path.template or path.exact or path.prefix or path.regex or "*"
 
 
 def _limit_facts(limit: Limit) -> dict[str, str]:

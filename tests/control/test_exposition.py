@@ -95,7 +95,7 @@ def test_facts_are_what_is_written() -> None:
         "exact": "/v1",
         "regex": "/r[0-9]+",
         "prefix": "/p",
-        "rest": "*",
+        "rest": "/",
     }
     assert facts["route"]["chat"]["host"] == "a.example,b.c"
     assert facts["limit"] == {
