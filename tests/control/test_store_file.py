@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from headgate.config.resolve import ResolvedConfig, resolve
-from headgate.config.schema import Config, Listen
+from headgate.config.schema import Config, Listen, Service
 from headgate.control.store_file import StoreFile, StoreFiles
-from headgate.policy.limit.settings import Limit
+from headgate.policy.limit.settings import Limit, ServiceRateLimit
 from headgate.stores.settings import MemoryStoreSettings, SharedStoreSettings
 from tests.control.driver import Rig, state_of, until
 
@@ -42,6 +42,14 @@ def test_all_workers_count_in_one_file_in_the_runtime_folder(rig: Rig) -> None:
     rig.signal(signal.SIGTERM)
     assert rig.wait() == 0
     assert rig.runtime_is_clean()
+
+
+def test_the_limit_of_a_service_needs_a_file_as_any_other(tmp_path: Path) -> None:
+    service = Service(name="a", url="http://a", rate_limit=ServiceRateLimit(enabled=True, requests=1, window=60))
+    config = resolve(Config(services=[service]))
+    files = StoreFiles(tmp_path, None)
+    assert files.prepare(config).path is not None
+    files.conclude(taken=False)
 
 
 def test_without_limits_there_is_no_file(rig: Rig) -> None:
