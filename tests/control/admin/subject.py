@@ -34,10 +34,9 @@ def as_role(role: str) -> dict[str, str]:
     return {"host": HOST, "authorization": f"Bearer the token of role {role}"}
 
 
-def never(work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-    """Start nothing: what is shown here does not live."""
-    work.close()
-    raise AssertionError(work)
+def spawn(work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+    """Start something that ends with the loop of the request that began it."""
+    return asyncio.get_running_loop().create_task(work)
 
 
 class Subject:
@@ -49,11 +48,13 @@ class Subject:
         worker = {"worker": 1, "pid": 11, "uptime": 3.0, "alive": True}
         self._snapshot = {"plan": 4, "draining": False, "workers": [worker], "control_uptime": 3.0, **snapshot}
         self.log = Log("control")
-        self.parts = Parts(board or Board.create(), self.log, never, Fleet(self.log), None)
+        self.parts = Parts(board or Board.create(), self.log, spawn, Fleet(self.log), None)
         self.audit = Audit(self.log)
         found = resolved(config if config is not None else to("http://a"))
         tokens = [AdminToken(name=role, token=f"the token of role {role}", role=role) for role in ROLES]  # type: ignore[arg-type]
-        self.config = replace(found, admin=replace(found.admin, token=TOKEN, tokens=tokens))
+        admin = replace(found.admin, token=TOKEN, tokens=tokens)
+        # Nothing outlives it: who wants a database brings his own.
+        self.config = replace(found, admin=admin, state_dir="/dev/null/none")
         self.parts.configuration.follow(self.config)
         self.parts.limits.follow(self.config)
         self.parts.operators.follow(self.config)
