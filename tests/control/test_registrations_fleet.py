@@ -49,7 +49,8 @@ def wait_for(gateway: Gateway, *names: str) -> None:
 def test_instances_get_requests_from_their_registration_to_their_leave(
     tmp_path: Path, service: Service, other: Service
 ) -> None:
-    gateway = start(tmp_path / "run", tmp_path / "state", REGISTRY, workers=2)
+    own = {"database": f"sqlite:///{tmp_path}/own.db"}
+    gateway = start(tmp_path / "run", tmp_path / "state", REGISTRY, workers=2, **own)
     try:
         assert answered(gateway) == {"503"}
         first = register(gateway, service)
@@ -69,7 +70,9 @@ def test_instances_get_requests_from_their_registration_to_their_leave(
         assert 'headgate_registered_instances{status="healthy"} 1' in gateway.metrics()
     finally:
         gateway.close()
-    again = start(tmp_path / "again", tmp_path / "state", REGISTRY)
+    # Nor did the successor of control, which knew its configuration from memory, look into another database.
+    assert not (tmp_path / "state" / "keys.db").exists()
+    again = start(tmp_path / "again", tmp_path / "state", REGISTRY, **own)
     try:
         # From its first moment on: the plan waited for the database.
         assert answered(again) == {service.name}

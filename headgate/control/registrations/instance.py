@@ -109,22 +109,23 @@ def checked(instance: Instance, networks: Networks) -> Instance:
         host = instance.endpoint.host
     except ValueError as error:
         raise ValueError(f"host: {error}") from None
-    _check_host(host, networks)
+    host = _checked_host(host, networks)
     _check_path(instance.health_check)
     _check_metadata(instance.metadata)
     return instance._replace(host=host)
 
 
-def _check_host(host: str, networks: Networks) -> None:
+def _checked_host(host: str, networks: Networks) -> str:
     address = _address(host)
     if address is None:
         if networks:
             raise ValueError("host: expected an address, for only those in registrations.networks are taken")
-        return
+        return host
     if address.is_link_local or address.is_multicast or address.is_unspecified or address == _BROADCAST:
         raise ValueError("host: this address is none of one machine that all can reach")
     if networks and str(address) not in networks:
         raise ValueError("host: this address is in none of registrations.networks")
+    return str(address) if isinstance(address, IPv4Address) else host
 
 
 def _address(host: str) -> IPv4Address | IPv6Address | None:

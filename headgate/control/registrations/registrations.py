@@ -28,6 +28,7 @@ from headgate.control.registrations.checks import Checks
 from headgate.control.registrations.instance import Instance, News, Row, Status, checked
 from headgate.control.registrations.known import Known
 from headgate.control.registrations.ledger import Ledger, Place, Unavailable
+from headgate.core.address import ListenAddress, is_loopback, parse_listen
 from headgate.core.clock import monotonic
 from headgate.core.endpoint import Endpoint
 from headgate.core.networks import Networks
@@ -69,6 +70,7 @@ class Registrations:
         self._networks = Networks(())
         self._tls: dict[str, UpstreamTls] = {}
         self._poll = 1.0
+        self._admin = ListenAddress("", 0)
         self._tasks: list[asyncio.Task[None]] = []
         self._counts: Counter[str] = Counter()
         self._generation = 0
@@ -105,6 +107,7 @@ class Registrations:
         self._networks = Networks(config.registrations.networks)
         self._tls = {_name_of(each): each.tls for each in config.services}
         self._poll = config.database.poll
+        self._admin = parse_listen(config.admin.address)
         if self._ledger.follow(Place(config.state_dir, config.database.url)):
             self._begin_anew()
             self._tell()
@@ -126,6 +129,8 @@ class Registrations:
             Unavailable: with a sentence, when it cannot be written down.
         """
         taken = checked(instance, self._networks)
+        if taken.port == self._admin.port and (is_loopback(taken.host) or taken.host.strip("[]") == self._admin.host):
+            raise ValueError("host: this is the admin listener, which is no service")
         await self._ready()
         async with self._in_turn:
             if self._dropped:

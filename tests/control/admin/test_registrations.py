@@ -225,6 +225,22 @@ async def test_only_who_is_from_the_networks_is_taken(tmp_path: Path) -> None:
 
 
 @on_plain_loop
+async def test_the_admin_listener_is_no_service(tmp_path: Path) -> None:
+    async with scene(tmp_path) as api:
+        for host, port, status in [
+            ("127.0.0.1", 8081, 422),
+            ("127.9.9.9", 8081, 422),
+            ("localhost", 8081, 422),
+            ("[::1]", 8081, 422),
+            ("::ffff:127.0.0.1", 8081, 422),
+            ("127.0.0.1", 8082, 201),
+            ("10.0.0.1", 8081, 201),
+        ]:
+            answer = await api.ask("POST", "/services", {**CHAT, "host": host, "port": port})
+            assert answer.status_code == status, host
+
+
+@on_plain_loop
 async def test_there_is_room_for_so_many_and_no_more(tmp_path: Path) -> None:
     async with scene(tmp_path, max_instances=2) as api:
         for port in (1, 2):

@@ -368,6 +368,8 @@ async def test_a_source_says_each_change_once_and_no_empty_set_before_anything_i
         async with running(RegistrySource(RegistryDiscovery(), given)) as heard:
             await heard.until_failed("not been read yet")
             assert heard.sets == []
+            await registrations.every()
+            await heard.until(lambda: heard.names == [])
             id_ = await gateway.register(chat())
             await heard.until_names("10.0.0.1:8001")
             await registrations.renew(id_)
@@ -376,7 +378,7 @@ async def test_a_source_says_each_change_once_and_no_empty_set_before_anything_i
             await heard.until(lambda: heard.names == [])
             await registrations.renew(id_, "healthy")
             await heard.until_names("10.0.0.1:8001")
-            assert _names(heard) == [["10.0.0.1:8001"], [], ["10.0.0.1:8001"]]
+            assert _names(heard) == [[], ["10.0.0.1:8001"], [], ["10.0.0.1:8001"]]
         assert registrations._listeners == {}
 
 
