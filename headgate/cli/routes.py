@@ -117,5 +117,13 @@ def _cells(row: dict[str, Any]) -> list[str]:
         row["path"],
         lists[1],
         ", ".join(row["conditions"]) or "-",
-        ", ".join([*row["goes_to"], *(f"{name} by {found}" for name, found in row["found_by"].items())]),
+        ", ".join(_with_source(each, row["found_by"]) for each in row["goes_to"]),
     ]
+
+
+def _with_source(goes_to: str, found_by: Mapping[str, str]) -> str:
+    """Add who tells the endpoints of a service to where requests go."""
+    source = next(
+        (found for name, found in found_by.items() if goes_to == name or goes_to.startswith(f"{name} ")), None
+    )
+    return goes_to if source is None else f"{goes_to} (by {source})"

@@ -127,7 +127,7 @@ def test_routes_say_who_tells_where_a_service_runs(good: str, capsys: pytest.Cap
     rows = {row["route"]: row["found_by"] for row in json.loads(capsys.readouterr().out)}
     assert rows["chat"] == {"canary": "dns canary.internal (A and AAAA)"}
     assert main(["routes", *found, good]) == 0
-    assert "chat 90%, canary 10%, canary by dns canary.internal (A and AAAA)" in capsys.readouterr().out
+    assert "chat 90%, canary 10% (by dns canary.internal (A and AAAA))" in capsys.readouterr().out
 
 
 def test_routes_in_file_order_come_in_it(good: str, capsys: pytest.CaptureFixture[str]) -> None:
