@@ -40,6 +40,8 @@ from headgate.telemetry.cells import Sample, SeriesName
 from headgate.telemetry.families import MICROSECONDS
 
 GATHER = 0.2
+# Times as long as telling takes, there is a pause behind it.
+_IDLE_SHARE = 4
 # Seconds that a plan waits for the first sets of services that it brings.
 FIRST_PATIENCE = 5.0
 # Seconds between two looks for records that can be given back.
@@ -126,6 +128,7 @@ class Discovery:
         self._version = 0
         self._changed: set[str] = set()
         self._told_at = -GATHER
+        self._pause = GATHER
         self._telling: asyncio.TimerHandle | None = None
         self._sweeping: asyncio.TimerHandle | None = None
         self._counts: Counter[tuple[str, str]] = Counter()
@@ -277,11 +280,12 @@ class Discovery:
 
     def said(self, followed: _Followed, endpoints: tuple[Endpoint, ...]) -> None:
         """Take what a source says."""
-        before = {each.name for each in followed.endpoints or ()}
         try:
             endpoints = whole_set(endpoints)
-            joined = [each for each in endpoints if before and each.name not in before]
-            self._records.claim(followed.records(endpoints), set(followed.records(joined)))
+            if endpoints != followed.endpoints:
+                before = {each.name for each in followed.endpoints or ()}
+                joined = followed.records(each for each in endpoints if each.name not in before)
+                self._records.claim(joined, slowly=bool(before))
         except (NotFound, ValueError) as error:
             self.failed(followed, str(error))
             return
@@ -312,7 +316,7 @@ class Discovery:
 
     def _tell_later(self) -> None:
         if self._telling is None:
-            wait = max(0.0, self._told_at + GATHER - monotonic())
+            wait = max(0.0, self._told_at + self._pause - monotonic())
             self._telling = asyncio.get_running_loop().call_later(wait, self._tell)
 
     def _tell(self, whole: bool = False) -> None:
@@ -324,7 +328,7 @@ class Discovery:
         self._changed.clear()
         if not changed and not whole:
             return
-        self._told_at = monotonic()
+        began = monotonic()
         self._version += 1
         left: list[str] = []
         for each in changed:
@@ -337,6 +341,9 @@ class Discovery:
             self.on_change()
             self._records.leave(left)
             self._sweep_later()
+        self._told_at = monotonic()
+        # Very large sets take their time: control has others to serve, too.
+        self._pause = max(GATHER, _IDLE_SHARE * (self._told_at - began))
 
     def _note(self, followed: _Followed) -> list[str]:
         """Note that a set is in force from now on; return the records of those that left."""

@@ -32,8 +32,8 @@ class EndpointRecords:
         # When each was left, the longest time ago first.
         self._left: dict[str, float] = {}
 
-    def claim(self, names: Iterable[str], joined: Collection[str] = ()) -> None:
-        """Make the records of these names; those that `joined` others begin slowly, where slow start is set.
+    def claim(self, names: Iterable[str], slowly: bool = False) -> None:
+        """Make the records of these names; those that join others begin `slowly`, where slow start is set.
 
         Raises:
             ValueError: with a sentence, when the board is full.
@@ -48,7 +48,7 @@ class EndpointRecords:
             except ValueError:
                 self.give_back(0.0)
                 base = board.claim(name)
-            if name in joined:
+            if slowly:
                 with board.lock(base):
                     board.cells[base + WELL_SINCE] = now
 

@@ -107,6 +107,7 @@ class Parts:
 
     def close(self) -> None:
         """Let go of what is open."""
+        self.discovery.close()
         self.keys.close()
         self.registrations.close()
         self.telemetry.close()

@@ -47,6 +47,8 @@ _RECOUNT_EACH = 0.0001
 _MICROSECONDS = 1_000_000
 # How often a retry asks the balancer for another endpoint than those tried before it looks for one by itself.
 _ASKED_AGAIN = 4
+# What of an endpoint makes it another one for who connects to it stands before this.
+_SPOKEN_TO = Endpoint._fields.index("weight")
 # Moves a key to another place on a ring (the golden ratio in 64 bits).
 _ELSEWHERE = 0x9E3779B97F4A7C15
 _KEY_BITS = (1 << 64) - 1
@@ -197,11 +199,11 @@ class Cluster:
         """
         if endpoints == self._service.endpoints:
             return []
-        before = {_spoken_to(each.endpoint): each for each in self.targets}
-        fresh = iter(self._made(tuple(each for each in endpoints if _spoken_to(each) not in before)))
+        before = {each.endpoint[:_SPOKEN_TO]: each for each in self.targets}
+        fresh = iter(self._made(tuple(each for each in endpoints if each[:_SPOKEN_TO] not in before)))
         targets = []
         for endpoint in endpoints:
-            target = before.pop(_spoken_to(endpoint), None)
+            target = before.pop(endpoint[:_SPOKEN_TO], None)
             if target is None:
                 target = next(fresh)
             target.endpoint = endpoint
@@ -303,11 +305,6 @@ class Cluster:
 
     def __repr__(self) -> str:
         return f"<Cluster {self.name} endpoints={len(self.targets)}>"
-
-
-def _spoken_to(endpoint: Endpoint) -> Endpoint:
-    """Return what of an endpoint makes it another one for who connects to it."""
-    return endpoint._replace(weight=1, zone="")
 
 
 def pool_key(service: ResolvedService, endpoint: Endpoint, context: ssl.SSLContext | None) -> PoolKey:

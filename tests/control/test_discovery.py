@@ -278,9 +278,7 @@ async def test_a_set_that_the_board_has_no_room_for_is_refused_whole() -> None:
 
 
 @on_its_own_time
-async def test_records_are_there_before_the_workers_know_and_for_a_while_after() -> (
-    None
-):
+async def test_records_are_there_before_the_workers_know_and_for_a_while_after() -> None:
     rig = Rig()
     await rig.follow(config("chat"))
     rig.sources[0].say("a:80")

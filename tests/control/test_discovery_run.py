@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
+import signal
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -60,11 +62,12 @@ def _port(service: Service) -> int:
 class Gateway(whole.Gateway):
     """A gateway with two workers whose service `api` is found out by asking a registry all the time."""
 
-    def __init__(self, folder: Path, **more: Any) -> None:
+    def __init__(self, folder: Path) -> None:
         self.registry = Registry()
         self.services = [Service() for _ in range(4)]
         self.registry.list(*self.services[:2])
-        super().__init__(folder, 2, self.service(**more))
+        # Other tests may keep the machine busy: who is refused for that is not the matter here.
+        super().__init__(folder, 2, self.service(), overload={"enabled": False})
 
     def service(self, **more: Any) -> dict[str, Any]:
         found = {"type": "http", "host": "127.0.0.1", "port": self.registry.port, "interval": 0.1}
@@ -81,9 +84,16 @@ class Gateway(whole.Gateway):
         until(lambda: self.names() == {each.name for each in services}, f"{len(services)} endpoints are known")
 
     def answering(self) -> set[str]:
+        until(self.serves, "a worker serves")
         answers = [self.ask() for _ in range(40)]
         assert {status for status, _ in answers} == {200}
         return {body.decode() for _, body in answers}
+
+    def serves(self) -> bool:
+        try:
+            return self.ask()[0] == 200
+        except OSError:
+            return False
 
     def close(self) -> None:
         super().close()
@@ -181,6 +191,18 @@ def test_a_registry_that_is_gone_takes_nothing_away_not_even_with_control(gatewa
     gateway.registry.list(gateway.services[3])
     gateway.until_names(gateway.services[3])
     assert gateway.answering() == {gateway.services[3].name}
+
+
+def test_a_worker_that_comes_up_knows_whom_the_others_know(gateway: Gateway) -> None:
+    gateway.registry.list(*gateway.services[2:])
+    gateway.until_names(*gateway.services[2:])
+    # Sets and plan reach a worker without the registry.
+    gateway.registry.status = 500
+    dead = gateway.workers()
+    for each in dead:
+        os.kill(each, signal.SIGKILL)
+    until(lambda: gateway.workers().isdisjoint(dead), "both workers are replaced")
+    assert gateway.answering() == {each.name for each in gateway.services[2:]}
 
 
 def test_whom_the_registry_calls_unhealthy_gets_nothing(gateway: Gateway) -> None:

@@ -64,7 +64,7 @@ def test_one_that_joins_others_begins_slowly_and_one_known_before_does_not(clock
     board = Board.create()
     records = EndpointRecords(board)
     records.claim(names(1))
-    records.claim(names(1, 2), names(1, 2))
+    records.claim(names(1, 2), slowly=True)
     cells = board.cells
     assert [cells[board.claim(name) + WELL_SINCE] for name in names(1, 2)] == [0, 1_000_000_000]
 

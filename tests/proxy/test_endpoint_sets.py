@@ -320,7 +320,8 @@ async def test_sets_change_under_load_and_no_request_fails() -> None:
     for each in upstreams:
         await each.__aenter__()
     document = found(balancer="least_connections", outlier={}, candidates={"slow_start": 1})
-    async with gateway(document) as rig:
+    # Other tests may keep the machine busy: who is refused for that is not the matter here.
+    async with gateway({**document, "overload": {"enabled": False}}) as rig:
         take(rig, *upstreams[:3])
         over = False
 
