@@ -40,9 +40,21 @@ function notice(sentence) {
 }
 
 const BREAKER = {
-  reset: ["Reset the breaker", "It is closed and forgets what was counted. Calls decide again.", "is closed, and calls decide"],
-  open: ["Open the breaker", "Every request is refused until somebody resets it.", "refuses every request until a reset"],
-  close: ["Close the breaker", "Every request is let through, whatever becomes of it, until somebody resets it.", "lets every request through until a reset"],
+  reset: [
+    "Reset the breaker",
+    "It is closed and forgets what was counted. Calls decide again.",
+    "is closed, and calls decide",
+  ],
+  open: [
+    "Open the breaker",
+    "Every request is refused until somebody resets it.",
+    "refuses every request until a reset",
+  ],
+  close: [
+    "Close the breaker",
+    "Every request is let through, whatever becomes of it, until somebody resets it.",
+    "lets every request through until a reset",
+  ],
 };
 
 /** Reset, open or close a breaker. */
@@ -107,7 +119,9 @@ const HINTS = {
 export function resetLimit({ limit, scope, key }) {
   confirm({
     title: `Reset a key of ${limit}?`,
-    text: key.length ? "What was counted for this key is forgotten, in all workers." : "It counts all requests together, and begins afresh for all of them.",
+    text: key.length
+      ? "What was counted for this key is forgotten, in all workers."
+      : "It counts all requests together, and begins afresh for all of them.",
     yes: "Reset",
     kind: "primary",
     fields: key.map((name) => ({ name, label: name, hint: HINTS[name] ?? "" })),

@@ -27,7 +27,10 @@ export async function ask(method, path, body) {
     });
   } catch (error) {
     const late = error.name === "TimeoutError";
-    throw new Refused(0, late ? `No answer within ${PATIENCE / 1000} s.` : "The gateway's control process does not answer.");
+    throw new Refused(
+      0,
+      late ? `No answer within ${PATIENCE / 1000} s.` : "The gateway's control process does not answer.",
+    );
   }
   const said = await answer.json().catch(() => null);
   if (answer.ok) return said;

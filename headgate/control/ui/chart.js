@@ -27,7 +27,13 @@ export function chart({ id, title, at, series, unit, stacked = false, most = 0, 
   return h(
     "figure",
     { class: "chart", key: id },
-    h("figcaption", null, h("h3", null, title), note && h("span", { class: "faint" }, note), legend(series, place, unit)),
+    h(
+      "figcaption",
+      null,
+      h("h3", null, title),
+      note && h("span", { class: "faint" }, note),
+      legend(series, place, unit),
+    ),
     h(
       "div",
       { class: "plot" },
@@ -49,7 +55,9 @@ export function chart({ id, title, at, series, unit, stacked = false, most = 0, 
         marks(top).map((value) => h("line", { class: "grid", x1: 0, x2: WIDE, y1: y(value), y2: y(value) })),
         stacked
           ? drawn.map((each) => h("path", { key: each.name, class: `area ${each.tone}`, d: area(at, each, x, y) }))
-          : drawn.map((each) => h("path", { key: each.name, class: `line ${each.tone}`, d: line(at, each.values, x, y) })),
+          : drawn.map(
+            (each) => h("path", { key: each.name, class: `line ${each.tone}`, d: line(at, each.values, x, y) }),
+          ),
         place !== null &&
           h("line", { key: "cross", class: "cross", x1: x(at[place]), x2: x(at[place]), y1: 0, y2: HIGH }),
       ),
@@ -193,7 +201,16 @@ function table(id, title, at, series, unit) {
       "table",
       null,
       h("caption", { class: "unseen" }, title),
-      h("thead", null, h("tr", null, h("th", { scope: "col" }, "Time"), series.map(({ name }) => h("th", { scope: "col", class: "number" }, name)))),
+      h(
+        "thead",
+        null,
+        h(
+          "tr",
+          null,
+          h("th", { scope: "col" }, "Time"),
+          series.map(({ name }) => h("th", { scope: "col", class: "number" }, name)),
+        ),
+      ),
       h(
         "tbody",
         null,

@@ -3,7 +3,10 @@
 const NONE = "–";
 const SIZES = ["B", "kB", "MB", "GB", "TB"];
 const SPELLED = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
-const CLOCK = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
+const CLOCK = new Intl.DateTimeFormat(
+  undefined,
+  { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" },
+);
 const WHOLE = new Intl.NumberFormat(undefined, { maximumFractionDigits: 0 });
 
 /** Three figures of a number that is not negative: 0, 0.012, 4.5, 12.3, 123, 1,234. */

@@ -5,7 +5,8 @@ import { know, say, state } from "./state.js";
 
 /** A link to a view: only its name and the id, which is written as a part of a path. */
 export function link(view, id, ...children) {
-  const props = typeof children[0] === "object" && !Array.isArray(children[0]) && !children[0]?.tag ? children.shift() : {};
+  const [first] = children;
+  const props = typeof first === "object" && !Array.isArray(first) && !first?.tag ? children.shift() : {};
   return h("a", { ...props, href: address(view, id) }, children);
 }
 
@@ -61,12 +62,20 @@ export function ready(names, content) {
   const failed = names.find((name) => state.failed[name]);
   if (missing.length && failed) return problem(state.failed[failed]);
   if (missing.length) return h("div", { class: "loading", role: "status" }, h("span", { class: "unseen" }, "Loading"));
-  return [failed && h("p", { class: "stale", role: "status", key: "stale" }, `Not fresh: ${state.failed[failed]}`), content()];
+  return [
+    failed && h("p", { class: "stale", role: "status", key: "stale" }, `Not fresh: ${state.failed[failed]}`),
+    content(),
+  ];
 }
 
 /** Something that went wrong. */
 export function problem(sentence) {
-  return h("div", { class: "problem", role: "alert" }, h("p", { class: "strong" }, "This could not be loaded."), h("p", null, sentence));
+  return h(
+    "div",
+    { class: "problem", role: "alert" },
+    h("p", { class: "strong" }, "This could not be loaded."),
+    h("p", null, sentence),
+  );
 }
 
 /** Names and values. */
@@ -74,7 +83,9 @@ export function facts(rows) {
   return h(
     "dl",
     { class: "facts" },
-    rows.filter(Boolean).map(([name, value]) => h("div", { key: name }, h("dt", null, name), h("dd", null, value ?? "–"))),
+    rows.filter(Boolean).map(
+      ([name, value]) => h("div", { key: name }, h("dt", null, name), h("dd", null, value ?? "–")),
+    ),
   );
 }
 
@@ -103,11 +114,21 @@ export function table(id, caption, columns, rows, { key, tone = () => "", none }
       // Narrow screens lay rows out as blocks, which would take these meanings away.
       { "data-table": id, role: "table" },
       h("caption", { class: "unseen" }, caption),
-      h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, columns.map((column) => heading(id, column, by === column ? chosen : null)))),
+      h(
+        "thead",
+        { role: "rowgroup" },
+        h("tr", { role: "row" }, columns.map((column) => heading(id, column, by === column ? chosen : null))),
+      ),
       h(
         "tbody",
         { role: "rowgroup" },
-        shown.map((row) => h("tr", { key: key(row), class: tone(row), role: "row" }, columns.map((column, place) => cell(column, row, place)))),
+        shown.map(
+          (row) => h(
+            "tr",
+            { key: key(row), class: tone(row), role: "row" },
+            columns.map((column, place) => cell(column, row, place)),
+          ),
+        ),
       ),
     ),
   );
@@ -123,7 +144,12 @@ function cell({ number, cell: content, title, kind }, row, place) {
 }
 
 function heading(id, { name, title, number, sort, kind }, chosen) {
-  const props = { key: name, scope: "col", role: "columnheader", class: [number && "number", kind].filter(Boolean).join(" ") || undefined };
+  const props = {
+    key: name,
+    scope: "col",
+    role: "columnheader",
+    class: [number && "number", kind].filter(Boolean).join(" ") || undefined,
+  };
   if (!sort) return h("th", props, title);
   const order = chosen ? (chosen.up ? "ascending" : "descending") : undefined;
   const act = () => {
@@ -164,7 +190,11 @@ export function choice(label, options, chosen, choose) {
     "div",
     { class: "choice", role: "group", "aria-label": label },
     options.map(([value, text]) =>
-      h("button", { type: "button", key: value, "aria-pressed": String(value === chosen), onclick: () => choose(value) }, text),
+      h(
+        "button",
+        { type: "button", key: value, "aria-pressed": String(value === chosen), onclick: () => choose(value) },
+        text,
+      ),
     ),
   );
 }

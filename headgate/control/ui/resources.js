@@ -1,5 +1,5 @@
-/* What the dashboard asks of the API: which resource is where, how often it is asked for while it is shown, and the form
- * in which views have it. This is the one file that knows the answers' shapes.
+/* What the dashboard asks of the API: which resource is where, how often it is asked for while it is shown, and what
+ * becomes of the answer.
  */
 
 import { ask } from "./api.js";
@@ -78,7 +78,14 @@ async function load(name) {
     if (from === path()) know({ got: { ...state.got, [name]: said }, failed: { ...state.failed, [name]: undefined } });
   } catch (error) {
     if (error.status === 401) know({ session: null });
-    else know({ failed: { ...state.failed, [name]: error.status === undefined ? "The answer could not be read." : error.message } });
+    else know(
+      {
+        failed: {
+          ...state.failed,
+          [name]: error.status === undefined ? "The answer could not be read." : error.message,
+        },
+      },
+    );
   }
 }
 
@@ -87,7 +94,16 @@ export function take(name, said) {
   if (name === "tick") takeTick(said);
   if (name === "request") readRequests({ items: [said] });
   if (name === "log") readLog([said]);
-  if (name === "change") reload("status", "endpoints", "breakers", "limits", "discovery", "routes", "config", "changes");
+  if (name === "change") reload(
+    "status",
+    "endpoints",
+    "breakers",
+    "limits",
+    "discovery",
+    "routes",
+    "config",
+    "changes",
+  );
 }
 
 function takeTick(said) {

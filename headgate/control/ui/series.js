@@ -10,7 +10,9 @@ const NOW = 10;
 
 /** The series of statuses, from bottom to top. */
 export function byStatus(history) {
-  return CLASSES.map((name) => ({ name, tone: `s${name}`, values: history.by_status?.[name] ?? history.at.map(() => 0) }));
+  return CLASSES.map(
+    (name) => ({ name, tone: `s${name}`, values: history.by_status?.[name] ?? history.at.map(() => 0) }),
+  );
 }
 
 /** The percentiles of the whole gateway or of one service. */

@@ -22,14 +22,24 @@ export const VIEWS = [
 ];
 const RANGES = [[60, "1 min"], [300, "5 min"], [900, "15 min"], [3600, "1 h"]];
 const WITH_CHARTS = new Set(["overview", "services"]);
-const STREAM = { live: ["good", "Live"], connecting: ["idle", "Connecting"], lost: ["warn", "Reconnecting"], paused: ["idle", "Paused"] };
+const STREAM = {
+  live: ["good", "Live"],
+  connecting: ["idle", "Connecting"],
+  lost: ["warn", "Reconnecting"],
+  paused: ["idle", "Paused"],
+};
 
 /** The page around a view. */
 export function shell(content) {
   return [
     h("a", { class: "skip", href: "#main", onclick: skip, key: "skip" }, "Skip to content"),
     side(),
-    h("div", { class: "page", key: "page" }, top(), h("main", { id: "main", tabindex: "-1", key: `main ${state.view.name} ${state.view.id}` }, content)),
+    h(
+      "div",
+      { class: "page", key: "page" },
+      top(),
+      h("main", { id: "main", tabindex: "-1", key: `main ${state.view.name} ${state.view.id}` }, content),
+    ),
     state.notice && h("div", { class: "notice", key: "notice" }, state.notice),
     state.dialog && question(state.dialog),
   ];
@@ -52,26 +62,58 @@ function side() {
       { class: "brand" },
       h("img", { src: "icon.svg", alt: "", width: 26, height: 26 }),
       h("span", null, "Headgate"),
-      h("button", { type: "button", class: "menu", "aria-expanded": String(state.menu), "aria-controls": "ways", onclick: () => know({ menu: !state.menu }) }, state.menu ? "Close" : "Menu"),
+      h(
+        "button",
+        {
+          type: "button",
+          class: "menu",
+          "aria-expanded": String(state.menu),
+          "aria-controls": "ways",
+          onclick: () => know({ menu: !state.menu }),
+        },
+        state.menu ? "Close" : "Menu",
+      ),
     ),
     h(
       "nav",
       { id: "ways", "aria-label": "Views" },
-      groups.map((group) =>
-        h(
+      groups.map(
+        (group) => h(
           "div",
           { class: "group", key: group },
           h("h2", null, group),
-          h("ul", null, VIEWS.filter(([, , of]) => of === group).map(([name, title]) =>
-            h("li", { key: name },
-              h("a", { href: address(name), "aria-current": state.view.name === name ? "page" : undefined }, title,
-                name === "overview" && waiting > 0 && h("span", { class: "count" }, waiting, h("span", { class: "unseen" }, " need attention")))))),
+          h(
+            "ul",
+            null,
+            VIEWS.filter(([, , of]) => of === group).map(
+              ([name, title]) => h(
+                "li",
+                { key: name },
+                h(
+                  "a",
+                  { href: address(name), "aria-current": state.view.name === name ? "page" : undefined },
+                  title,
+                  name === "overview" && waiting > 0 && h(
+                    "span",
+                    { class: "count" },
+                    waiting,
+                    h("span", { class: "unseen" }, " need attention"),
+                  ),
+                ),
+              ),
+            ),
+          ),
         ),
       ),
       h(
         "div",
         { class: "who" },
-        h("p", null, h("b", null, state.session.name ?? "Operator"), h("span", { class: "faint" }, `role ${state.session.role}`)),
+        h(
+          "p",
+          null,
+          h("b", null, state.session.name ?? "Operator"),
+          h("span", { class: "faint" }, `role ${state.session.role}`),
+        ),
         button("Sign out", signOut, { kind: "small" }),
       ),
     ),
@@ -112,12 +154,21 @@ function question({ title, text, yes, kind, fields, busy, error }) {
       { method: "dialog", onsubmit: (event) => answer(event, fields) },
       h("h2", { id: "question" }, title),
       h("p", null, text),
-      fields.map(({ name, label, hint }) =>
-        h("p", { class: "field", key: name }, h("label", { for: `field-${name}` }, label), h("input", { id: `field-${name}`, name, placeholder: hint, autocomplete: "off", spellcheck: "false" }))),
+      fields.map(
+        ({ name, label, hint }) => h(
+          "p",
+          { class: "field", key: name },
+          h("label", { for: `field-${name}` }, label),
+          h("input", { id: `field-${name}`, name, placeholder: hint, autocomplete: "off", spellcheck: "false" }),
+        ),
+      ),
       h("p", { class: "bad-text", role: "alert" }, error),
-      h("div", { class: "buttons" },
+      h(
+        "div",
+        { class: "buttons" },
         button("Cancel", dismiss, { label: "Cancel" }),
-        h("button", { type: "submit", class: kind, disabled: busy }, busy ? "Working…" : yes)),
+        h("button", { type: "submit", class: kind, disabled: busy }, busy ? "Working…" : yes),
+      ),
     ),
   );
 }

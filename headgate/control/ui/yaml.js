@@ -6,11 +6,15 @@ const WORDS = new Set(["true", "false", "null", "yes", "no", "on", "off"]);
 /** Write a value. */
 export function yaml(value, indent = "") {
   if (Array.isArray(value)) {
-    return value.length ? value.map((each) => `${indent}- ${inner(each, indent).trimStart()}`).join("\n") : `${indent}[]`;
+    return value.length ? value.map(
+      (each) => `${indent}- ${inner(each, indent).trimStart()}`,
+    ).join("\n") : `${indent}[]`;
   }
   if (value !== null && typeof value === "object") {
     const rows = Object.entries(value);
-    return rows.length ? rows.map(([name, each]) => `${indent}${scalar(name)}:${below(each, indent)}`).join("\n") : `${indent}{}`;
+    return rows.length ? rows.map(
+      ([name, each]) => `${indent}${scalar(name)}:${below(each, indent)}`,
+    ).join("\n") : `${indent}{}`;
   }
   return indent + scalar(value);
 }
@@ -26,6 +30,6 @@ function below(value, indent) {
 
 function scalar(value) {
   if (typeof value !== "string") return String(value);
-  const plain = PLAIN.test(value) && !WORDS.has(value.toLowerCase()) && !value.includes(": ") && !value.endsWith(":") && !value.endsWith(" ");
+  const plain = PLAIN.test(value) && !WORDS.has(value.toLowerCase()) && !/: |[: ]$/.test(value);
   return plain ? value : JSON.stringify(value);
 }

@@ -99,8 +99,8 @@ def test_no_file_leads_elsewhere_or_makes_markup_of_text(name: str) -> None:
     assert not re.findall(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|new Function|srcdoc", text)
     if name.endswith(".html"):
         assert not re.findall(r"<style|\son[a-z]+=|style=|<script(?![^>]*\ssrc=)", text)
-    assert max(map(len, text.splitlines())) <= 240
-    assert len(text.splitlines()) <= (800 if name.endswith(".css") else 400)
+    assert max(map(len, text.splitlines())) <= 120
+    assert len(text.splitlines()) <= (1000 if name.endswith(".css") else 400)
 
 
 def test_the_wheel_brings_every_file() -> None:

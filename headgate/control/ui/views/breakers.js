@@ -11,11 +11,29 @@ const TONES = { closed: "good", open: "bad", half_open: "warn" };
 /** The view. */
 export function breakers() {
   const columns = [
-    { name: "service", title: "Service", cell: (row) => link("services", row.service, row.service), sort: (row) => row.service },
+    {
+      name: "service",
+      title: "Service",
+      cell: (row) => link("services", row.service, row.service),
+      sort: (row) => row.service,
+    },
     { name: "state", title: "State", cell: breakerBadge, sort: (row) => row.state },
-    { name: "failures", title: "Failures", cell: (row) => [failures(row), row.threshold && bar(row.failure_count / row.threshold, row.state === "closed" ? "" : "bad")], sort: (row) => row.failure_count },
+    {
+      name: "failures",
+      title: "Failures",
+      cell: (row) => [
+        failures(row),
+        row.threshold && bar(row.failure_count / row.threshold, row.state === "closed" ? "" : "bad"),
+      ],
+      sort: (row) => row.failure_count,
+    },
     { name: "next", title: "Tries again", cell: next },
-    { name: "last", title: "Last failure", cell: (row) => ago(row.last_failure_time, state.now), sort: (row) => row.last_failure_time },
+    {
+      name: "last",
+      title: "Last failure",
+      cell: (row) => ago(row.last_failure_time, state.now),
+      sort: (row) => row.last_failure_time,
+    },
     { name: "act", title: h("span", { class: "unseen" }, "Actions"), kind: "act", cell: (row) => breakerButtons(row) },
   ];
   return card("All circuit breakers", { id: "breakers", flush: true },
@@ -36,31 +54,50 @@ export function breakerButtons(row) {
   const can = may("operate");
   const why = "Needs a token of the role operate";
   const tell = (action, text, kind = "small") =>
-    button(text, () => steerBreaker(row.service, action), { can, why, kind, label: `${text} the breaker of ${row.service}` });
-  return h("div", { class: "buttons" }, tell("reset", "Reset", row.state === "closed" && !row.forced ? "small" : "small primary"), tell("open", "Open"), tell("close", "Close"));
+    button(
+      text,
+      () => steerBreaker(row.service, action),
+      { can, why, kind, label: `${text} the breaker of ${row.service}` },
+    );
+  return h(
+    "div",
+    { class: "buttons" },
+    tell("reset", "Reset", row.state === "closed" && !row.forced ? "small" : "small primary"),
+    tell("open", "Open"),
+    tell("close", "Close"),
+  );
 }
 
 /** Everything about one. */
 export function breakerFacts(row) {
-  return facts([
-    ["State", breakerBadge(row)],
-    ["Failures", failures(row)],
-    row.state === "half_open" && ["Trials", `${count(row.success_count)} of ${count(row.success_threshold)} succeeded, ${count(row.trials_in_flight)} in flight`],
-    row.state === "open" && ["Tries again", next(row)],
-    ["Stays open", `for ${span(row.timeout)}`],
-    ["Last failure", ago(row.last_failure_time, state.now)],
-  ]);
+  return facts(
+    [
+      ["State", breakerBadge(row)],
+      ["Failures", failures(row)],
+      row.state === "half_open" && [
+        "Trials",
+        `${count(row.success_count)} of ${count(row.success_threshold)} succeeded, ` +
+          `${count(row.trials_in_flight)} in flight`,
+      ],
+      row.state === "open" && ["Tries again", next(row)],
+      ["Stays open", `for ${span(row.timeout)}`],
+      ["Last failure", ago(row.last_failure_time, state.now)],
+    ],
+  );
 }
 
 function failures(row) {
   if (row.error_rate !== null && row.error_rate !== undefined) {
     return `${count(row.failure_count)}, opens at ${row.error_rate} % in ${span(row.window)}`;
   }
-  return `${count(row.failure_count)} of ${count(row.threshold)}${row.window_size ? ` in ${count(row.window_size)} calls` : ""}`;
+  const among = row.window_size ? ` in ${count(row.window_size)} calls` : "";
+  return `${count(row.failure_count)} of ${count(row.threshold)}${among}`;
 }
 
 function next(row) {
   if (row.forced) return "after a reset";
   if (row.state === "half_open") return "now, by trials";
-  return row.open_until ? `in ${span(row.open_until - state.now)}` : "–";
+  const wait = row.open_until - state.now;
+  if (!row.open_until) return "–";
+  return wait > 0.5 ? `in ${span(wait)}` : "with the next request";
 }

@@ -12,7 +12,11 @@ export function configuration() {
   return [
     h("div", { class: "columns", key: "top" }, ready(["status"], inForce), ready(["status"], workers)),
     card("Changes", { id: "changes", flush: true }, ready(["changes"], changes)),
-    card("Effective configuration", { id: "effective", note: "with defaults; secrets are masked" }, ready(["config"], effective)),
+    card(
+      "Effective configuration",
+      { id: "effective", note: "with defaults; secrets are masked" },
+      ready(["config"], effective),
+    ),
   ];
 }
 
@@ -20,13 +24,26 @@ function inForce() {
   const { status } = state.got;
   const last = status.reload;
   const can = may("operate");
-  const tools = button("Reload", reloadConfiguration, { kind: "small primary", can, why: "Needs a token of the role operate" });
+  const tools = button(
+    "Reload",
+    reloadConfiguration,
+    { kind: "small primary", can, why: "Needs a token of the role operate" },
+  );
   return card("In force", { id: "in-force", tools }, facts([
     ["Plan", String(status.plan)],
     ["Version", status.version],
     ["Up for", span(status.uptime)],
-    last && ["Last reload", [badge(last.ok ? "good" : "bad", last.ok ? "in force" : "refused"), ` ${ago(last.at, state.now)}: ${last.cause}, by ${last.by}`]],
-    last?.problems?.length > 0 && ["Problems", h("ul", { class: "problems" }, last.problems.map((each) => h("li", { key: String(each) }, String(each))))],
+    last && [
+      "Last reload",
+      [
+        badge(last.ok ? "good" : "bad", last.ok ? "in force" : "refused"),
+        ` ${ago(last.at, state.now)}: ${last.cause}, by ${last.by}`,
+      ],
+    ],
+    last?.problems?.length > 0 && [
+      "Problems",
+      h("ul", { class: "problems" }, last.problems.map((each) => h("li", { key: String(each) }, String(each)))),
+    ],
     ["Listens at", (status.listeners ?? []).map((each) => (typeof each === "string" ? each : each.address)).join(", ")],
   ]));
 }
@@ -38,25 +55,52 @@ function workers() {
     { name: "pid", title: "Process", number: true, cell: (row) => String(row.pid) },
     { name: "up", title: "Up for", number: true, cell: (row) => span(row.uptime) },
   ];
-  return card("Workers", { id: "workers", flush: true }, table("workers", "Workers", columns, state.got.status.workers ?? [], { key: (row) => row.worker, none: empty("No workers") }));
+  return card(
+    "Workers",
+    { id: "workers", flush: true },
+    table(
+      "workers",
+      "Workers",
+      columns,
+      state.got.status.workers ?? [],
+      { key: (row) => row.worker, none: empty("No workers") },
+    ),
+  );
 }
 
 function changes() {
   const columns = [
     { name: "at", title: "When", cell: (row) => h("time", { title: date(row.at) }, ago(row.at, state.now)) },
-    { name: "ok", title: "Outcome", cell: (row) => (row.ok ? badge("good", `plan ${row.plan}`) : badge("bad", "refused")) },
+    {
+      name: "ok",
+      title: "Outcome",
+      cell: (row) => (row.ok ? badge("good", `plan ${row.plan}`) : badge("bad", "refused")),
+    },
     { name: "by", title: "By", cell: (row) => row.by },
     { name: "cause", title: "Cause", cell: (row) => row.cause },
     { name: "what", title: "What changed", kind: "message", cell: difference },
   ];
-  return table("changes", "Changes of the configuration, newest first", columns, state.got.changes, { key: (row) => `${row.at} ${row.plan}`, none: empty("No changes since the start") });
+  return table(
+    "changes",
+    "Changes of the configuration, newest first",
+    columns,
+    state.got.changes,
+    { key: (row) => `${row.at} ${row.plan}`, none: empty("No changes since the start") },
+  );
 }
 
 function difference({ diff, more, problems }) {
   if (problems.length) return h("ul", { class: "problems" }, problems.map((each) => h("li", { key: each }, each)));
   if (!diff.length) return h("span", { class: "faint" }, "nothing");
   const rows = diff.map(({ path, before, after }) =>
-    h("li", { key: path }, `${path}: `, h("del", null, JSON.stringify(before)), " → ", h("ins", null, JSON.stringify(after))),
+    h(
+      "li",
+      { key: path },
+      `${path}: `,
+      h("del", null, JSON.stringify(before)),
+      " → ",
+      h("ins", null, JSON.stringify(after)),
+    ),
   );
   return h("ul", { class: "diff" }, rows, more && h("li", { class: "faint" }, "and more"));
 }

@@ -10,22 +10,55 @@ const TONES = { healthy: "good", unhealthy: "bad", ejected: "warn", disabled: "i
 
 /** The view. */
 export function endpoints() {
-  return card("All endpoints", { id: "endpoints", flush: true, tools: filter("endpoints", "Filter endpoints", "Filter by address, service or state") },
-    ready(["endpoints"], () => endpointsTable(state.got.endpoints.filter((each) => passes("endpoints", each.service, each.endpoint, each.state)), {})));
+  return card(
+    "All endpoints",
+    {
+      id: "endpoints",
+      flush: true,
+      tools: filter("endpoints", "Filter endpoints", "Filter by address, service or state"),
+    },
+    ready(
+      ["endpoints"],
+      () => endpointsTable(
+        state.got.endpoints.filter((each) => passes("endpoints", each.service, each.endpoint, each.state)),
+        {},
+      ),
+    ),
+  );
 }
 
 /** A table of endpoints; `brief` leaves the service out. */
 export function endpointsTable(rows, { brief }) {
   const columns = [
     { name: "endpoint", title: "Endpoint", cell: (row) => h("code", null, row.endpoint), sort: (row) => row.endpoint },
-    !brief && { name: "service", title: "Service", cell: (row) => link("services", row.service, row.service), sort: (row) => row.service },
+    !brief && {
+      name: "service",
+      title: "Service",
+      cell: (row) => link("services", row.service, row.service),
+      sort: (row) => row.service,
+    },
     { name: "state", title: "State", cell: stateOf, sort: (row) => row.state },
-    { name: "flight", title: "In flight", number: true, cell: (row) => (row.in_flight === null ? "–" : count(row.in_flight)), sort: (row) => row.in_flight },
+    {
+      name: "flight",
+      title: "In flight",
+      number: true,
+      cell: (row) => (row.in_flight === null ? "–" : count(row.in_flight)),
+      sort: (row) => row.in_flight,
+    },
     { name: "checked", title: "Last check", cell: checked },
     { name: "act", title: h("span", { class: "unseen" }, "Actions"), kind: "act", cell: actions },
   ].filter(Boolean);
-  const none = state.filters.endpoints && !brief ? empty("No endpoint matches") : empty("No endpoints", "Requests for the service are answered with 503 until there is one.");
-  return table(`endpoints${brief ? "-brief" : ""}`, "Endpoints", columns, rows, { key: (row) => `${row.service} ${row.endpoint}`, none });
+  const none = state.filters.endpoints && !brief ? empty("No endpoint matches") : empty(
+    "No endpoints",
+    "Requests for the service are answered with 503 until there is one.",
+  );
+  return table(
+    `endpoints${brief ? "-brief" : ""}`,
+    "Endpoints",
+    columns,
+    rows,
+    { key: (row) => `${row.service} ${row.endpoint}`, none },
+  );
 }
 
 function stateOf(row) {
@@ -42,7 +75,15 @@ function actions(row) {
   const can = may("operate");
   const why = "Needs a token of the role operate";
   const tell = (wanted, text) =>
-    button(text, () => setEndpoint(row.service, row.endpoint, wanted), { can, why, kind: "small", label: `${text} ${row.endpoint} of ${row.service}` });
+    button(
+      text,
+      () => setEndpoint(row.service, row.endpoint, wanted),
+      { can, why, kind: "small", label: `${text} ${row.endpoint} of ${row.service}` },
+    );
   const out = row.state === "disabled" || row.state === "draining" || row.enabled === false;
-  return h("div", { class: "buttons" }, out ? tell("enabled", "Enable") : [tell("draining", "Drain"), tell("disabled", "Disable")]);
+  return h(
+    "div",
+    { class: "buttons" },
+    out ? tell("enabled", "Enable") : [tell("draining", "Drain"), tell("disabled", "Disable")],
+  );
 }

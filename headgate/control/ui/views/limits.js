@@ -8,8 +8,11 @@ import { may, state } from "../state.js";
 
 /** The view. */
 export function limits() {
-  return card("All limits", { id: "limits", flush: true, tools: filter("limits", "Filter limits", "Filter by name, place or key") },
-    ready(["limits"], () => limitsTable((row) => passes("limits", row.limit, row.scope, ...row.key))));
+  return card(
+    "All limits",
+    { id: "limits", flush: true, tools: filter("limits", "Filter limits", "Filter by name, place or key") },
+    ready(["limits"], () => limitsTable((row) => passes("limits", row.limit, row.scope, ...row.key))),
+  );
 }
 
 /** The table of the limits that `wanted` lets through. */
@@ -17,7 +20,11 @@ export function limitsTable(wanted) {
   const columns = [
     { name: "limit", title: "Limit", cell: (row) => row.limit, sort: (row) => row.limit },
     { name: "scope", title: "Stands at", cell: (row) => row.scope, sort: (row) => row.scope },
-    { name: "key", title: "For each", cell: (row) => row.key.join(" and ") || h("span", { class: "faint" }, "all together") },
+    {
+      name: "key",
+      title: "For each",
+      cell: (row) => row.key.join(" and ") || h("span", { class: "faint" }, "all together"),
+    },
     { name: "most", title: "Most", number: true, cell: most, sort: (row) => row.requests },
     { name: "type", title: "Counted by", cell: (row) => row.type.replaceAll("_", " ") },
     { name: "store", title: "Kept in", cell: (row) => row.store },
@@ -25,8 +32,17 @@ export function limitsTable(wanted) {
     { name: "mode", title: "Mode", cell: (row) => (row.shadow ? badge("idle", "shadow") : badge("good", "in force")) },
     { name: "act", title: h("span", { class: "unseen" }, "Actions"), kind: "act", cell: actions },
   ];
-  const none = state.got.limits.length ? empty("No limit matches") : empty("No limits", "limits of the gateway, a service or a route configure some.");
-  return table("limits", "Limits", columns, state.got.limits.filter(wanted), { key: (row) => `${row.scope} ${row.limit}`, none });
+  const none = state.got.limits.length ? empty("No limit matches") : empty(
+    "No limits",
+    "limits of the gateway, a service or a route configure some.",
+  );
+  return table(
+    "limits",
+    "Limits",
+    columns,
+    state.got.limits.filter(wanted),
+    { key: (row) => `${row.scope} ${row.limit}`, none },
+  );
 }
 
 function most({ requests, window, tiers }) {
@@ -42,5 +58,9 @@ function refused({ limit }) {
 function actions(row) {
   const can = may("operate");
   const why = "Needs a token of the role operate";
-  return button("Reset a key", () => resetLimit(row), { kind: "small", can, why, label: `Reset a key of ${row.limit}` });
+  return button(
+    "Reset a key",
+    () => resetLimit(row),
+    { kind: "small", can, why, label: `Reset a key of ${row.limit}` },
+  );
 }

@@ -16,11 +16,31 @@ export function login(again) {
       { class: "card", onsubmit: (event) => submit(event, again), "aria-labelledby": "sign-in" },
       h("p", { class: "brand" }, h("img", { src: "icon.svg", alt: "", width: 28, height: 28 }), "Headgate"),
       h("h1", { id: "sign-in" }, "Sign in"),
-      h("p", { class: "faint" }, "With the admin token of this gateway: admin.token, one of admin.tokens, or the one made at the first start, in the file admin.token of state_dir."),
+      h(
+        "p",
+        { class: "faint" },
+        "With the admin token of this gateway: admin.token, one of admin.tokens, or the one made at the first start, " +
+          "in the file admin.token of state_dir.",
+      ),
       // Password managers keep a token under a name.
-      h("input", { type: "text", name: "username", autocomplete: "username", value: "admin", hidden: true, readonly: true }),
+      h(
+        "input",
+        { type: "text", name: "username", autocomplete: "username", value: "admin", hidden: true, readonly: true },
+      ),
       h("label", { for: "token" }, "Token"),
-      h("input", { id: "token", name: "token", type: "password", autocomplete: "current-password", required: true, autofocus: true, "aria-describedby": error ? "refused" : undefined, "aria-invalid": error ? "true" : undefined }),
+      h(
+        "input",
+        {
+          id: "token",
+          name: "token",
+          type: "password",
+          autocomplete: "current-password",
+          required: true,
+          autofocus: true,
+          "aria-describedby": error ? "refused" : undefined,
+          "aria-invalid": error ? "true" : undefined,
+        },
+      ),
       h("p", { class: "bad-text", id: "refused", role: "alert" }, error),
       h("button", { type: "submit", class: "primary", disabled: busy }, busy ? "Signing in…" : "Sign in"),
     ),

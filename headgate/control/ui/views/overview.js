@@ -30,11 +30,23 @@ function figures() {
   const failed = shares(history);
   const tiles = [
     ["Requests", rate(seen.rate), history.requests, "s2xx", `peak ${asRate(Math.max(0, ...history.requests))}`],
-    ["Errors", share(seen.errors ?? (history.requests.length ? 0 : null)), failed, "s5xx", `peak ${asShare(Math.max(0, ...failed))}`],
+    [
+      "Errors",
+      share(seen.errors ?? (history.requests.length ? 0 : null)),
+      failed,
+      "s5xx",
+      `peak ${asShare(Math.max(0, ...failed))}`,
+    ],
     ["Latency p50", took(seen.p50), history.p50, "p50", "half are faster"],
     ["Latency p95", took(seen.p95), history.p95, "p95", "1 in 20 is slower"],
     ["Latency p99", took(seen.p99), history.p99, "p99", "1 in 100 is slower"],
-    ["In flight", [count(mean(history.in_flight) === null ? null : Math.round(mean(history.in_flight))), ""], history.in_flight ?? [], "s3xx", "requests now"],
+    [
+      "In flight",
+      [count(mean(history.in_flight) === null ? null : Math.round(mean(history.in_flight))), ""],
+      history.in_flight ?? [],
+      "s3xx",
+      "requests now",
+    ],
   ];
   return h(
     "section",
@@ -55,10 +67,25 @@ function figures() {
 function courses() {
   const { history } = state.got;
   return [
-    h("section", { class: "card", key: "traffic" },
-      chart({ id: "traffic", title: "Requests by status", at: history.at, series: byStatus(history), unit: asRate, stacked: true })),
-    h("section", { class: "card", key: "latency" },
-      chart({ id: "latency", title: "Latency", at: history.at, series: percentiles(history), unit: asTime })),
+    h(
+      "section",
+      { class: "card", key: "traffic" },
+      chart(
+        {
+          id: "traffic",
+          title: "Requests by status",
+          at: history.at,
+          series: byStatus(history),
+          unit: asRate,
+          stacked: true,
+        },
+      ),
+    ),
+    h(
+      "section",
+      { class: "card", key: "latency" },
+      chart({ id: "latency", title: "Latency", at: history.at, series: percentiles(history), unit: asTime }),
+    ),
   ];
 }
 
@@ -68,8 +95,11 @@ function services() {
 }
 
 function requests() {
-  return card("Live requests", { id: "live", flush: true, note: "those that are recorded", tools: link("requests", null, "All requests") },
-    ready(["requests"], () => requestsTable(state.requests.slice(0, MOST_REQUESTS), { brief: true })));
+  return card(
+    "Live requests",
+    { id: "live", flush: true, note: "those that are recorded", tools: link("requests", null, "All requests") },
+    ready(["requests"], () => requestsTable(state.requests.slice(0, MOST_REQUESTS), { brief: true })),
+  );
 }
 
 function attention() {
@@ -90,9 +120,17 @@ function attention() {
 function allWell() {
   const endpoints = state.got.endpoints.length;
   const breakers = state.got.breakers.length;
-  return h("div", { class: "well" },
+  return h(
+    "div",
+    { class: "well" },
     badge("good", "All well"),
-    h("p", { class: "faint" }, `${many(endpoints, "endpoint")} healthy, ${breakers ? `${many(breakers, "breaker")} closed` : "no breakers"}, every worker alive.`));
+    h(
+      "p",
+      { class: "faint" },
+      `${many(endpoints, "endpoint")} healthy, ${breakers ? `${many(breakers, "breaker")} closed` : "no breakers"}, ` +
+        "every worker alive.",
+    ),
+  );
 }
 
 function errors() {
@@ -109,7 +147,12 @@ export function errorItem({ id, reason, message, route, service, count: times, l
   const where = [service, route && `route ${route}`, last?.endpoint, last?.detail].filter(Boolean).join(" · ");
   const title = reason || message;
   return h("li", { key: id },
-    h("p", null, last?.request_id ? link("requests", last.request_id, { class: "plain" }, title) : h("b", null, title), h("span", { class: "times-met" }, ` ${count(times)} ×`)),
+    h(
+      "p",
+      null,
+      last?.request_id ? link("requests", last.request_id, { class: "plain" }, title) : h("b", null, title),
+      h("span", { class: "times-met" }, ` ${count(times)} ×`),
+    ),
     where && h("p", { class: "faint" }, where),
     h("p", { class: "faint when", title: clock(seen) }, ago(seen, state.now)));
 }

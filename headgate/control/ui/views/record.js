@@ -89,7 +89,9 @@ function rows(found) {
     key: `attempt ${place}`,
     name: found.attempts.length > 1 ? `Attempt ${place + 1}` : "Attempt",
     said: [
-      each.status !== undefined ? badge(statusTone(each.status), String(each.status)) : badge("bad", each.error ?? "failed"),
+      each.status === undefined
+        ? badge("bad", each.error ?? "failed")
+        : badge(statusTone(each.status), String(each.status)),
       h("code", null, each.endpoint),
       h("span", { class: "faint" }, attemptWords(each)),
     ],
@@ -120,7 +122,13 @@ function timeline(found) {
     h(
       "ol",
       { class: "timeline" },
-      h("li", { class: "ruler", key: "ruler", "aria-hidden": "true" }, h("span"), h("span"), h("span", { class: "ticks" }, [0, 0.25, 0.5, 0.75, 1].map((share) => h("span", null, text(took(all * share)))))),
+      h(
+        "li",
+        { class: "ruler", key: "ruler", "aria-hidden": "true" },
+        h("span"),
+        h("span"),
+        h("span", { class: "ticks" }, [0, 0.25, 0.5, 0.75, 1].map((share) => h("span", null, text(took(all * share))))),
+      ),
       rows(found).map((row) =>
         h(
           "li",
@@ -134,17 +142,33 @@ function timeline(found) {
             row.from === undefined
               ? null
               : row.head === undefined
-                ? h("rect", { class: "wait", x: part(row.from), width: wide(row.from, row.to), y: 5, height: 10, rx: 2 })
+                ? h(
+                  "rect",
+                  { class: "wait", x: part(row.from), width: wide(row.from, row.to), y: 5, height: 10, rx: 2 },
+                )
                 : [
-                    h("rect", { class: "wait", x: part(row.from), width: wide(row.from, row.head), y: 5, height: 10, rx: 2 }),
-                    h("rect", { class: "body", x: part(row.head), width: wide(row.head, row.to), y: 5, height: 10, rx: 2 }),
+                    h(
+                      "rect",
+                      { class: "wait", x: part(row.from), width: wide(row.from, row.head), y: 5, height: 10, rx: 2 },
+                    ),
+                    h(
+                      "rect",
+                      { class: "body", x: part(row.head), width: wide(row.head, row.to), y: 5, height: 10, rx: 2 },
+                    ),
                   ],
           ),
         ),
       ),
     ),
-    h("p", { class: "key faint" }, h("i", { class: "swatch wait" }), "until the head of the answer ", h("i", { class: "swatch body" }), "its body",
-      found.gates.some((gate) => gate.at === undefined) && ". Gates without a bar made nobody wait."),
+    h(
+      "p",
+      { class: "key faint" },
+      h("i", { class: "swatch wait" }),
+      "until the head of the answer ",
+      h("i", { class: "swatch body" }),
+      "its body",
+      found.gates.some((gate) => gate.at === undefined) && ". Gates without a bar made nobody wait.",
+    ),
   ];
 }
 
@@ -179,22 +203,63 @@ function whose(found) {
 }
 
 function limits(found) {
-  return card("Limits", { id: "limits" }, h("ul", { class: "meters" }, found.limits.map((each) =>
-    h("li", { key: each.name },
-      h("p", null, h("b", null, each.name), badge(each.allowed ? "good" : "bad", each.allowed ? "allowed" : "refused")),
-      bar(each.limit ? 1 - each.remaining / each.limit : 1, each.allowed ? "" : "bad"),
-      h("p", { class: "faint" }, `${count(each.remaining)} of ${count(each.limit)} left in ${span(each.window)}, full again in ${span(each.reset)}; ${each.type.replaceAll("_", " ")}`)))));
+  return card(
+    "Limits",
+    { id: "limits" },
+    h(
+      "ul",
+      { class: "meters" },
+      found.limits.map(
+        (each) => h(
+          "li",
+          { key: each.name },
+          h(
+            "p",
+            null,
+            h("b", null, each.name),
+            badge(each.allowed ? "good" : "bad", each.allowed ? "allowed" : "refused"),
+          ),
+          bar(each.limit ? 1 - each.remaining / each.limit : 1, each.allowed ? "" : "bad"),
+          h(
+            "p",
+            { class: "faint" },
+            `${count(each.remaining)} of ${count(each.limit)} left in ${span(each.window)}, ` +
+              `full again in ${span(each.reset)}; ${each.type.replaceAll("_", " ")}`,
+          ),
+        ),
+      ),
+    ),
+  );
 }
 
 function candidates(found) {
   const chosen = new Set(found.attempts.map((each) => each.endpoint));
-  const note = [found.balancer?.replaceAll("_", " "), found.breaker && `breaker ${found.breaker.replaceAll("_", "-")}`].filter(Boolean).join(", ");
-  return card("Who could be asked", { id: "candidates", note },
-    found.candidates.length
-      ? h("ul", { class: "candidates" }, found.candidates.map((each) =>
-          h("li", { key: each.endpoint },
-            h("code", null, each.endpoint),
-            chosen.has(each.endpoint) && badge("good", "asked"),
-            h("span", { class: "faint" }, [each.weight ? `weight ${each.weight}` : "not at present", each.in_flight !== undefined && `${count(each.in_flight)} in flight`].filter(Boolean).join(", ")))))
-      : empty("Nobody", "The request ended before an endpoint was chosen."));
+  const note = [
+    found.balancer?.replaceAll("_", " "),
+    found.breaker && `breaker ${found.breaker.replaceAll("_", "-")}`,
+  ].filter(Boolean).join(", ");
+  return card(
+    "Who could be asked",
+    { id: "candidates", note },
+    found.candidates.length ? h(
+      "ul",
+      { class: "candidates" },
+      found.candidates.map(
+        (each) => h(
+          "li",
+          { key: each.endpoint },
+          h("code", null, each.endpoint),
+          chosen.has(each.endpoint) && badge("good", "asked"),
+          h(
+            "span",
+            { class: "faint" },
+            [
+              each.weight ? `weight ${each.weight}` : "not at present",
+              each.in_flight !== undefined && `${count(each.in_flight)} in flight`,
+            ].filter(Boolean).join(", "),
+          ),
+        ),
+      ),
+    ) : empty("Nobody", "The request ended before an endpoint was chosen."),
+  );
 }

@@ -16,7 +16,16 @@ export function requests(id) {
   const shown = state.requests.filter(
     (each) =>
       (!chosen || String(each.status)[0] === chosen) &&
-      passes("requests", each.path, each.method, each.service, each.route, each.request_id, each.identity?.id, each.error),
+      passes(
+        "requests",
+        each.path,
+        each.method,
+        each.service,
+        each.route,
+        each.request_id,
+        each.identity?.id,
+        each.error,
+      ),
   );
   return card(
     "Recorded requests",
@@ -27,7 +36,11 @@ export function requests(id) {
       tools: [
         choice("Status", CLASSES, chosen, (value) => know({ filters: { ...state.filters, status: value } })),
         filter("requests", "Filter requests", "Filter by path, service, id, error"),
-        button(state.held ? "Go on" : "Hold", hold, { kind: "small", label: state.held ? "Go on with new requests" : "Hold the list still" }),
+        button(
+          state.held ? "Go on" : "Hold",
+          hold,
+          { kind: "small", label: state.held ? "Go on with new requests" : "Hold the list still" },
+        ),
       ],
     },
     ready(["requests"], () => requestsTable(shown, {})),
@@ -51,17 +64,45 @@ export function requestsTable(rows, { brief }) {
   const columns = [
     { name: "time", title: "Time", kind: "time", cell: (row) => h("time", null, clock(row.started)) },
     { name: "status", title: "Status", cell: (row) => badge(statusTone(row.status), String(row.status), row.error) },
-    { name: "request", title: "Request", kind: "request", cell: (row) => link("requests", row.request_id, { title: row.path }, h("span", { class: "method" }, row.method), h("code", null, row.path)) },
+    {
+      name: "request",
+      title: "Request",
+      kind: "request",
+      cell: (row) => link(
+        "requests",
+        row.request_id,
+        { title: row.path },
+        h("span", { class: "method" }, row.method),
+        h("code", null, row.path),
+      ),
+    },
     { name: "service", title: "Service", cell: (row) => row.service ?? h("span", { class: "faint" }, "none") },
-    !brief && { name: "endpoint", title: "Endpoint", cell: (row) => h("code", null, row.attempts.at(-1)?.endpoint ?? "–") },
-    !brief && { name: "who", title: "Caller", cell: (row) => row.identity?.id ?? h("span", { class: "faint" }, row.client || "–") },
+    !brief && {
+      name: "endpoint",
+      title: "Endpoint",
+      cell: (row) => h("code", null, row.attempts.at(-1)?.endpoint ?? "–"),
+    },
+    !brief && {
+      name: "who",
+      title: "Caller",
+      cell: (row) => row.identity?.id ?? h("span", { class: "faint" }, row.client || "–"),
+    },
     { name: "why", title: "Outcome", kind: "outcome", cell: (row) => outcome(row) },
     { name: "took", title: "Took", number: true, cell: (row) => text(took(row.duration)) },
   ].filter(Boolean);
   const none = state.requests.length && !brief
     ? empty("No recorded request matches")
-    : empty("No recorded requests yet", "telemetry.sampling says which ones are recorded: a share of all, those that fail, those that are slow.");
-  return table(brief ? "requests-brief" : "requests", "Recorded requests, newest first", columns, rows, { key: (row) => `${row.request_id} ${row.started}`, none });
+    : empty(
+      "No recorded requests yet",
+      "telemetry.sampling says which ones are recorded: a share of all, those that fail, those that are slow.",
+    );
+  return table(
+    brief ? "requests-brief" : "requests",
+    "Recorded requests, newest first",
+    columns,
+    rows,
+    { key: (row) => `${row.request_id} ${row.started}`, none },
+  );
 }
 
 function outcome(row) {

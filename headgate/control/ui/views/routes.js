@@ -6,8 +6,19 @@ import { state } from "../state.js";
 
 /** The view. */
 export function routes() {
-  return card("All routes", { id: "routes", flush: true, note: "in the order of the file; headgate routes tells which wins", tools: filter("routes", "Filter routes", "Filter by name, path or service") },
-    ready(["routes"], () => routesTable((each) => passes("routes", each.name, pathOf(each), each.service, ...each.match.host))));
+  return card(
+    "All routes",
+    {
+      id: "routes",
+      flush: true,
+      note: "in the order of the file; headgate routes tells which wins",
+      tools: filter("routes", "Filter routes", "Filter by name, path or service"),
+    },
+    ready(
+      ["routes"],
+      () => routesTable((each) => passes("routes", each.name, pathOf(each), each.service, ...each.match.host)),
+    ),
+  );
 }
 
 /** The table of the routes that `wanted` lets through. */
@@ -16,12 +27,25 @@ export function routesTable(wanted) {
     { name: "name", title: "Route", cell: (row) => row.name, sort: (row) => row.name },
     { name: "host", title: "Host", cell: ({ match }) => match.host.join(", ") || h("span", { class: "faint" }, "any") },
     { name: "path", title: "Path", cell: (row) => h("code", null, pathOf(row)), sort: pathOf },
-    { name: "method", title: "Methods", cell: ({ match }) => match.method.join(", ") || h("span", { class: "faint" }, "all") },
+    {
+      name: "method",
+      title: "Methods",
+      cell: ({ match }) => match.method.join(", ") || h("span", { class: "faint" }, "all"),
+    },
     { name: "more", title: "Conditions", cell: conditions },
     { name: "to", title: "Goes to", cell: goesTo },
   ];
-  const none = state.got.routes.length ? empty("No route matches") : empty("No routes", "Every request is answered with 404.");
-  return table("routes", "Routes", columns, state.got.routes.filter(wanted), { key: (row) => `${row.service} ${row.name}`, none });
+  const none = state.got.routes.length ? empty("No route matches") : empty(
+    "No routes",
+    "Every request is answered with 404.",
+  );
+  return table(
+    "routes",
+    "Routes",
+    columns,
+    state.got.routes.filter(wanted),
+    { key: (row) => `${row.service} ${row.name}`, none },
+  );
 }
 
 function pathOf({ match: { path } }) {
@@ -31,7 +55,10 @@ function pathOf({ match: { path } }) {
 }
 
 function conditions({ match: { headers, query } }) {
-  const names = [...Object.keys(headers).map((name) => `header ${name}`), ...Object.keys(query).map((name) => `query ${name}`)];
+  const names = [
+    ...Object.keys(headers).map((name) => `header ${name}`),
+    ...Object.keys(query).map((name) => `query ${name}`),
+  ];
   return names.join(", ") || h("span", { class: "faint" }, "none");
 }
 

@@ -12,13 +12,18 @@ import { limitsTable } from "./limits.js";
 import { requestsTable } from "./requests.js";
 import { routesTable } from "./routes.js";
 
+// A share of errors; less is the noise of any large service.
+const WORTH_A_COLOUR = 0.01;
 const DISCOVERY = { static: "good", current: "good", waiting: "warn", failing: "bad" };
 
 /** The view. */
 export function services(id) {
   if (id !== null) return service(id);
-  return card("All services", { id: "services", flush: true, tools: filter("services", "Filter services", "Filter by name") },
-    ready(["discovery"], () => servicesTable("services")));
+  return card(
+    "All services",
+    { id: "services", flush: true, tools: filter("services", "Filter services", "Filter by name") },
+    ready(["discovery"], () => servicesTable("services")),
+  );
 }
 
 function rows() {
@@ -45,31 +50,85 @@ export function servicesTable(filtered) {
     { name: "name", title: "Service", cell: (row) => link("services", row.name, row.name), sort: (row) => row.name },
     { name: "health", title: "Health", cell: (row) => badge(...health(row)), sort: (row) => health(row)[1] },
     { name: "course", title: "Traffic", kind: "course", cell: (row) => spark(row.of?.requests ?? [], "s2xx") },
-    { name: "rate", title: "Requests", number: true, cell: (row) => figure(rate(row.of ? row.rate ?? 0 : null)), sort: (row) => row.rate },
-    { name: "errors", title: "Errors", number: true, cell: (row) => h("span", { class: row.errors > 0 ? "bad-text" : undefined }, figure(share(row.errors))), sort: (row) => row.errors },
+    {
+      name: "rate",
+      title: "Requests",
+      number: true,
+      cell: (row) => figure(rate(row.of ? row.rate ?? 0 : null)),
+      sort: (row) => row.rate,
+    },
+    {
+      name: "errors",
+      title: "Errors",
+      number: true,
+      cell: (row) => h("span", { class: row.errors >= WORTH_A_COLOUR ? "bad-text" : undefined }, figure(share(row.errors))),
+      sort: (row) => row.errors,
+    },
     { name: "p50", title: "p50", number: true, cell: (row) => figure(took(row.p50)), sort: (row) => row.p50 },
     { name: "p95", title: "p95", number: true, cell: (row) => figure(took(row.p95)), sort: (row) => row.p95 },
     { name: "p99", title: "p99", number: true, cell: (row) => figure(took(row.p99)), sort: (row) => row.p99 },
-    { name: "endpoints", title: "Endpoints", number: true, cell: (row) => `${row.well} of ${row.own.length}`, sort: (row) => row.well },
-    { name: "breaker", title: "Breaker", cell: (row) => (row.breaker ? breakerBadge(row.breaker) : h("span", { class: "faint" }, "none")), sort: (row) => row.breaker?.state ?? "" },
+    {
+      name: "endpoints",
+      title: "Endpoints",
+      number: true,
+      cell: (row) => `${row.well} of ${row.own.length}`,
+      sort: (row) => row.well,
+    },
+    {
+      name: "breaker",
+      title: "Breaker",
+      cell: (row) => (row.breaker ? breakerBadge(row.breaker) : h("span", { class: "faint" }, "none")),
+      sort: (row) => row.breaker?.state ?? "",
+    },
   ];
   const all = rows();
-  const none = all.length ? empty("No service has such a name") : empty("No services", "Configure one, or let one register.");
-  return table("services", "Services", columns, all.filter((row) => !filtered || passes(filtered, row.name)), { key: (row) => row.name, none });
+  const none = all.length ? empty("No service has such a name") : empty(
+    "No services",
+    "Configure one, or let one register.",
+  );
+  return table(
+    "services",
+    "Services",
+    columns,
+    all.filter((row) => !filtered || passes(filtered, row.name)),
+    { key: (row) => row.name, none },
+  );
 }
 
 function service(name) {
   return ready(["discovery", "endpoints", "breakers"], () => {
     const row = rows().find((each) => each.name === name);
-    if (!row) return empty("There is no such service", "It may have left with a reload. ", link("services", null, "All services"));
+    if (!row) return empty(
+      "There is no such service",
+      "It may have left with a reload. ",
+      link("services", null, "All services"),
+    );
     return [
-      h("div", { class: "lead", key: "lead" }, badge(...health(row)), many(row.own.length, "endpoint"), link("services", null, "All services")),
+      h(
+        "div",
+        { class: "lead", key: "lead" },
+        badge(...health(row)),
+        many(row.own.length, "endpoint"),
+        link("services", null, "All services"),
+      ),
       h("div", { class: "columns", key: "courses" }, ready(["history"], () => courses(name, row.of))),
       card("Endpoints", { id: "endpoints", flush: true }, endpointsTable(row.own, { brief: true })),
       h("div", { class: "columns", key: "two" }, breakerCard(row), discoveryCard(name)),
-      card("Limits", { id: "limits", flush: true }, ready(["limits"], () => limitsTable((each) => each.scope === `service ${name}`))),
-      card("Routes", { id: "routes", flush: true }, ready(["routes"], () => routesTable((route) => goesTo(route, name)))),
-      card("Recorded requests", { id: "requests", flush: true }, requestsTable(state.requests.filter((each) => each.service === name).slice(0, 20), { brief: true })),
+      card(
+        "Limits",
+        { id: "limits", flush: true },
+        ready(["limits"], () => limitsTable((each) => each.scope === `service ${name}`)),
+      ),
+      card(
+        "Routes",
+        { id: "routes", flush: true },
+        ready(["routes"], () => routesTable((route) => goesTo(route, name))),
+      ),
+      card(
+        "Recorded requests",
+        { id: "requests", flush: true },
+        requestsTable(state.requests.filter((each) => each.service === name).slice(0, 20), { brief: true }),
+      ),
     ];
   });
 }
@@ -85,8 +144,16 @@ function courses(name, of) {
   const well = (of?.requests ?? gaps).map((all, place) => Math.max(0, all - (failed[place] ?? 0)));
   const series = [{ name: "answered", tone: "s2xx", values: well }, { name: "errors", tone: "s5xx", values: failed }];
   return [
-    h("section", { class: "card", key: "traffic" }, chart({ id: "traffic", title: "Requests", at, series, unit: asRate, stacked: true })),
-    h("section", { class: "card", key: "latency" }, chart({ id: "latency", title: "Latency", at, series: percentiles(of ?? {}), unit: asTime })),
+    h(
+      "section",
+      { class: "card", key: "traffic" },
+      chart({ id: "traffic", title: "Requests", at, series, unit: asRate, stacked: true }),
+    ),
+    h(
+      "section",
+      { class: "card", key: "latency" },
+      chart({ id: "latency", title: "Latency", at, series: percentiles(of ?? {}), unit: asTime }),
+    ),
   ];
 }
 
@@ -96,7 +163,14 @@ function breakerCard({ name, breaker }) {
 }
 
 function discoveryCard(name) {
-  const { source, where, state: is, endpoints, age, last_error: last } = state.got.discovery.find((each) => each.service === name);
+  const {
+    source,
+    where,
+    state: is,
+    endpoints,
+    age,
+    last_error: last,
+  } = state.got.discovery.find((each) => each.service === name);
   return card("Discovery", { id: "discovery" }, facts([
     ["Source", source === "static" ? "the configuration" : source],
     where && ["Asked", h("code", null, where)],
