@@ -105,8 +105,10 @@ def own_table(
     Raises:
         ValueError: with a sentence, when one cannot be made.
     """
+    leading = _by_service(compiled) if config.service_routes else {}
     reached = {
-        route.service: _reached(route, config, compiled, clusters, compile_route) for route in config.service_routes
+        route.service: _reached(route, config, leading.get(route.service, []), clusters, compile_route)
+        for route in config.service_routes
     }
     rules: list[RouteRule[RouteRuntime]] = []
     for item, route in zip(config.surface, config.own_routes, strict=True):
@@ -144,12 +146,15 @@ def _by_name(
 ) -> ByName:
     """Make the gate of a view `proxy`, for the services that its item lists."""
     names = item.services or list(reached)
+    judge = _judge(way.gates)
     # A credential that is bound to a service is good here for that service.
-    judges = {name: _judge(compile_route(replace(route, service=name)).gates) for name in names if name in reached}
+    judges = {
+        name: judge and _judge(compile_route(replace(route, service=name)).gates) for name in names if name in reached
+    }
     return ByName(
         identity=way.gate,
         before=without(way.gates, IdentityGate, AccessGate, LimitGate),
-        judge=_judge(way.gates),
+        judge=judge,
         judges=judges,
         reached={name: reached[name] for name in judges},
         http=config.http,
@@ -163,22 +168,26 @@ def _judge(gates: Iterable[Gate]) -> AccessGate | None:
     return next((gate for gate in gates if isinstance(gate, AccessGate)), None)
 
 
+def _by_service(compiled: Sequence[Compiled]) -> dict[str, list[Compiled]]:
+    """Return the routes that lead to each service, and those of its own that answer by themselves."""
+    found: dict[str, list[Compiled]] = {}
+    for each in compiled:
+        for name in each.way.clusters or (each.route.service,):
+            found.setdefault(name, []).append(each)
+    return found
+
+
 def _reached(
     plain: ResolvedRoute,
     config: ResolvedConfig,
-    compiled: Sequence[Compiled],
+    routes: Sequence[Compiled],
     clusters: dict[str, Cluster],
     compile_route: Compile,
 ) -> Reached:
-    """Find out what asks what of whom reaches a service; `plain` is what holds for all of it."""
-    name = plain.service
-    leading = [each for each in compiled if name in each.way.clusters]
-    answering = [each for each in compiled if each.route.service == name and not each.way.clusters]
+    """Find out what is asked of whom reaches a service by these routes; `plain` is what holds for all of it."""
+    leading = [each for each in routes if each.way.clusters]
     table = RouteTable(
-        [
-            RouteRule(each.route.name, each.route.settings.match, each.way, each.route.order)
-            for each in leading + answering
-        ],
+        [RouteRule(each.route.name, each.route.settings.match, each.way, each.route.order) for each in routes],
         "file" if config.route_order == "file" else "specific",
     )
     way = compile_route(plain)
@@ -193,4 +202,4 @@ def _reached(
     strict += [gate for gate in dict.fromkeys(addresses) if gate not in way.gates]
     way.gate = way.gate or next((gate for gate in strict if isinstance(gate, IdentityGate)), None)
     closed = any(each.route.settings.plugins for each in leading)
-    return Reached(clusters[name], table, way, tuple(strict), closed)
+    return Reached(clusters[plain.service], table, way, tuple(strict), closed)

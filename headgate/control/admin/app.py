@@ -7,11 +7,8 @@ answered.
 
 from __future__ import annotations
 
-import contextlib
 import socket
-from collections.abc import Iterator
 
-import uvicorn
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
@@ -35,6 +32,7 @@ from headgate.control.admin import (
 from headgate.control.admin.answers import answer_errors
 from headgate.control.admin.door import Door
 from headgate.control.admin.subject import Subject
+from headgate.control.serving import serve_app
 
 ROUTERS = (
     status.front,
@@ -55,31 +53,10 @@ ROUTERS = (
     ui.router,
 )
 
-_SHUTDOWN_SECONDS = 1
-
-
-class _Server(uvicorn.Server):
-    """uvicorn without its own idea of signals: they belong to the master."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave the handlers of this process alone."""
-        yield
-
 
 async def serve(subject: Subject, sockets: list[socket.socket]) -> None:
     """Serve the admin application on listening `sockets` until cancelled."""
-    config = uvicorn.Config(
-        make_app(subject),
-        log_config=None,
-        access_log=False,
-        lifespan="off",
-        ws="none",
-        server_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
-    )
-    await _Server(config).serve(sockets)
+    await serve_app(make_app(subject), sockets)
 
 
 def make_app(subject: Subject) -> ASGIApp:

@@ -18,6 +18,7 @@ from headgate.config.body_templates import Body, Refused
 from headgate.config.resolve import ResolvedConfig, ResolvedRoute
 from headgate.control.audit import Audit
 from headgate.control.breakers import ACTIONS
+from headgate.control.exposition import preferred
 from headgate.control.log import Log
 from headgate.control.surface import listed, records
 from headgate.control.surface.numbers import Numbers
@@ -221,10 +222,10 @@ class Answers:
         exposition = self._subject.parts.exposition
         if not exposition.enabled:
             raise NotFound({"error": "Metrics not enabled"})
+        if item.body is not None and preferred(asked, False) == JSON:
+            return None
         scrape = await exposition.scrape(asked)
-        if not scrape.content_type.startswith(JSON):
-            return Given(200, scrape.content_type, scrape.body)
-        return Given(200, JSON, scrape.body) if item.body is None else None
+        return Given(200, scrape.content_type, scrape.body)
 
     async def _page(self, view: str, query: Mapping[str, list[str]]) -> tuple[list[Any], str]:
         """Return one page of a list and the cursor of the next, empty on the last."""
