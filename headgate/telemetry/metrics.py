@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from headgate.core.failure import REASONS
 from headgate.telemetry.cells import OTHER, SeriesName, SlotWriter
@@ -28,15 +28,29 @@ AuthOutcome = Literal["known", "refused", "unavailable"]
 RETRY_REASONS = frozenset({*REASONS, "status", "hedge"})
 
 
+class Wanted(NamedTuple):
+    """How to count: the families with their buckets, the fine labels to tell apart, and whether to count requests.
+
+    What counts for a Plan keeps the one it was made with: bounds and cells of a histogram belong together.
+    """
+
+    families: Mapping[str, Family]
+    asked: frozenset[tuple[str, str]] = frozenset()
+    enabled: bool = True
+
+    def tells(self, family: str, *labels: str) -> bool:
+        """Tell whether one of these fine labels is told apart."""
+        return any((family, label) in self.asked for label in labels)
+
+
 class Metrics:
     """The families over one writer. An index from here is counted with `metrics.cells[index] += n`.
 
     `worker` is the slot's label value, `families` the table; buckets may differ from the default table's, names and
-    labels may not. What was made before `follow` goes on as it was.
+    labels may not.
     """
 
     __slots__ = (
-        "_asked",
         "_auth",
         "_errors",
         "_lag",
@@ -46,23 +60,20 @@ class Metrics:
         "audit_dropped",
         "cells",
         "config_version",
-        "enabled",
-        "families",
         "in_flight",
         "pressure",
         "store_evicted",
         "store_failing",
         "store_fallback",
         "upgrades_open",
+        "wanted",
         "worker_restarts",
     )
 
     def __init__(self, writer: SlotWriter, worker: str = "0", families: Mapping[str, Family] = FAMILIES) -> None:
         self._writer = writer
         self.cells = writer.cells
-        self.families = families
-        self.enabled = True
-        self._asked: frozenset[tuple[str, str]] = frozenset()
+        self.wanted = Wanted(families)
         self._errors: dict[tuple[str, ...], int] = {}
         self._declare(families)
         self.in_flight = self.gauge("headgate_requests_in_flight")
@@ -86,50 +97,40 @@ class Metrics:
         """
         table = table_of(settings)
         self._declare(table)
-        self.families, self.enabled, self._asked = table, settings.enabled, asked(settings)
+        self.wanted = Wanted(table, asked(settings), settings.enabled)
         self._errors = {}
-
-    def tells(self, family: str, label: str) -> bool:
-        """Tell whether a fine label is told apart."""
-        return (family, label) in self._asked
 
     def _declare(self, families: Mapping[str, Family]) -> None:
         for family in families.values():
             self._writer.declare(SeriesName(family.name, family.kind, ("",) * len(family.labels), family.bounds))
 
-    def _labels(self, family: Family, labels: tuple[str, ...]) -> tuple[str, ...]:
-        if not family.fine:
-            return labels
-        told = len(labels) - len(family.fine)
-        fine = zip(family.fine, labels[told:], strict=True)
-        return (*labels[:told], *(value if (family.name, name) in self._asked else "" for name, value in fine))
-
-    def counter(self, name: str, *labels: str) -> int:
+    def counter(self, name: str, *labels: str, wanted: Wanted | None = None) -> int:
         """Return the cell of a counter; `labels` in the family's order, from configuration or fixed lists only.
 
         Raises:
             KeyError: if the table has no such family. A series outside the table could be counted but not shown.
         """
-        family = self.families[name]
-        return self._writer.counter(name, self._labels(family, labels))
+        wanted = wanted or self.wanted
+        return self._writer.counter(name, _told(wanted, wanted.families[name], labels))
 
     def gauge(self, name: str, *labels: str) -> int:
         """Return the cell of a gauge. Add to it and subtract from it, see `SlotWriter.gauge`."""
-        return self._writer.gauge(self.families[name].name, labels)
+        return self._writer.gauge(self.wanted.families[name].name, labels)
 
-    def histogram(self, name: str, *labels: str) -> tuple[int, tuple[int, ...]]:
+    def histogram(self, name: str, *labels: str, wanted: Wanted | None = None) -> tuple[int, tuple[int, ...]]:
         """Return a histogram's first cell and its bounds in cell units."""
-        family = self.families[name]
+        wanted = wanted or self.wanted
+        family = wanted.families[name]
         bounds = family.bounds
-        return self._writer.histogram(name, self._labels(family, labels), bounds), bounds
+        return self._writer.histogram(name, _told(wanted, family, labels), bounds), bounds
 
     def requests(self, route: str, service: str) -> RequestSeries:
         """Make what counts the requests of one route to one service; once for each Plan."""
-        return RequestSeries(self, route, service) if self.enabled else Uncounted(self, route, service)
+        return RequestSeries(self, route, service) if self.wanted.enabled else Uncounted(self, route, service)
 
     def upstream(self, service: str) -> UpstreamSeries:
         """Make what counts the attempts at one service; once for each cluster."""
-        return UpstreamSeries(self, service) if self.enabled else UncountedUpstream(self, service)
+        return UpstreamSeries(self, service) if self.wanted.enabled else UncountedUpstream(self, service)
 
     def begin(self) -> None:
         """Count a request in. `RequestSeries.finish` counts it out, exactly once."""
@@ -198,6 +199,7 @@ class RequestSeries:
         "_counts",
         "_in_flight",
         "_metrics",
+        "_wanted",
         "route",
         "service",
     )
@@ -211,7 +213,8 @@ class RequestSeries:
         # The cell of the count and the first of the duration. Bounded by METHODS x statuses (x REASONS): only listed
         # values become keys, whatever a client or an upstream sends.
         self._counts: dict[tuple[str | int, ...], tuple[int, int]] = {}
-        self._by_reason = metrics.tells("headgate_requests_total", "reason")
+        self._wanted = metrics.wanted
+        self._by_reason = metrics.wanted.tells("headgate_requests_total", "reason")
         self._bytes_in = self._bytes_out = 0
         self._bounds: tuple[int, ...] = ()
 
@@ -249,8 +252,9 @@ class RequestSeries:
         found = self._counts.get(key)
         if found is None:
             labels = (self.route, self.service, method, str(status) if status else OTHER)
-            count = metrics.counter("headgate_requests_total", *labels, reason)
-            duration, self._bounds = metrics.histogram("headgate_request_duration_seconds", *labels)
+            wanted = self._wanted
+            count = metrics.counter("headgate_requests_total", *labels, reason, wanted=wanted)
+            duration, self._bounds = metrics.histogram("headgate_request_duration_seconds", *labels, wanted=wanted)
             found = self._counts[key] = count, duration
         return found
 
@@ -273,7 +277,18 @@ class UpstreamSeries:
     `idle` and `busy` are indices of `metrics.cells`: connections waiting in the pool, and connections in use.
     """
 
-    __slots__ = ("_bounds", "_cells", "_fine", "_metrics", "_outcomes", "_retries", "busy", "idle", "service")
+    __slots__ = (
+        "_bounds",
+        "_cells",
+        "_fine",
+        "_metrics",
+        "_outcomes",
+        "_retries",
+        "_wanted",
+        "busy",
+        "idle",
+        "service",
+    )
 
     def __init__(self, metrics: Metrics, service: str) -> None:
         self._metrics = metrics
@@ -283,8 +298,9 @@ class UpstreamSeries:
         self._outcomes: dict[str | int | tuple[str, int], tuple[int, int]] = {}
         self._retries: dict[str, int] = {}
         self._bounds: tuple[int, ...] = ()
+        self._wanted = metrics.wanted
         families = ("headgate_upstream_requests_total", "headgate_upstream_duration_seconds")
-        self._fine = any(metrics.tells(family, label) for family in families for label in ("method", "status"))
+        self._fine = any(metrics.wanted.tells(family, "method", "status") for family in families)
         self.idle, self.busy = (metrics.gauge("headgate_pool_connections", service, state) for state in POOL_STATES)
 
     def answered(self, status: int, seconds: float, method: str = "") -> None:
@@ -321,9 +337,10 @@ class UpstreamSeries:
         found = self._outcomes.get(key)
         if found is None:
             texts = (f"{status // 100}xx", str(status)) if status else (OTHER, OTHER)
-            count = self._metrics.counter("headgate_upstream_requests_total", self.service, texts[0], method, texts[1])
-            duration, self._bounds = self._metrics.histogram(
-                "headgate_upstream_duration_seconds", self.service, method, texts[1]
+            name, wanted, metrics = self.service, self._wanted, self._metrics
+            count = metrics.counter("headgate_upstream_requests_total", name, texts[0], method, texts[1], wanted=wanted)
+            duration, self._bounds = metrics.histogram(
+                "headgate_upstream_duration_seconds", name, method, texts[1], wanted=wanted
             )
             found = self._outcomes[key] = count, duration
         return found
@@ -339,6 +356,15 @@ class UncountedUpstream(UpstreamSeries):
 
     def failed(self, reason: str, method: str = "") -> None:
         """Count nothing."""
+
+
+def _told(wanted: Wanted, family: Family, labels: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the labels with "" for the fine ones that are not told apart."""
+    if not family.fine:
+        return labels
+    told = len(labels) - len(family.fine)
+    fine = zip(family.fine, labels[told:], strict=True)
+    return (*labels[:told], *(value if (family.name, name) in wanted.asked else "" for name, value in fine))
 
 
 def _known(method: str) -> str:

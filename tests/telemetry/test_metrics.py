@@ -285,10 +285,10 @@ def test_buckets_may_change_with_a_configuration_and_old_series_stay() -> None:
 def test_buckets_for_which_there_is_no_room_change_nothing() -> None:
     metrics, _ = make(SlotRegion.create(16_384, 220))
     metrics.requests("r", "s").finish("GET", 200, 1.0, 0, 0)
-    families = metrics.families
+    wanted = metrics.wanted
     with pytest.raises(ValueError, match="no room for metric"):
         metrics.follow(MetricsSettings(buckets=[float(bound) for bound in range(1, 100)]))
-    assert metrics.families is families
+    assert metrics.wanted is wanted
 
 
 def test_what_a_form_asks_for_is_told_apart() -> None:
@@ -340,3 +340,27 @@ def test_while_metrics_are_off_only_what_is_under_way_and_what_is_rare_is_counte
     assert seen["headgate_pool_connections", ("s", "idle")] == [1]
     assert seen["headgate_retries_total", ("s", "dns")] == [1]
     assert not {"headgate_requests_total", "headgate_upstream_requests_total"} & {name for name, _ in seen}
+
+
+def test_series_of_a_configuration_before_keep_its_buckets_to_their_end() -> None:
+    metrics, region = make()
+    series, upstream = metrics.requests("r", "s"), metrics.upstream("s")
+    for _ in range(3):
+        metrics.begin()
+    series.finish("GET", 200, 0.003, 0, 0)
+    upstream.answered(200, 0.003)
+    metrics.follow(MetricsSettings(native=True))
+    # A status that was not seen before comes now; what was seen before comes again.
+    for status in (404, 200):
+        series.finish("GET", status, 100.0, 0, 0)
+        upstream.answered(status, 100.0)
+    for name, values in totals(region).items():
+        if name[0] in ("headgate_request_duration_seconds", "headgate_upstream_duration_seconds") and any(values):
+            assert len(values) == len(FAMILIES[name[0]].bounds) + 2
+            assert (sum(values[1:]), values[-1]) == (3, 2)
+            assert values[0] == 200_003_000
+    assert all(value >= 0 for values in totals(region).values() for value in values)
+    assert (
+        metrics.histogram("headgate_request_duration_seconds", "r", "s", "", "")[1]
+        != FAMILIES["headgate_request_duration_seconds"].bounds
+    )
