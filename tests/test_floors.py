@@ -31,6 +31,7 @@ FLOORS = {
     "config": 3,
     "proxy": 4,
     "control": 5,
+    "client": 5.5,
     "cli": 6,
     "__main__": 7,
 }

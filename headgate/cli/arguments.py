@@ -34,8 +34,8 @@ class Namespace(argparse.Namespace):
     set: list[str]
     json: bool
     explain: bool
-    method: str
-    path: str
+    method: str | None
+    path: str | None
     header: list[tuple[str, str]]
     host: str | None
     address: str | None
@@ -46,6 +46,10 @@ class Namespace(argparse.Namespace):
     action: str
     service: str | None
     endpoint: str | None
+    limit: str | None
+    limit_scope: str | None
+    counted: list[tuple[str, str]]
+    request: str | None
     token: str | None
     no_watch: bool
     ids: list[str]

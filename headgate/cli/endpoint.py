@@ -7,9 +7,11 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from headgate.cli.admin import add_address, ask, tell
+from headgate.cli.admin import add_address, ask, say_refused, tell
 from headgate.cli.arguments import USAGE_ERROR, Namespace, Parser, add_json, one_of
 from headgate.cli.terminal import table
+
+_STATES = {"disable": "disabled", "enable": "enabled", "drain": "draining"}
 
 
 def add_arguments(parser: Parser) -> None:
@@ -17,8 +19,8 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "action",
         metavar="ACTION",
-        type=one_of("action", ("list", "disable", "enable")),
-        help="list; disable (no new requests, whatever its health); enable",
+        type=one_of("action", ("list", *_STATES)),
+        help="list; disable (no new requests, whatever its health); drain (the same, shown as draining); enable",
     )
     parser.add_argument("service", metavar="SERVICE", nargs="?", help="whose endpoint; list shows all without it")
     parser.add_argument("endpoint", metavar="ENDPOINT", nargs="?", help="its name as list shows it, such as HOST:PORT")
@@ -34,15 +36,14 @@ def run(arguments: Namespace) -> int:
     if service is None or endpoint is None:
         print(f"Which one? Write headgate endpoint {arguments.action} SERVICE ENDPOINT.", file=sys.stderr)
         return USAGE_ERROR
-    enabled = arguments.action == "enable"
     record = tell(
-        arguments, "/api/v1/endpoints", {"service": service, "endpoint": endpoint, "state": f"{arguments.action}d"}
+        arguments, "/api/v1/endpoints", {"service": service, "endpoint": endpoint, "state": _STATES[arguments.action]}
     )
     if record is None:
         return 1
     if arguments.json:
         print(json.dumps(record, indent=2))
-    elif enabled:
+    elif record["enabled"]:
         print(f"{endpoint} of {service} is enabled; it is {record['state']}")
     else:
         again = f"until `headgate endpoint enable {service} {endpoint}`"
@@ -54,6 +55,9 @@ def run(arguments: Namespace) -> int:
 def _list(arguments: Namespace, service: str | None) -> int:
     reply = ask(arguments, "GET", "/api/v1/endpoints")
     if reply is None:
+        return 1
+    if reply.status != 200:
+        say_refused(reply)
         return 1
     records = [each for each in reply.body["endpoints"] if service in (None, each["service"])]
     if arguments.json:

@@ -1,6 +1,7 @@
 """`headgate explain METHOD PATH`: what would happen to a request, and why.
 
-Nothing is sent anywhere; only API keys are looked up in their database.
+Nothing is sent anywhere; only API keys are looked up in their database. With `--request ID` it is what has happened to
+a request that a running gateway has recorded.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ import json
 import sys
 from typing import Any
 
-from headgate.cli.arguments import Namespace, Parser, add_configuration, add_json
+from headgate.cli.admin import add_address
+from headgate.cli.arguments import USAGE_ERROR, Namespace, Parser, add_configuration, add_json
 from headgate.cli.configuration import load_valid
+from headgate.cli.explain_recorded import explain_recorded
 from headgate.cli.explanation import Question, explain
 from headgate.cli.terminal import bold, dim, pairs
 from headgate.wire.forwarded import parse_address
@@ -21,8 +24,10 @@ _MOST_SHOWN = 20
 
 def add_arguments(parser: Parser) -> None:
     """Add the options."""
-    parser.add_argument("method", metavar="METHOD", help="such as GET")
-    parser.add_argument("path", metavar="PATH", help="path with or without a query, or a whole URL")
+    parser.add_argument("method", metavar="METHOD", nargs="?", help="such as GET")
+    parser.add_argument("path", metavar="PATH", nargs="?", help="path with or without a query, or a whole URL")
+    parser.add_argument("--request", metavar="ID", help="say what happened to this request of a running gateway")
+    add_address(parser)
     parser.add_argument(
         "-H",
         "--header",
@@ -54,6 +59,11 @@ def _address(text: str) -> str:
 
 def run(arguments: Namespace) -> int:
     """Print the explanation; return 1 when the configuration has errors, whatever happens to the request 0."""
+    if arguments.request is not None:
+        return explain_recorded(arguments, arguments.request)
+    if arguments.method is None or arguments.path is None:
+        print("Which request? Write headgate explain METHOD PATH, or headgate explain --request ID.", file=sys.stderr)
+        return USAGE_ERROR
     config = load_valid(arguments)
     if config is None:
         return 1

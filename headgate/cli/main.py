@@ -31,6 +31,7 @@ COMMANDS = {
     "reload": "let a running gateway load its configuration anew",
     "breaker": "show the circuit breakers of a running gateway, reset them, or force them",
     "endpoint": "show the endpoints of a running gateway, take one out, or put it back",
+    "limits": "show the rate limits of a running gateway, or begin afresh with the counts of one caller",
     "keys": "make, list, revoke and rotate API keys",
 }
 

@@ -22,7 +22,7 @@ def run(arguments: Namespace) -> int:
         workers = reply.body["workers"]
         print(f"plan {reply.body['plan']} is in force in {workers} worker{'' if workers == 1 else 's'}")
         return 0
-    if reply.status in (401, 403):
+    if "problems" not in reply.body:
         say_refused(reply)
         return 1
     print("\n".join(reply.body.get("problems", ())), file=sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -15,8 +16,23 @@ import pytest
 
 from headgate.cli.main import main
 
+PATH_OF_BREAKERS = "/api/v1/circuit-breakers"
+PATH_OF_ENDPOINTS = "/api/v1/endpoints"
+# The token that all tests have in their environment.
+SHOWN = f"Bearer {os.environ['HEADGATE_ADMIN_TOKEN']}"
 HEALTH = {
     "status": "healthy",
+    "version": "1.2.3",
+    "uptime": 3725.2,
+    "listeners": ["0.0.0.0:8080"],
+    "counts": {
+        "services": 2,
+        "routes": 3,
+        "limits": 0,
+        "endpoints": {"healthy": 2, "draining": 1},
+        "breakers": {"closed": 1, "half_open": 0},
+    },
+    "reload": {"at": 1.0, "by": "operator eve", "cause": "PUT /api/v1/config", "ok": True, "problems": []},
     "plan": 3,
     "draining": False,
     "workers": [{"worker": 1, "pid": 4711, "uptime": 3725.2, "alive": True}],
@@ -95,7 +111,7 @@ class UnixHTTPServer(UnixStreamServer):
 
 def showing(breakers: dict[str, Any] | None = None, *endpoints: Any) -> None:
     """Let the gateway show these breakers and endpoints."""
-    Admin.answers = {"/breakers": (200, breakers or {}), "/endpoints": (200, {"endpoints": list(endpoints)})}
+    Admin.answers = {PATH_OF_BREAKERS: (200, breakers or {}), PATH_OF_ENDPOINTS: (200, {"endpoints": list(endpoints)})}
 
 
 @pytest.fixture
@@ -116,7 +132,7 @@ def test_status_shows_plan_and_workers(admin: str, capsys: pytest.CaptureFixture
     said = capsys.readouterr().out
     assert said.startswith("healthy, plan 3\n")
     assert said.splitlines()[-1].split() == ["1", "4711", "1:02:05", "yes"]
-    assert Admin.asked == [("GET", "/health", None), ("GET", "/breakers", None), ("GET", "/endpoints", None)]
+    assert Admin.asked == [("GET", path, SHOWN) for path in ("/api/v1/status", PATH_OF_BREAKERS, PATH_OF_ENDPOINTS)]
 
 
 def test_status_shows_breakers_that_are_not_closed_and_endpoints_that_are_out(
@@ -125,7 +141,7 @@ def test_status_shows_breakers_that_are_not_closed_and_endpoints_that_are_out(
     Admin.answer = (200, HEALTH)
     showing({"chat": OPEN, "shop": CLOSED, "mail": RATED}, WELL, OUT)
     assert main(["status", "--admin", admin]) == 0
-    _, _, breakers, endpoints = capsys.readouterr().out.strip().split("\n\n")
+    _, _, _, breakers, endpoints = capsys.readouterr().out.strip().split("\n\n")
     assert [line.split()[0] for line in breakers.splitlines()] == ["Breakers", "SERVICE", "chat", "mail"]
     assert [line.split()[1] for line in endpoints.splitlines()] == ["that", "ENDPOINT", "10.0.0.2:8001"]
 
@@ -168,7 +184,7 @@ def test_reload_shows_the_token_and_says_the_plan(
     monkeypatch.setenv("HEADGATE_ADMIN_TOKEN", "sesame")
     assert main(["reload", "--admin", admin]) == 0
     assert capsys.readouterr().out == "plan 4 is in force in 2 workers\n"
-    assert Admin.asked == [("POST", "/reload", "Bearer sesame")]
+    assert Admin.asked == [("POST", "/api/v1/reload", "Bearer sesame")]
 
 
 def test_a_refused_reload_says_why_and_that_nothing_changed(admin: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -222,7 +238,7 @@ def test_a_breaker_is_told_what_to_do(action: str, said: str, admin: str, capsys
     Admin.answer = (200, {"service": "chat", **CLOSED})
     assert main(["breaker", action, "chat", "--admin", admin]) == 0
     assert capsys.readouterr().out == said
-    assert Admin.asked == [("POST", f"/breakers/chat/{action}", None)]
+    assert Admin.asked == [("POST", f"{PATH_OF_BREAKERS}/chat/{action}", SHOWN)]
     assert main(["breaker", action, "chat", "--json", "--admin", admin]) == 0
     assert json.loads(capsys.readouterr().out)["service"] == "chat"
 
@@ -230,16 +246,19 @@ def test_a_breaker_is_told_what_to_do(action: str, said: str, admin: str, capsys
 def test_a_service_of_any_name_is_one_part_of_the_path(admin: str) -> None:
     Admin.answer = (404, {"error": "there is no circuit breaker of a service a/b c"})
     assert main(["breaker", "reset", "a/b c", "--admin", admin]) == 1
-    assert Admin.asked[0][1] == "/breakers/a%2Fb%20c/reset"
+    assert Admin.asked[0][1] == f"{PATH_OF_BREAKERS}/a%2Fb%20c/reset"
 
 
 def test_what_the_gateway_does_not_do_it_says(admin: str, capsys: pytest.CaptureFixture[str]) -> None:
     Admin.answer = (404, {"error": "there is no circuit breaker of a service shop"})
     assert main(["breaker", "open", "shop", "--admin", admin]) == 1
     assert capsys.readouterr().err == "there is no circuit breaker of a service shop\n"
-    Admin.answers["/endpoints"] = (401, {"error": "this needs a token"})
+    Admin.answers[PATH_OF_ENDPOINTS] = (401, {"error": "this needs a token"})
     assert main(["endpoint", "enable", "chat", "10.0.0.1:8001", "--admin", admin]) == 1
-    assert capsys.readouterr().err == "this needs a token (here: the variable HEADGATE_ADMIN_TOKEN)\n"
+    assert (
+        capsys.readouterr().err
+        == "this needs a token (here: the variable HEADGATE_ADMIN_TOKEN, or admin.token in the state_dir)\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -247,7 +266,7 @@ def test_what_the_gateway_does_not_do_it_says(admin: str, capsys: pytest.Capture
     [
         (["breaker"], "ACTION"),
         (["breaker", "rest", "chat"], 'there is no action "rest"; did you mean "reset"?'),
-        (["endpoint", "remove"], 'there is no action "remove": list, disable, enable'),
+        (["endpoint", "remove"], 'there is no action "remove": list, disable, enable, drain'),
     ],
 )
 def test_a_wrong_command_line_is_said(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -299,6 +318,90 @@ def test_an_endpoint_is_taken_out_and_put_back(admin: str, capsys: pytest.Captur
     assert capsys.readouterr().out == "10.0.0.2:8001 of chat is enabled; it is unhealthy\n"
     assert main(["endpoint", "enable", "chat", "10.0.0.2:8001", "--json", "--admin", admin]) == 0
     assert json.loads(capsys.readouterr().out)["state"] == "unhealthy"
-    assert {path for _, path, _ in Admin.asked} == {"/endpoints"}
-    assert json.loads(Admin.bodies[0]) == {"service": "chat", "endpoint": "10.0.0.2:8001", "enabled": False}
-    assert json.loads(Admin.bodies[-1])["enabled"] is True
+    assert {path for _, path, _ in Admin.asked} == {PATH_OF_ENDPOINTS}
+    assert json.loads(Admin.bodies[0]) == {"service": "chat", "endpoint": "10.0.0.2:8001", "state": "disabled"}
+    assert json.loads(Admin.bodies[-1])["state"] == "enabled"
+
+
+LIMIT = {
+    "limit": "few",
+    "scope": "gateway",
+    "key": ["identity"],
+    "type": "sliding_window",
+    "requests": 5,
+    "window": 60.0,
+    "burst": None,
+    "tiers": [],
+    "shadow": True,
+    "on_error": "local",
+    "store": "shared",
+}
+
+
+def test_limits_are_listed(admin: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Admin.answer = (200, {"limits": [LIMIT, {**LIMIT, "limit": "all", "key": [], "window": None}]})
+    assert main(["limits", "list", "--admin", admin]) == 0
+    first, second = capsys.readouterr().out.splitlines()[1:]
+    assert first.split("  ")[0] == "few"
+    assert "sliding_window, shadow" in first
+    assert "nothing" in second
+    assert main(["limits", "list", "none", "--admin", admin]) == 1
+
+
+def test_the_counts_of_one_caller_begin_afresh(admin: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Admin.answer = (200, {"limits": ["few", "more"], "scopes": ["gateway"], "found": 1})
+    assert main(["limits", "reset", "few", "identity=user:a=b", "--scope", "gateway", "--admin", admin]) == 0
+    assert capsys.readouterr().out == "few, more of gateway begin afresh for this key\n"
+    assert Admin.asked == [("POST", "/api/v1/limits/reset", SHOWN)]
+    assert json.loads(Admin.bodies[0]) == {"limit": "few", "scope": "gateway", "key": {"identity": "user:a=b"}}
+    Admin.answer = (200, {"limits": ["few"], "scopes": ["gateway"], "found": 0})
+    assert main(["limits", "reset", "few", "--admin", admin]) == 0
+    assert capsys.readouterr().out == "There was nothing counted for this key.\n"
+    assert main(["limits", "reset", "--admin", admin]) == 2
+
+
+def test_a_recorded_request_is_explained(admin: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Admin.answer = (200, RECORD)
+    assert main(["explain", "--request", "r/1", "--admin", admin]) == 0
+    said = capsys.readouterr().out
+    assert Admin.asked == [("GET", "/api/v1/telemetry/requests/r%2F1", SHOWN)]
+    assert said.startswith("GET http://a/chat?[2J was answered with 504 in 30012.0 ms: upstream_timeout\n")
+    assert "\x1b" not in said
+    for words in ("user ada of home, with staff", "all to chat", "few    4 of 5", "10.0.0.1:80", "connect_refused"):
+        assert words in said, words
+    Admin.answer = (404, {"error": "no request of this id was recorded"})
+    assert main(["explain", "--request", "none", "--admin", admin]) == 1
+
+
+RECORD = {
+    "request_id": "r/1",
+    "trace_id": "t" * 32,
+    "span_id": "s" * 16,
+    "traced": True,
+    "sampled": "slow",
+    "worker": 2,
+    "plan": 7,
+    "started": 1_900_000_000.5,
+    "duration": 30.012,
+    "scheme": "http",
+    "method": "GET",
+    "host": "a",
+    "path": "/chat\x1b[2J",
+    "client": "10.9.9.9",
+    "version": "1.1",
+    "status": 504,
+    "bytes_in": 1,
+    "bytes_out": 2,
+    "route": "all",
+    "service": "chat",
+    "balancer": "round_robin",
+    "identity": {"kind": "user", "id": "ada", "tenant": "home", "roles": ["staff"]},
+    "gates": [{"gate": "limits", "verdict": "pass", "at": 0.001, "seconds": 0.002}],
+    "limits": [
+        {"name": "few", "limit": 5, "remaining": 4, "reset": 3, "window": 60, "type": "fixed_window", "allowed": True}
+    ],
+    "candidates": [{"endpoint": "10.0.0.1:80", "weight": 1, "in_flight": 2}],
+    "attempts": [{"endpoint": "10.0.0.1:80", "span_id": "x", "at": 0.0, "end": 0.1, "error": "connect_refused"}],
+    "error": "upstream_timeout",
+    "spans": [],
+}
