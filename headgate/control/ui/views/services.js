@@ -61,7 +61,11 @@ export function servicesTable(filtered) {
       name: "errors",
       title: "Errors",
       number: true,
-      cell: (row) => h("span", { class: row.errors >= WORTH_A_COLOUR ? "bad-text" : undefined }, figure(share(row.errors))),
+      cell: (row) => h(
+        "span",
+        { class: row.errors >= WORTH_A_COLOUR ? "bad-text" : undefined },
+        figure(share(row.errors)),
+      ),
       sort: (row) => row.errors,
     },
     { name: "p50", title: "p50", number: true, cell: (row) => figure(took(row.p50)), sort: (row) => row.p50 },
