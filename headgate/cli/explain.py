@@ -62,7 +62,8 @@ def run(arguments: Namespace) -> int:
     if arguments.request is not None:
         return explain_recorded(arguments, arguments.request)
     if arguments.method is None or arguments.path is None:
-        print("Which request? Write headgate explain METHOD PATH, or headgate explain --request ID.", file=sys.stderr)
+        text_ = "headgate explain: which request? Write METHOD PATH, or --request ID\nSee `headgate explain --help`."
+        print(text_, file=sys.stderr)
         return USAGE_ERROR
     config = load_valid(arguments)
     if config is None:

@@ -59,7 +59,7 @@ def test_no_command_at_all_prints_the_help_and_is_a_usage_error(capsys: pytest.C
         (["run", "--wrokers", "2"], 'headgate run: there is no option "--wrokers" here; did you mean "--workers"?'),
         (["run", "--port", "eighty"], 'headgate run: argument --port: expected a port from 0 to 65535, got "eighty"'),
         (["run", "--port", "65536"], 'headgate run: argument --port: expected a port from 0 to 65535, got "65536"'),
-        (["explain", "GET"], "Which request? Write headgate explain METHOD PATH"),
+        (["explain", "GET"], "headgate explain: which request? Write METHOD PATH"),
         (["explain", "GET", "/", "-H", "nothing"], "headgate explain: argument -H/--header: expected 'Name: value'"),
         (["schema", "now"], 'headgate schema: there is no argument "now" here'),
     ],
