@@ -177,6 +177,7 @@ class Probes:
     def _note(self, schedule: _Schedule, outcome: str, status: int, why: str) -> None:
         subject, base, board = schedule.subject, schedule.base, self._board
         self._counts[subject.service, outcome] += 1
+        self._log("debug", f"endpoint {subject.endpoint.name} of {subject.service} is checked", outcome=outcome)
         well = outcome == "well"
         with board.lock(base):
             changed = schedule.check.note(board.cells, base, well, status, _now())

@@ -39,6 +39,8 @@ class Lines(Log):
         self.lines: list[str] = []
 
     def __call__(self, level: str, message: str, **fields: object) -> None:
+        if level == "debug":
+            return
         self.lines.append(f"{level}: {message}")
 
 

@@ -134,6 +134,7 @@ class Export:
             done, why = False, kind_of(error)
         if done:
             self.sent += len(batch)
+            self._say("debug", "spans are sent", requests=len(batch))
             if self._failing:
                 self._say("info", "spans reach the collector again", endpoint=self._collector.url)
         else:

@@ -235,15 +235,19 @@ class Telemetry:
 
     async def _tick(self) -> None:
         """Close every second. Slots are read in turns, so that nobody waits for all of them."""
-        for slot in range(len(self._regions)):
-            # Learning what ten thousand routes have left there takes the better part of a second.
-            await asyncio.to_thread(self.history.gather, slot)
+        for slot, region in enumerate(self._regions):
+            if region.committed:
+                # Learning what ten thousand routes have left there takes the better part of a second.
+                await asyncio.to_thread(self.history.gather, slot)
+            else:
+                self.history.gather(slot)
         closed = monotonic()
         while True:
             await asyncio.sleep(SECOND - wall() % SECOND)
-            for slot in range(len(self._regions)):
-                self.history.gather(slot)
-                await asyncio.sleep(0)
+            for slot, region in enumerate(self._regions):
+                if region.committed:
+                    self.history.gather(slot)
+                    await asyncio.sleep(0)
             now = monotonic()
             step = self.history.close_second(wall(), now - closed)
             closed = now
