@@ -29,8 +29,9 @@ def _page(name: str) -> Response:
     return Response(_PAGES[name], media_type=_TYPES[name], headers=headers)
 
 
-def _shown(kind: str) -> dict[int | str, dict[str, Any]]:
-    return {**answers(), 200: {"description": "The file", "content": {kind: {"schema": {"type": "string"}}}}}
+def _shown(*kinds: str) -> dict[int | str, dict[str, Any]]:
+    content = {kind: {"schema": {"type": "string"}} for kind in kinds}
+    return {**answers(), 200: {"description": "The file", "content": content}}
 
 
 @router.get("/openapi.json", dependencies=[allowed("read")], responses=answers())
@@ -46,7 +47,7 @@ async def docs() -> Response:
     return _page("docs.html")
 
 
-@router.get("/docs/{name}", responses={**answers(), **_shown("text/javascript")}, response_class=Response)
+@router.get("/docs/{name}", responses=_shown("text/javascript", "text/css"), response_class=Response)
 async def part(name: Literal["docs.js", "docs.css"]) -> Response:
     """Answer what the page loads."""
     return _page(name)
