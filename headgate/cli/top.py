@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import io
 import json
 import os
 import re
@@ -18,12 +17,15 @@ import termios
 import time
 import tty
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from headgate.cli.admin import DEFAULT_ADDRESS, add_address, ask, say_refused
+from headgate.cli.admin import DEFAULT_ADDRESS, TOKEN_VARIABLE, add_address
 from headgate.cli.arguments import Namespace, Parser, add_json, duration
 from headgate.cli.terminal import wants_colour
-from headgate.cli.top_page import PATHS, SORTS, gathered, text
+from headgate.cli.top_page import PATHS, SORTS, gathered, plain, text
+
+if TYPE_CHECKING:
+    from headgate.client import Client
 
 _ALONE = "\x1b[?1049h\x1b[?25l"
 _BACK = "\x1b[?25h\x1b[?1049l"
@@ -40,17 +42,28 @@ def add_arguments(parser: Parser) -> None:
     add_json(parser)
 
 
+class _Missing(Exception):
+    """It cannot be had at the moment; the sentence says why."""
+
+
 def run(arguments: Namespace) -> int:
     """Show it until q is pressed; return 0, or 1 where there is nothing to be shown."""
-    if arguments.once or not (sys.stdout.isatty() and sys.stdin.isatty()):
-        page = _look(arguments)
-        if page is None:
-            return 1
-        print(json.dumps(page) if arguments.json else "\n".join(text(page, _address(arguments), "requests", False)))
-        return 0
-    if arguments.json:
-        return _stream(arguments)
-    return _Screen(arguments).run()
+    # With it comes the library for HTTP.
+    from headgate.client import Client
+
+    try:
+        with Client(_address(arguments)) as client:
+            if arguments.once or not (sys.stdout.isatty() and sys.stdin.isatty()):
+                page = _look(client)
+                text_ = json.dumps(page) if arguments.json else "\n".join(text(page, client.address, SORTS[0], False))
+                print(text_)
+                return 0
+            if arguments.json:
+                return _stream(client, arguments.every)
+            return _Screen(client, arguments.every).run()
+    except (_Missing, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 1
 
 
 def _every(written: str) -> float:
@@ -64,33 +77,42 @@ def _address(arguments: Namespace) -> str:
     return arguments.admin or DEFAULT_ADDRESS
 
 
-def _look(arguments: Namespace) -> dict[str, Any] | None:
-    """Ask for all of it; None when something is missing, which has been said on standard error."""
+def _look(client: Client) -> dict[str, Any]:
+    """Ask for all of it.
+
+    Raises:
+        _Missing: when something of it cannot be had.
+    """
+    from headgate.client import Unreachable
+
     answers = {}
-    for name, path in PATHS.items():
-        reply = ask(arguments, "GET", path)
-        if reply is None:
-            return None
-        if reply.status != 200:
-            say_refused(reply)
-            return None
-        answers[name] = reply.body
+    try:
+        for name, path in PATHS.items():
+            reply = client.ask("GET", path)
+            answers[name] = reply.json()
+            if reply.status_code != 200:
+                hint = f" (here: the variable {TOKEN_VARIABLE})" if reply.status_code == 401 else ""
+                raise _Missing(f"{answers[name].get('error')}{hint}")
+    except Unreachable as error:
+        raise _Missing(f"{error}. Is it running? Is this its admin.address (see --admin)?") from None
+    except (ValueError, AttributeError):
+        raise _Missing(f"What answers at {client.address} is no gateway.") from None
     return gathered(answers)
 
 
-def _stream(arguments: Namespace) -> int:
-    """Write one line of JSON for each look."""
-    while (page := _look(arguments)) is not None:
-        print(json.dumps(page), flush=True)
-        time.sleep(arguments.every)
-    return 1
+def _stream(client: Client, every: float) -> int:
+    """Write one line of JSON for each look, until one comes to nothing."""
+    while True:
+        print(json.dumps(_look(client)), flush=True)
+        time.sleep(every)
 
 
 class _Screen:
     """The terminal while it is ours."""
 
-    def __init__(self, arguments: Namespace) -> None:
-        self._arguments = arguments
+    def __init__(self, client: Client, every: float) -> None:
+        self._client = client
+        self._every = every
         self._sort = 0
         self._lines: list[str] = ["Looking…"]
 
@@ -102,7 +124,7 @@ class _Screen:
                 now = time.monotonic()
                 if now >= due:
                     self._look()
-                    due = time.monotonic() + self._arguments.every
+                    due = time.monotonic() + self._every
                 self._draw()
                 key = _key(woken, max(0.0, due - time.monotonic()))
                 if key in ("q", "Q", "\x03", "\x04"):
@@ -112,14 +134,11 @@ class _Screen:
                     due = 0.0
 
     def _look(self) -> None:
-        # What cannot be had is said on the screen, and may be there again with the next look.
-        said = io.StringIO()
-        with contextlib.redirect_stderr(said):
-            page = _look(self._arguments)
-        if page is None:
-            self._lines = said.getvalue().splitlines()
-        else:
-            self._lines = text(page, _address(self._arguments), SORTS[self._sort], wants_colour())
+        try:
+            self._lines = text(_look(self._client), self._client.address, SORTS[self._sort], wants_colour())
+        except _Missing as error:
+            # It is said on the screen, and may be there again with the next look.
+            self._lines = [plain(line) for line in str(error).splitlines()]
 
     def _draw(self) -> None:
         width, height = os.get_terminal_size(sys.stdout.fileno())

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
@@ -119,6 +123,22 @@ def test_a_configuration_is_reloaded_and_its_change_is_shown(gateway: Gateway, p
     expect(page.locator("[data-table=routes] tbody tr")).to_contain_text("all")
     go(page, "Log")
     expect(page.locator("[data-table=log]")).to_contain_text("is in force")
+
+
+def test_a_terminal_shows_the_same(gateway: Gateway) -> None:
+    def seen() -> dict[str, Any] | None:
+        words = [sys.executable, "-m", "headgate", "top", "--admin", gateway.admin, "--once", "--json"]
+        page: dict[str, Any] = json.loads(subprocess.run(words, capture_output=True, check=True).stdout)
+        return page if page["requests"] > 0 else None
+
+    for _ in range(10):
+        assert gateway.ask()[0] == 200
+    page = until(seen, "requests are seen")
+    (api,) = page["services"]
+    assert (api["name"], api["endpoints"], api["breaker"]) == ("api", {"healthy": 1, "all": 1}, "closed")
+    assert api["p99"] > 0
+    assert [(each["limit"], each["requests"], each["window"]) for each in page["limits"]] == [("everybody", 1000, 60.0)]
+    assert page["workers"] == {"alive": 2, "all": 2}
 
 
 def test_the_page_goes_on_when_control_was_killed(gateway: Gateway, page: Page) -> None:
