@@ -6,7 +6,7 @@ configuration. Nearest level wins whole: route, then service, then gateway.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from hashlib import blake2b
 from typing import Any, NamedTuple, TypeVar
 
@@ -32,6 +32,14 @@ from headgate.telemetry.settings import Telemetry
 from headgate.wire.settings import Compression, Forwarding, HttpLimits, PoolLimits, RequestId, Timeouts, UpstreamTls
 
 T = TypeVar("T")
+
+# Settings of sources (discovery.settings) that do not decide which endpoints are meant.
+_HOW_ASKED = frozenset(
+    (
+        *("interval", "timeout", "wait", "min_ttl", "max_ttl"),
+        *("token", "token_path", "username", "password", "ca", "cert", "key"),
+    )
+)
 
 OWN_SERVICE = "headgate:own"
 """The service behind own endpoints that control answers."""
@@ -211,8 +219,9 @@ def _service(service: Service, config: Config) -> ResolvedService:
 
 
 def _source(service: str, discovery: Any) -> str:
-    """Name who tells where a service runs; secrets, which are in no repr, make no other one of it."""
-    return f"{service} {blake2b(repr(discovery).encode(), digest_size=8).hexdigest()}"
+    """Name who tells where a service runs, by what is asked for: how it is asked makes no other one of it."""
+    asked = [(each.name, getattr(discovery, each.name)) for each in fields(discovery) if each.name not in _HOW_ASKED]
+    return f"{service} {blake2b(repr(asked).encode(), digest_size=8).hexdigest()}"
 
 
 def _health(service: Service) -> HealthSettings | None:

@@ -174,7 +174,7 @@ class Discovery:
         for source, service in wanted.items():
             known = self._followed.get(source) or self._begin(service)
             if known.settings != service.discovery:
-                # Another secret, no more: what was said stands.
+                # It is asked in another way, with another secret, no more: what was said stands.
                 known.end()
                 known.settings = service.discovery
                 self._start(known)

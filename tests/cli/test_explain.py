@@ -11,7 +11,7 @@ import pytest
 from headgate.cli.explain import text
 from headgate.cli.explanation import Question, explain
 from headgate.cli.main import main
-from headgate.config.loader import load
+from headgate.config.loader import Layer, load
 from headgate.config.resolve import ResolvedConfig
 
 CONFIG = """
@@ -73,6 +73,16 @@ def test_every_way_a_request_can_go(config: ResolvedConfig, method: str, target:
     explained = ask(config, method, target)
     assert explained["verdict"].startswith(verdict)
     assert text(explained).startswith(explained["verdict"])
+
+
+def test_it_is_said_who_tells_where_a_service_runs() -> None:
+    found = "services: [{name: chat, discovery: {type: dns, name: chat.internal}, routes: [{name: all}]}]"
+    config = load([], environ={}, layers=[Layer("test", found)]).config
+    assert config is not None
+    explained = explain(config, Question("GET", "/", None, [], ""))
+    assert explained["verdict"] == "sent to chat by route all"
+    assert explained["services"][0]["found_by"] == "dns chat.internal (A and AAAA)"
+    assert "found by" in text(explained)
 
 
 def test_the_chosen_route_is_shown_with_everything_that_holds_for_it(config: ResolvedConfig) -> None:

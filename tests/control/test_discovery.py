@@ -332,7 +332,7 @@ async def test_a_source_goes_on_through_a_reload_that_leaves_it_alone() -> None:
 
 
 @on_its_own_time
-async def test_other_settings_are_another_source_and_another_secret_is_the_same() -> None:
+async def test_who_is_asked_for_another_thing_is_another_source_and_in_another_way_the_same() -> None:
     def document(**more: Any) -> Any:
         found = {"type": "http", "url": "http://registry/list", **more}
         return resolved({"services": [{"name": "chat", "discovery": found}]})
@@ -341,8 +341,9 @@ async def test_other_settings_are_another_source_and_another_secret_is_the_same(
     await rig.follow(document(token="one"))
     rig.sources[0].say("a:80")
     await asyncio.sleep(1)
-    await rig.follow(document(token="two"))
+    await rig.follow(document(token="two", interval=7))
     assert [each.settings.token for each in rig.sources] == ["one", "two"]
+    assert rig.sources[1].settings.interval == 7
     assert rig.sources[0].ended
     assert rig.names() == ["a:80"]
     await rig.follow(document(token="two", service="other"))
