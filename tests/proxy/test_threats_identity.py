@@ -574,7 +574,7 @@ def test_the_admin_address_cannot_be_reached_by_way_of_the_gateway() -> None:
                     assert json.loads(answer.body)["error"]["code"] == "route_not_found"
         assert upstream.raw == b""
 
-    route = {"match": {"path": "/api"}, "auth": "none"}
+    route = {"match": {"path": "/elsewhere"}, "auth": "none"}
     admin = {"address": "127.0.0.1:8081", "token": "admin", "expose": []}
     attack(scenario, route=route, admin=admin, listen=[ADDRESS], **EVERYWHERE)
 
