@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, Final, Literal, NamedTuple
 
-from headgate.core.address import parse_resource
+from headgate.core.address import ListenAddress, is_loopback, parse_resource
 from headgate.core.endpoint import Endpoint
 from headgate.core.networks import Networks, unmapped
 from headgate.discovery.endpoint_set import LONGEST_ZONE, MOST_WEIGHT, endpoint_at
@@ -113,6 +113,17 @@ def checked(instance: Instance, networks: Networks) -> Instance:
     _check_path(instance.health_check)
     _check_metadata(instance.metadata)
     return instance._replace(host=host)
+
+
+def refuse_own(instance: Instance, admin: ListenAddress) -> None:
+    """Keep the admin listener from being a service that anybody reaches.
+
+    Raises:
+        ValueError: with a sentence.
+    """
+    own = is_loopback(instance.host) or instance.host.strip("[]") == admin.host
+    if own and instance.port == admin.port:
+        raise ValueError("host: this is the admin listener, which is no service")
 
 
 def _checked_host(host: str, networks: Networks) -> str:

@@ -25,10 +25,10 @@ from headgate.config.resolve import ResolvedConfig, ResolvedService
 from headgate.control.log import Log
 from headgate.control.probes import Spawn
 from headgate.control.registrations.checks import Checks
-from headgate.control.registrations.instance import Instance, News, Row, Status, checked
+from headgate.control.registrations.instance import Instance, News, Row, Status, checked, refuse_own
 from headgate.control.registrations.known import Known
 from headgate.control.registrations.ledger import Ledger, Place, Unavailable
-from headgate.core.address import ListenAddress, is_loopback, parse_listen
+from headgate.core.address import ListenAddress, parse_listen
 from headgate.core.clock import monotonic
 from headgate.core.endpoint import Endpoint
 from headgate.core.networks import Networks
@@ -129,8 +129,7 @@ class Registrations:
             Unavailable: with a sentence, when it cannot be written down.
         """
         taken = checked(instance, self._networks)
-        if taken.port == self._admin.port and (is_loopback(taken.host) or taken.host.strip("[]") == self._admin.host):
-            raise ValueError("host: this is the admin listener, which is no service")
+        refuse_own(taken, self._admin)
         await self._ready()
         async with self._in_turn:
             if self._dropped:
@@ -208,8 +207,8 @@ class Registrations:
         """
         if self._revision == _NEVER:
             raise NotFound(self._ledger.failing or "the database of registrations has not been read yet")
-        every = (each for each in self._known.values() if each.instance.name == name)
-        return tuple(each.endpoint for each in every if each.status != "unhealthy")
+        found = (each for each in self._known.values() if each.instance.name == name and each.status != "unhealthy")
+        return tuple(each.endpoint for each in found)
 
     def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
         """Call `listener` when endpoints may have changed, until the function that is returned is called."""
@@ -250,7 +249,7 @@ class Registrations:
             health = before.health
         else:
             health = self._checks.begin(self._clock(), self.settings.check_interval)
-        known = self._known[row.instance.id] = Known(row, self._clock(), health)
+        self._known[row.instance.id] = known = Known(row, self._clock(), health)
         return known
 
     def _hear(self, known: Known) -> None:
@@ -312,11 +311,8 @@ class Registrations:
         if not why:
             self._hear(known)
         if health.note(why, self._clock()):
-            who = f"the instance {instance.id} of {instance.name}"
-            if why:
-                self._log("warning", f"{who} is unhealthy: {why}")
-            else:
-                self._log("info", f"{who} is healthy")
+            how = f"unhealthy: {why}" if why else "healthy"
+            self._log("warning" if why else "info", f"the instance {instance.id} of {instance.name} is {how}")
             self._tell()
 
     # -- the database ----------------------------------------------------------------------------------------------
