@@ -509,6 +509,18 @@ async def test_a_record_is_redacted_as_the_log_is() -> None:
     assert of(record, "addresses")["detail"] == f"address_forbidden: {detail}"
 
 
+@on_loop
+async def test_who_asked_is_redacted_in_a_record() -> None:
+    document = to(route={"respond": {"status": 200}, "auth": {}}, identity=keys(static("ada", tenant="acme")))
+    document |= telemetry(ALL, redact={"identity": "mask", "tenant": "omit"})
+    async with gateway(document) as rig:
+        assert (await rig.ask(get("/", with_key("ada")))).status == 200
+        (record,) = await rig.records()
+    assert record["identity"]["id"] == "***"
+    assert "tenant" not in record["identity"]
+    assert record["identity"]["kind"] == "api_key"
+
+
 async def _asked(rig: Rig, count: int) -> None:
     for _ in range(count):
         await rig.ask(get())

@@ -249,6 +249,20 @@ def test_the_tables_are_bounded() -> None:
     assert len(heads._paths) <= 16_384
 
 
+def test_a_request_that_is_a_part_of_a_trace_is_taken() -> None:
+    kinds = http1.request_kinds([], "allow", traces=frozenset((b"traceparent", b"b3")))
+    heads = HeadReader(HttpLimits(), "http", kinds, http1.response_kinds())
+    data = b"GET / HTTP/1.1\r\nHost: a\r\nTraceParent: 1\r\nb3: 0\r\ntracestate: a=1\r\n\r\n"
+    whole = heads.whole(data)
+    assert whole is not None
+    head, _ = whole
+    assert head.traces == [(b"TraceParent", b"1"), (b"b3", b"0")]
+    assert head.fields == [(b"tracestate", b"a=1")]
+    parsed = Parsed(data, heads)
+    assert parsed.head is not None
+    assert told(head) == told(parsed.head)
+
+
 def test_a_host_that_is_refused_is_refused_by_the_parser_s_way_too() -> None:
     data = b"GET / HTTP/1.1\r\nHost: a/b\r\n\r\n"
     assert reader().whole(data) is None
