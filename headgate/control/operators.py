@@ -78,7 +78,7 @@ class Operators:
                 self._said = str(error)
                 self._log("error", f"nobody may tell the gateway anything with admin.token: {error}")
         tokens: dict[bytes, tuple[str, AdminRole]] = {
-            _digest(each.token): (each.name, each.role) for each in admin.tokens
+            _digest(each.token): (each.name, each.role) for each in admin.tokens if each.token
         }
         if own:
             tokens[_digest(own)] = (OWNER, "admin")
