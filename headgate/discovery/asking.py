@@ -6,6 +6,7 @@ sentences about failures hold no URL, header or body, for a token may be in any 
 
 from __future__ import annotations
 
+import asyncio
 import re
 import socket
 import ssl
@@ -24,6 +25,7 @@ from headgate.wire.tls import client_context
 
 # 10,000 endpoints with what registries tell of each.
 MOST_BYTES: Final = 32 << 20
+_LARGE: Final = 64 * 1024
 _CONNECT_SECONDS: Final = 5.0
 # For a whole answer to what is to be answered at once.
 ANSWER_SECONDS: float = 10.0
@@ -150,6 +152,16 @@ async def read_body(response: httpx.Response, most: int = MOST_BYTES) -> bytes:
             raise NotFound(f"an answer of more than {most} bytes")
         pieces.append(piece)
     return b"".join(pieces)
+
+
+async def read_answer(response: httpx.Response) -> Any:
+    """Read an answer whole, as JSON; a large one is parsed beside the loop, which has others to serve.
+
+    Raises:
+        NotFound: it is none, too large, or packed.
+    """
+    body = await read_body(response)
+    return await asyncio.to_thread(parsed, body) if len(body) > _LARGE else parsed(body)
 
 
 def parsed(body: bytes) -> Any:

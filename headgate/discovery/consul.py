@@ -23,8 +23,7 @@ from headgate.discovery.asking import (
     checked_secret,
     checked_url,
     make_client,
-    parsed,
-    read_body,
+    read_answer,
     refuse,
     told,
 )
@@ -91,7 +90,7 @@ class ConsulSource:
             client.stream("GET", self._url, params=query, headers=self._fields) as response,
         ):
             refuse(response, "the token may not read this service" if response.status_code == 403 else "")
-            listed = parsed(await read_body(response))
+            listed = await read_answer(response)
         if not isinstance(listed, list):
             raise NotFound("the answer is no list of instances")
         if not listed:

@@ -27,7 +27,7 @@ from headgate.discovery.asking import (
     lines,
     make_client,
     parsed,
-    read_body,
+    read_answer,
     refuse,
     told,
 )
@@ -121,7 +121,7 @@ class KubernetesSource:
                 client.stream("GET", url, params=self._query(query), headers=fields) as response,
             ):
                 _refuse(response)
-                answer = parsed(await read_body(response))
+                answer = await read_answer(response)
             meta, items = _part(answer, "metadata"), answer.get("items") if isinstance(answer, dict) else None
             version, more = meta.get("resourceVersion"), meta.get("continue")
             if not isinstance(items, list | None) or not isinstance(version, str) or not version:
