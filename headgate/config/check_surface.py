@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from headgate.config.admin_settings import LOCAL_VIEWS, Surface, methods_of
 from headgate.config.check_values import Finding, field_value, methods, normal_form
 from headgate.config.problems import Path, did_you_mean, printable
-from headgate.config.resolve import default_auth
+from headgate.config.resolve import OWN_SERVICE, default_auth
 from headgate.config.schema import Config, Route, Service
 from headgate.core.uri import is_under
 from headgate.policy.match import PathMatch
@@ -41,6 +41,9 @@ def check_surface(config: Config) -> Iterator[Finding]:
                 )
                 break
     yield from _collisions(config)
+    for place, service in enumerate(config.services):
+        if service.name == OWN_SERVICE:
+            yield Finding(("services", place, "name"), "own endpoints are called so in logs and metrics", "use another")
 
 
 # -- one item ------------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from headgate.config.admin_settings import OwnHealth
 from headgate.config.problems import Problem, render
 from headgate.config.resolve import ResolvedConfig
 from headgate.control.audit import HANGUP, RESTART, START, Audit, Cause, changed
@@ -277,7 +278,7 @@ class Control:
         admin = replace(config.admin, token="", tokens=[])
         for_workers = exporting_to(for_workers, None)
         for_workers = replace(without_sources(for_workers), admin=admin, workers=self._workers, store=store)
-        for_workers = replace(for_workers, surface_socket=self.parts.own_endpoints.socket)
+        for_workers = replace(for_workers, surface_socket=self.parts.own_endpoints.socket, health=OwnHealth())
         plan = await asyncio.to_thread(pack, Plan(self._fleet.next_version, for_workers))
         outcome = await self._fleet.publish(plan)
         self._store.conclude(outcome.ok)
@@ -303,7 +304,7 @@ class Control:
             parts = self.parts
             found = (self._store.current, parts.issuers.kept(), parts.keys.current, parts.discovery.kept())
             also = (self._config.telemetry.tracing.export, self._config.database)
-            keep(self._seat.memory, Kept(self._fleet.current, self._config.admin, *found, *also))
+            keep(self._seat.memory, Kept(self._fleet.current, self._config.admin, *found, *also, self._config.health))
 
     def _say_what_needs_a_restart(self, config: ResolvedConfig, wanted: int) -> None:
         if self._workers not in (0, wanted):
@@ -382,7 +383,7 @@ def _config_of(kept: Kept) -> ResolvedConfig | None:
     if not isinstance(plan, Plan):
         return None
     config = exporting_to(plan.config, kept.export)
-    return replace(with_sources(config, kept.discovery), admin=kept.admin, database=kept.database)
+    return replace(with_sources(config, kept.discovery), admin=kept.admin, database=kept.database, health=kept.health)
 
 
 def _import_admin() -> Any:

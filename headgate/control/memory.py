@@ -11,7 +11,7 @@ import os
 import pickle
 from typing import NamedTuple
 
-from headgate.config.admin_settings import Admin
+from headgate.config.admin_settings import Admin, OwnHealth
 from headgate.config.schema import Database
 from headgate.control.issuers import KeptKeys
 from headgate.control.keys.sync import KeyPlace
@@ -26,9 +26,9 @@ _LENGTH_BYTES = 8
 class Kept(NamedTuple):
     """The plan as workers have it, `admin` with the tokens they do not have, the file of the store it names, and keys.
 
-    Nor have they `export`, with what is sent along with spans, or `database`, with its password. The keys are those of
-    issuers, which may be away when control comes back, as may be who told where services run. API keys go on where
-    `api_keys` says.
+    Nor have they `export`, with what is sent along with spans, `database`, or `health`, with passwords in their URLs.
+    The keys are those of issuers, which may be away when control comes back, as may be who told where services run. API
+    keys go on where `api_keys` says.
     """
 
     plan: PackedPlan
@@ -39,6 +39,7 @@ class Kept(NamedTuple):
     discovery: tuple[KeptSource, ...] = ()
     export: Otlp | None = None
     database: Database = Database()
+    health: OwnHealth = OwnHealth()
 
 
 def keep(memory: int, kept: Kept) -> None:

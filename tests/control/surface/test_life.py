@@ -39,6 +39,21 @@ def test_health_goes_on_without_control_and_all_else_with_its_successor(tmp_path
         assert gateway.shown("/workers")["pids"] == pids
 
 
+def test_what_the_gateway_depends_on_is_known_to_control_alone_and_to_its_successor(tmp_path: Path) -> None:
+    secret = "a-password-that-nobody-else-has"
+    away = {"name": "cache", "url": f"redis://:{secret}@127.0.0.1:1", "ready": True, "interval": 0.2}
+    document = {"surface": [WORKERS], "health": {"dependencies": [away]}}
+    with running(tmp_path, document) as gateway:
+        until(lambda: gateway.ask("GET", "/ready").status == 503, "the gateway is not ready")
+        assert gateway.ask("GET", "/ready").json == {"status": "not_ready", "reason": "dependency"}
+        pids = until(lambda: (found := gateway.shown("/workers")["pids"]) and all(found) and found, "both workers")
+        (tmp_path / "gateway.yaml").write_text("services: [")
+        gateway.kill_control(set(pids))
+        until(lambda: gateway.ask("GET", "/workers").status == 200, "the successor answers")
+        assert gateway.ask("GET", "/ready").status == 503
+        assert secret not in (tmp_path / "stderr").read_text()
+
+
 def test_a_reload_changes_what_is_answered(tmp_path: Path) -> None:
     with running(tmp_path, {"surface": [HEALTH]}) as gateway:
         assert gateway.ask("GET", "/status").status == 404
