@@ -337,8 +337,9 @@ def test_so_many_may_watch(fresh: Subject) -> None:
     async def scenario() -> None:
         watching = [Watching(fresh) for _ in range(MOST_CLIENTS + 1)]
         starts = [(await each.told.get()) for each in watching]
-        assert [each["status"] for each in starts] == [200] * MOST_CLIENTS + [429]
-        assert (b"retry-after", b"10") in starts[-1]["headers"]
+        # Who comes first is nobody's to say.
+        assert sorted(each["status"] for each in starts) == [200] * MOST_CLIENTS + [429]
+        assert (b"retry-after", b"10") in max(starts, key=lambda each: int(each["status"]))["headers"]
         for each in watching:
             await each.leave()
         assert fresh.parts.telemetry.stream.watchers == 0
