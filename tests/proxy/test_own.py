@@ -147,6 +147,12 @@ async def test_control_is_told_who_asks_and_nothing_of_what_was_shown(tmp_path: 
                     each.close()
 
 
+def test_an_item_that_control_answers_wins_over_the_short_form_too() -> None:
+    answers_ = own.LocalAnswers()
+    answers_.follow(resolved({"surface": [{"path": "/health", "view": "status"}]}))
+    assert set(answers_) == {"/ready"}
+
+
 def test_an_unknown_service_has_a_reason_of_its_own() -> None:
     assert REASONS["service_not_found"].status == 404
 

@@ -82,6 +82,7 @@ class Answers:
         self._audit = audit
         self._log = log
         self._table: RouteTable[Item] = RouteTable([])
+        self._exposed: list[str] = []
         self.items: list[Item] = []
 
     def follow(self, config: ResolvedConfig) -> None:
@@ -90,6 +91,7 @@ class Answers:
             Item(surface, route, compiled(surface))
             for surface, route in zip(config.surface, config.own_routes, strict=True)
         ]
+        self._exposed = list(config.admin.expose)
         own = [item for item in self.items if item.surface.view not in (*LOCAL_VIEWS, "proxy")]
         self._table = RouteTable(
             [RouteRule(each.route.name, each.route.settings.match, each, each.route.order) for each in own]
@@ -140,10 +142,14 @@ class Answers:
                 return record, record[_DEFAULT_NAMES[view]], ()
             return record, {name: value for name, value in record.items() if name not in _COMMON}, ()
         if view in ("openapi", "docs"):
-            record = {**records.common(subject), "openapi": listed.document(self.items)}
+            record = {**records.common(subject), "openapi": listed.document(self.items, self._exposed)}
             return record, record["openapi"], ()
         if view == "index":
-            record = {**records.common(subject), "status": "running", "endpoints": listed.paths(self.items)}
+            record = {
+                **records.common(subject),
+                "status": "running",
+                "endpoints": listed.paths(self.items, self._exposed),
+            }
             shown = ("service", "version", "description", "status", "endpoints")
             return record, {name: record[name] for name in shown}, ()
         if view == "rate_limiters":

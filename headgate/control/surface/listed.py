@@ -59,18 +59,20 @@ _ENVELOPE: dict[str, Any] = {
 }
 
 
-def document(items: Iterable[Item]) -> dict[str, Any]:
-    """Return the OpenAPI document of these items."""
-    paths: dict[str, Any] = {}
+def document(items: Iterable[Item], exposed: Iterable[str]) -> dict[str, Any]:
+    """Return the OpenAPI document of these items, and of the paths of admin.expose, which items win over."""
+    paths: dict[str, Any] = {path: _exposed(path) for path in exposed}
+    for item in items:
+        paths.pop(item.surface.path, None)
     for item in items:
         operations = {method.lower(): _operation(item, method) for method in methods_of(item.surface)}
         paths.setdefault(item.surface.path, {}).update(operations)
     return {"openapi": "3.1.0", "info": {"title": "Headgate", "version": __version__}, "paths": paths}
 
 
-def paths(items: Iterable[Item]) -> list[str]:
-    """Return the paths of these items."""
-    return [item.surface.path for item in items]
+def paths(items: Iterable[Item], exposed: Iterable[str]) -> list[str]:
+    """Return the paths of these items, and those of admin.expose."""
+    return list(dict.fromkeys([*exposed, *(item.surface.path for item in items)]))
 
 
 def page(record: dict[str, Any]) -> str:
@@ -87,6 +89,11 @@ def page(record: dict[str, Any]) -> str:
             rows.append(f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}<td>{statuses}</td></tr>")
     written = html.escape(json.dumps(record["openapi"], indent=2))
     return _PAGE.format(rows="\n".join(rows), document=written, version=__version__)
+
+
+def _exposed(path: str) -> dict[str, Any]:
+    responses = {"200": {"description": "As asked"}, "503": {"description": "It is not"}}
+    return {method: {"summary": _SUMMARIES[path[1:]], "responses": responses} for method in ("get", "head")}
 
 
 def _operation(item: Item, method: str) -> dict[str, Any]:

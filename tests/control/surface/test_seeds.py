@@ -143,6 +143,10 @@ def test_a_call_centre(tmp_path: Path) -> None:
         assert gateway.ask("GET", "/away").status == 503
         assert gateway.ask("POST", f"{path}/burn", X_API_Key=key).status == 404
         assert gateway.shown("/")["docs"] == "/docs"
+        # What admin.expose has is answered there, too.
+        page = gateway.ask("GET", "/docs").body
+        assert b"<code>/ready</code>" in page
+        assert page.count(b"<code>/health</code>") == 2
 
 
 def test_ai_services(tmp_path: Path) -> None:
