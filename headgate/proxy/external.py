@@ -1,11 +1,13 @@
 """Ask a service whether a request may pass (auth.external), as Traefik's ForwardAuth and Envoy's ext_authz do.
 
-    asked with: the fields of `send`, X-Forwarded-Method, -Uri, -For, -Proto, -Host, -Port, X-Real-IP and X-Request-ID
+    asked with: the fields of `send`, X-Forwarded-Method, -Uri, -For, -Proto, -Host, -Port, X-Real-IP, X-Request-ID, and
+        the trace context, where the gateway takes part in traces
     2xx: pass, with the fields of `take` | 401: 401 with its WWW-Authenticate | other 3xx and 4xx: 403 | else: on_error
 
 Laws: the bodies of requests and answers go nowhere. What `take` names is the service's to say: clients' own fields of
 these names are taken off, whether it says anything or not. A verdict is kept under the SHA-256 of all that was sent but
-the request id; what was no verdict is not kept. Of equal questions that may be kept one is asked, and all wait for it.
+what names the request; what was no verdict is not kept. Of equal questions that may be kept one is asked, and all wait
+for it.
 """
 
 from __future__ import annotations
@@ -91,7 +93,7 @@ class ExternalGate:
         return self._together(exchange, fields, digest)
 
     async def _alone(self, exchange: Exchange, fields: Fields) -> None:
-        self._obey(exchange, await self._ask([*fields, *exchange.ids]))
+        self._obey(exchange, await self._ask([*fields, *_names_of(exchange)]))
 
     async def _together(self, exchange: Exchange, fields: Fields, digest: bytes) -> None:
         reply: Reply[Verdict] = Reply()
@@ -101,7 +103,7 @@ class ExternalGate:
         else:
             self._verdicts.waiting[digest] = [reply]
             # A course of its own: others wait for it, whatever becomes of this request.
-            Steps(self._find_out([*fields, *exchange.ids], digest)).go_on()
+            Steps(self._find_out([*fields, *_names_of(exchange)], digest)).go_on()
         self._obey(exchange, await reply)
 
     async def _find_out(self, fields: Fields, digest: bytes) -> None:
@@ -157,7 +159,7 @@ class ExternalGate:
             head.fields += verdict.fields
 
     def _question(self, exchange: Exchange) -> Fields:
-        """Return the fields of the question, all but the request id."""
+        """Return the fields of the question, all but those that name the request."""
         head, client, send = exchange.stream.head, exchange.peer, self._send
         assert client is not None
         fields = [field for field in (*head.fields, *exchange.forwarded) if field[0].lower() in send]
@@ -166,6 +168,15 @@ class ExternalGate:
         fields.append((b"X-Forwarded-Method", head.method.encode()))
         fields.append((b"X-Forwarded-Uri", path if head.query is None else b"%b?%b" % (path, head.query)))
         return fields
+
+
+def _names_of(exchange: Exchange) -> Fields:
+    """Return what names the request: its id, and the trace that the question is a part of."""
+    trace, tracer = exchange.trace, exchange.plan.tracer
+    if trace is None or tracer is None:
+        return exchange.ids
+    lines = tracer.lines(trace, trace.span_id, trace.parent.span_id).split(b"\r\n")
+    return [*exchange.ids, *((name, value) for name, _, value in (line.partition(b": ") for line in lines))]
 
 
 def _digest(fields: Fields) -> bytes:

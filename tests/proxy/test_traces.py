@@ -229,6 +229,22 @@ async def test_both_sides_of_a_race_are_spans_of_their_own() -> None:
         assert told == {each["endpoint"]: f"00-{TRACE}-{each['span_id']}-01" for each in record["attempts"]}
 
 
+@pytest.mark.parametrize("cache", [0, 60])
+@on_loop
+async def test_who_is_asked_whether_it_may_pass_is_told_too(cache: int) -> None:
+    asked: list[Message] = []
+    async with Upstream(answering(lambda _: ok(), asked)) as service:
+        external = {"url": f"{service.url}/check", "cache": cache}
+        route = {"respond": {"status": 200}, "auth": {"mode": "none", "external": external}}
+        async with gateway(to(route=route, **tracing())) as rig:
+            for line in (PARENT, UNSAMPLED):
+                assert (await rig.ask(get("/", line))).status == 200
+            (record,) = await rig.records()
+            # What is kept of an answer does not depend on the trace.
+            assert len(asked) == (1 if cache else 2)
+            assert asked[0].get("traceparent") == f"00-{TRACE}-{record['span_id']}-01"
+
+
 # -- elsewhere -----------------------------------------------------------------------------------------------------
 
 
