@@ -24,6 +24,7 @@ Verdict = Literal["pass", "deny", "answer", "delay", "shadow"]
 class Gate(TypedDict):
     """What one gate decided: entry, addresses, identity, access, fault, limits, external, plugins, breaker, overload.
 
+    At an own endpoint of the gateway own and proxy, too; limits that need no route come before it as a gate of their own.
     `at` and `seconds` say when it was entered and how long it waited; both are absent where nothing waited.
     """
 
