@@ -16,7 +16,7 @@ export function limits() {
 }
 
 /** The table of the limits that `wanted` lets through. */
-export function limitsTable(wanted) {
+export function limitsTable(wanted, none = empty("No limit matches")) {
   const columns = [
     { name: "limit", title: "Limit", cell: (row) => row.limit, sort: (row) => row.limit },
     { name: "scope", title: "Stands at", cell: (row) => row.scope, sort: (row) => row.scope },
@@ -32,16 +32,13 @@ export function limitsTable(wanted) {
     { name: "mode", title: "Mode", cell: (row) => (row.shadow ? badge("idle", "shadow") : badge("good", "in force")) },
     { name: "act", title: h("span", { class: "unseen" }, "Actions"), kind: "act", cell: actions },
   ];
-  const none = state.got.limits.length ? empty("No limit matches") : empty(
-    "No limits",
-    "limits of the gateway, a service or a route configure some.",
-  );
+  const nowhere = empty("No limits", "limits of the gateway, a service or a route configure some.");
   return table(
     "limits",
     "Limits",
     columns,
     state.got.limits.filter(wanted),
-    { key: (row) => `${row.scope} ${row.limit}`, none },
+    { key: (row) => `${row.scope} ${row.limit}`, none: state.got.limits.length ? none : nowhere },
   );
 }
 

@@ -121,7 +121,9 @@ function service(name) {
       card(
         "Limits",
         { id: "limits", flush: true },
-        ready(["limits"], () => limitsTable((each) => each.scope === `service ${name}`)),
+        ready(["limits"], () =>
+          limitsTable((each) => each.scope === `service ${name}`, empty("This service has none of its own")),
+        ),
       ),
       card(
         "Routes",
