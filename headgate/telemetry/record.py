@@ -24,7 +24,7 @@ Verdict = Literal["pass", "deny", "answer", "delay", "shadow"]
 class Gate(TypedDict):
     """What one gate decided: entry, addresses, identity, access, fault, limits, external, plugins, breaker, overload.
 
-    At an own endpoint of the gateway own and proxy, too; limits that need no route come before it as a gate of their own.
+    At an own endpoint of the gateway own and proxy, too. Limits that need no route are a gate of their own, before it.
     `at` and `seconds` say when it was entered and how long it waited; both are absent where nothing waited.
     """
 
