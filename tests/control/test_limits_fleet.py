@@ -56,7 +56,7 @@ def test_counts_live_through_reloads_and_the_death_of_workers(tmp_path: Path, se
             os.kill(pid, signal.SIGKILL)
         until(lambda: not before & gateway.workers(), "all workers are replaced")
         gateway.wait_log("died and is replaced", 4)
-        until(lambda: gateway.shown("/health")["status"] == "healthy", "the successors live")
+        until(lambda: gateway.shown("/api/v1/status")["status"] == "healthy", "the successors live")
         assert passed + crowd([gateway], MOST)[200] == MOST
 
 

@@ -24,6 +24,7 @@ from headgate.control.admin import (
     metrics,
     registrations,
     reload,
+    services,
     session,
     status,
     telemetry,
@@ -37,6 +38,7 @@ from headgate.control.serving import serve_app
 ROUTERS = (
     status.front,
     status.router,
+    services.router,
     docs.router,
     metrics.router,
     reload.router,

@@ -66,7 +66,7 @@ class Counts(BaseModel):
 class StatusShown(BaseModel):
     """The gateway in one record."""
 
-    status: str = Field(description="healthy, or degraded when something is missing.", examples=["healthy"])
+    status: str = Field(description="healthy, or degraded while a worker is missing.", examples=["healthy"])
     version: str
     uptime: float = Field(description="Seconds since the oldest of its workers came up.")
     control_uptime: float = Field(description="Seconds since the control process came up.")
@@ -91,14 +91,6 @@ async def index(request: Request) -> Response:
         "metrics": "/metrics",
     }
     return JSONResponse({"name": "headgate", "links": links})
-
-
-@router.get("/health", responses=answers())
-@router.get("/api/v1/health", responses=answers())
-async def health(gateway: TheGateway) -> dict[str, Any]:
-    """Show plan, workers and drain; `degraded` when something is missing."""
-    shown = gateway.snapshot()
-    return {"status": _status(shown), **shown}
 
 
 @router.get("/ready", response_model=Ready, responses={**answers(), 503: {"model": Ready, "description": "Not ready"}})

@@ -16,7 +16,7 @@ def test_a_running_gateway_shows_itself_and_reloads_when_asked(rig: Rig) -> None
     path = rig.folder / "admin.sock"
     assert path.stat().st_mode & 0o777 == 0o600
     with httpx.Client(transport=httpx.HTTPTransport(uds=str(path)), base_url="http://localhost", timeout=20) as client:
-        shown = client.get("/health").json()
+        shown = client.get("/api/v1/status", headers={"authorization": "Bearer secret"}).json()
         assert shown["status"] == "healthy"
         assert {worker["pid"] for worker in shown["workers"]} < set(rig.children())
         assert 'headgate_request_bytes_total{route="rig"}' in client.get("/metrics").text

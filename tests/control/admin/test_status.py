@@ -8,6 +8,8 @@ import pytest
 
 from tests.control.admin.subject import Subject, ask
 
+LOST = {"worker": 1, "pid": 11, "uptime": 3.0, "alive": False}
+
 
 @pytest.mark.parametrize(
     ("snapshot", "status"),
@@ -27,8 +29,9 @@ def test_ready_needs_a_plan_a_living_worker_and_no_drain(snapshot: dict[str, Any
 
 @pytest.mark.parametrize(
     ("snapshot", "health"),
-    [({}, "healthy"), ({"plan": 0}, "degraded"), ({"workers": [{"alive": False}, {"alive": True}]}, "degraded")],
+    [({}, "healthy"), ({"plan": 0}, "degraded"), ({"workers": [LOST, {**LOST, "alive": True}]}, "degraded")],
 )
 def test_health_shows_the_last_known_state(snapshot: dict[str, Any], health: str) -> None:
-    answer = ask(Subject(**snapshot), "GET", "/health")
-    assert (answer.status_code, answer.json()["status"]) == (200, health)
+    for path in ("/api/v1/status", "/status", "/health", "/api/v1/health"):
+        answer = ask(Subject(**snapshot), "GET", path)
+        assert (answer.status_code, answer.json()["status"]) == (200, health)
