@@ -15,15 +15,13 @@ from typing import Any, Final
 import httpx
 
 from headgate.core.endpoint import Endpoint
-from headgate.discovery.asking import checked_secret, make_client, parsed, read_body, refuse, told
+from headgate.discovery.asking import checked_secret, make_client, read_answer, refuse, told
 from headgate.discovery.backoff import Backoff, persist
 from headgate.discovery.endpoint_set import MOST_WEIGHT, endpoint_at, usable, weight_in
 from headgate.discovery.places import list_urls
 from headgate.discovery.settings import HttpDiscovery
 from headgate.discovery.source import Given, NotFound, Sink
 
-# A list larger than this is read beside the loop, which has others to serve.
-_LARGE: Final = 64 * 1024
 # Part of the interval by which it varies, so that not all gateways ask at once.
 _JITTER: Final = 0.1
 _NOT_HERE: Final = (404, 405, 410)
@@ -56,14 +54,12 @@ class HttpSource:
             async with make_client(self._urls[0], settings.timeout, settings.ca) as client:
                 while True:
                     async with asyncio.timeout(settings.timeout):
-                        body = await self._ask(client)
-                    heavy = len(body) > _LARGE
-                    listed = await asyncio.to_thread(parsed, body) if heavy else parsed(body)
+                        listed = await self._ask(client)
                     sink.take(self._read(listed))
                     self._backoff.succeeded()
                     await asyncio.sleep(settings.interval * (1 + _JITTER * (2 * self._chance() - 1)))
 
-    async def _ask(self, client: httpx.AsyncClient) -> bytes:
+    async def _ask(self, client: httpx.AsyncClient) -> Any:
         """Return the list, from the first of the paths that is there; that one is asked first from then on.
 
         Raises:
@@ -74,10 +70,10 @@ class HttpSource:
                 if response.status_code in _NOT_HERE:
                     continue
                 refuse(response)
-                body = await read_body(response)
+                listed = await read_answer(response)
             self._urls.remove(url)
             self._urls.insert(0, url)
-            return body
+            return listed
         raise NotFound("the registry has no list of services there")
 
     def _read(self, listed: Any) -> tuple[Endpoint, ...]:

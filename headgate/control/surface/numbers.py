@@ -6,14 +6,14 @@ within which they are taken to be spread evenly.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from itertools import accumulate
+from collections.abc import Iterable
 from typing import Any
 
+from headgate.control.telemetry.history import quantile
 from headgate.telemetry.cells import Sample
 from headgate.telemetry.families import FAMILIES, MICROSECONDS
+from headgate.telemetry.naming import rebound
 
 _REQUESTS = "headgate_requests_total"
 _DURATIONS = "headgate_request_duration_seconds"
@@ -24,21 +24,31 @@ _TOP = 10
 
 
 class Durations:
-    """A histogram summed over series: `bounds` in seconds, `counts` with the bucket above them, `total` in seconds."""
+    """A histogram summed over series: `bounds` in seconds, `counts` with the bucket above them, `total` in seconds.
 
-    __slots__ = ("bounds", "counts", "total")
+    Its bounds are those of the first series: a reload may have changed them, and what was counted before stays there.
+    """
+
+    __slots__ = ("_bounds", "counts", "total")
 
     def __init__(self) -> None:
-        self.bounds: tuple[float, ...] = ()
+        self._bounds: tuple[int, ...] = ()
         self.counts: list[int] = []
         self.total = 0.0
 
     def add(self, sample: Sample) -> None:
         """Add one series."""
-        self.bounds = tuple(bound / MICROSECONDS for bound in sample.name.bounds)
-        self.total += sample.values[0] / MICROSECONDS
-        buckets = sample.values[1:]
-        self.counts = [a + b for a, b in zip(self.counts, buckets, strict=True)] if self.counts else list(buckets)
+        if not self.counts:
+            self._bounds = sample.name.bounds
+            self.counts = [0] * (len(self._bounds) + 1)
+        total, *buckets = rebound(sample.values, sample.name.bounds, self._bounds)
+        self.total += total / MICROSECONDS
+        self.counts = [a + b for a, b in zip(self.counts, buckets, strict=True)]
+
+    @property
+    def bounds(self) -> tuple[float, ...]:
+        """Return the upper bounds of the buckets."""
+        return tuple(bound / MICROSECONDS for bound in self._bounds)
 
     @property
     def count(self) -> int:
@@ -52,16 +62,7 @@ class Durations:
 
     def quantile(self, share: float) -> float | None:
         """Return what that share of all was not above, in seconds; None without any."""
-        if not self.count:
-            return None
-        sums = list(accumulate(self.counts))
-        rank = share * self.count
-        place = bisect_left(sums, rank)
-        below = self.bounds[place - 1] if place else 0.0
-        if place >= len(self.bounds):
-            return below
-        before = sums[place - 1] if place else 0
-        return below + (self.bounds[place] - below) * (rank - before) / max(1, self.counts[place])
+        return quantile(self.bounds, self.counts, share)
 
 
 class Numbers:
@@ -144,9 +145,8 @@ class Numbers:
         }
 
     def _performance(self) -> dict[str, Any]:
-        durations = self.durations
+        durations, bounds = self.durations, self.durations.bounds
         filled = [place for place, count in enumerate(durations.counts) if count]
-        bounds: Sequence[float] = durations.bounds
         lowest = (bounds[filled[0] - 1] if filled[0] else 0.0) if filled else None
         highest = bounds[min(filled[-1], len(bounds) - 1)] if filled else None
         return {

@@ -36,6 +36,17 @@ def test_percentiles_lie_between_the_bounds_of_their_bucket() -> None:
     assert durations.count == 100
 
 
+def test_what_was_counted_in_other_bounds_before_a_reload_counts_too() -> None:
+    durations = Durations()
+    durations.add(histogram("headgate_request_duration_seconds", bounds=BOUNDS, values=[300_000, 10, 0, 10, 0]))
+    durations.add(histogram("headgate_request_duration_seconds", bounds=(15_000,), values=[700_000, 70, 10]))
+    assert durations.count == 100
+    assert durations.mean == pytest.approx(0.01)
+    # Up to 15 ms is up to 20 ms; above it may be above all.
+    assert durations.quantile(0.8) == pytest.approx(0.02)
+    assert durations.counts == [10, 70, 10, 10]
+
+
 def test_requests_are_counted_by_status_and_service() -> None:
     numbers = Numbers(
         [
