@@ -19,6 +19,8 @@ const GATES = {
   plugins: "Plugins",
   breaker: "Circuit breaker",
   overload: "Overload",
+  own: "Own endpoint",
+  proxy: "Proxy by name",
 };
 const SAMPLED = {
   ratio: "in the share that is recorded",
@@ -77,8 +79,8 @@ function lead(found) {
 
 /** Rows of {name, from, to, tone, said, marks}; times in seconds after the beginning. */
 function rows(found) {
-  const gates = found.gates.map((gate) => ({
-    key: `gate ${gate.gate}`,
+  const gates = found.gates.map((gate, place) => ({
+    key: `gate ${place}`,
     name: GATES[gate.gate] ?? gate.gate,
     said: [badge(VERDICTS[gate.verdict] ?? "idle", gate.verdict), gate.detail && h("span", null, gate.detail)],
     from: gate.at,
@@ -210,9 +212,9 @@ function limits(found) {
       "ul",
       { class: "meters" },
       found.limits.map(
-        (each) => h(
+        (each, place) => h(
           "li",
-          { key: each.name },
+          { key: place },
           h(
             "p",
             null,
