@@ -151,8 +151,8 @@ async def picture(browser: Browser, url: str, token: str, scheme: Any, path: Pat
     await asyncio.sleep(4)
     await page.screenshot(path=path)
     await window.close()
-    # A page has few colours: a palette of them is a third of the size. Rare ones have to be among them.
-    Image.open(path).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE).save(path, optimize=True)
+    # A page has few colours: a palette is a third of the size. Other ways to choose it change the ground, which is seen.
+    Image.open(path).convert("RGB").quantize(256, Image.Quantize.MEDIANCUT).save(path, optimize=True)
 
 
 async def main(seconds: float) -> None:
