@@ -151,7 +151,7 @@ async def picture(browser: Browser, url: str, token: str, scheme: Any, path: Pat
     await asyncio.sleep(4)
     await page.screenshot(path=path)
     await window.close()
-    # A page has few colours: a palette is a third of the size. Other ways to choose it change the ground, which is seen.
+    # A page has few colours: a palette is a third of the size. Other ways of choosing one change the ground.
     Image.open(path).convert("RGB").quantize(256, Image.Quantize.MEDIANCUT).save(path, optimize=True)
 
 
