@@ -34,6 +34,7 @@ from headgate.control.memory import Kept, keep, recall
 from headgate.control.messages import Plan, pack, unpack
 from headgate.control.parts import Parts
 from headgate.control.runtime import remove
+from headgate.control.snapshot import Snapshot, workers_of
 from headgate.control.sources import with_sources, without_sources
 from headgate.control.store_file import StoreFiles
 from headgate.control.telemetry.part import exporting_to
@@ -46,8 +47,6 @@ if TYPE_CHECKING:
     from headgate.config.loader import LoadResult
 
 BEAT = 0.5
-# A worker beats twice a second. One silent for so long is shown as not alive; the master kills it later.
-ALIVE = 3.0
 # Seconds that those who watch the live stream have to take what is left of it.
 FAREWELL = 0.5
 
@@ -358,22 +357,13 @@ class Control:
         """Tell whether the gateway is stopping."""
         return self._draining
 
-    def snapshot(self) -> dict[str, Any]:
-        """Return what is known of the gateway now: plan, workers, drain, uptime in seconds."""
+    def snapshot(self) -> Snapshot:
+        """Return how the processes of the gateway are now."""
         now = time.monotonic()
-        workers = [
-            {
-                "worker": number,
-                "pid": region.pid,
-                "uptime": round(now - region.started, 3) if region.pid else 0.0,
-                "alive": bool(region.pid) and now - region.heartbeat < ALIVE,
-            }
-            for number, region in enumerate(self._seat.regions[: self._workers], 1)
-        ]
         return {
             "plan": self._fleet.current.version if self._fleet.current else 0,
             "draining": self._draining,
-            "workers": workers,
+            "workers": workers_of(self._seat.regions[: self._workers], now),
             "control_uptime": round(now - self._started, 3),
         }
 

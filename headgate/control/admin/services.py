@@ -8,11 +8,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path
 from fastapi.responses import JSONResponse
 
-from headgate.config.resolve import ResolvedConfig
 from headgate.control.admin.access import allowed
 from headgate.control.admin.answers import Refused, answers
-from headgate.control.admin.subject import Subject, TheGateway
-from headgate.control.parts import Parts
+from headgate.control.admin.subject import TheGateway
 from headgate.control.surface import records
 from headgate.control.surface.numbers import Numbers
 from headgate.telemetry.cells import read
@@ -22,29 +20,11 @@ router = APIRouter(tags=["services"], dependencies=[allowed("read")])
 _Service = Annotated[str, Path(min_length=1, max_length=1000, description="Its name.")]
 
 
-class _Gateway:
-    """The gateway as records see it."""
-
-    def __init__(self, gateway: Subject) -> None:
-        self._gateway = gateway
-
-    @property
-    def parts(self) -> Parts:
-        return self._gateway.parts
-
-    @property
-    def config(self) -> ResolvedConfig | None:
-        return self._gateway.parts.configuration.resolved
-
-    def snapshot(self) -> dict[str, Any]:
-        return self._gateway.snapshot()
-
-
 @router.get("/health", responses={**answers(), 503: {"description": "By health.statuses, unhealthy"}})
 @router.get("/api/v1/health", responses={**answers(), 503: {"description": "By health.statuses, unhealthy"}})
 async def health(gateway: TheGateway) -> JSONResponse:
     """Show how the gateway is, what it depends on, and a summary of its services, from the last look at each."""
-    record = records.health(_Gateway(gateway))
+    record = records.health(gateway)
     status: str = record["status"]
     statuses = gateway.parts.own_health.settings.statuses
     return JSONResponse(record, status_code=statuses.get(status, 200))  # type: ignore[call-overload]
@@ -53,21 +33,21 @@ async def health(gateway: TheGateway) -> JSONResponse:
 @router.get("/api/v1/services/health", responses=answers())
 async def services_health(gateway: TheGateway) -> dict[str, Any]:
     """Show how all services are, with their endpoints."""
-    record = records.services_health(_Gateway(gateway))
+    record = records.services_health(gateway)
     return {name: record[name] for name in ("overall_status", "services", "last_check")}
 
 
 @router.get("/api/v1/services/status", responses=answers())
 async def services_status(gateway: TheGateway) -> dict[str, Any]:
     """Show all services with their endpoints, and a summary."""
-    record = records.status(_Gateway(gateway))
+    record = records.status(gateway)
     return {name: record[name] for name in ("services", "summary")}
 
 
 @router.get("/api/v1/services/{service:path}/health", responses=answers(404))
 async def service_health(service: _Service, gateway: TheGateway) -> dict[str, Any]:
     """Show how one service is."""
-    found = records.services_of(_Gateway(gateway)).get(service)
+    found = records.services_of(gateway).get(service)
     if found is None:
         raise _missing()
     return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, RedirectResponse, Response
@@ -13,6 +12,7 @@ from headgate import __version__
 from headgate.control.admin.access import allowed
 from headgate.control.admin.answers import answers
 from headgate.control.admin.subject import Subject, TheGateway
+from headgate.control.snapshot import is_whole, uptime
 
 router = APIRouter(tags=["status"], dependencies=[allowed("read")])
 # Without a word of the gateway: a browser that comes by is led to the dashboard.
@@ -116,9 +116,9 @@ async def status(gateway: TheGateway) -> StatusShown:
     shown = gateway.snapshot()
     config = gateway.parts.configuration.resolved
     return StatusShown(
-        status=_status(shown),
+        status="healthy" if is_whole(shown) else "degraded",
         version=__version__,
-        uptime=max([shown["control_uptime"], *(worker["uptime"] for worker in shown["workers"])]),
+        uptime=uptime(shown),
         control_uptime=shown["control_uptime"],
         plan=shown["plan"],
         draining=shown["draining"],
@@ -127,11 +127,6 @@ async def status(gateway: TheGateway) -> StatusShown:
         counts=_counts(gateway),
         reload=_last_reload(gateway),
     )
-
-
-def _status(shown: dict[str, Any]) -> str:
-    well = shown["plan"] > 0 and all(worker["alive"] for worker in shown["workers"])
-    return "healthy" if well else "degraded"
 
 
 def _counts(gateway: Subject) -> Counts:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, Protocol, cast
+from typing import Annotated, Protocol, cast
 
 from fastapi import Depends, Request
 
@@ -12,6 +12,7 @@ from headgate.control.audit import Audit, Cause
 from headgate.control.fleet import Outcome
 from headgate.control.log import Log
 from headgate.control.parts import Parts
+from headgate.control.snapshot import Snapshot
 
 
 class Subject(Protocol):
@@ -33,7 +34,7 @@ class Subject(Protocol):
     def log(self) -> Log:
         """Where control says what happens."""
 
-    def snapshot(self) -> dict[str, Any]:
+    def snapshot(self) -> Snapshot:
         """Plan, workers and drain now."""
 
     async def reload(self, cause: Cause, load: Callable[[], LoadResult] | None = None) -> Outcome:

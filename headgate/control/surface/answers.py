@@ -16,7 +16,6 @@ from urllib.parse import parse_qs, unquote
 from headgate.config.admin_settings import LOCAL_VIEWS, Surface
 from headgate.config.body_templates import Body, Refused
 from headgate.config.resolve import ResolvedConfig, ResolvedRoute
-from headgate.control.audit import Audit
 from headgate.control.breakers import ACTIONS
 from headgate.control.exposition import preferred
 from headgate.control.log import Log
@@ -77,9 +76,8 @@ class Item(NamedTuple):
 class Answers:
     """All own endpoints that control answers."""
 
-    def __init__(self, subject: Subject, audit: Audit, log: Log) -> None:
+    def __init__(self, subject: Subject, log: Log) -> None:
         self._subject = subject
-        self._audit = audit
         self._log = log
         self._table: RouteTable[Item] = RouteTable([])
         self._exposed: list[str] = []
@@ -129,7 +127,7 @@ class Answers:
             NotFound: there is nothing of the name that was asked for.
         """
         view, subject = item.surface.view, self._subject
-        config = subject.config
+        config = subject.parts.configuration.resolved
         if view in _PAGED:
             key = {"requests": "items", "metric_points": "metrics"}.get(view, view)
             found, cursor = await self._page(view, parse_qs(asked.query))
@@ -259,7 +257,7 @@ class Answers:
         action = next((each for each in ACTIONS if each == wanted), None)
         found = self._subject.parts.breakers.steer(name, action) if action is not None else None
         act, who = f"{asked.method} {asked.path}", _actor(asked.caller)
-        self._audit("admin.request", who, act, "done" if found else "failed", {"breaker": name}, wanted)
+        self._subject.audit("admin.request", who, act, "done" if found else "failed", {"breaker": name}, wanted)
         if found is None:
             raise NotFound(_SERVICE_NOT_FOUND if action is not None else {"detail": "Not Found"})
 

@@ -9,17 +9,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any
 
 from headgate.config.admin_settings import LOCAL_VIEWS
 from headgate.config.resolve import ResolvedConfig
-from headgate.control.audit import Audit
 from headgate.control.listeners import Listener, ListenError, open_listener
 from headgate.control.log import Log
 from headgate.control.messages import OwnAnswers
 from headgate.control.own_health import OwnHealth
 from headgate.control.probes import Spawn
-from headgate.control.surface.subject import Parts
+from headgate.control.surface.subject import Subject
 from headgate.core.clock import monotonic
 
 if TYPE_CHECKING:
@@ -31,33 +30,6 @@ LONGEST_PAUSE = 3.0
 _SHARE = 20
 
 
-class Shown(Protocol):
-    """What control knows of itself."""
-
-    parts: Any
-    audit: Audit
-
-    def snapshot(self) -> dict[str, Any]:
-        """Plan, workers and drain now."""
-
-
-class _Subject:
-    """The gateway, as records see it."""
-
-    __slots__ = ("_shown", "config")
-
-    def __init__(self, shown: Shown) -> None:
-        self._shown = shown
-        self.config: ResolvedConfig | None = None
-
-    @property
-    def parts(self) -> Parts:
-        return cast("Parts", self._shown.parts)
-
-    def snapshot(self) -> dict[str, Any]:
-        return self._shown.snapshot()
-
-
 class OwnEndpoints:
     """All of it."""
 
@@ -67,17 +39,16 @@ class OwnEndpoints:
         self._spawn = spawn
         self._publish = publish
         self._own_health = own_health
-        self._subject: _Subject | None = None
-        self._audit: Audit | None = None
+        self._subject: Subject | None = None
         self._config: ResolvedConfig | None = None
         self._answers: Answers | None = None
         self._listener: Listener | None = None
         self._telling: asyncio.Task[None] | None = None
         self.socket: str | None = None
 
-    def begin(self, shown: Shown, folder: Path) -> None:
+    def begin(self, subject: Subject, folder: Path) -> None:
         """Speak of this control process, on a socket of this folder, once there is something to answer."""
-        self._subject, self._audit = _Subject(shown), shown.audit
+        self._subject = subject
         self.socket = str(folder / "surface.sock")
 
     def follow(self, config: ResolvedConfig) -> None:
@@ -85,7 +56,6 @@ class OwnEndpoints:
         self._config = config
         if self._subject is None:
             return
-        self._subject.config = config
         if self._answers is not None:
             self._answers.follow(config)
         self._open(config)
@@ -119,8 +89,7 @@ class OwnEndpoints:
         if self._answers is None:
             answers = await asyncio.to_thread(_import_answers)
             assert self._subject is not None
-            assert self._audit is not None
-            made: Answers = answers.Answers(self._subject, self._audit, self._log)
+            made: Answers = answers.Answers(self._subject, self._log)
             if self._config is not None:
                 made.follow(self._config)
             self._answers = self._answers or made

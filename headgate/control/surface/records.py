@@ -13,6 +13,7 @@ from typing import Any
 from headgate import __version__
 from headgate.config.resolve import ResolvedConfig, ResolvedRoute, ResolvedService
 from headgate.control.own_health import Status, worst
+from headgate.control.snapshot import is_whole, uptime
 from headgate.control.surface.subject import Subject
 from headgate.core.clock import wall
 from headgate.policy.match import Match
@@ -34,17 +35,15 @@ def common(subject: Subject) -> Record:
         "version": __version__,
         "description": DESCRIPTION,
         "timestamp": round(now, 3),
-        "uptime": _uptime(shown),
+        "uptime": _uptime(uptime(shown)),
         "plan": shown["plan"],
         "draining": shown["draining"],
         "workers": shown["workers"],
-        "features": _features(subject.config),
+        "features": _features(subject.parts.configuration.resolved),
     }
 
 
-def _uptime(shown: Record) -> Record:
-    # Workers and control are replaced one by one: the oldest of them knows best.
-    seconds = max(shown["control_uptime"], *(each["uptime"] for each in shown["workers"]), 0.0)
+def _uptime(seconds: float) -> Record:
     whole = int(seconds)
     days, rest = divmod(whole, 86_400)
     text = f"{rest // 3600}:{rest // 60 % 60:02d}:{rest % 60:02d}"
@@ -74,9 +73,8 @@ def health(subject: Subject) -> Record:
     """Return the record of the view `health`: the gateway, what it depends on, and a summary of its services."""
     own = subject.parts.own_health
     checks, dependencies = own.checks(), own.dependencies()
-    shown = common(subject)
-    alive = shown["plan"] > 0 and all(worker["alive"] for worker in shown["workers"])
-    gateway = worst(*(each["status"] for each in checks.values()), "healthy" if alive else "degraded")
+    shown, processes = common(subject), "healthy" if is_whole(subject.snapshot()) else "degraded"
+    gateway = worst(*(each["status"] for each in checks.values()), processes)
     services = services_of(subject)
     summary = _summary(services)
     troubled: Status = "healthy"
@@ -116,8 +114,8 @@ def live(subject: Subject) -> Record:
 
 def services_of(subject: Subject) -> dict[str, Record]:
     """Return all services by name, with their endpoints as `instances`."""
-    found: dict[str, list[Record]] = {each.name: [] for each in subject.config.services} if subject.config else {}
-    now = wall()
+    config, now = subject.parts.configuration.resolved, wall()
+    found: dict[str, list[Record]] = {each.name: [] for each in config.services} if config is not None else {}
     for each in subject.parts.endpoints.describe():
         found.setdefault(each["service"], []).append(_instance(each, now))
     return {name: _service(name, instances) for name, instances in found.items()}
@@ -181,7 +179,7 @@ def status(subject: Subject) -> Record:
 
 def services(subject: Subject) -> Record:
     """Return the record of the view `services`: one item for each endpoint, as a registry lists them."""
-    config = subject.config
+    config = subject.parts.configuration.resolved
     states = {(each["service"], each["endpoint"]): each["state"] for each in subject.parts.endpoints.describe()}
     known = {each.name: each for each in config.services} if config is not None else {}
     listed = []

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Protocol
 
-from headgate.config.resolve import ResolvedConfig
+from headgate.control.audit import Audit
 from headgate.control.breakers import Breakers
+from headgate.control.configuration import Configuration
 from headgate.control.endpoints import Endpoints
 from headgate.control.exposition import Exposition
 from headgate.control.own_health import OwnHealth
+from headgate.control.snapshot import Snapshot
 from headgate.control.telemetry.part import Telemetry
 
 
@@ -20,6 +22,7 @@ class Parts(Protocol):
     telemetry: Telemetry
     exposition: Exposition
     own_health: OwnHealth
+    configuration: Configuration
 
 
 class Subject(Protocol):
@@ -30,8 +33,8 @@ class Subject(Protocol):
         """What control knows of the gateway."""
 
     @property
-    def config(self) -> ResolvedConfig | None:
-        """The configuration in force."""
+    def audit(self) -> Audit:
+        """Where acts are written down."""
 
-    def snapshot(self) -> dict[str, Any]:
+    def snapshot(self) -> Snapshot:
         """Plan, workers and drain now."""

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import httpx
 from fastapi import FastAPI
@@ -19,6 +19,7 @@ from headgate.control.audit import Audit, Cause
 from headgate.control.fleet import Fleet, Outcome
 from headgate.control.log import Log
 from headgate.control.parts import Parts
+from headgate.control.snapshot import Snapshot
 from headgate.stores.board import Board
 from tests.proxy.stage import resolved, to
 
@@ -46,7 +47,8 @@ class Subject:
         self.reloads: list[str] = []
         self.outcome = Outcome(5, 2)
         worker = {"worker": 1, "pid": 11, "uptime": 3.0, "alive": True}
-        self._snapshot = {"plan": 4, "draining": False, "workers": [worker], "control_uptime": 3.0, **snapshot}
+        shown = {"plan": 4, "draining": False, "workers": [worker], "control_uptime": 3.0, **snapshot}
+        self._snapshot = cast("Snapshot", shown)
         self.log = Log("control")
         self.parts = Parts(board or Board.create(), self.log, spawn, Fleet(self.log), None)
         self.audit = Audit(self.log)
@@ -65,7 +67,7 @@ class Subject:
     def draining(self) -> bool:
         return bool(self._snapshot["draining"])
 
-    def snapshot(self) -> dict[str, Any]:
+    def snapshot(self) -> Snapshot:
         return self._snapshot
 
     async def reload(self, cause: Cause, load: Callable[[], LoadResult] | None = None) -> Outcome:
