@@ -519,10 +519,14 @@ def use_the_admin_address(run: Run, admin: str) -> None:
         for accept in ("application/json", "text/plain"):
             run.admin("GET", path, Accept=accept)
             run.admin("GET", path, run.planted.new("wrong admin token"), Accept=accept)
+    for path in ("status", "config", "config/changes", "config/services", "config/routes", "endpoints", "limits"):
+        assert run.admin("GET", f"/api/v1/{path}", admin) == 200, path
+    for path in ("requests", "spans", "logs", "errors", "metrics"):
+        assert run.admin("GET", f"/api/v1/telemetry/{path}", admin) == 200, path
     for path in ("/api/v1/reload", "/api/v1/circuit-breakers/api/open", "/api/v1/endpoints"):
         for wrong in (run.planted.new("admin token that is wrong"), f"\xff{run.planted.new('admin token, bytes')}"):
             assert run.admin("POST", path, wrong, run.planted.new("admin body")) in (401, 403)
-    assert run.admin("POST", "/api/v1/endpoints", admin, run.planted.new("admin body that is none")) == 422
+    assert run.admin("POST", "/api/v1/endpoints", admin, run.planted.new("admin body that is none")) == 415
     for action in ("open", "reset"):
         assert run.admin("POST", f"/api/v1/circuit-breakers/api/{action}", admin) == 200
 
