@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -90,7 +91,7 @@ def test_every_answer_is_documented(running: Running, schema: schemathesis.BaseS
 
     @given(case=operation.as_strategy())
     @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), database=None)
-    def ask(case: schemathesis.Case) -> None:
+    def ask(case: schemathesis.Case[Any]) -> None:
         answer = case.call(base_url=running.url, headers=HEADERS, allow_redirects=False, timeout=CEILING)
         case.validate_response(answer, checks=CHECKS)
 
