@@ -20,6 +20,7 @@ from headgate.control.throttle import MOST_ADDRESSES, TRIES, Throttle
 from tests.proxy.stage import resolved, to
 
 LONG = "a token of sixteen and more"
+EVE = AdminToken(name="eve", token="eve's own token", role="operate")
 
 
 def operators(environ: dict[str, str] | None = None, **admin: Any) -> Operators:
@@ -89,7 +90,7 @@ def test_without_a_place_for_it_nobody_gets_in_and_the_gateway_goes_on(capfd: py
 
 
 def test_each_token_has_its_name_and_role() -> None:
-    made = operators(tokens=[AdminToken(name="eve", token="eve's own token", role="operate"), AdminToken(name="none", token="")])
+    made = operators(tokens=[EVE, AdminToken(name="none", token="")])
     found = made.of_token("eve's own token", "10.0.0.1")
     assert found is not None
     assert (found.name, found.role, found.method) == ("eve", "operate", "token")

@@ -1,4 +1,4 @@
-"""What the page of the admin API shows is so: its Python runs against a gateway, and its paths are those that there are."""
+"""The page of the admin API: its Python runs against a gateway, and its paths are those that there are."""
 
 from __future__ import annotations
 
