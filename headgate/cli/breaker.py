@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 from urllib.parse import quote
 
-from headgate.cli.admin import add_address, ask, say_refused, tell
+from headgate.cli.admin import add_address, look, tell
 from headgate.cli.arguments import USAGE_ERROR, Namespace, Parser, add_json, one_of
 from headgate.cli.terminal import table
 
@@ -49,13 +49,9 @@ def run(arguments: Namespace) -> int:
 
 
 def _list(arguments: Namespace, service: str | None) -> int:
-    reply = ask(arguments, "GET", "/api/v1/circuit-breakers")
-    if reply is None:
+    records: dict[str, dict[str, Any]] | None = look(arguments, "/api/v1/circuit-breakers")
+    if records is None:
         return 1
-    if reply.status != 200:
-        say_refused(reply)
-        return 1
-    records: dict[str, dict[str, Any]] = reply.body
     if service is not None:
         if service not in records:
             print(f"There is no circuit breaker of a service {service}.", file=sys.stderr)

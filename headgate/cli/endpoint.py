@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from headgate.cli.admin import add_address, ask, say_refused, tell
+from headgate.cli.admin import add_address, look, tell
 from headgate.cli.arguments import USAGE_ERROR, Namespace, Parser, add_json, one_of
 from headgate.cli.terminal import table
 
@@ -53,13 +53,10 @@ def run(arguments: Namespace) -> int:
 
 
 def _list(arguments: Namespace, service: str | None) -> int:
-    reply = ask(arguments, "GET", "/api/v1/endpoints")
-    if reply is None:
+    shown = look(arguments, "/api/v1/endpoints")
+    if shown is None:
         return 1
-    if reply.status != 200:
-        say_refused(reply)
-        return 1
-    records = [each for each in reply.body["endpoints"] if service in (None, each["service"])]
+    records = [each for each in shown["endpoints"] if service in (None, each["service"])]
     if arguments.json:
         print(json.dumps(records, indent=2))
     elif records:

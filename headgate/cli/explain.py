@@ -16,7 +16,7 @@ from headgate.cli.arguments import USAGE_ERROR, Namespace, Parser, add_configura
 from headgate.cli.configuration import load_valid
 from headgate.cli.explain_recorded import explain_recorded
 from headgate.cli.explanation import Question, explain
-from headgate.cli.terminal import bold, dim, pairs
+from headgate.cli.terminal import bold, dim, pairs, plain
 from headgate.wire.forwarded import parse_address
 
 _MOST_SHOWN = 20
@@ -127,5 +127,5 @@ def _shown(value: Any) -> str:
         return ", ".join(f"{key} {_shown(each)}" for key, each in value.items())
     if isinstance(value, list):
         return "\n".join(_shown(each) for each in value)
-    # Who made a token chose what it says, and a terminal would obey.
-    return "".join(char if char.isprintable() else "?" for char in str(value))
+    # Who made a token chose what it says.
+    return plain(str(value))

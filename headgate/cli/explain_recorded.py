@@ -8,39 +8,36 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
-from headgate.cli.admin import ask, say_refused
+from headgate.cli.admin import look
 from headgate.cli.arguments import Namespace
-from headgate.cli.terminal import bold, pairs, table
+from headgate.cli.terminal import bold, pairs, plain, table
 
 
 def explain_recorded(arguments: Namespace, request_id: str) -> int:
     """Print it; return 0, or 1 when there is no such record."""
-    reply = ask(arguments, "GET", f"/api/v1/telemetry/requests/{quote(request_id, safe='')}")
-    if reply is None:
+    record = look(arguments, f"/api/v1/telemetry/requests/{quote(request_id, safe='')}")
+    if record is None:
         return 1
-    if reply.status != 200:
-        say_refused(reply)
-        return 1
-    print(json.dumps(reply.body, indent=2) if arguments.json else text(reply.body))
+    print(json.dumps(record, indent=2) if arguments.json else text(record))
     return 0
 
 
 def text(record: dict[str, Any]) -> str:
     """Write a record for people."""
     at = datetime.fromtimestamp(record["started"], UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
-    asked = _plain(f"{record['method']} {record['scheme']}://{record['host']}{record['path']}")
+    asked = plain(f"{record['method']} {record['scheme']}://{record['host']}{record['path']}")
     because = f": {record['error']}" if "error" in record else ""
     parts = [
         bold(f"{asked} was answered with {record['status']} in {_ms(record['duration'])}{because}"),
         pairs(
             [
-                ("request", _plain(record["request_id"])),
+                ("request", plain(record["request_id"])),
                 ("trace", f"{record['trace_id']}, recorded for {record['sampled']}"),
                 ("at", f"{at} UTC, in worker {record['worker']}, by plan {record['plan']}"),
-                ("from", f"{_plain(record['client'])}{_caller(record.get('identity'))}"),
-                ("route", _plain(_led(record))),
+                ("from", f"{plain(record['client'])}{_caller(record.get('identity'))}"),
+                ("route", plain(_led(record))),
                 ("bytes", f"{record['bytes_in']} in, {record['bytes_out']} out"),
-                *([("because", _plain(record["detail"]))] if "detail" in record else []),
+                *([("because", plain(record["detail"]))] if "detail" in record else []),
             ]
         ),
     ]
@@ -51,7 +48,7 @@ def text(record: dict[str, Any]) -> str:
 
 def _gates(record: dict[str, Any]) -> str:
     rows = [
-        [each["gate"], each["verdict"], _ms(each.get("at")), _ms(each.get("seconds")), _plain(each.get("detail", ""))]
+        [each["gate"], each["verdict"], _ms(each.get("at")), _ms(each.get("seconds")), plain(each.get("detail", ""))]
         for each in record["gates"]
     ]
     return table(("GATE", "VERDICT", "AT", "WAITED", "DETAIL"), rows) if rows else ""
@@ -60,7 +57,7 @@ def _gates(record: dict[str, Any]) -> str:
 def _limits(record: dict[str, Any]) -> str:
     rows = [
         [
-            _plain(each["name"]),
+            plain(each["name"]),
             f"{each['remaining']} of {each['limit']}",
             f"{each['reset']:g} s",
             "yes" if each["allowed"] else "NO",
@@ -72,7 +69,7 @@ def _limits(record: dict[str, Any]) -> str:
 
 def _candidates(record: dict[str, Any]) -> str:
     rows = [
-        [_plain(each["endpoint"]), f"{each['weight']:g}", str(each.get("in_flight", ""))]
+        [plain(each["endpoint"]), f"{each['weight']:g}", str(each.get("in_flight", ""))]
         for each in record["candidates"]
     ]
     return table(("CANDIDATE", "WEIGHT", "IN FLIGHT"), rows) if rows else ""
@@ -81,7 +78,7 @@ def _candidates(record: dict[str, Any]) -> str:
 def _attempts(record: dict[str, Any]) -> str:
     rows = [
         [
-            _plain(each["endpoint"]),
+            plain(each["endpoint"]),
             _ms(each["at"]),
             _ms(each.get("head")),
             _ms(each["end"]),
@@ -108,13 +105,8 @@ def _caller(caller: dict[str, Any] | None) -> str:
         return ""
     tenant = f" of {caller['tenant']}" if "tenant" in caller else ""
     roles = f", with {', '.join(caller['roles'])}" if caller.get("roles") else ""
-    return _plain(f", {caller['kind']} {caller['id']}{tenant}{roles}")
+    return plain(f", {caller['kind']} {caller['id']}{tenant}{roles}")
 
 
 def _ms(seconds: float | None) -> str:
     return "" if seconds is None else f"{seconds * 1000:.1f} ms"
-
-
-def _plain(text: str) -> str:
-    # Much of it was chosen by clients, and a terminal would obey.
-    return "".join(char if char.isprintable() else "?" for char in str(text))

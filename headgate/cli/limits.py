@@ -7,7 +7,7 @@ import json
 import sys
 from typing import Any
 
-from headgate.cli.admin import add_address, ask, say_refused, tell
+from headgate.cli.admin import add_address, look, tell
 from headgate.cli.arguments import USAGE_ERROR, Namespace, Parser, add_json, one_of
 from headgate.cli.terminal import table
 
@@ -66,13 +66,10 @@ def run(arguments: Namespace) -> int:
 
 
 def _list(arguments: Namespace) -> int:
-    reply = ask(arguments, "GET", "/api/v1/limits")
-    if reply is None:
+    shown = look(arguments, "/api/v1/limits")
+    if shown is None:
         return 1
-    if reply.status != 200:
-        say_refused(reply)
-        return 1
-    limits = [each for each in reply.body["limits"] if arguments.limit in (None, each["limit"])]
+    limits = [each for each in shown["limits"] if arguments.limit in (None, each["limit"])]
     if arguments.json:
         print(json.dumps(limits, indent=2))
     elif limits:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from headgate.cli.admin import add_address, ask, say_refused
+from headgate.cli.admin import add_address, ask, refusal
 from headgate.cli.arguments import Namespace, Parser
 
 
@@ -23,7 +23,7 @@ def run(arguments: Namespace) -> int:
         print(f"plan {reply.body['plan']} is in force in {workers} worker{'' if workers == 1 else 's'}")
         return 0
     if "problems" not in reply.body:
-        say_refused(reply)
+        print(refusal(reply), file=sys.stderr)
         return 1
     print("\n".join(reply.body.get("problems", ())), file=sys.stderr)
     print("Nothing changed: the configuration before stays in force.", file=sys.stderr)

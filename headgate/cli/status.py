@@ -6,11 +6,11 @@ import json
 import time
 from typing import Any
 
-from headgate.cli.admin import add_address, ask, say_refused
+from headgate.cli.admin import add_address, look
 from headgate.cli.arguments import Namespace, Parser, add_json
 from headgate.cli.breaker import breakers_table
 from headgate.cli.endpoint import endpoints_table
-from headgate.cli.terminal import bold, pairs, table
+from headgate.cli.terminal import bold, pairs, span, table
 
 
 def add_arguments(parser: Parser) -> None:
@@ -23,13 +23,10 @@ def run(arguments: Namespace) -> int:
     """Print it; return 0 when the gateway is healthy, else 1. An open breaker or an endpoint out is no ill health."""
     shown: dict[str, Any] = {}
     for path in ("/api/v1/status", "/api/v1/circuit-breakers", "/api/v1/endpoints"):
-        reply = ask(arguments, "GET", path)
-        if reply is None:
+        found = look(arguments, path)
+        if found is None:
             return 1
-        if reply.status != 200:
-            say_refused(reply)
-            return 1
-        shown |= {"breakers": reply.body} if path.endswith("breakers") else reply.body
+        shown |= {"breakers": found} if path.endswith("breakers") else found
     print(json.dumps(shown, indent=2) if arguments.json else text(shown))
     return 0 if shown["status"] == "healthy" else 1
 
@@ -38,13 +35,13 @@ def text(shown: dict[str, Any]) -> str:
     """Write the state for people: of breakers and endpoints only what is not as it should be."""
     draining = ", draining" if shown["draining"] else ""
     rows = [
-        [str(worker["worker"]), str(worker["pid"]), duration_text(worker["uptime"]), "yes" if worker["alive"] else "NO"]
+        [str(worker["worker"]), str(worker["pid"]), span(worker["uptime"]), "yes" if worker["alive"] else "NO"]
         for worker in shown["workers"]
     ]
     counts = shown["counts"]
     facts = [
         ("Version", shown["version"]),
-        ("Up", duration_text(shown["uptime"])),
+        ("Up", span(shown["uptime"])),
         ("Listens on", ", ".join(shown["listeners"]) or "nothing"),
         ("Services", f"{counts['services']}, with {_states(counts['endpoints']) or 'no'} endpoints"),
         ("Routes", str(counts["routes"])),
@@ -77,13 +74,6 @@ def _states(counts: dict[str, int]) -> str:
 def _reload(reload: dict[str, Any] | None) -> str:
     if reload is None:
         return "unknown"
-    ago = duration_text(max(0.0, time.time() - reload["at"]))
+    ago = span(max(0.0, time.time() - reload["at"]))
     done = "" if reload["ok"] else "; REFUSED: " + "; ".join(reload["problems"])
     return f"{ago} ago by {reload['by']} ({reload['cause']}){done}"
-
-
-def duration_text(seconds: float) -> str:
-    """Write seconds as hours, minutes and seconds."""
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}"

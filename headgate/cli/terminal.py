@@ -40,3 +40,20 @@ def pairs(rows: Sequence[tuple[str, str]], indent: str = "  ") -> str:
         f"{indent}{name:<{width}}  {value.replace(chr(10), chr(10) + indent + ' ' * (width + 2))}".rstrip()
         for name, value in rows
     )
+
+
+def plain(words: str) -> str:
+    """Take out what a terminal would obey, of words that somebody else chose."""
+    return "".join(each if each.isprintable() else "?" for each in words)
+
+
+def span(seconds: float) -> str:
+    """Write a span of time in at most two units."""
+    units = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
+    left = int(seconds)
+    parts: list[str] = []
+    for name, size in units:
+        number, left = divmod(left, size)
+        if number or (parts and name != "s"):
+            parts.append(f"{number} {name}")
+    return " ".join(parts[:2]) or "0 s"

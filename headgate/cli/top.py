@@ -19,10 +19,10 @@ import tty
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from headgate.cli.admin import DEFAULT_ADDRESS, TOKEN_VARIABLE, add_address
+from headgate.cli.admin import Missing, add_address, address_of, asked, refusal
 from headgate.cli.arguments import Namespace, Parser, add_json, duration
-from headgate.cli.terminal import wants_colour
-from headgate.cli.top_page import PATHS, SORTS, gathered, plain, text
+from headgate.cli.terminal import plain, wants_colour
+from headgate.cli.top_page import PATHS, SORTS, gathered, text
 
 if TYPE_CHECKING:
     from headgate.client import Client
@@ -42,17 +42,13 @@ def add_arguments(parser: Parser) -> None:
     add_json(parser)
 
 
-class _Missing(Exception):
-    """It cannot be had at the moment; the sentence says why."""
-
-
 def run(arguments: Namespace) -> int:
     """Show it until q is pressed; return 0, or 1 where there is nothing to be shown."""
     # With it comes the library for HTTP.
     from headgate.client import Client
 
     try:
-        with Client(_address(arguments)) as client:
+        with Client(address_of(arguments)) as client:
             if arguments.once or not (sys.stdout.isatty() and sys.stdin.isatty()):
                 page = _look(client)
                 text_ = json.dumps(page) if arguments.json else "\n".join(text(page, client.address, SORTS[0], False))
@@ -61,7 +57,7 @@ def run(arguments: Namespace) -> int:
             if arguments.json:
                 return _stream(client, arguments.every)
             return _Screen(client, arguments.every).run()
-    except (_Missing, ValueError) as error:
+    except (Missing, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
 
@@ -73,30 +69,18 @@ def _every(written: str) -> float:
     return seconds
 
 
-def _address(arguments: Namespace) -> str:
-    return arguments.admin or DEFAULT_ADDRESS
-
-
 def _look(client: Client) -> dict[str, Any]:
     """Ask for all of it.
 
     Raises:
-        _Missing: when something of it cannot be had.
+        Missing: when something of it cannot be had.
     """
-    from headgate.client import Unreachable
-
     answers = {}
-    try:
-        for name, path in PATHS.items():
-            reply = client.ask("GET", path)
-            answers[name] = reply.json()
-            if reply.status_code != 200:
-                hint = f" (here: the variable {TOKEN_VARIABLE})" if reply.status_code == 401 else ""
-                raise _Missing(f"{answers[name].get('error')}{hint}")
-    except Unreachable as error:
-        raise _Missing(f"{error}. Is it running? Is this its admin.address (see --admin)?") from None
-    except (ValueError, AttributeError):
-        raise _Missing(f"What answers at {client.address} is no gateway.") from None
+    for name, path in PATHS.items():
+        reply = asked(client, "GET", path)
+        if reply.status != 200:
+            raise Missing(refusal(reply))
+        answers[name] = reply.body
     return gathered(answers)
 
 
@@ -136,7 +120,7 @@ class _Screen:
     def _look(self) -> None:
         try:
             self._lines = text(_look(self._client), self._client.address, SORTS[self._sort], wants_colour())
-        except _Missing as error:
+        except Missing as error:
             # It is said on the screen, and may be there again with the next look.
             self._lines = [plain(line) for line in str(error).splitlines()]
 

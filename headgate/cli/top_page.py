@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from headgate.cli.terminal import plain, span
+
 SECONDS: Final = 10
 PATHS: Final = {
     "status": "/api/v1/status",
@@ -23,8 +25,7 @@ SORTS: Final = ("requests", "errors", "p95", "name")
 
 _QUANTILES: Final = ("p50", "p95", "p99")
 _NONE: Final = "-"
-_RESET, _BOLD, _DIM, _RED, _YELLOW, _GREEN = (f"\x1b[{number}m" for number in (0, 1, 2, 31, 33, 32))
-_TONES: Final = {"open": _RED, "half-open": _YELLOW, "closed": _GREEN}
+_RESET, _BOLD, _RED, _YELLOW = (f"\x1b[{number}m" for number in (0, 1, 31, 33))
 _HEAD: Final = ("SERVICE", "REQ/S", "ERRORS", "P50", "P95", "P99", "ENDPOINTS", "BREAKER")
 _LIMITS_HEAD: Final = ("LIMIT", "MOST", "REFUSED", "STANDS AT")
 
@@ -175,11 +176,6 @@ def _most(limit: Mapping[str, Any]) -> str:
     return f"{limit['requests']:,} {'at once' if window is None else f'in {span(window)}'}"
 
 
-def plain(words: str) -> str:
-    """Take out what a terminal would obey."""
-    return "".join(each if each.isprintable() else "?" for each in words)
-
-
 def rate(value: float) -> str:
     """Write a rate with three figures."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}" if value else "0"
@@ -199,15 +195,3 @@ def took(seconds: float | None) -> str:
     if seconds >= 1:
         return f"{seconds:.2f} s"
     return f"{seconds * 1000:.0f} ms" if seconds >= 0.1 else f"{seconds * 1000:.1f} ms"
-
-
-def span(seconds: float) -> str:
-    """Write a span of time in at most two units."""
-    units = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
-    left = int(seconds)
-    parts: list[str] = []
-    for name, size in units:
-        number, left = divmod(left, size)
-        if number or (parts and name != "s"):
-            parts.append(f"{number} {name}")
-    return " ".join(parts[:2]) or "0 s"

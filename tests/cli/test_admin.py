@@ -131,7 +131,7 @@ def test_status_shows_plan_and_workers(admin: str, capsys: pytest.CaptureFixture
     assert main(["status", "--admin", admin]) == 0
     said = capsys.readouterr().out
     assert said.startswith("healthy, plan 3\n")
-    assert said.splitlines()[-1].split() == ["1", "4711", "1:02:05", "yes"]
+    assert said.splitlines()[-1].split() == ["1", "4711", "1", "h", "2", "min", "yes"]
     assert Admin.asked == [("GET", path, SHOWN) for path in ("/api/v1/status", PATH_OF_BREAKERS, PATH_OF_ENDPOINTS)]
 
 

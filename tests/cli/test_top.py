@@ -19,8 +19,9 @@ from typing import Any
 
 import pytest
 
+from headgate.cli.terminal import plain, span
 from headgate.cli.top import _cut
-from headgate.cli.top_page import gathered, plain, rate, share, span, text, took
+from headgate.cli.top_page import gathered, rate, share, text, took
 from tests.control.driver import CEILING
 from tests.control.ui import sample
 from tests.control.ui.fake import FakeAdmin
