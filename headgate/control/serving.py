@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import uvicorn
+
+from headgate.control.connection import Connection
 
 _SHUTDOWN_SECONDS = 1
 
@@ -21,11 +24,17 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def serve_app(app: Any, sockets: list[socket.socket]) -> None:
-    """Serve it; it gets no lifespan, no WebSocket, and the addresses of its peers as they are."""
+async def serve_app(app: Any, sockets: list[socket.socket], most: int | None = None) -> None:
+    """Serve it, over `most` connections at once (None: any number).
+
+    It gets no lifespan, no WebSocket, and the addresses of its peers as they are.
+    """
     config = uvicorn.Config(
         app,
+        http=partial(Connection, most=most),  # type: ignore[arg-type]
         log_config=None,
+        # What it warns of, such as requests that are none, is what any client can have it say.
+        log_level="error",
         access_log=False,
         lifespan="off",
         ws="none",

@@ -8,6 +8,7 @@ answered.
 from __future__ import annotations
 
 import socket
+from typing import Final
 
 from fastapi import FastAPI
 from starlette.types import ASGIApp
@@ -55,10 +56,13 @@ ROUTERS = (
     ui.router,
 )
 
+# Whoever watches, looks or scrapes; beyond it those go who ask nothing.
+MOST_CONNECTIONS: Final = 256
+
 
 async def serve(subject: Subject, sockets: list[socket.socket]) -> None:
     """Serve the admin application on listening `sockets` until cancelled."""
-    await serve_app(make_app(subject), sockets)
+    await serve_app(make_app(subject), sockets, MOST_CONNECTIONS)
 
 
 def make_app(subject: Subject) -> ASGIApp:

@@ -2,7 +2,8 @@
 headers of its answer.
 
 Laws: an answer is no other page's to read, to frame or to keep; whatever is more than reading is written down, those
-too who were not let, unless a route says that it is routine; a body is never larger than MOST_BODY.
+too who were not let, unless a route says that it is routine; a body is never larger than MOST_BODY, for it is read
+before it is known who sends it. A whole configuration is read after that, and may have MOST_CONFIGURATION.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from headgate.control.admin.access import READING, actor_of
 from headgate.control.admin.answers import problem
 from headgate.control.admin.subject import Subject
 
-# A whole configuration may be put.
-MOST_BODY: Final = 16 * 1024 * 1024
+MOST_BODY: Final = 256 * 1024
+MOST_CONFIGURATION: Final = 16 * 1024 * 1024
+_CONFIGURATION: Final = "/api/v1/config"
 _POLICY: Final = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
 # RFC 9110 section 7.2, RFC 3986 section 3.2: never with user information before an @.
 _HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~-]+)(?::[0-9]{0,5})?")
@@ -58,15 +60,17 @@ class Door:
                 self._write_down(request, message["status"])
             await send(message)
 
+        most = MOST_CONFIGURATION if scope["path"] == _CONFIGURATION else MOST_BODY
         refusal = None
-        if not self._subject.parts.operators.is_asked_as(_host(request)):
+        host = _host(request)
+        if host is None or not self._subject.parts.operators.is_asked_as(host):
             refusal = problem(421, "the Host is no name of this listener; admin.hosts takes further ones")
-        elif _announced(request) > MOST_BODY:
-            refusal = problem(413, f"a body has at most {MOST_BODY} bytes")
+        elif _announced(request) > most:
+            refusal = problem(413, f"a body has at most {most} bytes")
         if refusal is not None:
             await refusal(scope, receive, answer)
             return
-        await self._app(scope, _Body(receive).receive, answer)
+        await self._app(scope, _Body(receive, most).receive, answer)
 
     def _write_down(self, request: Request, status: int) -> None:
         routine = status < 400 and getattr(request.state, "is_routine", False)
@@ -85,23 +89,25 @@ class Door:
 class _Body:
     """What comes of a body, counted."""
 
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, receive: Receive, most: int) -> None:
         self._receive = receive
+        self._most = most
         self._come = 0
 
     async def receive(self) -> Message:
         message = await self._receive()
         self._come += len(message.get("body", b""))
-        if self._come > MOST_BODY:
+        if self._come > self._most:
             # The kind of exception that FastAPI lets through while it reads a body.
             raise HTTPException(413)
         return message
 
 
-def _host(request: Request) -> str:
-    """Return the name in Host without its port; empty for whatever is none."""
-    found = _HOST.fullmatch(request.headers.get("host", ""))
-    return found[1] if found is not None else ""
+def _host(request: Request) -> str | None:
+    """Return the name in Host without its port, empty where there is no Host; None for whatever is none."""
+    said = request.headers.getlist("host")
+    found = _HOST.fullmatch(said[0]) if len(said) == 1 else None
+    return found[1] if found is not None else None if said else ""
 
 
 def _announced(request: Request) -> int:
