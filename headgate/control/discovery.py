@@ -350,7 +350,8 @@ class Discovery:
         endpoints = followed.endpoints or ()
         now, before = {each.name for each in endpoints}, {each.name for each in followed.told}
         left = [each for each in followed.told if each.name not in now]
-        text = f"{followed.service} has {len(endpoints)} endpoints ({followed.settings.type})"
+        count = f"{len(endpoints)} endpoint{'' if len(endpoints) == 1 else 's'}"
+        text = f"{followed.service} has {count} ({followed.settings.type})"
         self._log("info", text, joined=len(now - before), left=len(left))
         followed.told = endpoints
         return followed.records(left)

@@ -53,7 +53,7 @@ class Limits:
         """Describe all limits: where each stands (`scope`), and its settings; windows and delays in seconds."""
         if self._config is None:
             return []
-        return [_describe(scope, limit, self._config) for scope, limit in _each(self._config)]
+        return [_describe(scope, limit, self._config) for scope, limit in limits_of(self._config)]
 
     async def reset(self, limit: str, scope: str | None, given: Mapping[str, str]) -> Reset | None:
         """Begin afresh with one key of a limit; None when there is no such limit.
@@ -144,7 +144,8 @@ def _part(name: str, given: Mapping[str, str], used: set[str], scope: str) -> by
     return None
 
 
-def _each(config: ResolvedConfig) -> Iterator[tuple[str, Limit]]:
+def limits_of(config: ResolvedConfig) -> Iterator[tuple[str, Limit]]:
+    """Yield (where it stands, limit) for each limit of a configuration."""
     seen: set[tuple[str, str]] = set()
     found: Iterable[tuple[str, Limit]] = (
         *(("gateway", limit) for limit in config.limits),

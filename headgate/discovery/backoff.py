@@ -31,12 +31,16 @@ class Throttled(NotFound):
 class Backoff:
     """The pauses of one source, in seconds."""
 
-    __slots__ = ("_chance", "_failures")
+    __slots__ = ("_chance", "_failures", "_most")
 
-    def __init__(self, chance: Callable[[], float]) -> None:
-        """`chance` returns numbers from 0 to 1; a pause is from half of what it might be to all of it."""
+    def __init__(self, chance: Callable[[], float], most: float | None = None) -> None:
+        """`chance` returns numbers from 0 to 1; a pause is from half of what it might be to all of it.
+
+        No pause is longer than `most` seconds (MOST, where that is less or it is None).
+        """
         self._chance = chance
         self._failures = 0
+        self._most = most
 
     def succeeded(self) -> None:
         """Begin anew."""
@@ -44,7 +48,8 @@ class Backoff:
 
     def pause(self) -> float:
         """Return how long to wait after one more failure."""
-        longest = min(MOST, FIRST * 2.0 ** min(self._failures, _MOST_DOUBLINGS))
+        most = MOST if self._most is None else min(MOST, self._most)
+        longest = min(most, FIRST * 2.0 ** min(self._failures, _MOST_DOUBLINGS))
         self._failures += 1
         return longest * (0.5 + 0.5 * self._chance())
 

@@ -42,7 +42,8 @@ class HttpSource:
         token = checked_secret(settings.token, "the token")
         self._fields = {"Authorization": f"Bearer {token}"} if token else {}
         self._chance = given.chance
-        self._backoff = Backoff(given.chance)
+        # One that fails is asked as often as one that is well: by then it may have begun to know somebody.
+        self._backoff = Backoff(given.chance, settings.interval)
 
     async def run(self, sink: Sink) -> None:
         """Ask and say, until cancelled."""

@@ -29,6 +29,12 @@ def test_pauses_grow_up_to_a_bound_and_begin_anew() -> None:
     assert pauses.pause() == 0.5
 
 
+def test_no_pause_is_longer_than_a_source_wants_or_than_any_may_be() -> None:
+    short, long = Backoff(lambda: 1.0, 3), Backoff(lambda: 1.0, 3600)
+    assert [short.pause() for _ in range(5)] == [0.5, 1, 2, 3, 3]
+    assert max(long.pause() for _ in range(20)) == 30
+
+
 @given(st.floats(0, 1), st.integers(0, 200))
 def test_chance_takes_no_more_than_half(chance: float, failures: int) -> None:
     pauses, longest = Backoff(lambda: chance), Backoff(lambda: 1.0)

@@ -127,7 +127,6 @@ class Answers:
             NotFound: there is nothing of the name that was asked for.
         """
         view, subject = item.surface.view, self._subject
-        config = subject.parts.configuration.resolved
         if view in _PAGED:
             key = {"requests": "items", "metric_points": "metrics"}.get(view, view)
             found, cursor = await self._page(view, parse_qs(asked.query))
@@ -164,8 +163,7 @@ class Answers:
             record = {**records.common(subject), "name": name, **records.breakers_of(subject)[name]}
             record["message"] = f"circuit breaker {name} is told: {params.get('action') or 'reset'}"
             return record, {name: record[name] for name in ("message", "timestamp", "state")} | {"service": name}, ()
-        assert config is not None
-        return self._configured(view, config, params)
+        return self._configured(view, subject.parts.discovery.effective(), params)
 
     def _configured(self, view: str, config: ResolvedConfig, params: dict[str, str]) -> tuple[Record, Any, _Fields]:
         services = records.config_services(config)

@@ -12,6 +12,7 @@ from typing import Any
 
 from headgate import __version__
 from headgate.config.resolve import ResolvedConfig, ResolvedRoute, ResolvedService
+from headgate.control.limits import limits_of
 from headgate.control.own_health import Status, worst
 from headgate.control.snapshot import is_whole, uptime
 from headgate.control.surface.subject import Subject
@@ -61,7 +62,7 @@ def _features(config: ResolvedConfig | None) -> Record:
         "tracing_enabled": config.telemetry.tracing.enabled,
         "metrics_enabled": config.telemetry.metrics.enabled,
         "circuit_breaker_enabled": any(each.breaker is not None for each in config.services),
-        "rate_limit_enabled": bool(config.limits or any(each.rate_limit is not None for each in config.services)),
+        "rate_limit_enabled": any(True for _ in limits_of(config)),
         "mtls_enabled": any(each.tls is not None and each.tls.client_ca is not None for each in config.listeners),
     }
 
@@ -219,7 +220,7 @@ def breakers_of(subject: Subject) -> dict[str, Record]:
 
 
 def config_services(config: ResolvedConfig) -> list[Record]:
-    """Return what the configuration says of all services, in its order."""
+    """Return what this configuration says of all services, in its order; of their endpoints, if it is the effective one."""
     by_service: dict[str, list[ResolvedRoute]] = {}
     for route in config.routes:
         by_service.setdefault(route.service, []).append(route)

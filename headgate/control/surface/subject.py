@@ -7,6 +7,7 @@ from typing import Protocol
 from headgate.control.audit import Audit
 from headgate.control.breakers import Breakers
 from headgate.control.configuration import Configuration
+from headgate.control.discovery import Discovery
 from headgate.control.endpoints import Endpoints
 from headgate.control.exposition import Exposition
 from headgate.control.own_health import OwnHealth
@@ -23,6 +24,7 @@ class Parts(Protocol):
     exposition: Exposition
     own_health: OwnHealth
     configuration: Configuration
+    discovery: Discovery
 
 
 class Subject(Protocol):
