@@ -20,7 +20,6 @@ from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from headgate.config.admin_settings import OwnHealth
 from headgate.config.problems import Problem, render
 from headgate.config.resolve import ResolvedConfig
 from headgate.control.audit import HANGUP, RESTART, START, Audit, Cause, changed
@@ -30,16 +29,15 @@ from headgate.control.cpus import worker_count
 from headgate.control.fleet import Fleet, Outcome
 from headgate.control.listeners import Listener, ListenError, open_listener
 from headgate.control.log import Log
-from headgate.control.memory import Kept, keep, recall
+from headgate.control.memory import Handover, keep, recall
 from headgate.control.messages import Plan, pack, unpack
 from headgate.control.parts import Parts
 from headgate.control.runtime import remove
 from headgate.control.snapshot import Snapshot, workers_of
-from headgate.control.sources import with_sources, without_sources
 from headgate.control.store_file import StoreFiles
-from headgate.control.telemetry.part import exporting_to
 from headgate.control.unforeseen import in_callbacks, tell_of_the_unforeseen
 from headgate.control.watch import Watch, watched
+from headgate.control.withheld import for_workers, whole, withheld
 from headgate.core.trace import kind_of, places_of
 
 if TYPE_CHECKING:
@@ -262,7 +260,7 @@ class Control:
         self._say_what_needs_a_restart(config, wanted)
         self._workers = self._workers or wanted
         try:
-            for_workers = await asyncio.to_thread(self.parts.keys.prepare, config)
+            with_keys = await asyncio.to_thread(self.parts.keys.prepare, config)
             store = await asyncio.to_thread(self._store.prepare, config)
         except ValueError as unusable:
             return self._refuse(cause, (str(unusable),))
@@ -273,12 +271,9 @@ class Control:
             return self._refuse(cause, (error,))
         await self.parts.registrations.prepare(config)
         await self.parts.discovery.prepare(config)
-        # No worker has a use for what is taken out here, and workers are the processes that strangers talk to.
-        admin = replace(config.admin, token="", tokens=[])
-        for_workers = exporting_to(for_workers, None)
-        for_workers = replace(without_sources(for_workers), admin=admin, workers=self._workers, store=store)
-        for_workers = replace(for_workers, surface_socket=self.parts.own_endpoints.socket, health=OwnHealth())
-        plan = await asyncio.to_thread(pack, Plan(self._fleet.next_version, for_workers))
+        socket = self.parts.own_endpoints.socket
+        told = replace(for_workers(with_keys), workers=self._workers, store=store, surface_socket=socket)
+        plan = await asyncio.to_thread(pack, Plan(self._fleet.next_version, told))
         outcome = await self._fleet.publish(plan)
         self._store.conclude(outcome.ok)
         self.parts.keys.conclude(outcome.ok)
@@ -302,8 +297,7 @@ class Control:
         if self._fleet.current is not None and self._config is not None:
             parts = self.parts
             found = (self._store.current, parts.issuers.kept(), parts.keys.current, parts.discovery.kept())
-            also = (self._config.telemetry.tracing.export, self._config.database)
-            keep(self._seat.memory, Kept(self._fleet.current, self._config.admin, *found, *also, self._config.health))
+            keep(self._seat.memory, Handover(self._fleet.current, withheld(self._config), *found))
 
     def _say_what_needs_a_restart(self, config: ResolvedConfig, wanted: int) -> None:
         if self._workers not in (0, wanted):
@@ -368,12 +362,9 @@ class Control:
         }
 
 
-def _config_of(kept: Kept) -> ResolvedConfig | None:
+def _config_of(kept: Handover) -> ResolvedConfig | None:
     plan = unpack(kept.plan.body)
-    if not isinstance(plan, Plan):
-        return None
-    config = exporting_to(plan.config, kept.export)
-    return replace(with_sources(config, kept.discovery), admin=kept.admin, database=kept.database, health=kept.health)
+    return whole(plan.config, kept.withheld, kept.discovery) if isinstance(plan, Plan) else None
 
 
 def _import_admin() -> Any:

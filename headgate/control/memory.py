@@ -11,38 +11,32 @@ import os
 import pickle
 from typing import NamedTuple
 
-from headgate.config.admin_settings import Admin, OwnHealth
-from headgate.config.schema import Database
 from headgate.control.issuers import KeptKeys
 from headgate.control.keys.sync import KeyPlace
 from headgate.control.messages import PackedPlan
 from headgate.control.sources import KeptSource
 from headgate.control.store_file import StoreFile
-from headgate.telemetry.settings import Otlp
+from headgate.control.withheld import Withheld
 
 _LENGTH_BYTES = 8
 
 
-class Kept(NamedTuple):
-    """The plan as workers have it, `admin` with the tokens they do not have, the file of the store it names, and keys.
+class Handover(NamedTuple):
+    """The plan as workers have it, what they do not have of its configuration, and the file of the store it names.
 
-    Nor have they `export`, with what is sent along with spans, `database`, or `health`, with passwords in their URLs.
     The keys are those of issuers, which may be away when control comes back, as may be who told where services run. API
     keys go on where `api_keys` says.
     """
 
     plan: PackedPlan
-    admin: Admin
+    withheld: Withheld
     store: StoreFile | None = None
     keys: tuple[KeptKeys, ...] = ()
     api_keys: KeyPlace | None = None
     discovery: tuple[KeptSource, ...] = ()
-    export: Otlp | None = None
-    database: Database = Database()
-    health: OwnHealth = OwnHealth()
 
 
-def keep(memory: int, kept: Kept) -> None:
+def keep(memory: int, kept: Handover) -> None:
     """Replace what is kept."""
     body = pickle.dumps(kept, pickle.HIGHEST_PROTOCOL)
     os.ftruncate(memory, 0)
@@ -53,10 +47,10 @@ def keep(memory: int, kept: Kept) -> None:
     os.pwrite(memory, len(body).to_bytes(_LENGTH_BYTES, "little"), 0)
 
 
-def recall(memory: int) -> Kept | None:
+def recall(memory: int) -> Handover | None:
     """Return what a predecessor kept, or None when there is nothing."""
     length = int.from_bytes(os.pread(memory, _LENGTH_BYTES, 0), "little")
     if not length:
         return None
     kept = pickle.loads(os.pread(memory, length, _LENGTH_BYTES))
-    return kept if isinstance(kept, Kept) else None
+    return kept if isinstance(kept, Handover) else None

@@ -18,7 +18,7 @@ from headgate.control.issuers import Issuers
 from headgate.control.keys.sync import KeySync
 from headgate.control.limits import Limits
 from headgate.control.log import Log
-from headgate.control.memory import Kept
+from headgate.control.memory import Handover
 from headgate.control.operators import Operators
 from headgate.control.own_health import OwnHealth
 from headgate.control.probes import Probes, Spawn
@@ -38,7 +38,7 @@ class Parts:
         log: Log,
         spawn: Spawn,
         fleet: Fleet,
-        kept: Kept | None,
+        kept: Handover | None,
         regions: Sequence[SlotRegion] = (),
     ) -> None:
         """`kept` is what a predecessor of this control process left, `regions` those of all worker slots."""

@@ -1,16 +1,14 @@
-"""The sources of a configuration: how one is made, what is kept of it, and that workers get none of it."""
+"""The sources of a configuration: how one is made, and what is kept of it for a successor of control."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import replace
+from collections.abc import Awaitable, Callable
 from importlib import import_module
 from typing import Any, NamedTuple
 
 from headgate.catalog import DISCOVERY
-from headgate.config.resolve import ResolvedConfig
 from headgate.core.endpoint import Endpoint
 from headgate.discovery.source import Given, Source
 
@@ -38,18 +36,3 @@ async def source_of(settings: Any, given: Given) -> Source:
     found = sys.modules.get(module) or await asyncio.to_thread(import_module, module)
     source: Source = getattr(found, name)(settings, given)
     return source
-
-
-def without_sources(config: ResolvedConfig) -> ResolvedConfig:
-    """Return a configuration as workers get it: no worker asks a source, or has a use for its secrets."""
-    services = (replace(each, discovery=None) if each.source else each for each in config.services)
-    return replace(config, services=tuple(services))
-
-
-def with_sources(config: ResolvedConfig, kept: Iterable[KeptSource]) -> ResolvedConfig:
-    """Return a configuration from the one that workers got."""
-    settings = {each.source: each.settings for each in kept}
-    services = (
-        replace(each, discovery=settings[each.source]) if each.source in settings else each for each in config.services
-    )
-    return replace(config, services=tuple(services))

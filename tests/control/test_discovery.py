@@ -13,7 +13,7 @@ from headgate.control import discovery, endpoint_records
 from headgate.control.discovery import GATHER, SWEEP, Discovery
 from headgate.control.endpoint_records import GRACE
 from headgate.control.messages import Beside, EndpointSets
-from headgate.control.sources import KeptSource, with_sources, without_sources
+from headgate.control.sources import KeptSource
 from headgate.core.address import parse_endpoint
 from headgate.core.endpoint import Endpoint
 from headgate.discovery.source import MOST_ENDPOINTS, Given, NotFound, Sink, Source
@@ -461,18 +461,6 @@ async def test_a_successor_goes_on_with_what_was_known() -> None:
     assert len(successor.sources) == 2
     successor.sources[0].fail()
     assert successor.names() == ["a:80"]
-
-
-def test_workers_get_no_source_and_a_successor_all_of_them() -> None:
-    found = {"type": "consul", "token": "hunter2"}
-    written = resolved({"services": [{"name": "chat", "discovery": found}, {"name": "static", "url": "http://a"}]})
-    for_workers = without_sources(written)
-    assert "hunter2" not in repr(for_workers)
-    assert [each.discovery for each in for_workers.services] == [None, None]
-    assert for_workers.services[0].source == written.services[0].source != ""
-    service = written.services[0]
-    kept = KeptSource(service.source, "chat", service.discovery, None, 0.0)
-    assert with_sources(for_workers, [kept]) == written
 
 
 # -- metrics --------------------------------------------------------------------------------------------------------

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 from headgate.config.admin_settings import Admin
-from headgate.control.memory import Kept, keep, recall
+from headgate.control.memory import Handover, keep, recall
 from headgate.control.messages import PackedPlan
+from headgate.control.withheld import Withheld
 
 
 @pytest.fixture
@@ -23,13 +24,13 @@ def memory() -> Iterator[int]:
 def test_the_last_plan_is_recalled_however_long_the_one_before_was(memory: int, sizes: tuple[int, int]) -> None:
     assert recall(memory) is None
     for version, size in enumerate(sizes, 1):
-        kept = Kept(PackedPlan(version, b"x" * size), Admin(token="token"))
+        kept = Handover(PackedPlan(version, b"x" * size), Withheld(Admin(token="token")))
         keep(memory, kept)
         assert recall(memory) == kept
 
 
 def test_a_writer_that_died_half_way_leaves_none(memory: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    keep(memory, Kept(PackedPlan(1, b"one"), Admin()))
+    keep(memory, Handover(PackedPlan(1, b"one"), Withheld(Admin())))
 
     def die(*_: object) -> int:
         raise KeyboardInterrupt
@@ -37,5 +38,5 @@ def test_a_writer_that_died_half_way_leaves_none(memory: int, monkeypatch: pytes
     with monkeypatch.context() as patched:
         patched.setattr(os, "pwrite", die)
         with pytest.raises(KeyboardInterrupt):
-            keep(memory, Kept(PackedPlan(2, b"two"), Admin()))
+            keep(memory, Handover(PackedPlan(2, b"two"), Withheld(Admin())))
     assert recall(memory) is None

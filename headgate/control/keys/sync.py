@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
 from headgate.config.resolve import ResolvedConfig
-from headgate.config.schema import Database
 from headgate.control.log import Log
 from headgate.control.state import find_pepper, make_state, state_path
 from headgate.core.trace import kind_of, places_of
@@ -97,7 +96,7 @@ class KeySync:
             pepper, folder = self._next.pepper.hex(), str(self._next.folder)
         if keys is not None:
             identity = replace(identity, api_keys=replace(keys, pepper=pepper))
-        return replace(config, identity=identity, keys_path=folder, database=Database())
+        return replace(config, identity=identity, keys_path=folder)
 
     def _place(self, config: ResolvedConfig) -> KeyPlace | None:
         keys, database = config.identity.api_keys, config.database

@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from heapq import merge
 from itertools import count
 from typing import Any, Literal, NamedTuple, TypedDict, cast
@@ -277,12 +276,6 @@ class Telemetry:
         for service, endpoint in before.endpoints.keys() - states.endpoints.keys():
             gone = {"at": at, "kind": "endpoint", "service": service, "endpoint": endpoint, "state": "gone"}
             self.stream.publish("change", gone)
-
-
-def exporting_to(config: ResolvedConfig, export: Otlp | None) -> ResolvedConfig:
-    """Return a configuration whose spans are sent there; its secrets are no business of the workers."""
-    tracing = replace(config.telemetry.tracing, export=export)
-    return replace(config, telemetry=replace(config.telemetry, tracing=tracing))
 
 
 def line_item(line: Line) -> LogItem:

@@ -19,6 +19,7 @@ from headgate.control.keys.follower import DatabaseFollower
 from headgate.control.keys.key_store import KeyStore, NewKey, open_store
 from headgate.control.keys.sync import KeyPlace, KeySync
 from headgate.control.log import Log
+from headgate.control.withheld import for_workers
 from headgate.stores.board import Board
 from headgate.stores.keys import RECORD, KeyFile, Meta
 from tests.config.golden import load_text
@@ -319,7 +320,7 @@ def test_workers_get_folder_and_pepper_and_nothing_of_the_database(
         f"database: sqlite:///{tmp_path}/the-database.db"
     )
     sync = KeySync(board, log_to(Lines()))
-    prepared = sync.prepare(config)
+    prepared = for_workers(sync.prepare(config))
     assert prepared.keys_path is not None
     assert Path(prepared.keys_path).parent == tmp_path / "state"
     assert prepared.identity.api_keys is not None

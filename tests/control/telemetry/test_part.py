@@ -12,7 +12,7 @@ import pytest
 
 from headgate.control.log import Log
 from headgate.control.telemetry import otlp
-from headgate.control.telemetry.part import States, Telemetry, exporting_to
+from headgate.control.telemetry.part import States, Telemetry
 from headgate.control.telemetry.stream import EVENTS
 from headgate.telemetry.cells import SlotRegion, SlotWriter
 from headgate.telemetry.families import FAMILIES
@@ -214,11 +214,3 @@ def test_spans_go_where_the_configuration_says(monkeypatch: pytest.MonkeyPatch) 
     finally:
         first.close()
         second.close()
-
-
-def test_what_is_sent_along_is_taken_out_and_put_back() -> None:
-    export = {"endpoint": "http://collector:4318", "headers": {"x-key": "very secret"}}
-    config = resolved(to("http://a", telemetry={"tracing": {"enabled": True, "export": export}}))
-    bare = exporting_to(config, None)
-    assert "very secret" not in repr(bare)
-    assert exporting_to(bare, config.telemetry.tracing.export) == config
