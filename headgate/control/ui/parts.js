@@ -1,7 +1,7 @@
 /* What views are made of: cards, tables, badges, states of nothing, of waiting and of failure. */
 
 import { h } from "./dom.js";
-import { know, say, state } from "./state.js";
+import { know, may, say, state } from "./state.js";
 
 /** A link to a view: only its name and the id, which is written as a part of a path. */
 export function link(view, id, ...children) {
@@ -44,6 +44,11 @@ export function button(text, act, { kind = "", can = true, why = "", label } = {
     { type: "button", class: kind, disabled: !can, title: can ? undefined : why, "aria-label": label, onclick: act },
     text,
   );
+}
+
+/** A button for what needs the role operate. */
+export function deed(text, act, { kind = "small", label } = {}) {
+  return button(text, act, { kind, label, can: may("operate"), why: "Needs a token of the role operate" });
 }
 
 /** A figure with its unit in a smaller type. */
@@ -133,6 +138,19 @@ export function table(id, caption, columns, rows, { key, tone = () => "", none }
     ),
   );
 }
+
+/** The column of what can be done about a row. */
+export function deeds(content) {
+  return { name: "act", title: h("span", { class: "unseen" }, "Actions"), kind: "act", cell: content };
+}
+
+/** The column of the service that a row is of. */
+export const SERVICE = {
+  name: "service",
+  title: "Service",
+  cell: (row) => link("services", row.service, row.service),
+  sort: (row) => row.service,
+};
 
 function cell({ number, cell: content, title, kind }, row, place) {
   const props = {

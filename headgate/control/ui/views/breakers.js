@@ -3,20 +3,15 @@
 import { steerBreaker } from "../actions.js";
 import { h } from "../dom.js";
 import { ago, count, span, word } from "../format.js";
-import { badge, bar, button, card, empty, facts, link, ready, table } from "../parts.js";
-import { may, state } from "../state.js";
+import { SERVICE, badge, bar, card, deed, deeds, empty, facts, ready, table } from "../parts.js";
+import { state } from "../state.js";
 
 const TONES = { closed: "good", open: "bad", half_open: "warn" };
 
 /** The view. */
 export function breakers() {
   const columns = [
-    {
-      name: "service",
-      title: "Service",
-      cell: (row) => link("services", row.service, row.service),
-      sort: (row) => row.service,
-    },
+    SERVICE,
     { name: "state", title: "State", cell: breakerBadge, sort: (row) => row.state },
     {
       name: "failures",
@@ -34,7 +29,7 @@ export function breakers() {
       cell: (row) => ago(row.last_failure_time, state.now),
       sort: (row) => row.last_failure_time,
     },
-    { name: "act", title: h("span", { class: "unseen" }, "Actions"), kind: "act", cell: (row) => breakerButtons(row) },
+    deeds(breakerButtons),
   ];
   return card("All circuit breakers", { id: "breakers", flush: true },
     ready(["breakers"], () =>
@@ -51,14 +46,8 @@ export function breakerBadge(row) {
 
 /** What can be done about it. */
 export function breakerButtons(row) {
-  const can = may("operate");
-  const why = "Needs a token of the role operate";
-  const tell = (action, text, kind = "small") =>
-    button(
-      text,
-      () => steerBreaker(row.service, action),
-      { can, why, kind, label: `${text} the breaker of ${row.service}` },
-    );
+  const tell = (action, text, kind) =>
+    deed(text, () => steerBreaker(row.service, action), { kind, label: `${text} the breaker of ${row.service}` });
   return h(
     "div",
     { class: "buttons" },

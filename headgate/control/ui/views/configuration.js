@@ -3,8 +3,8 @@
 import { reloadConfiguration } from "../actions.js";
 import { h } from "../dom.js";
 import { ago, date, span } from "../format.js";
-import { badge, button, card, empty, facts, ready, table } from "../parts.js";
-import { may, state } from "../state.js";
+import { badge, card, deed, empty, facts, ready, table } from "../parts.js";
+import { state } from "../state.js";
 import { yaml } from "../yaml.js";
 
 /** The view. */
@@ -23,12 +23,7 @@ export function configuration() {
 function inForce() {
   const { status } = state.got;
   const last = status.reload;
-  const can = may("operate");
-  const tools = button(
-    "Reload",
-    reloadConfiguration,
-    { kind: "small primary", can, why: "Needs a token of the role operate" },
-  );
+  const tools = deed("Reload", reloadConfiguration, { kind: "small primary" });
   return card("In force", { id: "in-force", tools }, facts([
     ["Plan", String(status.plan)],
     ["Version", status.version],

@@ -3,8 +3,8 @@
 import { setEndpoint } from "../actions.js";
 import { h } from "../dom.js";
 import { count, span, word } from "../format.js";
-import { badge, button, card, empty, filter, link, passes, ready, table } from "../parts.js";
-import { may, state } from "../state.js";
+import { SERVICE, badge, card, deed, deeds, empty, filter, passes, ready, table } from "../parts.js";
+import { state } from "../state.js";
 
 const TONES = { healthy: "good", unhealthy: "bad", ejected: "warn", disabled: "idle", draining: "idle" };
 
@@ -31,12 +31,7 @@ export function endpoints() {
 export function endpointsTable(rows, { brief }) {
   const columns = [
     { name: "endpoint", title: "Endpoint", cell: (row) => h("code", null, row.endpoint), sort: (row) => row.endpoint },
-    !brief && {
-      name: "service",
-      title: "Service",
-      cell: (row) => link("services", row.service, row.service),
-      sort: (row) => row.service,
-    },
+    !brief && SERVICE,
     { name: "state", title: "State", cell: stateOf, sort: (row) => row.state },
     {
       name: "flight",
@@ -46,7 +41,7 @@ export function endpointsTable(rows, { brief }) {
       sort: (row) => row.in_flight,
     },
     { name: "checked", title: "Last check", cell: checked },
-    { name: "act", title: h("span", { class: "unseen" }, "Actions"), kind: "act", cell: actions },
+    deeds(actions),
   ].filter(Boolean);
   const none = state.filters.endpoints && !brief ? empty("No endpoint matches") : empty(
     "No endpoints",
@@ -72,13 +67,11 @@ function checked({ checked: last }) {
 }
 
 function actions(row) {
-  const can = may("operate");
-  const why = "Needs a token of the role operate";
   const tell = (wanted, text) =>
-    button(
+    deed(
       text,
       () => setEndpoint(row.service, row.endpoint, wanted),
-      { can, why, kind: "small", label: `${text} ${row.endpoint} of ${row.service}` },
+      { label: `${text} ${row.endpoint} of ${row.service}` },
     );
   const out = row.state === "disabled" || row.state === "draining" || row.enabled === false;
   return h(

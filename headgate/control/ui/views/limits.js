@@ -3,8 +3,8 @@
 import { resetLimit } from "../actions.js";
 import { h } from "../dom.js";
 import { count, span } from "../format.js";
-import { badge, button, card, empty, filter, passes, ready, table } from "../parts.js";
-import { may, state } from "../state.js";
+import { badge, card, deed, deeds, empty, filter, passes, ready, table } from "../parts.js";
+import { state } from "../state.js";
 
 /** The view. */
 export function limits() {
@@ -30,7 +30,7 @@ export function limitsTable(wanted, none = empty("No limit matches")) {
     { name: "store", title: "Kept in", cell: (row) => row.store },
     { name: "refused", title: "Refused", number: true, cell: (row) => count(refused(row)), sort: refused },
     { name: "mode", title: "Mode", cell: (row) => (row.shadow ? badge("idle", "shadow") : badge("good", "in force")) },
-    { name: "act", title: h("span", { class: "unseen" }, "Actions"), kind: "act", cell: actions },
+    deeds((row) => deed("Reset a key", () => resetLimit(row), { label: `Reset a key of ${row.limit}` })),
   ];
   const nowhere = empty("No limits", "limits of the gateway, a service or a route configure some.");
   return table(
@@ -50,14 +50,4 @@ function most({ requests, window, tiers }) {
 /** How many requests it has refused since the start; limits of one name are counted together. */
 function refused({ limit }) {
   return state.got.refused?.get(limit) ?? null;
-}
-
-function actions(row) {
-  const can = may("operate");
-  const why = "Needs a token of the role operate";
-  return button(
-    "Reset a key",
-    () => resetLimit(row),
-    { kind: "small", can, why, label: `Reset a key of ${row.limit}` },
-  );
 }
