@@ -59,7 +59,11 @@ def run(arguments: Namespace) -> int:
             return 1
         for name, number in ports.items():
             os.environ[f"DEMO_{name.upper().replace('-', '_')}"] = f"http://127.0.0.1:{number}"
-        words = guide(host, listen, admin, CONFIGURATION)
+        try:
+            words = guide(host, listen, admin, CONFIGURATION, ports["json-1"])
+        except ValueError as error:
+            print(error, file=sys.stderr)
+            return 1
         # They print it as soon as the gateway answers; this process is about to become the master.
         print(json.dumps({"host": "127.0.0.1", "port": admin, "text": words}), file=samples.stdin, flush=True)
         options = RunOptions(

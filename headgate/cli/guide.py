@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from headgate.cli.terminal import bold, dim
+from headgate.control.admin_token import FILE, VARIABLE
+from headgate.control.state import state_path
 
 # The configuration of the demo has its hash. It opens nothing but the demo.
 _KEY = "demo_key_that_everybody_can_read"
@@ -54,28 +59,56 @@ _TRY = (
         "curl -i -X OPTIONS -H 'Origin: https://app.example.com' -H 'Access-Control-Request-Method: PUT' "
         "{gateway}/private",
     ),
+    (
+        "what was decided on the way of one request, each try and each gate",
+        "curl -s -H 'X-Request-ID: try-me' {gateway}/broken; "
+        "{headgate} explain --request try-me --admin {admin_address}",
+    ),
+    ("an instance of a service that nobody has configured registers itself ...", "{register} {admin}/services"),
+    ("... and has requests from now on, as long as it is heard of or answers checks", "curl {gateway}/joined"),
+    ("services, limits and endpoints in the terminal, each second (q quits)", "{headgate} top --admin {admin_address}"),
     ("health of this gateway", "curl {gateway}/health"),
     ("metrics, on the admin address", "curl {admin}/metrics"),
     ("why a request goes where it goes", "{headgate} explain -c {file} GET /split"),
 )
 
 
-def guide(host: str, port: int, admin_port: int, file: Path) -> str:
-    """Write the list of commands for a gateway at that address."""
+def guide(host: str, port: int, admin_port: int, file: Path, sample: int) -> str:
+    """Write the list of commands for a gateway at that address; `sample` is the port of a service to register."""
     shown = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     gateway = f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
+    admin = f"http://127.0.0.1:{admin_port}"
     lines = ["", bold(f"Headgate is at {gateway}. Try, in another terminal:"), ""]
-    for what, command in commands(gateway, f"http://127.0.0.1:{admin_port}", file):
+    for what, command in commands(gateway, admin, file, sample):
         lines += [f"  {dim(f'# {what}')}", f"  {command}"]
-    lines += ["", f"Its configuration: {_short(file)} (change it; it is reloaded). Ctrl-C ends everything.", ""]
+    dashboard = bold(f"The dashboard is at {admin}/ui/")
+    lines += [
+        "",
+        f"{dashboard} and asks for the token that this prints: {_print_token(os.environ)}",
+        "",
+        f"Its configuration: {_short(file)} (change it; it is reloaded). Ctrl-C ends everything.",
+        "",
+    ]
     return "\n".join(lines)
 
 
-def commands(gateway: str, admin: str, file: Path) -> list[tuple[str, str]]:
+def commands(gateway: str, admin: str, file: Path, sample: int) -> list[tuple[str, str]]:
     """Return (what it shows, command) for each."""
     names = {"gateway": gateway, "admin": admin, "file": _short(file), "headgate": _own_command(), "key": _KEY}
     names["admin_address"] = admin.removeprefix("http://")
+    instance = f'{{"name": "joined", "host": "127.0.0.1", "port": {sample}}}'
+    names["register"] = (
+        f'curl -H "Authorization: Bearer $({_print_token(os.environ)})" -H "Content-Type: application/json" '
+        f"-d '{instance}'"
+    )
     return [(what, command.format(**names)) for what, command in _TRY]
+
+
+def _print_token(environ: Mapping[str, str]) -> str:
+    """Return the command that prints the token of the admin API, which is made while the gateway starts."""
+    if environ.get(VARIABLE):
+        return f'echo "${VARIABLE}"'
+    return f"cat {shlex.quote(str(state_path(None, environ) / FILE))}"
 
 
 def _own_command() -> str:

@@ -22,6 +22,7 @@ from headgate.cli.demo import CONFIGURATION
 from headgate.cli.guide import commands
 from headgate.cli.main import main
 from headgate.config.loader import load
+from tests.control.driver import until
 
 EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "demo.yaml"
 END_OF_GUIDE = "Ctrl-C ends everything."
@@ -87,10 +88,13 @@ def test_the_example_is_the_configuration_of_the_demo() -> None:
 
 def test_the_demo_prints_commands_for_its_own_addresses(demo: Demo) -> None:
     said = "".join(demo.said)
-    for _, command in commands(f"http://127.0.0.1:{demo.port}", f"http://127.0.0.1:{demo.admin_port}", CONFIGURATION):
-        # How the program itself is called depends on who calls it; the tests of these commands read their lines.
-        own = (" explain ", " breaker ", " token ")
+    gateway, admin = f"http://127.0.0.1:{demo.port}", f"http://127.0.0.1:{demo.admin_port}"
+    for _, command in commands(gateway, admin, CONFIGURATION, 0):
+        # How the program itself is called depends on who calls it, and the sample has any port; the tests of these
+        # commands read their lines.
+        own = (" explain ", " breaker ", " token ", " top ", "/services")
         assert any(word in command for word in own) or f"  {command}\n" in said
+    assert f"The dashboard is at {admin}/ui/" in said
 
 
 @pytest.mark.parametrize(
@@ -178,9 +182,57 @@ def test_the_admin_address_counts_and_reports(demo: Demo, capsys: pytest.Capture
     assert capsys.readouterr().out.startswith("healthy, plan 1")
 
 
+def test_a_recorded_request_is_explained_by_the_command_that_is_shown(
+    demo: Demo, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = next(line for line in demo.said if "--request" in line)
+    sent, _, asked = line.partition("; ")
+    name, _, value = shlex.split(sent)[3].partition(": ")
+    demo.ask("GET", "/broken", fields={name: value})
+    words = shlex.split(asked)
+    assert main(words[words.index("explain") :]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("GET http://127.0.0.1/broken was answered with 50")
+    assert re.search(rf"^ +request +{value}$", said, re.MULTILINE)
+
+
+def printed(command: str) -> str:
+    """Return what a command of the shell prints."""
+    return subprocess.run(command, shell=True, capture_output=True, text=True, timeout=60, check=True).stdout.strip()
+
+
+def test_an_instance_registers_and_is_asked(demo: Demo) -> None:
+    assert demo.ask("GET", "/joined")[0] == 503
+    line = next(line for line in demo.said if line.rstrip().endswith("/services"))
+    before, _, rest = line.partition("$(")
+    inner, _, after = rest.partition(")")
+    words = shlex.split(before + printed(inner) + after)
+    options = dict(zip(words[1:-1:2], words[2:-1:2], strict=True))
+    assert list(options) == ["-H", "-d"]
+    fields = dict(word.split(": ", 1) for word in words[1:] if ": " in word and not word.startswith("{"))
+    connection = http.client.HTTPConnection("127.0.0.1", demo.admin_port, timeout=30)
+    connection.request("POST", words[-1].removeprefix(f"http://127.0.0.1:{demo.admin_port}"), options["-d"], fields)
+    assert (answer := connection.getresponse()).status == 201, answer.read()
+    connection.close()
+    until(lambda: demo.ask("GET", "/joined")[0] == 200, "requests reach it")
+
+
+def test_top_shows_the_services_of_the_demo(demo: Demo, capsys: pytest.CaptureFixture[str]) -> None:
+    words = shlex.split(next(line for line in demo.said if " top " in line))
+    assert main([*words[words.index("top") :], "--once"]) == 0
+    assert re.search(r"^hello-next ", capsys.readouterr().out, re.MULTILINE)
+
+
+def test_the_dashboard_is_where_it_says_and_takes_the_token_it_names(demo: Demo) -> None:
+    line = next(line for line in demo.said if "The dashboard is at" in line)
+    assert demo.ask("GET", "/ui/", demo.admin_port)[0] == 200
+    fields = {"Authorization": f"Bearer {printed(line.rpartition('prints: ')[2])}"}
+    assert demo.ask("GET", "/api/v1/status", demo.admin_port, fields)[0] == 200
+
+
 def test_explain_and_the_gateway_agree(demo: Demo, capsys: pytest.CaptureFixture[str]) -> None:
     said = []
-    for line in (line for line in demo.said if " explain " in line):
+    for line in (line for line in demo.said if " explain " in line and "--request" not in line):
         words = shlex.split(line)
         assert main(words[words.index("explain") :]) == 0
         said.append(capsys.readouterr().out.partition("\n")[0])

@@ -220,7 +220,7 @@ def breakers_of(subject: Subject) -> dict[str, Record]:
 
 
 def config_services(config: ResolvedConfig) -> list[Record]:
-    """Return what this configuration says of all services, in its order; an effective one, also of endpoints found out."""
+    """Return what a configuration says of all services, in its order; an effective one has all their endpoints."""
     by_service: dict[str, list[ResolvedRoute]] = {}
     for route in config.routes:
         by_service.setdefault(route.service, []).append(route)
