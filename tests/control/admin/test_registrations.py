@@ -137,75 +137,73 @@ async def test_of_nobody_there_is_nothing(method: str, path: str, tmp_path: Path
         assert (answer.status_code, answer.json()) == (404, {"error": "there is no instance of this id"})
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"id": "../x"},
-        {"id": "x" * 129},
-        {"id": ""},
-        {"id": "a\n"},
-        {"name": ""},
-        {"name": " "},
-        {"name": "a\nb"},
-        {"name": "x" * 201},
-        {"name": "\ud800"},
-        {"host": "http://10.0.0.1"},
-        {"host": "10.0.0.1/x"},
-        {"host": "user@10.0.0.1"},
-        {"host": "10.0.0.1:80"},
-        {"host": "10.0.0.1\r\nX: y"},
-        {"host": "fe80::1"},
-        {"host": "169.254.169.254"},
-        {"host": "::ffff:169.254.169.254"},
-        {"host": "0xa9fea9fe"},
-        {"host": "2852039166"},
-        {"host": "0.0.0.0"},
-        {"host": "[::]"},
-        {"host": "224.0.0.1"},
-        {"host": "255.255.255.255"},
-        {"host": ""},
-        {"port": 0},
-        {"port": 65536},
-        {"port": "80"},
-        {"port": True},
-        {"port": None},
-        {"protocol": "file"},
-        {"health_check": "health"},
-        {"health_check": "/a b"},
-        {"health_check": "/a\r\nX: y"},
-        {"health_check": "/#"},
-        {"health_check": "/" + "x" * 1000},
-        {"metadata": [1]},
-        {"metadata": {"a": "x" * 20_000}},
-        {"metadata": {"a": "\ud800"}},
-        {"weight": -1},
-        {"weight": 1_000_001},
-        {"zone": "a\0"},
-        {"ttl": 0.5},
-        {"ttl": 1e9},
-        {"status": "well"},
-        {"unknown": 1},
-    ],
-    ids=str,
-)
+WRONG: list[dict[str, Any]] = [
+    {"id": "../x"},
+    {"id": "x" * 129},
+    {"id": ""},
+    {"id": "a\n"},
+    {"name": ""},
+    {"name": " "},
+    {"name": "a\nb"},
+    {"name": "x" * 201},
+    {"name": "\ud800"},
+    {"host": "http://10.0.0.1"},
+    {"host": "10.0.0.1/x"},
+    {"host": "user@10.0.0.1"},
+    {"host": "10.0.0.1:80"},
+    {"host": "10.0.0.1\r\nX: y"},
+    {"host": "fe80::1"},
+    {"host": "169.254.169.254"},
+    {"host": "::ffff:169.254.169.254"},
+    {"host": "0xa9fea9fe"},
+    {"host": "2852039166"},
+    {"host": "0.0.0.0"},
+    {"host": "[::]"},
+    {"host": "224.0.0.1"},
+    {"host": "255.255.255.255"},
+    {"host": ""},
+    {"port": 0},
+    {"port": 65536},
+    {"port": "80"},
+    {"port": True},
+    {"port": None},
+    {"protocol": "file"},
+    {"health_check": "health"},
+    {"health_check": "/a b"},
+    {"health_check": "/a\r\nX: y"},
+    {"health_check": "/#"},
+    {"health_check": "/" + "x" * 1000},
+    {"metadata": [1]},
+    {"metadata": {"a": "x" * 20_000}},
+    {"metadata": {"a": "\ud800"}},
+    {"weight": -1},
+    {"weight": 1_000_001},
+    {"zone": "a\0"},
+    {"ttl": 0.5},
+    {"ttl": 1e9},
+    {"status": "well"},
+    {"unknown": 1},
+]
+
+
 @on_plain_loop
-async def test_what_an_instance_may_not_say(change: dict[str, Any], tmp_path: Path) -> None:
+async def test_what_an_instance_may_not_say(tmp_path: Path) -> None:
     async with scene(tmp_path) as api:
         before = (await api.ask("POST", "/services", {**CHAT, "id": "known", "port": 9})).json()
-        for method, path in (("POST", "/services"), ("PUT", "/services/known")):
-            answer = await api.ask(method, path, {**CHAT, **change})
-            assert answer.status_code == 422, answer.text
-            assert list(answer.json()) == ["error"]
+        for change in WRONG:
+            for method, path in (("POST", "/services"), ("PUT", "/services/known")):
+                answer = await api.ask(method, path, {**CHAT, **change})
+                assert answer.status_code == 422, (change, answer.text)
+                assert list(answer.json()) == ["error"], change
         assert (await api.ask("GET", "/services")).json() == [before]
 
 
-@pytest.mark.parametrize(
-    "body", [b"", b"[]", b"{", b'{"name": "a", "host": "h", "port": 80, "metadata": {"a": NaN}}', b"\xff", b"null"]
-)
 @on_plain_loop
-async def test_what_is_no_registration_at_all(body: bytes, tmp_path: Path) -> None:
+async def test_what_is_no_registration_at_all(tmp_path: Path) -> None:
     async with scene(tmp_path) as api:
-        assert (await api.ask("POST", "/services", body)).status_code in (400, 422)
+        nan = b'{"name": "a", "host": "h", "port": 80, "metadata": {"a": NaN}}'
+        for body in (b"", b"[]", b"{", nan, b"\xff", b"null"):
+            assert (await api.ask("POST", "/services", body)).status_code in (400, 422), body
 
 
 @on_plain_loop
