@@ -6,23 +6,28 @@ text, with {% for %} and {% if %} too.
 
 Laws: Jinja's sandbox, and of its language only what cannot grow: no calls but those of a mapping's items, keys, values
 and get, no assignment, no macro, no import, no power, no repetition; loops two deep. A template sees the record and
-nothing else. What is made has MOST_BYTES at most, and LONGEST seconds.
+nothing else. What is made has MOST_BYTES at most, what filters write on the way MOST_WRITTEN, and all of it LONGEST.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from time import monotonic
 from types import BuiltinMethodType
 from typing import Any, Final
 
-from jinja2 import ChainableUndefined, TemplateError, Undefined, nodes
+from jinja2 import ChainableUndefined, TemplateError, Undefined, nodes, pass_eval_context
 from jinja2.exceptions import SecurityError, TemplateSyntaxError
+from jinja2.filters import do_replace, do_round, do_tojson, make_attrgetter, sync_do_join
+from jinja2.nodes import EvalContext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 MOST_BYTES: Final = 4 * 1024 * 1024
+# Characters.
+MOST_WRITTEN: Final = 4 * MOST_BYTES
+# Seconds.
 LONGEST: Final = 1.0
 DEEPEST_LOOP: Final = 2
 
@@ -44,6 +49,9 @@ _NODES: Final = (
     nodes.Pos, nodes.Slice, nodes.Sub, nodes.Template, nodes.TemplateData, nodes.Test, nodes.Tuple,
 )  # fmt: skip
 _ABSENT: Final = object()
+# Stands around whatever a loop goes through.
+_LOOP: Final = "of_loop"
+_MOST_DIGITS: Final = 15
 
 Record = Mapping[str, Any]
 
@@ -57,14 +65,15 @@ class Body:
 
     __slots__ = ("_make", "text")
 
-    def __init__(self, written: Any, html: bool = False) -> None:
-        """Compile; `html`: what is put in is escaped for it.
+    def __init__(self, written: Any, content_type: str | None = None) -> None:
+        """Compile; what is put into markup, by its `content_type`, is escaped for it.
 
         Raises:
             Refused: with a sentence, where a template is none that may be used.
         """
         self.text = isinstance(written, str)
-        self._make = _text(written, _HTML if html else _PLAIN) if isinstance(written, str) else _part(written)
+        sandbox = _HTML if _is_markup(content_type) else _PLAIN
+        self._make = _text(written, sandbox) if isinstance(written, str) else _part(written)
 
     def render(self, record: Record) -> bytes:
         """Make the body.
@@ -73,6 +82,7 @@ class Body:
             Refused: when it cannot be made of this record, or becomes too large or takes too long.
         """
         _PLAIN.until = _HTML.until = monotonic() + LONGEST
+        _PLAIN.left = _HTML.left = MOST_WRITTEN
         try:
             made = self._make(record)
             whole = made if self.text else json.dumps(made, allow_nan=False)
@@ -90,8 +100,9 @@ class _Sandbox(ImmutableSandboxedEnvironment):
     def __init__(self, html: bool) -> None:
         super().__init__(autoescape=html, undefined=ChainableUndefined, cache_size=0, optimized=False)
         self.until = float("inf")
+        self.left = MOST_WRITTEN
         self.globals.clear()
-        self.filters = {name: self.filters[name] for name in _FILTERS} | {"iso": iso, "clock": clock}
+        self.filters = {name: self.filters[name] for name in _FILTERS} | _OWN_FILTERS | {_LOOP: self._in_steps}
         self.tests = {name: self.tests[name] for name in _TESTS}
 
     def is_safe_callable(self, obj: Any) -> bool:
@@ -111,6 +122,21 @@ class _Sandbox(ImmutableSandboxedEnvironment):
         if texts and operator != "+":
             raise SecurityError(f"the operator {operator} is for numbers")
         return super().call_binop(context, operator, left, right)
+
+    def write(self, size: int) -> None:
+        """Let a filter write so many characters.
+
+        Raises:
+            SecurityError: it is too much, with what was written before.
+        """
+        self.left -= size
+        if self.left < 0:
+            raise SecurityError(f"its filters write more than {MOST_WRITTEN} characters")
+
+    def _in_steps(self, items: Iterable[Any]) -> Iterator[Any]:
+        for each in items:
+            self._in_time()
+            yield each
 
     def _in_time(self) -> None:
         if monotonic() > self.until:
@@ -133,8 +159,50 @@ def clock(seconds: float) -> str:
     return f"{days} day{'s' if days != 1 else ''}, {text}" if days else text
 
 
+@pass_eval_context
+def _replace(context: EvalContext, text: Any, old: Any, new: Any, count: int | None = None) -> str:
+    within = str(text)
+    _sandbox_of(context).write(len(within) + within.count(str(old)) * len(str(new)))
+    return do_replace(context, text, old, new, count)
+
+
+@pass_eval_context
+def _join(context: EvalContext, items: Iterable[Any], between: Any = "", attribute: str | int | None = None) -> str:
+    sandbox = _sandbox_of(context)
+    listed = list(items if attribute is None else map(make_attrgetter(sandbox, attribute), items))
+    sandbox.write(sum(len(str(each)) for each in listed) + len(listed) * len(str(between)))
+    return sync_do_join(context, listed, between)
+
+
+@pass_eval_context
+def _tojson(context: EvalContext, value: Any) -> str:
+    return do_tojson(context, value)
+
+
+def _round(value: float, precision: int = 0, method: Any = "common") -> float:
+    if abs(precision) > _MOST_DIGITS:
+        raise SecurityError(f"it is rounded to at most {_MOST_DIGITS} digits")
+    return do_round(value, precision, method)
+
+
+def _sandbox_of(context: EvalContext) -> _Sandbox:
+    sandbox = context.environment
+    assert isinstance(sandbox, _Sandbox)
+    return sandbox
+
+
+# In place of some that write more than they are given.
+_OWN_FILTERS: Final = {
+    "iso": iso, "clock": clock, "replace": _replace, "join": _join, "tojson": _tojson, "round": _round
+}  # fmt: skip
 _PLAIN: Final = _Sandbox(html=False)
 _HTML: Final = _Sandbox(html=True)
+
+
+def _is_markup(content_type: str | None) -> bool:
+    # XHTML and SVG too: a browser runs scripts of them.
+    kind = (content_type or "").partition(";")[0].lower()
+    return "html" in kind or "xml" in kind
 
 
 def _part(written: Any) -> Callable[[Record], Any]:
@@ -161,7 +229,7 @@ def _leaf(written: str) -> Callable[[Record], Any]:
     expression = stripped[2:-2] if stripped.startswith("{{") and stripped.endswith("}}") else None
     if expression is None or "{{" in expression or "}}" in expression:
         return _text(written, _PLAIN)
-    _judge(written, _PLAIN)
+    _judged(written, _PLAIN)
     value = _PLAIN.compile_expression(expression, undefined_to_none=False)
 
     def make(record: Record) -> Any:
@@ -172,8 +240,7 @@ def _leaf(written: str) -> Callable[[Record], Any]:
 
 
 def _text(written: str, sandbox: _Sandbox) -> Callable[[Record], str]:
-    _judge(written, sandbox)
-    template = sandbox.from_string(written)
+    template = sandbox.from_string(_judged(written, sandbox))
 
     def make(record: Record) -> str:
         pieces: list[str] = []
@@ -189,8 +256,8 @@ def _text(written: str, sandbox: _Sandbox) -> Callable[[Record], str]:
     return make
 
 
-def _judge(written: str, sandbox: _Sandbox) -> None:
-    """Refuse what a template may not hold.
+def _judged(written: str, sandbox: _Sandbox) -> nodes.Template:
+    """Read a template, with an eye on its loops.
 
     Raises:
         Refused: with a sentence.
@@ -198,10 +265,13 @@ def _judge(written: str, sandbox: _Sandbox) -> None:
     try:
         tree = sandbox.parse(written)
         _walk(tree, 0)
+        for loop in tree.find_all(nodes.For):
+            loop.iter = nodes.Filter(loop.iter, _LOOP, [], [], None, None, lineno=loop.lineno).set_environment(sandbox)
         # Names of filters and tests are looked up as it is compiled.
         sandbox.compile(tree)
     except TemplateSyntaxError as error:
         raise Refused(f"line {error.lineno}: {error.message}") from None
+    return tree
 
 
 def _walk(node: nodes.Node, depth: int) -> None:

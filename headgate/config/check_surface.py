@@ -106,7 +106,7 @@ def _body(item: Surface, path: Path) -> Iterator[Finding]:
     from headgate.config.body_templates import Body, Refused
 
     try:
-        Body(item.body, html=(item.content_type or "").startswith("text/html"))
+        Body(item.body, item.content_type)
     except Refused as refused:
         yield Finding((*path, "body"), str(refused))
 

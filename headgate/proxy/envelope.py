@@ -2,8 +2,9 @@
 
 Laws: what is wrong with it is told as a list, one entry for each thing, and repeats nothing of what was sent. Its path
 is brought into the normal form of the wire, and its header fields are judged by the table that judges a client's own:
-what frames a message, belongs to one connection or says who asks does not pass. Its `body` goes on to the letter as it
-was written.
+what frames a message, belongs to one connection or says who asks does not pass. Nor does what may hold a credential:
+nobody has looked at that one, and services take it that the gateway has. Its `body` goes on to the letter as it was
+written.
 """
 
 from __future__ import annotations
@@ -121,7 +122,7 @@ def _fields(headers: Mapping[str, str], kinds: http1.FieldKinds, limits: HttpLim
     named: list[bytes] = []
     for name, value in pairs:
         kind = kinds[name]
-        if kind in http1.PASSING:
+        if kind in http1.PASSING and kind != http1.CREDENTIAL:
             kept.append((name, value))
         elif kind == http1.REFUSE:
             raise Failure("bad_request", "underscore in a field name")

@@ -23,8 +23,8 @@ RECORD: dict[str, Any] = {
 }
 
 
-def made(written: Any, record: dict[str, Any] = RECORD, html: bool = False) -> str:
-    return Body(written, html=html).render(record).decode()
+def made(written: Any, record: dict[str, Any] = RECORD, content_type: str | None = None) -> str:
+    return Body(written, content_type).render(record).decode()
 
 
 @pytest.mark.parametrize(
@@ -60,9 +60,14 @@ def test_a_text_may_loop_and_write_json_of_any_shape() -> None:
     assert json.loads(made(text)) == {"chat": "open", "voice": "closed"}
 
 
-def test_html_is_escaped_where_it_is_html() -> None:
-    assert made("<p>{{ path }}</p>", html=True) == "<p>&lt;script&gt;</p>"
-    assert made("{{ path }}") == "<script>"
+@pytest.mark.parametrize(
+    "kind", ["text/html", "text/html; charset=utf-8", "Text/HTML", "application/xhtml+xml", "image/svg+xml"]
+)
+def test_what_is_put_into_markup_is_escaped(kind: str) -> None:
+    assert made("<p>{{ path }}</p>", content_type=kind) == "<p>&lt;script&gt;</p>"
+    assert made("<p>{{ path | replace('s', '<') }}</p>", content_type=kind) == "<p>&lt;&lt;cript&gt;</p>"
+    for other in (None, "text/plain"):
+        assert made("{{ path }}", content_type=other) == "<script>"
 
 
 @pytest.mark.parametrize(
@@ -111,6 +116,34 @@ def test_nothing_but_the_record_is_reached(expression: str) -> None:
     shown = made(f"[{{{{ {expression} }}}}]")
     assert "class" not in shown
     assert "built-in" not in shown or expression == "listed.append"
+
+
+# Any of them would take all memory, or minutes.
+BOMBS = {
+    "a text in place of each letter": "{{ text" + " | replace('x', text)" * 3 + " | length }}",
+    "many such": "{{ listed | map('replace', '1', text) | map('replace', 'x', text) | list | length }}",
+    "a text between any two": "{{ text | list | join(text) | list | join(text) | length }}",
+    "many joined": "{{ listed | map('string') | map('join', text) | list | length }}{{ (text | list) | join(text) }}",
+    "JSON far to the right": "{{ listed | tojson(indent=999999999) }}",
+    "loops that do nothing": "{% for a in text | list %}{% for b in text | list %}{% endfor %}{% endfor %}",
+    "digits": "{{ 1 | round(-99999999) }}",
+    "digits of a float": "{{ 1.5 | round(99999999, 'floor') }}",
+}
+
+
+@pytest.mark.parametrize("what", BOMBS)
+def test_no_filter_and_no_loop_is_a_bomb(what: str) -> None:
+    with pytest.raises(Refused):
+        made(BOMBS[what], {"text": "x" * 10_000, "listed": list(range(10_000))})
+
+
+def test_filters_that_are_watched_do_what_they_do_elsewhere() -> None:
+    record = {"names": ["a", "b"], "each": [{"n": 1}, {"n": 2}], "pi": 3.14159}
+    assert made("{{ names | join(', ') }} {{ each | join('-', attribute='n') }}", record) == "a, b 1-2"
+    assert made("{{ 'aaa' | replace('a', 'b', 2) }} {{ names | tojson }}", record) == 'bba ["a", "b"]'
+    assert made("{{ pi | round(2) }} {{ pi | round(1, 'ceil') }} {{ 1234 | round(-2) }}", record) == "3.14 3.2 1200"
+    text = "{% for a in names %}{{ loop.index }}/{{ loop.length }}{{ a }}{{ '' if loop.last else ' ' }}{% endfor %}"
+    assert made(text, record) == "1/2a 2/2b"
 
 
 def test_what_grows_too_large_or_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

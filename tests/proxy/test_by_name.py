@@ -291,6 +291,21 @@ async def test_credentials_that_are_hidden_from_services_are_asked_for_once() ->
 
 
 @on_loop
+async def test_a_credential_that_nobody_has_looked_at_reaches_no_service() -> None:
+    seen: list[Message] = []
+    envelope = wrapped(headers={"x-API-key": "a-key-of-nobody", "X-Api-Version": "1", "Authorization": "Basic eDp5"})
+    surface = [{**ENVELOPE, "auth": "required"}]
+    async with (
+        served([]) as one,
+        served(seen) as two_,
+        gateway(two(one, two_, surface=surface, identity=KEYS)) as rig,
+    ):
+        assert (await post(rig, envelope, with_key("clerk"))).status == 200
+        (asked,) = seen
+        assert (asked.get("x-api-key"), asked.get("authorization"), asked.get("x-api-version")) == (None, None, "1")
+
+
+@on_loop
 async def test_a_route_with_plugins_of_its_own_closes_what_no_route_takes() -> None:
     gate = {"name": "size", "module": "examples.plugins.prompt_gate", "class": "PromptGate"}
     service = {"routes": [{"name": "guarded", "match": {"path": "/g"}, "plugins": [gate]}]}

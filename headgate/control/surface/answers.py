@@ -277,7 +277,7 @@ def compiled(item: Surface) -> Body | None:
     """
     if item.body is None:
         return None
-    return Body(item.body, html=(item.content_type or "").startswith("text/html"))
+    return Body(item.body, item.content_type)
 
 
 def content_type_of(item: Surface) -> str:
