@@ -8,7 +8,6 @@ one of the others still refuse it, the previous plan is sent again to those that
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import pickle
 from collections.abc import Callable
@@ -16,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from headgate.control.frames import read_frame, write_frame
+from headgate.control.frames import LONGEST_SAID, read_frame, write_frame
 from headgate.control.log import Log
 from headgate.control.messages import Beside, Forget, PackedPlan
+from headgate.core.trace import places_of
 
 # A worker that hangs is killed by the master's watchdog long before; this ends the wait for one that lives.
 ANSWER_PATIENCE = 30.0
@@ -47,6 +47,8 @@ class _Member:
     def __init__(self, hello: dict[str, Any], writer: asyncio.StreamWriter) -> None:
         self.number: int = hello["worker"]
         self.version: int = hello["version"]
+        if type(self.number) is not int or type(self.version) is not int:
+            raise TypeError
         self.name = f"worker-{self.number}"
         self._writer = writer
         self.asked = False
@@ -179,11 +181,16 @@ class Fleet:
 
     async def _meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         member: _Member | None = None
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-            member = self._join(json.loads(await read_frame(reader)), writer)
+        try:
+            member = self._join(json.loads(await read_frame(reader, LONGEST_SAID)), writer)
             while True:
-                message = json.loads(await read_frame(reader))
-                self._hear(member, message)
+                self._hear(member, json.loads(await read_frame(reader, LONGEST_SAID)))
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
+            # Strangers talk to workers: one that talks nonsense in turn is worth a line, and nothing else.
+            name = member.name if member is not None else "a worker"
+            self._log("error", f"what {name} says cannot be understood", traceback=places_of(error))
         writer.close()
         if member is not None:
             member.lost()
