@@ -16,7 +16,10 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
+# What any route here has: a method that none has is in no Allow.
+_METHODS: Final = ("GET", "POST", "PUT", "DELETE")
 _WHEN: Final[Mapping[int, str]] = {
     400: "The request is not HTTP that makes sense here",
     401: "Neither a token nor a session was shown, or one that is not known",
@@ -79,13 +82,27 @@ def answer_errors(app: FastAPI) -> None:
         return problem(422, "; ".join(_sentence(each) for each in error.errors()[:10]))
 
     @app.exception_handler(HTTPException)
-    async def unknown(_: Request, error: HTTPException) -> JSONResponse:
-        return problem(error.status_code, _WHEN.get(error.status_code, "That did not work"), error.headers)
+    async def unknown(request: Request, error: HTTPException) -> JSONResponse:
+        headers = error.headers
+        if error.status_code == 405:
+            # RFC 9110 section 15.5.6: what the path knows, and not only the first of its routes.
+            headers = {"Allow": ", ".join(_methods(app, request.scope["path"]))}
+        return problem(error.status_code, _WHEN.get(error.status_code, "That did not work"), headers)
 
     @app.exception_handler(Exception)
     async def unforeseen(_: Request, error: Exception) -> JSONResponse:
         # What it was stands in the log, by control.unforeseen.
         return problem(500, "the gateway failed in an unforeseen way; its log says where")
+
+
+def _methods(app: FastAPI, path: str) -> list[str]:
+    """List the methods that a path knows."""
+    asked = {"type": "http", "path": path, "root_path": "", "headers": []}
+    return [
+        method
+        for method in _METHODS
+        if any(route.matches({**asked, "method": method})[0] is Match.FULL for route in app.routes)
+    ]
 
 
 def _sentence(error: Mapping[str, Any]) -> str:
