@@ -136,8 +136,8 @@ class Dependency:
     )
     timeout: Seconds = setting(default=2.0, help="Seconds for its answer.", gt=0, le=60)
     interval: Seconds = setting(default=10.0, help="Seconds between two looks.", ge=0.1, le=3600)
-    critical: bool = setting(default=False, help="Without it the gateway is unhealthy, not only degraded.")
-    ready: bool = setting(default=False, help="Without it the gateway is not ready.")
+    critical: bool = setting(default=False, help="While it is away the gateway is unhealthy, not only degraded.")
+    ready: bool = setting(default=False, help="While it is away the gateway is not ready.")
 
 
 @settings

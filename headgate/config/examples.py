@@ -28,6 +28,26 @@ admin:
   address: unix:/run/headgate/admin.sock
   token: ${HEADGATE_ADMIN_TOKEN:-}
   expose: [/health, /ready]
+  public: [/health, /ready]      # /metrics needs a token, then
+  tokens:
+    - {name: prometheus, role: read, token: "${METRICS_TOKEN:-0123456789abcdef}"}
+    - {name: on-call, role: operate, token: "${ON_CALL_TOKEN:-fedcba9876543210}"}
+""",
+    "Surface": """
+surface:
+  - {path: /metrics, view: metrics}
+  - {path: "/api/v1/proxy/{service_name}/{path}", view: proxy}
+  - path: /status
+    view: status
+    auth: none
+    body: {services: "{{ summary.total_services }}", well: "{{ summary.overall_health }} %"}
+""",
+    "OwnHealth": """
+health:
+  memory: {degraded: 80, unhealthy: 95}
+  dependencies:
+    - {name: redis, url: "redis://127.0.0.1:6379", ready: true}
+    - {name: qdrant, url: "http://127.0.0.1:6333/healthz", timeout: 1s}
 """,
     "Shutdown": """
 shutdown:
@@ -62,7 +82,60 @@ errors:
 """,
     "Telemetry": """
 telemetry:
-  access_log: {path: /var/log/headgate/access.log, format: json}
+  level: info
+  access_log: {path: /var/log/headgate/access.log, format: json, sample: 0.1}
+  redact: {client: hash, host: omit}
+  redact_key: ${HEADGATE_REDACT_KEY:-a key of sixteen or more}
+  audit: {enabled: true, path: /var/log/headgate/audit.jsonl}
+""",
+    "Metrics": """
+telemetry:
+  metrics:
+    buckets: [5ms, 25ms, 100ms, 500ms, 1s, 5s]
+    native: true
+    names:
+      headgate_requests_in_flight: gateway_active_requests
+      headgate_requests_total:
+        name: http_requests_total
+        labels: {method: method, endpoint: pattern, status: status}
+""",
+    "Sampling": """
+telemetry:
+  sampling:
+    ratio: 0.01
+    slow: 2s
+    rules:
+      - {path: /v1/checkout, method: POST, ratio: 1}
+      - {path: /v1/events, ratio: 0}
+""",
+    "Tracing": """
+telemetry:
+  tracing:
+    enabled: true
+    send: [w3c, b3]
+    export: {endpoint: "http://collector:4318", headers: {x-api-key: "${COLLECTOR_KEY:-}"}}
+""",
+    "Registering": """
+registrations:
+  networks: [10.0.0.0/8]
+  ttl: 30s
+services:
+  - {name: chat, discovery: registry}
+""",
+    "EnvironmentDiscovery": """
+services:
+  - name: chat
+    discovery: {type: environment, default: "http://10.0.0.1:8001"}    # CHAT_SERVICE_URL, UPSTREAM_CHAT_URLS
+""",
+    "DnsDiscovery": """
+services:
+  - name: chat
+    discovery: {type: dns, name: _http._tcp.chat.internal, record: srv, servers: ["10.0.0.2:53"]}
+""",
+    "HttpDiscovery": """
+discovery: {type: http, host: registry.internal, port: 8000, interval: 5s}    # for all services without endpoints
+services:
+  - {name: chat}
 """,
     "Service": """
 services:

@@ -68,7 +68,7 @@ class Metrics:
     native: bool = setting(default=False, help="Native histograms besides the classic ones, for scrapers that ask.")
     exemplars: bool = setting(default=True, help="Trace ids on histogram buckets, where requests are recorded.")
     names: dict[str, Annotated[list[Annotated[MetricForm, Short("name")]], OneOrMany()]] = setting(
-        default=dict, help="By name of the metric: in which forms it is shown; [] shows it not at all."
+        default=dict, help="By name of the metric: in which forms it is shown; []: in none."
     )
 
 
@@ -81,7 +81,9 @@ class SamplingRule:
     path: str | None = setting(default=None, help="Prefix of the path, on segment boundaries.", max_length=2048)
     method: Annotated[list[str], OneOrMany()] = setting(default=list, help="Methods; absent: all.")
     ratio: float = setting(default=0.0, help="Share that is recorded.", ge=0, le=1)
-    per_second: float = setting(default=0.0, help="So many in each second are recorded whatever the share.", ge=0)
+    per_second: float = setting(
+        default=0.0, help="At least so many a second, over all workers, whatever the share.", ge=0
+    )
 
 
 @settings
@@ -90,14 +92,14 @@ class Sampling:
 
     ratio: float = setting(default=0.01, help="Share that is recorded.", ge=0, le=1)
     per_second: float = setting(
-        default=1.0, help="So many in each second are recorded whatever the share, over all workers.", ge=0, le=10_000
+        default=1.0, help="At least so many a second, over all workers, whatever the share.", ge=0, le=10_000
     )
     rules: list[SamplingRule] = setting(default=list, help="Other shares for some; the first that matches decides.")
-    errors: bool = setting(default=True, help="Those too that end with a status from 500 on, or a failure.")
-    slow: Seconds = setting(default=0.0, help="Those too that take so many seconds; 0 = none.", ge=0, le=3600)
+    errors: bool = setting(default=True, help="Also all that end with a status from 500 on, or a failure.")
+    slow: Seconds = setting(default=0.0, help="Also all that take so many seconds; 0 = none.", ge=0, le=3600)
     refused: float = setting(
         default=5.0,
-        help="So many too in each second, over all workers, of those that fail for the client's sake: 401, 404, 429.",
+        help="Also so many a second, over all workers, of those refused for what the client did: 401, 404, 429.",
         ge=0,
         le=10_000,
     )
