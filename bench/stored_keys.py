@@ -10,7 +10,7 @@ import sqlite3
 from pathlib import Path
 
 from headgate.auth.api_key import digest
-from headgate.control.keys.database import find_url, fingerprint
+from headgate.control.database import find_url, fingerprint
 from headgate.control.keys.follower import DatabaseFollower
 from headgate.control.keys.key_store import open_store
 from headgate.control.keys.sync import KeyPlace

@@ -287,7 +287,7 @@ def _api_keys(config: ResolvedConfig, environ: Mapping[str, str]) -> tuple[bytes
     settings = config.identity.api_keys
     if settings is None or not settings.enabled or not settings.database:
         return b"", lambda digest: None
-    from headgate.control.keys.database import connect, find_url
+    from headgate.control.database import connect, find_url
     from headgate.control.keys.key_store import KeyStore
     from headgate.control.state import find_pepper, state_path
 

@@ -121,7 +121,7 @@ def run(arguments: Namespace) -> int:
 @contextmanager
 def _opened(config: ResolvedConfig, keys: ApiKeys) -> Iterator[tuple[KeyStore, CommandAudit]]:
     from headgate.control.audit import CommandAudit
-    from headgate.control.keys.database import find_url
+    from headgate.control.database import find_url
     from headgate.control.keys.key_store import open_store
     from headgate.control.state import find_pepper, make_state, state_path
 

@@ -1,7 +1,7 @@
 """Where spans are sent: the address of an OpenTelemetry collector, made of what an operator wrote.
 
-Jaeger has taken OTLP since 1.35, and OpenTelemetry has given up exporters of Jaeger's own protocols. So an address of its
-old collector or agent becomes the OTLP port of the same host.
+Jaeger has taken OTLP since 1.35, and OpenTelemetry has given up exporters of Jaeger's own protocols. So an address of
+its old collector or agent becomes the OTLP port of the same host.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ Laws:
 - Workers count under the names of telemetry.families; of the forms they learn only which fine labels to tell apart
   and which bounds their histograms have.
 - A value shown comes from configuration or from a fixed list, as the value it is made from does.
-- What is counted for something that no configuration since control began knew of, is not shown in forms that show a fact
-  of it: added to anything else it would be a jump of that.
+- What is counted for something that no configuration since control began knew of, is not shown in forms that show a
+  fact of it: added to anything else it would be a jump of that.
 - Series counted with other bounds, before a reload, go on in the bounds of now: each old bucket counts in the first
   bucket that holds all of it. So no count is lost, and none steps back.
 """

@@ -16,7 +16,7 @@ from headgate.cli.explanation import Question, explain
 from headgate.cli.main import main
 from headgate.config.loader import Layer, load
 from headgate.config.resolve import ResolvedConfig
-from headgate.control.keys.database import find_url
+from headgate.control.database import find_url
 from headgate.control.keys.key_store import NewKey, open_store
 from headgate.control.state import find_pepper
 from tests.auth import tokens

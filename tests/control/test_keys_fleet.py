@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.control.driver import CEILING, until
-from tests.control.keys.postgres import Postgres
+from tests.control.postgres import Postgres
 from tests.control.whole import Gateway, Service
 
 # So many connections reach all of four workers, but for one time in ten million.

@@ -19,7 +19,11 @@ def test_workers_get_no_secret_of_control_and_a_successor_all_of_them() -> None:
                 {"name": "chat", "discovery": {"type": "consul", "token": SECRET}},
                 {"name": "static", "url": "http://a"},
             ],
-            "admin": {"token": SECRET, "tokens": [{"name": "ci", "token": f"{SECRET}-ci"}], "address": "127.0.0.1:9999"},
+            "admin": {
+                "token": SECRET,
+                "tokens": [{"name": "ci", "token": f"{SECRET}-ci"}],
+                "address": "127.0.0.1:9999",
+            },
             "telemetry": {"tracing": {"enabled": True, "export": export}},
             "database": {"url": f"postgresql://gate:{SECRET}@db/gate"},
             "health": {"dependencies": [{"name": "cache", "url": f"redis://:{SECRET}@cache:6379"}]},

@@ -202,7 +202,7 @@ async def _in_store(gateway: Subject, work: Callable[[Any], T]) -> T:
 def _with_store(place: KeyPlace, work: Callable[[Any], T]) -> T:
     from sqlalchemy.engine import make_url
 
-    from headgate.control.keys.database import DatabaseError
+    from headgate.control.database import DatabaseError
     from headgate.control.keys.key_store import open_store
 
     try:

@@ -13,7 +13,7 @@ from typing import Final
 
 from sqlalchemy.engine import make_url
 
-from headgate.control.keys.database import DatabaseError
+from headgate.control.database import DatabaseError
 from headgate.control.keys.key_store import KeyStore, open_store
 from headgate.control.keys.sync import KeyPlace
 from headgate.control.log import Log

@@ -20,7 +20,7 @@ from sqlalchemy import Connection, Engine, RowMapping
 from sqlalchemy.engine import URL
 
 from headgate.auth.api_key import KEY_RANDOM_BYTES, KeyRecord, digest, hint, new_key, pack
-from headgate.control.keys.database import DatabaseError, connect, migrate, reading, sentences
+from headgate.control.database import DatabaseError, begin_state, opened, raise_revision, reading, sentences
 from headgate.core.clock import wall
 from headgate.stores.keys import Change, Meta
 
@@ -54,7 +54,6 @@ _KEYS: Final = sa.Table(
     sa.Column("revision", sa.BigInteger),
 )
 _CHECKED: Final = b"headgate: the pepper of these keys"
-_ONLY: Final = 1
 _FETCH: Final = 1000
 # Beyond so many, going through all keys is no more work.
 MOST_CHANGES: Final = 5000
@@ -137,7 +136,7 @@ class KeyStore:
             ValueError: what belongs to the key is too long.
         """
         with sentences(self._url), self._engine.begin() as connection:
-            return self._insert(connection, _raise_revision(connection), new, prefix)
+            return self._insert(connection, raise_revision(connection, _STATE), new, prefix)
 
     def each(self, *, revoked: bool = True, after: str | None = None) -> Iterator[StoredKey]:
         """List keys in the order they were made, those behind the key of the id `after`; also what is `revoked`.
@@ -175,7 +174,7 @@ class KeyStore:
             KeyError: of an id that there is not.
         """
         with sentences(self._url), self._engine.begin() as connection:
-            revision = _raise_revision(connection)
+            revision = raise_revision(connection, _STATE)
             for id_ in ids:
                 if _find(connection, id_) is None:
                     raise KeyError(id_)
@@ -191,7 +190,7 @@ class KeyStore:
             KeyError: there is no such key.
         """
         with sentences(self._url), self._engine.begin() as connection:
-            revision = _raise_revision(connection)
+            revision = raise_revision(connection, _STATE)
             old = _find(connection, id_)
             if old is None:
                 raise KeyError(id_)
@@ -298,22 +297,13 @@ def open_store(url: URL, pepper: bytes, clock: Callable[[], float] = wall) -> Ke
     Raises:
         DatabaseError: with a sentence.
     """
-    with sentences(url):
-        engine = connect(url)
-        try:
-            migrate(engine)
-            with engine.begin() as connection:
-                source = _source(connection, hmac.digest(pepper, _CHECKED, "sha256").hex())
-        except BaseException:
-            engine.dispose()
-            raise
+    check = hmac.digest(pepper, _CHECKED, "sha256").hex()
+    engine, source = opened(url, lambda connection: _source(connection, check))
     return KeyStore(url, engine, pepper, source, clock)
 
 
 def _source(connection: Connection, check: str) -> str:
-    # Both databases know ON CONFLICT; the library only knows it of each apart.
-    insert = f"INSERT INTO {_STATE.name} VALUES (:id, :source, 0, :check) ON CONFLICT (id) DO NOTHING"
-    connection.execute(sa.text(insert), {"id": _ONLY, "source": secrets.token_hex(16), "check": check})
+    begin_state(connection, _STATE, source=secrets.token_hex(16), pepper_check=check)
     row = connection.execute(sa.select(_STATE)).mappings().one()
     if not hmac.compare_digest(str(row["pepper_check"]), check):
         raise DatabaseError(
@@ -329,12 +319,6 @@ def _latest(connection: Connection) -> Meta:
     if row is None:
         raise DatabaseError("the tables of keys are empty: this is another database than before")
     return Meta(row["source"], row["revision"])
-
-
-def _raise_revision(connection: Connection) -> int:
-    """Raise it, and hold everybody else back until this transaction ends."""
-    change = sa.update(_STATE).where(_STATE.c.id == _ONLY).values(revision=_STATE.c.revision + 1)
-    return int(connection.execute(change.returning(_STATE.c.revision)).scalar_one())
 
 
 def _stream(connection: Connection, query: sa.Select[Any]) -> Iterator[RowMapping]:

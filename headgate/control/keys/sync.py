@@ -103,7 +103,7 @@ class KeySync:
         if keys is None or not keys.enabled or not keys.database:
             return None
         # The library of databases is for those who have keys in one.
-        from headgate.control.keys.database import find_url, fingerprint
+        from headgate.control.database import find_url, fingerprint
 
         state = make_state(state_path(config.state_dir, os.environ))
         pepper = find_pepper(keys.pepper, os.environ, state)

@@ -141,7 +141,7 @@ def _open(place: Place, environ: Mapping[str, str]) -> Table:
     Raises:
         ValueError: with a sentence, when that is not possible at the moment.
     """
-    from headgate.control.keys.database import find_url
+    from headgate.control.database import find_url
     from headgate.control.registrations.table import open_table
 
     state = make_state(state_path(place.state_dir, environ))

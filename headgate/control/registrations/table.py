@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Engine, RowMapping
 from sqlalchemy.engine import URL
 
-from headgate.control.keys.database import connect, migrate, reading, sentences
+from headgate.control.database import begin_state, opened, raise_revision, reading, sentences
 from headgate.control.registrations.instance import Instance, News, Row, TooMany
 
 _TABLES: Final = sa.MetaData()
@@ -45,7 +45,6 @@ _INSTANCES: Final = sa.Table(
     sa.Column("renewals", sa.BigInteger),
     sa.Column("revision", sa.BigInteger),
 )
-_ONLY: Final = 1
 
 
 class Table:
@@ -65,7 +64,7 @@ class Table:
             TooMany: it would be one more than `most`.
         """
         with sentences(self._url), self._engine.begin() as connection:
-            revision = _raise_revision(connection)
+            revision = raise_revision(connection, _STATE)
             found = _find(connection, instance)
             if (
                 found is None
@@ -116,24 +115,8 @@ def open_table(url: URL) -> Table:
     Raises:
         DatabaseError: with a sentence.
     """
-    with sentences(url):
-        engine = connect(url)
-        try:
-            migrate(engine)
-            with engine.begin() as connection:
-                # Both databases know ON CONFLICT; the library only knows it of each apart.
-                insert = f"INSERT INTO {_STATE.name} VALUES (:id, 0) ON CONFLICT (id) DO NOTHING"
-                connection.execute(sa.text(insert), {"id": _ONLY})
-        except BaseException:
-            engine.dispose()
-            raise
+    engine, _ = opened(url, lambda connection: begin_state(connection, _STATE))
     return Table(url, engine)
-
-
-def _raise_revision(connection: Connection) -> int:
-    """Raise it, and hold everybody else back until this transaction ends."""
-    change = sa.update(_STATE).where(_STATE.c.id == _ONLY).values(revision=_STATE.c.revision + 1)
-    return int(connection.execute(change.returning(_STATE.c.revision)).scalar_one())
 
 
 def _find(connection: Connection, instance: Instance) -> RowMapping | None:
@@ -149,7 +132,7 @@ def _find(connection: Connection, instance: Instance) -> RowMapping | None:
 
 def _write(connection: Connection, renewed: Mapping[str, str | None], dropped: Mapping[str, int | None]) -> list[Row]:
     """Write what happened; return those of the lapsed that were heard of elsewhere."""
-    revision = _raise_revision(connection) if dropped or any(renewed.values()) else None
+    revision = raise_revision(connection, _STATE) if dropped or any(renewed.values()) else None
     id_ = _INSTANCES.c.id == sa.bindparam("of")
     # In one order, so that two gateways wait for each other and never both.
     if heard_of := [{"of": each} for each in sorted(renewed)]:

@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy import Connection, text
 
 from headgate.auth.api_key import KeyRecord, digest, unpack
+from headgate.control.database import DatabaseError, connect, read_url
 from headgate.control.keys import key_store
-from headgate.control.keys.database import DatabaseError, connect, read_url
 from headgate.control.keys.key_store import KeyStore, NewKey, open_store
 from headgate.stores.keys import Change
 from tests.stores.processes import together

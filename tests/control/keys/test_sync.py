@@ -13,8 +13,8 @@ import pytest
 
 from headgate.auth.api_key import digest, unpack
 from headgate.config.resolve import ResolvedConfig
+from headgate.control.database import connect, read_url
 from headgate.control.keys import key_store
-from headgate.control.keys.database import connect, read_url
 from headgate.control.keys.follower import DatabaseFollower
 from headgate.control.keys.key_store import KeyStore, NewKey, open_store
 from headgate.control.keys.sync import KeyPlace, KeySync
@@ -24,7 +24,7 @@ from headgate.stores.board import Board
 from headgate.stores.keys import RECORD, KeyFile, Meta
 from tests.config.golden import load_text
 from tests.control.driver import until
-from tests.control.keys.postgres import Postgres
+from tests.control.postgres import Postgres
 
 PEPPER = b"p" * 32
 

@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headgate.control.keys import database
-from headgate.control.keys.database import DatabaseError, connect, migrate, read_url
+from headgate.control import database
+from headgate.control.database import DatabaseError, connect, migrate, read_url
 from headgate.control.keys.key_store import open_store
 from headgate.control.registrations.instance import Instance, Row, TooMany, checked
 from headgate.control.registrations.table import Table, open_table

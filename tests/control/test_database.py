@@ -12,8 +12,8 @@ import pytest
 from sqlalchemy import inspect, text
 
 from headgate.config import database_url
-from headgate.control.keys import database
-from headgate.control.keys.database import (
+from headgate.control import database
+from headgate.control.database import (
     DatabaseError,
     connect,
     find_url,
@@ -26,7 +26,7 @@ from headgate.control.keys.database import (
 )
 from headgate.control.keys.key_store import _KEYS, NewKey, open_store
 from tests.control.driver import free_port
-from tests.control.keys.postgres import Postgres
+from tests.control.postgres import Postgres
 
 
 @pytest.mark.parametrize(

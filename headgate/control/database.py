@@ -1,4 +1,4 @@
-"""The database of keys: which one, how it is reached, and its tables brought up to date.
+"""The database of keys and registrations: which one, how it is reached, and its tables brought up to date.
 
 Laws: a sentence about a database never holds its password; every wait for it is bounded; tables are made by whoever
 comes first, whoever else comes at the same moment waits for that.
@@ -7,21 +7,25 @@ comes first, whoever else comes at the same moment waits for that.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy import Connection, Engine, Table, create_engine, event, inspect, text, update
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from headgate.config.database_url import database_kind
 
+T = TypeVar("T")
+
 VERSION: Final = "0002"
 VERSION_TABLE: Final = "headgate_keys_version"
+# A table of states has one row.
+ONLY: Final = 1
 
 _VARIABLE: Final = "DATABASE_URL"
 _FILE: Final = "keys.db"
@@ -166,6 +170,39 @@ def _reason(error: DBAPIError, url: URL) -> str:
     return reason.replace(url.password, "***") if url.password else reason
 
 
+def opened(url: URL, begin: Callable[[Connection], T]) -> tuple[Engine, T]:
+    """Reach a database, bring its tables up to date, and do what `begin` does with them.
+
+    Raises:
+        DatabaseError: with a sentence.
+    """
+    with sentences(url):
+        engine = connect(url)
+        try:
+            migrate(engine)
+            with engine.begin() as connection:
+                done = begin(connection)
+        except BaseException:
+            engine.dispose()
+            raise
+    return engine, done
+
+
+def begin_state(connection: Connection, state: Table, **values: object) -> None:
+    """Write the one row of a table of states, unless it is there; its revision begins at 0."""
+    # Both databases know ON CONFLICT; the library only knows it of each apart.
+    row = {"id": ONLY, "revision": 0, **values}
+    names, places = ", ".join(row), ", ".join(f":{name}" for name in row)
+    insert = f"INSERT INTO {state.name} ({names}) VALUES ({places}) ON CONFLICT (id) DO NOTHING"
+    connection.execute(text(insert), row)
+
+
+def raise_revision(connection: Connection, state: Table) -> int:
+    """Raise the revision of such a row, and hold everybody else back until this transaction ends."""
+    change = update(state).where(state.c.id == ONLY).values(revision=state.c.revision + 1)
+    return int(connection.execute(change.returning(state.c.revision)).scalar_one())
+
+
 def migrate(engine: Engine) -> None:
     """Bring the tables up to date.
 
@@ -179,7 +216,7 @@ def migrate(engine: Engine) -> None:
         if found == VERSION:
             return
         if found is not None and found > VERSION:
-            raise DatabaseError(f"a newer gateway made the tables of keys (version {found}, here {VERSION})")
+            raise DatabaseError(f"a newer gateway made the tables (version {found}, here {VERSION})")
         _upgrade(connection)
 
 
