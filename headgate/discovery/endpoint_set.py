@@ -90,7 +90,8 @@ def weight_in(value: Any, default: int = 1) -> int:
 
 
 def _weighed(endpoint: Endpoint, weight: int, zone: str) -> Endpoint:
-    return endpoint._replace(weight=weight, zone=zone[:LONGEST_ZONE])
+    # It is shown on terminals, which obey some characters.
+    return endpoint._replace(weight=weight, zone=zone[:LONGEST_ZONE] if zone.isprintable() else "")
 
 
 def _address(text: str) -> IPv6Address:

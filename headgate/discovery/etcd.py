@@ -38,6 +38,9 @@ from headgate.discovery.source import MOST_ENDPOINTS, Given, NotFound, Sink
 # Seconds.
 SILENCE: float = 60.0
 _LONGEST_LINE: Final = 4 << 20
+# Of what is kept between two messages.
+_LONGEST_KEY: Final = 8 << 10
+LONGEST_VALUE: Final = 16 << 10
 _REVISION: Final = re.compile(r"[0-9]{1,19}")
 
 
@@ -205,8 +208,11 @@ def _apply(known: dict[str, bytes], events: Any) -> bool:
 
 
 def _put(known: dict[str, bytes], entry: Any) -> None:
-    value = _text(entry, "value") if isinstance(entry, dict) and entry.get("value") else ""
-    known[_text(entry, "key")] = _decoded(value)
+    key, value = _text(entry, "key"), _decoded(_text(entry, "value") if entry.get("value") else "")
+    if len(key) > _LONGEST_KEY:
+        raise NotFound(f"a key of more than {_LONGEST_KEY} characters")
+    # No endpoint takes so much to write; an empty value is none either.
+    known[key] = value if len(value) <= LONGEST_VALUE else b""
 
 
 def _text(entry: Any, name: str) -> str:

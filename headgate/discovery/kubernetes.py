@@ -15,7 +15,7 @@ import asyncio
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeGuard
 
 import httpx
 
@@ -40,8 +40,11 @@ from headgate.discovery.source import MOST_ENDPOINTS, Given, NotFound, Sink
 WATCH: float = 60.0
 _SLACK_SECONDS: Final = 10.0
 _PAGE: Final = 500
+_MOST_PAGES: Final = 1000
 _LONGEST_LINE: Final = 4 << 20
 _LONGEST_FILE: Final = 64 << 10
+# Of names, addresses and ids, all of which are shorter.
+_LONGEST_TEXT: Final = 300
 _GONE: Final = 410
 # RFC 1123 label, as names of services and namespaces are (Kubernetes, "Object Names and IDs").
 _LABEL: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -114,7 +117,7 @@ class KubernetesSource:
         """Return all slices by name, and the version that they are of, page by page."""
         found: dict[str, tuple[Place, ...]] = {}
         query = {"limit": str(_PAGE)}
-        while True:
+        for _ in range(_MOST_PAGES):
             fields = await self._fields()
             async with (
                 asyncio.timeout(ANSWER_SECONDS),
@@ -131,6 +134,7 @@ class KubernetesSource:
             if not isinstance(more, str) or not more:
                 return found, version
             query = {"limit": str(_PAGE), "continue": more}
+        raise NotFound(f"the list has more than {_MOST_PAGES} pages")
 
     async def _watch(self, client: httpx.AsyncClient, url: str, seconds: int, sink: Sink) -> None:
         """Follow what changes until the server ends it.
@@ -177,7 +181,7 @@ class KubernetesSource:
 
     def _put(self, slices: dict[str, tuple[Place, ...]], slice_: Any) -> None:
         slices[_name(slice_)] = tuple(_places(slice_, self._settings.port))
-        if sum(map(len, slices.values())) > 2 * MOST_ENDPOINTS:
+        if len(slices) > MOST_ENDPOINTS or sum(map(len, slices.values())) > 2 * MOST_ENDPOINTS:
             # Twice as many as a service can have: each may be there by two families.
             self._version = ""
             raise NotFound(f"the slices have more endpoints than {MOST_ENDPOINTS}, the most that a service can have")
@@ -236,7 +240,7 @@ def _places(slice_: Any, wanted: str | int | None) -> Iterator[Place]:
     for endpoint in endpoints:
         addresses = endpoint.get("addresses") if isinstance(endpoint, dict) else None
         # All addresses of an endpoint are one and the same to its clients, and one is enough.
-        if not isinstance(addresses, list) or not addresses or not isinstance(addresses[0], str):
+        if not isinstance(addresses, list) or not addresses or not _is_text(addresses[0]):
             continue
         conditions, zone = _part(endpoint, "conditions"), endpoint.get("zone")
         # What is not said of conditions: it is ready, serves as it is ready, and is not leaving.
@@ -248,8 +252,8 @@ def _places(slice_: Any, wanted: str | int | None) -> Iterator[Place]:
             _FAMILIES.index(family),
             addresses[0],
             port,
-            zone if isinstance(zone, str) else "",
-            owner if isinstance(owner, str) else "",
+            zone if _is_text(zone) else "",
+            owner if _is_text(owner) else "",
             ready and not leaving,
             serving and leaving,
         )
@@ -275,9 +279,13 @@ def _port(slice_: Any, wanted: str | int | None) -> int | None:
 
 def _name(slice_: Any) -> str:
     name = _part(slice_, "metadata").get("name")
-    if not isinstance(name, str) or not name:
+    if not _is_text(name) or not name:
         raise NotFound("the answer has a slice without a name")
     return name
+
+
+def _is_text(value: object) -> TypeGuard[str]:
+    return isinstance(value, str) and len(value) <= _LONGEST_TEXT
 
 
 def _refuse(response: httpx.Response) -> None:

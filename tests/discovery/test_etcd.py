@@ -362,6 +362,18 @@ async def test_keys_none_of_which_is_an_endpoint_are_no_empty_set() -> None:
         await heard.until_names("10.0.0.1:80")
 
 
+@on_plain_loop
+async def test_of_what_is_too_long_nothing_is_kept() -> None:
+    etcd = StandInEtcd()
+    large = json.dumps({"url": "http://10.0.0.9", "more": "a" * module.LONGEST_VALUE})
+    etcd.keys = [kv(1), {"key": encoded("/services/chat/large"), "value": encoded(large)}]
+    async with asking(etcd) as (_, heard):
+        await heard.until_names("10.0.0.1:80")
+        etcd.keys.append({"key": encoded("/services/chat/" + "a" * 10_000), "value": encoded("http://10.0.0.2")})
+    async with asking(etcd) as (_, heard):
+        await heard.until_failed("a key of more than")
+
+
 # -- values --------------------------------------------------------------------------------------------------------
 
 

@@ -380,6 +380,36 @@ async def test_a_set_that_is_too_large_is_refused_whole_until_it_is_not() -> Non
         assert len(heard.sets[0]) == MOST_ENDPOINTS
 
 
+@on_plain_loop
+async def test_a_list_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_MOST_PAGES", 3)
+    api = ApiServer()
+    api.lists = [{"metadata": {"resourceVersion": "7", "continue": f"{n}"}, "items": []} for n in range(4)]
+    async with asking(api) as (_, heard):
+        await heard.until_failed("more than 3 pages")
+        assert len(api.lists) == 1
+
+
+@on_plain_loop
+async def test_slices_without_endpoints_are_counted_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_ENDPOINTS", 3)
+    api = ApiServer(slice_(endpoint("10.0.0.1")))
+    api.then(*(event("ADDED", slice_(name=f"empty-{n}", version=f"{101 + n}")) for n in range(3)))
+    async with asking(api) as (_, heard):
+        await heard.until_failed("the slices have more")
+
+
+@on_plain_loop
+async def test_of_long_texts_nothing_is_kept() -> None:
+    long = "a" * 1_000_000
+    api = ApiServer(
+        slice_(endpoint(long), endpoint("10.0.0.1", uid=long, zone=long), endpoint("10.0.0.2", zone="a\x1b"))
+    )
+    async with asking(api) as (_, heard):
+        await heard.until_names("10.0.0.1:80", "10.0.0.2:80")
+        assert [each.zone for each in heard.sets[-1]] == ["", ""]
+
+
 # -- slices --------------------------------------------------------------------------------------------------------
 
 
