@@ -89,12 +89,10 @@ def test_what_is_shown(hand: Hand, cells: dict[int, int], state: str, shown: dic
 
 def test_a_hand_takes_out_and_lets_in_and_each_is_told_once(hand: Hand) -> None:
     for _ in range(2):
-        shown = hand.endpoints.set_enabled("api", "a:80", False)
-        assert shown is not None
+        shown = hand.endpoints.set_state("api", "a:80", "disabled")
         assert (shown["state"], hand.cell(DISABLED), hand.board.version) == ("disabled", 1, 1)
     for _ in range(2):
-        shown = hand.endpoints.set_enabled("api", "a:80", True)
-        assert shown is not None
+        shown = hand.endpoints.set_state("api", "a:80", "enabled")
         assert (shown["state"], hand.cell(DISABLED), hand.board.version) == ("healthy", 0, 2)
     assert hand.cell(WELL_SINCE) == 1_000_000_000
     assert hand.log() == [f"endpoint a:80 of api is {done} by hand" for done in ("disabled", "enabled")]
@@ -102,14 +100,12 @@ def test_a_hand_takes_out_and_lets_in_and_each_is_told_once(hand: Hand) -> None:
 
 def test_enabled_is_not_healthy(hand: Hand) -> None:
     hand.write({UNHEALTHY: 1, DISABLED: 1})
-    shown = hand.endpoints.set_enabled("api", "a:80", True)
-    assert shown is not None
+    shown = hand.endpoints.set_state("api", "a:80", "enabled")
     assert shown["state"] == "unhealthy"
 
 
 def test_an_endpoint_nobody_has_written_of_can_be_taken_out(hand: Hand) -> None:
-    shown = hand.endpoints.set_enabled("api", "b:80", False)
-    assert shown is not None
+    shown = hand.endpoints.set_state("api", "b:80", "disabled")
     assert shown["state"] == "disabled"
 
 
@@ -139,8 +135,9 @@ def counted(hand: Hand) -> dict[tuple[str, ...], int]:
 
 
 def test_what_is_not_configured_is_nobody(hand: Hand) -> None:
-    assert hand.endpoints.set_enabled("api", "c:80", False) is None
-    assert hand.endpoints.set_enabled("other", "a:80", False) is None
+    assert hand.endpoints.has("api", "a:80")
+    assert not hand.endpoints.has("api", "c:80")
+    assert not hand.endpoints.has("other", "a:80")
     hand.endpoints.follow(resolved(to("http://b")))
-    assert hand.endpoints.set_enabled("api", "a:80", False) is None
+    assert not hand.endpoints.has("api", "a:80")
     assert [each["endpoint"] for each in hand.endpoints.describe()] == ["b:80"]
