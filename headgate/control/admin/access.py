@@ -8,11 +8,13 @@ itself, the cookie, changes something only from a page of this listener: Sec-Fet
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
 from fastapi import Depends, Request, Security
+from fastapi.routing import APIRoute
 from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBearer
 
 from headgate.config.admin_settings import AdminRole
@@ -22,10 +24,16 @@ from headgate.control.operators import Operator, Operators, TooManyTries
 from headgate.telemetry.audit import Actor
 
 COOKIE: Final = "headgate_session"
+_PORT: Final = re.compile(r":([0-9]{1,5})\Z")
 READING: Final = ("GET", "HEAD")
 
 _BEARER = HTTPBearer(auto_error=False, scheme_name="token", description="admin.token, or one of admin.tokens")
-_COOKIE = APIKeyCookie(name=COOKIE, auto_error=False, scheme_name="session", description="made by POST /ui/session")
+_COOKIE = APIKeyCookie(
+    name=f"{COOKIE}_8081",
+    auto_error=False,
+    scheme_name="session",
+    description="made by POST /ui/session; its name ends with the port that is asked",
+)
 _CHALLENGE: Final = {"WWW-Authenticate": "Bearer"}
 
 
@@ -49,6 +57,7 @@ class Allowed:
             return
         operator = operator_of(request, operators)
         if operator is not None and operator.may(*self.roles):
+            _expect_known_parameters(request)
             return
         if operator is None:
             text = "this needs the header Authorization: Bearer TOKEN with a token of the admin API"
@@ -59,6 +68,15 @@ class Allowed:
 def allowed(*roles: AdminRole) -> Any:
     """Make the dependency of a route, or of a router, that any of these roles may use."""
     return Depends(Allowed(roles))
+
+
+def _expect_known_parameters(request: Request) -> None:
+    """Refuse a parameter that the route does not have: a filter with a slip would find all, `dryrun` change it."""
+    route = request.scope.get("route")
+    known = {each.alias for each in route.dependant.query_params} if isinstance(route, APIRoute) else set()
+    if not known.issuperset(request.query_params):
+        text = f"it knows {', '.join(sorted(known))}" if known else "it knows none"
+        raise Refused(422, f"the query has a parameter that this path does not know; {text}")
 
 
 def operator_of(request: Request, operators: Operators) -> Operator | None:
@@ -72,7 +90,7 @@ def operator_of(request: Request, operators: Operators) -> Operator | None:
     try:
         if scheme.lower() == "bearer":
             operator = operators.of_token(shown.strip(), address) if shown.strip() else None
-        elif session := request.cookies.get(COOKIE, ""):
+        elif session := request.cookies.get(cookie_of(request), ""):
             operator = operators.of_session(session, address)
             if operator is not None and request.method not in READING:
                 expect_own_page(request)
@@ -103,6 +121,15 @@ def expect_own_page(request: Request) -> None:
         own = own and urlsplit(origin).netloc.lower() == request.headers.get("host", "").lower()
     if not own:
         raise Refused(403, "a session changes something only from a page of this listener; use a token instead")
+
+
+def cookie_of(request: Request) -> str:
+    """Name the cookie of a session: cookies know no ports (RFC 6265 section 8.5), and gateways may share a host.
+
+    The port is the one that a browser sees, whatever stands between it and this listener.
+    """
+    port = _PORT.search(request.headers.get("host", ""))
+    return f"{COOKIE}_{port[1]}" if port is not None else COOKIE
 
 
 def address_of(request: Request) -> str:

@@ -37,6 +37,11 @@ _WHEN: Final[Mapping[int, str]] = {
     503: "Not at the moment",
     507: "There is no room for it",
 }
+# Said to those who asked, where it is more than what is documented.
+_SAID: Final[Mapping[int, str]] = {
+    404: "there is no such path; /docs lists those that there are",
+    405: "the path does not know this method; Allow lists those that it knows",
+}
 # What the door and access answer on any route.
 _OF_ALL: Final = (400, 401, 403, 413, 415, 421, 422, 429)
 
@@ -87,7 +92,8 @@ def answer_errors(app: FastAPI) -> None:
         if error.status_code == 405:
             # RFC 9110 section 15.5.6: what the path knows, and not only the first of its routes.
             headers = {"Allow": ", ".join(_methods(app, request.scope["path"]))}
-        return problem(error.status_code, _WHEN.get(error.status_code, "That did not work"), headers)
+        said = _SAID.get(error.status_code) or _WHEN.get(error.status_code, "That did not work")
+        return problem(error.status_code, said, headers)
 
     @app.exception_handler(Exception)
     async def unforeseen(_: Request, error: Exception) -> JSONResponse:

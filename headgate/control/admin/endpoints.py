@@ -66,7 +66,7 @@ async def set_state(asked: EndpointState, request: Request, gateway: TheGateway)
     known = gateway.parts.endpoints
     about(request, {"service": asked.service, "endpoint": asked.endpoint}, asked.state)
     if not known.has(asked.service, asked.endpoint):
-        raise Refused(404, "there is no such endpoint of a service of that name")
+        raise Refused(404, "there is no such endpoint of a service of that name; GET /api/v1/endpoints lists them")
     try:
         return EndpointShown(**known.set_state(asked.service, asked.endpoint, asked.state))
     except ValueError as error:

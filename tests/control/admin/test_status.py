@@ -35,3 +35,17 @@ def test_health_shows_the_last_known_state(snapshot: dict[str, Any], health: str
     for path in ("/api/v1/status", "/status", "/health", "/api/v1/health"):
         answer = ask(Subject(**snapshot), "GET", path)
         assert (answer.status_code, answer.json()["status"]) == (200, health)
+
+
+def test_a_parameter_with_a_slip_does_nothing_and_says_what_there_is() -> None:
+    subject = Subject()
+    answer = ask(subject, "GET", "/api/v1/telemetry/errors?reasons=rate_limited")
+    assert answer.status_code == 422
+    assert answer.json()["error"].startswith(
+        "the query has a parameter that this path does not know; it knows cursor, "
+    )
+    assert "rate_limited" not in answer.text
+    assert ask(subject, "GET", "/api/v1/telemetry/errors?reason=rate_limited").status_code == 200
+    assert ask(subject, "PUT", "/api/v1/config?dryrun=true").json()["error"].endswith("it knows dry_run")
+    assert ask(subject, "POST", "/api/v1/reload?now").json()["error"].endswith("it knows none")
+    assert subject.reloads == []
