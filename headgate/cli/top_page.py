@@ -19,7 +19,6 @@ PATHS: Final = {
     "endpoints": "/api/v1/endpoints",
     "breakers": "/api/v1/circuit-breakers",
     "limits": "/api/v1/limits",
-    "refused": "/api/v1/telemetry/metrics?name=headgate_limit_refused_total",
 }
 SORTS: Final = ("requests", "errors", "p95", "name")
 
@@ -45,7 +44,7 @@ def gathered(answers: Mapping[str, Any]) -> dict[str, Any]:
         "in_flight": history["in_flight"][-1] if history["in_flight"] else 0,
         **_course(history),
         "services": _services(history, endpoints, answers["breakers"]),
-        "limits": _limits(answers["limits"]["limits"], answers["refused"]),
+        "limits": _limits(answers["limits"]["limits"]),
         "out": [each for each in endpoints if each["state"] != "healthy"],
     }
 
@@ -70,11 +69,9 @@ def _services(
     ]
 
 
-def _limits(limits: Sequence[Mapping[str, Any]], points: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    # Those of one name are counted together; under a name that configuration gave the metric it is not found.
-    refused = {each["labels"].get("limit"): each["value"] for each in points}
+def _limits(limits: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [
-        {**{key: each[key] for key in ("limit", "scope", "requests", "window")}, "refused": refused.get(each["limit"])}
+        {**{key: each[key] for key in ("limit", "scope", "requests", "window")}, "refused": each["counts"]["refused"]}
         for each in limits
     ]
 
@@ -113,7 +110,7 @@ def text(page: Mapping[str, Any], address: str, sort: str, colour: bool) -> list
             [
                 plain(each["limit"]),
                 _most(each),
-                _NONE if each["refused"] is None else f"{each['refused']:,.0f}",
+                f"{each['refused']:,}",
                 plain(each["scope"]),
             ]
             for each in page["limits"]

@@ -8,7 +8,7 @@ workers cannot be told of within PATIENCE is not said to be done.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from headgate.config.resolve import ResolvedConfig
@@ -18,6 +18,7 @@ from headgate.control.messages import Forget
 from headgate.policy.limit.key import address_part, value_part
 from headgate.policy.limit.settings import Limit
 from headgate.proxy.limit_stage import MARKS, Part, Stages
+from headgate.telemetry.cells import SlotRegion, read
 
 # Seconds.
 PATIENCE: Final = 3.0
@@ -25,6 +26,14 @@ MOST_VALUE: Final = 4096
 
 # A caller who lacks these is counted by its address.
 _OF_CALLERS: Final = ("user", "api_key", "tenant", "identity")
+
+
+# Families by what they count; the first label of each is the name of a limit.
+_COUNTED: Final = {
+    "headgate_limit_refused_total": "refused",
+    "headgate_limit_shadow_total": "shadow",
+    "headgate_limit_delayed_total": "delayed",
+}
 
 
 class Reset(NamedTuple):
@@ -38,7 +47,9 @@ class Reset(NamedTuple):
 class Limits:
     """All of them."""
 
-    def __init__(self, log: Log, fleet: Fleet) -> None:
+    def __init__(self, log: Log, fleet: Fleet, regions: Sequence[SlotRegion] = ()) -> None:
+        """`regions` are those of all worker slots."""
+        self._regions = regions
         self._log = log
         self._fleet = fleet
         self._config: ResolvedConfig | None = None
@@ -54,6 +65,18 @@ class Limits:
         if self._config is None:
             return []
         return [_describe(scope, limit, self._config) for scope, limit in limits_of(self._config)]
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Return how many requests limits have refused, would have (shadow) and delayed, by the name of the limit.
+
+        Read from the cells: under which names metrics are shown, if at all, says the configuration. Limits of one name
+        are counted together.
+        """
+        counts: dict[str, dict[str, int]] = {}
+        for name, (value,) in read(self._regions, _COUNTED):
+            counted = counts.setdefault(name.labels[0], dict.fromkeys(_COUNTED.values(), 0))
+            counted[_COUNTED[name.family]] += value
+        return counts
 
     async def reset(self, limit: str, scope: str | None, given: Mapping[str, str]) -> Reset | None:
         """Begin afresh with one key of a limit; None when there is no such limit.

@@ -64,7 +64,7 @@ class Parts:
         self.own_health = OwnHealth(log, spawn)
         self.own_endpoints = OwnEndpoints(log, spawn, fleet.publish_beside, self.own_health)
         self.exposition.exemplars = self.telemetry.exemplars.of
-        self.limits = Limits(log, fleet)
+        self.limits = Limits(log, fleet, regions)
         fleet.on_said += [self.limits.on_said, self.issuers.on_said, self.keys.on_said, self.telemetry.on_said]
 
     def follow(self, config: ResolvedConfig) -> None:

@@ -37,7 +37,6 @@ def answers(**changes: Any) -> dict[str, Any]:
         "endpoints": {"endpoints": sample.endpoints()},
         "breakers": sample.breakers(NOW),
         "limits": {"limits": [sample.LIMIT]},
-        "refused": [{"name": "headgate_limit_refused_total", "labels": {"limit": "per-user"}, "value": 1234.0}],
         **changes,
     }
 
@@ -76,8 +75,8 @@ def test_limits_and_endpoints_that_are_out_follow() -> None:
     shown = lines(gathered(answers()))
     assert row(shown, "per-user") == ["per-user", "60 in 1 min", "1,234", "gateway"]
     assert shown[-2:] == ["ENDPOINTS THAT ARE OUT", "10.0.2.2:8001 of search: unhealthy"]
-    unknown = lines(gathered(answers(refused=[], limits={"limits": [{**sample.LIMIT, "window": None}]})))
-    assert row(unknown, "per-user") == ["per-user", "60 at once", "-", "gateway"]
+    at_once = lines(gathered(answers(limits={"limits": [{**sample.LIMIT, "window": None}]})))
+    assert row(at_once, "per-user") == ["per-user", "60 at once", "1,234", "gateway"]
 
 
 @pytest.mark.parametrize(("sort", "first"), [("requests", "b"), ("errors", "a"), ("p95", "c"), ("name", "a")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Request
@@ -13,6 +14,14 @@ from headgate.control.admin.subject import TheGateway
 from headgate.control.limits import MOST_VALUE
 
 router = APIRouter(tags=["limits"], prefix="/api/v1/limits")
+
+
+class LimitCounts(BaseModel):
+    """Requests since the gateway was started; limits of one name are counted together."""
+
+    refused: int = 0
+    shadow: int = Field(default=0, description="Those that it would have refused, were it not in shadow.")
+    delayed: int = Field(default=0, description="Those that waited for their turn.")
 
 
 class LimitShown(BaseModel):
@@ -29,6 +38,7 @@ class LimitShown(BaseModel):
     shadow: bool = Field(description="Whether it only counts and refuses nobody.")
     on_error: Literal["local", "open", "closed"] = Field(description="Who decides while its store is away.")
     store: str = Field(description="Where it is counted.")
+    counts: LimitCounts
 
 
 class LimitsShown(BaseModel):
@@ -66,8 +76,13 @@ class LimitWasReset(BaseModel):
 
 @router.get("", dependencies=[allowed("read")], responses=answers())
 async def limits(gateway: TheGateway) -> LimitsShown:
-    """List all limits with their settings."""
-    return LimitsShown(limits=[LimitShown(**each) for each in gateway.parts.limits.describe()])
+    """List all limits with their settings, and what became of requests at them."""
+    # All cells are looked at.
+    counts = await asyncio.to_thread(gateway.parts.limits.counts)
+    shown = gateway.parts.limits.describe()
+    return LimitsShown(
+        limits=[LimitShown(**each, counts=LimitCounts(**counts.get(each["limit"], {}))) for each in shown]
+    )
 
 
 @router.post("/reset", dependencies=[allowed("operate")], responses=answers(404, 503))

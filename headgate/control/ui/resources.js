@@ -16,8 +16,7 @@ const RESOURCES = {
   history: { path: historyPath, every: 30, read: readHistory },
   endpoints: { path: () => "api/v1/endpoints", every: 3, read: (said) => said.endpoints },
   breakers: { path: () => "api/v1/circuit-breakers", every: 3, read: readBreakers },
-  limits: { path: () => "api/v1/limits", every: 30, read: (said) => said.limits },
-  refused: { path: () => "api/v1/telemetry/metrics?name=headgate_limit_refused_total", every: 5, read: readRefused },
+  limits: { path: () => "api/v1/limits", every: 5, read: (said) => said.limits },
   discovery: { path: () => "api/v1/discovery", every: 5, read: (said) => said.services },
   routes: { path: () => "api/v1/config/routes", every: 30, read: (said) => said },
   config: { path: () => "api/v1/config", every: 30, read: (said) => said },
@@ -30,10 +29,10 @@ const RESOURCES = {
 /** What each view shows; `status` is shown by all. */
 const SHOWN = {
   overview: ["history", "endpoints", "breakers", "errors", "requests", "discovery"],
-  services: ["history", "endpoints", "breakers", "discovery", "limits", "refused", "routes"],
+  services: ["history", "endpoints", "breakers", "discovery", "limits", "routes"],
   endpoints: ["endpoints", "discovery"],
   breakers: ["breakers"],
-  limits: ["limits", "refused"],
+  limits: ["limits"],
   routes: ["routes"],
   requests: ["requests"],
   log: ["log", "errors"],
@@ -159,10 +158,6 @@ function grown(series, point, length, drop) {
 
 function readBreakers(said) {
   return Object.entries(said).map(([service, each]) => ({ service, ...each }));
-}
-
-function readRefused(said) {
-  return new Map(said.map(({ labels, value }) => [labels.limit, value]));
 }
 
 function readRequests({ items }) {

@@ -11,6 +11,10 @@ from headgate.control.limits import key_parts
 from headgate.control.messages import Forget
 from headgate.policy.limit.key import address_part, value_part
 from headgate.proxy.limit_stage import Part, Stages
+from headgate.telemetry.cells import SlotRegion, SlotWriter
+from headgate.telemetry.metrics import Metrics
+from headgate.telemetry.settings import MetricForm
+from headgate.telemetry.settings import Metrics as MetricsSettings
 from tests.control.admin.subject import Subject, as_role, ask
 from tests.proxy.stage import resolved, to
 
@@ -21,6 +25,9 @@ LIMITS = [
     {"name": "same", "key": "user", "requests": 3, "type": "concurrency"},
 ]
 ROUTE = {"limits": [{"name": "each", "key": [], "requests": 9}]}
+NAMES = MetricsSettings(
+    enabled=False, names={"headgate_limit_refused_total": [MetricForm(name="hits_total", labels={"who": "caller"})]}
+)
 SERVICE = {"rate_limit": {"requests": 4, "window": 10}}
 
 
@@ -38,6 +45,23 @@ def test_all_limits_are_listed_with_where_they_stand() -> None:
         ("route all", "each", 9, 60),
     ]
     assert (shown[1]["key"], shown[1]["tiers"], shown[1]["store"]) == (["user", "path"], ["gold"], "memory")
+
+
+def test_what_became_of_requests_is_shown_under_whatever_names_metrics_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = subject()
+    regions = [SlotRegion.create(), SlotRegion.create()]
+    for region in regions:
+        metrics = Metrics(SlotWriter(region))
+        metrics.follow(NAMES)
+        metrics.limit_refused("each", "user", "all", "api", "GET")
+        metrics.limit_refused("each", "anonymous", "all", "api", "POST")
+        metrics.cells[metrics.counter("headgate_limit_delayed_total", "user")] += 3
+        metrics.limit_refused("gone", "user", "all", "api", "GET")
+    monkeypatch.setattr(made.parts.limits, "_regions", regions)
+    shown = ask(made, "GET", PATH).json()["limits"]
+    nothing = {"refused": 0, "shadow": 0, "delayed": 0}
+    each, user = {**nothing, "refused": 4}, {**nothing, "delayed": 6}
+    assert [limit["counts"] for limit in shown] == [each, user, nothing, nothing, each]
 
 
 @pytest.mark.parametrize(

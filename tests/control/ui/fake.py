@@ -46,7 +46,6 @@ class FakeAdmin:
             "circuit-breakers": lambda: self.breakers,
             "discovery": {"services": sample.discovery()},
             "limits": {"limits": [sample.LIMIT]},
-            "telemetry/metrics": [{"name": "refused", "labels": {"limit": "per-user"}, "value": 17.0}],
             "config/routes": sample.ROUTES,
             "config": {
                 "files": [],

@@ -22,6 +22,7 @@ LIMIT: dict[str, Any] = {
     "shadow": False,
     "on_error": "local",
     "store": "shared",
+    "counts": {"refused": 1234, "shadow": 0, "delayed": 0},
 }
 
 ROUTES: list[dict[str, Any]] = [

@@ -48,6 +48,6 @@ function most({ requests, window, tiers }) {
 }
 
 /** How many requests it has refused since the start; limits of one name are counted together. */
-function refused({ limit }) {
-  return state.got.refused?.get(limit) ?? null;
+function refused({ counts }) {
+  return counts.refused;
 }
