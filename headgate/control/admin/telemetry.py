@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from itertools import islice
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Response
@@ -28,7 +27,7 @@ from headgate.control.telemetry.errors import ErrorItem
 from headgate.control.telemetry.history import RECENT, Course
 from headgate.control.telemetry.part import LimitState, Source
 from headgate.control.telemetry.requests import LogItem, Span, spans_of
-from headgate.control.telemetry.ring import Numbered
+from headgate.control.telemetry.ring import Numbered, page, part
 from headgate.control.telemetry.stream import EVENTS, Event, Stream, TooManyWatch, Watcher
 from headgate.core.clock import wall
 from headgate.telemetry.prometheus import Point
@@ -116,7 +115,7 @@ async def requests(
         )
 
     found = (each for each in gateway.parts.telemetry.requests.ring.newest(_before(cursor)) if wanted(each.item))
-    items, following = _page(found, limit)
+    items, following = page(found, limit)
     return JSONResponse({"items": items, "next": following})
 
 
@@ -167,7 +166,7 @@ async def spans(
             and _within(span["end_time"], since, until)
         )
 
-    return _plain(*await asyncio.to_thread(_page, (each for each in all_spans() if wanted(each.item)), limit))
+    return _plain(*await asyncio.to_thread(page, (each for each in all_spans() if wanted(each.item)), limit))
 
 
 @router.get("/logs", **_listed(shape_of(LogItem)))
@@ -196,7 +195,7 @@ async def logs(
         )
 
     found = (each for each in gateway.parts.telemetry.log_items(source, _before(cursor)) if wanted(each.item))
-    return _plain(*await asyncio.to_thread(_page, found, limit))
+    return _plain(*await asyncio.to_thread(page, found, limit))
 
 
 @router.get("/errors", response_model=ErrorPage, responses=answers())
@@ -225,9 +224,8 @@ async def errors(
 
     found = [each for each in gateway.parts.telemetry.errors.newest() if wanted(each)]
     # The list is short, and its order changes with each error: a cursor is a place in it.
-    start = _before(cursor) or 0
-    following = str(start + limit) if start + limit < len(found) else None
-    return JSONResponse({"items": found[start : start + limit], "next": following})
+    items, following = part(found, _before(cursor) or 0, limit)
+    return JSONResponse({"items": items, "next": following})
 
 
 @router.get("/metrics", **_listed(shape_of(Point)))
@@ -250,8 +248,7 @@ async def metrics(
         )
 
     found = [each for each in await gateway.parts.exposition.points(wall()) if wanted(each)]
-    start = _before(cursor) or 0
-    return _plain(found[start : start + limit], str(start + limit) if start + limit < len(found) else None)
+    return _plain(*part(found, _before(cursor) or 0, limit))
 
 
 @router.get("/circuit-breakers", responses=answers(), response_model_exclude_unset=True)
@@ -308,16 +305,6 @@ class _Watch(StreamingResponse):
         finally:
             end.cancel()
             self._of.leave(self._watcher)
-
-
-def _page(found: Iterable[Numbered[Any]], limit: int) -> tuple[list[Any], str | None]:
-    """Take one page, and the cursor of the next one, if there is anything on it.
-
-    A filter that nothing passes goes through all that is kept, so this happens beside the loop of control.
-    """
-    taken = list(islice(found, limit + 1))
-    following = str(taken[limit - 1].number) if len(taken) > limit else None
-    return [each.item for each in taken[:limit]], following
 
 
 def _plain(items: list[Any], following: str | None) -> Response:

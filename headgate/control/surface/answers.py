@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator, Mapping
-from itertools import islice
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 from urllib.parse import parse_qs, unquote
 
 from headgate.config.admin_settings import LOCAL_VIEWS, Surface
@@ -24,13 +23,11 @@ from headgate.control.surface.numbers import Numbers
 from headgate.control.surface.records import Record
 from headgate.control.surface.subject import Subject
 from headgate.control.telemetry.requests import spans_of
-from headgate.control.telemetry.ring import Numbered
+from headgate.control.telemetry.ring import page, part
 from headgate.core.clock import wall
 from headgate.policy.route import Matched, RouteRule, RouteTable
 from headgate.telemetry.audit import Actor
 from headgate.telemetry.cells import read
-
-T = TypeVar("T")
 
 JSON = "application/json"
 MOST_ITEMS = 1000
@@ -129,7 +126,9 @@ class Answers:
         view, subject = item.surface.view, self._subject
         if view in _PAGED:
             key = {"requests": "items", "metric_points": "metrics"}.get(view, view)
-            found, cursor = await self._page(view, parse_qs(asked.query))
+            found, following = await self._page(view, parse_qs(asked.query))
+            # Templates have it as text.
+            cursor = following or ""
             record = {**records.common(subject), key: found, "next": cursor}
             default = {"items": found, "next": cursor} if view == "requests" else found
             return record, default, (("Next-Cursor", cursor),) if cursor else ()
@@ -229,25 +228,24 @@ class Answers:
         scrape = await exposition.scrape(asked)
         return Given(200, scrape.content_type, scrape.body)
 
-    async def _page(self, view: str, query: Mapping[str, list[str]]) -> tuple[list[Any], str]:
-        """Return one page of a list and the cursor of the next, empty on the last."""
+    async def _page(self, view: str, query: Mapping[str, list[str]]) -> tuple[list[Any], str | None]:
+        """Return one page of a list and the cursor of the next, None on the last."""
         telemetry = self._subject.parts.telemetry
         if view == "metric_points":
             points = await self._subject.parts.exposition.points(wall())
             first = _number(query, "cursor", 0)
             most = _number(query, "limit", len(points)) or len(points)
-            following = str(first + most) if first + most < len(points) else ""
-            return list(points[first : first + most]), following
+            return part(points, first, most)
         most = max(1, min(MOST_ITEMS, _number(query, "limit", _DEFAULT_ITEMS)))
         before = _number(query, "cursor", 0) or None
         if view == "logs":
-            return _cut(telemetry.log_items(before=before), most)
+            return page(telemetry.log_items(before=before), most)
         requests = telemetry.requests.ring.newest(before)
         if view == "requests":
-            return _cut(requests, most)
+            return page(requests, most)
         if not telemetry.settings.tracing.enabled:
-            return [], ""
-        found, following = _cut(requests, max(1, most // 2))
+            return [], None
+        found, following = page(requests, max(1, most // 2))
         return [span for request in found for span in spans_of(request)], following
 
     def _reset(self, asked: Asked, params: dict[str, str]) -> None:
@@ -298,12 +296,6 @@ def _service_in(params: Mapping[str, str]) -> str:
 def _number(query: Mapping[str, list[str]], name: str, default: int) -> int:
     text = query.get(name, [""])[0]
     return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else default
-
-
-def _cut(found: Iterator[Numbered[T]], most: int) -> tuple[list[T], str]:
-    page = list(islice(found, most + 1))
-    following = str(page[most - 1].number) if len(page) > most else ""
-    return [each.item for each in page[:most]], following
 
 
 def _actor(caller: str) -> Actor:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Generic, NamedTuple, TypeVar
 
 _Item = TypeVar("_Item")
@@ -45,3 +46,19 @@ class Ring(Generic[_Item]):
 
     def __len__(self) -> int:
         return len(self._kept)
+
+
+def page(found: Iterable[Numbered[_Item]], most: int) -> tuple[list[_Item], str | None]:
+    """Take one page, and the cursor of the next one: the number that its items are below. None where there is none.
+
+    A filter that nothing passes goes through all that is kept, so this is nothing for the loop of control.
+    """
+    taken = list(islice(found, most + 1))
+    following = str(taken[most - 1].number) if len(taken) > most else None
+    return [each.item for each in taken[:most]], following
+
+
+def part(listed: Sequence[_Item], start: int, most: int) -> tuple[list[_Item], str | None]:
+    """Take one page of a list without numbers, and the cursor of the next one: its place. None where there is none."""
+    end = start + most
+    return list(listed[start:end]), str(end) if end < len(listed) else None
