@@ -31,8 +31,8 @@ WRONG = [
     {"authorization": f"Bearer {'x' * 10_000}"},
     {"x-api-key": TOKEN},
     {"cookie": f"token={TOKEN}"},
-    {"cookie": f"headgate_session={TOKEN}"},
-    {"cookie": f"headgate_session={'x' * 10_000}"},
+    {"cookie": f"headgate_session_8081={TOKEN}"},
+    {"cookie": f"headgate_session_8081={'x' * 10_000}"},
 ]
 # What anybody may have: nothing that the gateway knows stands in it. Whoever adds something says here why.
 OPEN = {

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from headgate.config.admin_settings import AdminRole
-from headgate.control.admin.access import COOKIE, address_of, expect_own_page, operator_of, too_many
+from headgate.control.admin.access import address_of, cookie_of, expect_own_page, operator_of, too_many
 from headgate.control.admin.answers import Refused, answers
 from headgate.control.admin.subject import TheGateway
 from headgate.control.operators import Operator, TooManyTries
@@ -56,9 +56,9 @@ async def begin(shown: Shown, request: Request, response: Response, gateway: The
         raise Refused(401, "this token is not known here")
     operator, id_ = found
     request.state.operator = operator
-    # Cookies know no ports and no prefixes: the path is that of all of it.
+    # Cookies know no prefixes either: the path is that of all of it.
     response.set_cookie(
-        COOKIE,
+        cookie_of(request),
         id_,
         max_age=int(LIFETIME),
         path=_PATH,
@@ -74,8 +74,8 @@ async def end(request: Request, response: Response, gateway: TheGateway) -> None
     """End the session, if there is one."""
     expect_own_page(request)
     operator_of(request, gateway.parts.operators)
-    gateway.parts.operators.end_session(request.cookies.get(COOKIE, ""))
-    response.delete_cookie(COOKIE, path=_PATH, httponly=True, samesite="strict")
+    gateway.parts.operators.end_session(request.cookies.get(cookie_of(request), ""))
+    response.delete_cookie(cookie_of(request), path=_PATH, httponly=True, samesite="strict")
 
 
 def _session(operator: Operator | None) -> Session:

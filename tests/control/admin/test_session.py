@@ -55,7 +55,7 @@ def test_a_page_of_somebody_else_begins_ends_and_uses_none() -> None:
 
 def test_nobody_is_signed_in_without_a_session_or_with_one_that_is_not_known() -> None:
     nobody = {"name": None, "role": None}
-    for headers in ({"host": HOST}, {**OWN, "cookie": "headgate_session=made-up"}):
+    for headers in ({"host": HOST}, {**OWN, "cookie": "headgate_session_8081=made-up"}):
         assert ask(Subject(), "GET", PATH, headers=headers).json() == nobody
 
 
@@ -73,6 +73,24 @@ def test_a_session_is_good_at_the_address_it_began_at_only() -> None:
     subject = Subject()
     own = cookie_of(begin(subject, peer="127.0.0.1"))
     assert ask(subject, "GET", PATH, headers=own, peer="127.0.0.2").json()["role"] is None
+
+
+def test_gateways_on_one_host_do_not_take_each_others_cookie() -> None:
+    # RFC 6265 section 8.5: a browser sends the cookies of a host to each of its ports.
+    names = set()
+    for host in ("127.0.0.1:8081", "127.0.0.1:8082", "localhost", "[::1]:8081"):
+        answer = begin(Subject(), headers={"host": host, "origin": f"http://{host}"})
+        names.add((host, answer.headers["set-cookie"].partition("=")[0]))
+    assert names == {
+        ("127.0.0.1:8081", "headgate_session_8081"),
+        ("127.0.0.1:8082", "headgate_session_8082"),
+        ("localhost", "headgate_session"),
+        ("[::1]:8081", "headgate_session_8081"),
+    }
+    subject = Subject()
+    own = cookie_of(begin(subject))
+    strange = {**own, "cookie": f"headgate_session_8082=that-of-another; {own['cookie']}"}
+    assert ask(subject, "GET", PATH, headers=strange).json()["role"] == "admin"
 
 
 def test_guesses_are_counted() -> None:
