@@ -14,12 +14,14 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 
-from bench import callers, client, faults, floods, key_churn
+from bench import callers, client, control_faults, faults, floods, key_churn, machine_faults, proc
 from bench.client import Ending, Outcome
 from bench.counters import counters
 from bench.gate import Gate
 from bench.issuer import issuer
 from bench.keys import keys
+from bench.measure import MEGABYTE
+from bench.plane import ANSWERED, EVERYTHING, FOUND, Plane
 from bench.scene import CLIENTS, STEADY, Scene, Verdict, ask_all, shown, strictly
 from bench.stage import say
 from bench.trend import Point, growth
@@ -33,45 +35,53 @@ _IDLE_MEGABYTES = 250.0
 
 
 async def memory(scene: Scene, requests: int = 1_000_000) -> Verdict:
-    """Memory stays flat over a million mixed requests, client aborts and chunked uploads among them."""
-    upstream = Upstream()
-    await upstream.start()
-    gate = scene.gate(upstream.port)
-    await gate.start()
-    crowd = gate.crowd(MIXED, strictly)
+    """Memory of each process stays flat over a million mixed requests with everything on, and control at work.
+
+    Among the requests are aborts, chunked uploads and own endpoints; who uses control watches, scrapes, asks and
+    registers all the time, and the sources of the services tell one set after another.
+    """
+    plane = Plane(scene)
+    await plane.start()
+    plane.change()
+    gate = plane.gate
+    crowd = gate.crowd({**MIXED, **FOUND, **ANSWERED}, strictly)
     crowd.start(CLIENTS)
-    points: list[Point] = []
+    processes = await gate.processes()
+    points: dict[str, list[Point]] = {kind: [] for kind in processes}
     deadline = scene.deadline()
     loop = asyncio.get_running_loop()
     told = 0
     while crowd.total < requests and loop.time() < deadline and len(crowd.failures) < 100:
         await asyncio.sleep(1)
-        upstream.seen.clear()
-        points.append((crowd.total, gate.memory()))
+        plane.forget()
+        for kind, pid in processes.items():
+            points[kind].append((crowd.total, proc.resident(pid) / MEGABYTE))
         if crowd.total >= told + requests // 20:
             told = crowd.total
-            say(f"  {crowd.total:,} requests, {points[-1][1]:.1f} MB, {len(crowd.failures)} failed")
+            sizes = ", ".join(f"{kind} {measured[-1][1]:.1f} MB" for kind, measured in points.items())
+            say(f"  {crowd.total:,} requests, {sizes}, {len(crowd.failures)} failed")
+    failures = [] if await gate.processes() == processes else ["a process ended"]
     await crowd.stop()
-    await upstream.close()
-    grown = growth(points)
-    words = f"{crowd.total:,} requests, {points[-1][1]:.1f} MB at the end, {grown:+.2f} MB over the last four fifths"
-    held = grown <= _GROWTH_MEGABYTES and not crowd.failures
-    return Verdict(
-        held, f"{words} (at most {_GROWTH_MEGABYTES:g}), {len(crowd.failures)} failed{shown(crowd.failures)}"
-    )
+    await plane.stop()
+    failures += crowd.failures + plane.watchers.failures
+    grown = {kind: growth(measured) for kind, measured in points.items()}
+    grew = ", ".join(f"{kind} {grown[kind]:+.2f} MB to {points[kind][-1][1]:.1f}" for kind in grown)
+    done = ", ".join(f"{count:,} {kind}" for kind, count in plane.watchers.done.most_common())
+    words = f"{crowd.total:,} requests, {done}; over the last four fifths {grew} (at most {_GROWTH_MEGABYTES:g}), "
+    held = max(grown.values()) <= _GROWTH_MEGABYTES and not failures
+    return Verdict(held, f"{words}{len(failures)} failed{shown(failures)}")
 
 
 async def reload(scene: Scene, times: int = 100) -> Verdict:
-    """No request fails over a hundred reloads under load, and each reload takes effect.
+    """No request fails over a hundred reloads under load, with control at work, and each reload takes effect.
 
     Every reload moves the service to the other of two upstreams; it counts when that one answers.
     """
-    upstreams = [Upstream("one"), Upstream("two")]
-    for upstream in upstreams:
-        await upstream.start()
-    gate = scene.gate(upstreams[0].port)
-    await gate.start()
-    crowd = gate.crowd(STEADY, strictly)
+    plane = Plane(scene)
+    await plane.start()
+    plane.change()
+    upstreams, gate = plane.upstreams, plane.gate
+    crowd = gate.crowd(EVERYTHING, strictly)
     crowd.start(CLIENTS)
     took: list[float] = []
     deadline = scene.deadline()
@@ -89,11 +99,11 @@ async def reload(scene: Scene, times: int = 100) -> Verdict:
             say(f"  {len(took)} reloads, {crowd.total:,} requests, {len(crowd.failures)} failed")
         await asyncio.sleep(random.uniform(0.05, 0.3))
     await crowd.stop()
-    for upstream in upstreams:
-        await upstream.close()
-    slowest = max(took, default=0.0)
-    words = f"{len(took)} reloads (slowest {slowest:.2f} s), {crowd.total:,} requests, {len(crowd.failures)} failed"
-    return Verdict(bool(took) and not crowd.failures, words + shown(crowd.failures))
+    await plane.stop()
+    failures = crowd.failures + plane.watchers.failures
+    slowest, users = max(took, default=0.0), plane.watchers.done.total()
+    words = f"{len(took)} reloads (slowest {slowest:.2f} s), {crowd.total:,} requests, {users:,} of who uses control, "
+    return Verdict(bool(took) and not failures, f"{words}{len(failures)} failed{shown(failures)}")
 
 
 async def _answered_by(gate: Gate, server: str, deadline: float) -> bool:
@@ -111,10 +121,9 @@ async def _answered_by(gate: Gate, server: str, deadline: float) -> bool:
 async def terminate(scene: Scene, times: int = 50) -> Verdict:
     """A SIGTERM under load breaks no accepted request, fifty times at random moments; the exit code is 0.
 
-    Accepted is what the upstream saw, and what an answer has begun for.
+    Accepted is what the upstream saw, and what an answer has begun for. Control is at work, and watched.
     """
-    upstream = Upstream()
-    await upstream.start()
+    plane = Plane(scene)
     failures: list[str] = []
     total = in_flight = done = 0
     slowest = 0.0
@@ -124,14 +133,15 @@ async def terminate(scene: Scene, times: int = 50) -> Verdict:
     def judge(ending: Ending) -> str:
         if ending.outcome not in (Outcome.GOOD, Outcome.REFUSED, Outcome.UNANSWERED):
             return ending.words
-        if ending.outcome is Outcome.UNANSWERED and ending.ask.id in upstream.seen:
+        if ending.outcome is Outcome.UNANSWERED and ending.ask.id in plane.seen:
             return "the upstream saw it, and the client got nothing"
         return ""
 
-    gate = scene.gate(upstream.port)
     while done < times and loop.time() < deadline:
-        await gate.start()
-        crowd = gate.crowd(STEADY, judge)
+        await (plane.begin() if done else plane.start())
+        plane.change()
+        gate = plane.gate
+        crowd = gate.crowd(EVERYTHING, judge)
         crowd.start(CLIENTS)
         await asyncio.sleep(random.uniform(0.1, 0.8))
         in_flight += crowd.in_flight
@@ -140,15 +150,17 @@ async def terminate(scene: Scene, times: int = 50) -> Verdict:
         code = await gate.ended(_DRAIN_SECONDS)
         slowest = max(slowest, loop.time() - began)
         await crowd.stop()
+        await plane.end()
         gate.stop()
+        plane.forget()
         done += 1
         total += crowd.total
-        failures += crowd.failures
+        failures += crowd.failures + plane.watchers.failures
         if code != 0:
             failures.append(f"SIGTERM {done}: exit code {code} after {loop.time() - began:.1f} s")
         if done % 10 == 0:
             say(f"  {done} times, {total:,} requests, {len(failures)} broken")
-    await upstream.close()
+    await plane.stop()
     words = f"{done} times (slowest end {slowest:.2f} s), {in_flight:,} requests in flight at the signals, "
     return Verdict(bool(in_flight) and not failures, f"{words}{len(failures)} broken{shown(failures)}")
 
@@ -188,6 +200,10 @@ CHECKS: dict[str, Callable[[Scene], Awaitable[Verdict]]] = {
     "terminate": terminate,
     "kill": faults.kill,
     "stop": faults.stop,
+    "control": control_faults.control,
+    "registries": control_faults.registries,
+    "disk": machine_faults.disk,
+    "clock": machine_faults.clock,
     "counters": counters,
     "idle": idle,
     "faults": faults.faults,

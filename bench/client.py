@@ -53,7 +53,7 @@ class Ask:
     """One request: its id, its bytes, and what its answer must be; `abort` leaves in the middle of it instead.
 
     `caller` is who the upstream must have been told of, `reason` what the gateway must say in an answer of its own,
-    `fields` (names in lower case) must be in the head.
+    `fields` (names in lower case) must be in the head. A `public` one is for anybody, whatever is shown with it.
     """
 
     id: str
@@ -65,6 +65,7 @@ class Ask:
     caller: str = ""
     reason: str = ""
     fields: tuple[tuple[str, str], ...] = ()
+    public: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +154,12 @@ def failing(target: str, status: int) -> Ask:
     """Return a request that goes wrong upstream, and which the gateway then answers itself."""
     number, data = _head("GET", target)
     return Ask(number, data, status=status, received=None)
+
+
+def own(path: str, *, public: bool = False) -> Ask:
+    """Return a request for an endpoint of the gateway itself."""
+    number, data = _head("GET", path)
+    return Ask(number, data, received=None, public=public)
 
 
 def streamed() -> Ask:

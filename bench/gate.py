@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -20,6 +20,7 @@ from bench.measure import MEGABYTE
 from bench.stage import CannotRunError, Cores, Running, Stage, free_port
 from bench.wallet import Wallet
 
+ADMIN_TOKEN = "the-admin-token-of-the-soak"
 _START_SECONDS = 30.0
 
 
@@ -27,7 +28,7 @@ class Gate:
     """A gateway in front of one or two upstreams; everything under /api is proxied, anything else is 404.
 
     Callers are those of the `wallet`, by whose settings it runs. `service` are further keys of the service's
-    configuration, `settings` further ones of its top level.
+    configuration, `settings` further ones of its top level; `beside` are further services, `environ` further variables.
     """
 
     def __init__(
@@ -39,6 +40,8 @@ class Gate:
         workers: int = 1,
         service: Mapping[str, object] = MappingProxyType({}),
         settings: Mapping[str, object] = MappingProxyType({}),
+        beside: Sequence[Mapping[str, object]] = (),
+        environ: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self._stage = stage
         self._cores = cores
@@ -46,8 +49,10 @@ class Gate:
         self._workers = workers
         self._service = service
         self._settings = settings
+        self._beside = beside
+        self._environ = environ
         self.port = free_port()
-        self._admin_port = free_port()
+        self.admin_port = free_port()
         self.file = stage.folder / f"soak-{self.port}.yaml"
         self._running: Running | None = None
         self.write(upstream)
@@ -69,9 +74,9 @@ class Gate:
         text = json.dumps(
             {
                 "listen": [{"address": f"127.0.0.1:{self.port}"}],
-                "admin": {"address": f"127.0.0.1:{self._admin_port}"},
+                "admin": {"address": f"127.0.0.1:{self.admin_port}", "token": ADMIN_TOKEN},
                 "workers": self._workers,
-                "services": [service],
+                "services": [service, *self._beside],
                 **self._wallet.settings(),
                 **self._settings,
                 **changed,
@@ -91,7 +96,8 @@ class Gate:
 
     async def start(self) -> None:
         """Start the gateway and wait until it answers well, with its keys; raises CannotRunError when it does not."""
-        command = [sys.executable, "-m", "headgate", "run", str(self.file)]
+        variables = [f"{name}={value}" for name, value in self._environ.items()]
+        command = ["env", *variables, sys.executable, "-m", "headgate", "run", str(self.file)]
         self._running = self._stage.start("headgate", command, self._cores.gateway)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + _START_SECONDS
@@ -161,24 +167,34 @@ class Gate:
 
     def _metrics(self) -> Any:
         wanted = urllib.request.Request(
-            f"http://127.0.0.1:{self._admin_port}/metrics", headers={"Accept": "application/json"}
+            f"http://127.0.0.1:{self.admin_port}/metrics", headers={"Accept": "application/json"}
         )
         with urllib.request.urlopen(wanted, timeout=30) as answer:
             return json.load(answer)
 
     def _health(self) -> Any:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self._admin_port}/health", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.admin_port}/health", timeout=5) as answer:
             return json.load(answer)
 
-    async def kill_control(self) -> bool:
-        """Kill the child of the master that is no worker; tell whether it was there."""
+    async def control(self) -> int:
+        """Return the pid of the child of the master that is no worker; 0 when it is not there."""
         workers = await self.workers()
         master = self.running.pid
         children = [each.pid for each in proc.tree(master) if each.parent == master and each.pid not in workers]
-        if not workers or len(children) != 1:
-            return False
-        os.kill(children[0], signal.SIGKILL)
-        return True
+        return children[0] if workers and len(children) == 1 else 0
+
+    async def processes(self) -> dict[str, int]:
+        """Return the pids of all its processes, by what they are."""
+        workers = await self.workers()
+        named = {f"worker {number}": pid for number, pid in enumerate(workers, 1)}
+        return {"master": self.running.pid, "control": await self.control(), **named}
+
+    async def kill_control(self) -> bool:
+        """Kill control; tell whether it was there."""
+        control = await self.control()
+        if control:
+            os.kill(control, signal.SIGKILL)
+        return bool(control)
 
     @property
     def folder(self) -> Path:

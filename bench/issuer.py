@@ -8,10 +8,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-import os
 import random
 import time
-from contextlib import suppress
 from typing import Any
 
 import jwt
@@ -20,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from bench import client
 from bench.client import Ask, Crowd, Ending, Outcome
 from bench.gate import Gate
+from bench.moody import MODES, Moody, http_message
 from bench.scene import CLIENTS, NEVER_TOO_MUCH, STEADY, Scene, Verdict, shown
 from bench.upstream import Upstream
 from bench.wallet import ROLE, bearer, dressed, refused
@@ -34,47 +33,15 @@ _KNOWN_SECONDS = 15.0
 _WAIT_SECONDS = _TIMEOUT + 1 + 2.0
 _KEPT_KEYS = 3
 _STRANGE = 0.2
-_MODES = ("away", "silent", "dripping", "garbage", "html", "no keys", "half", "endless", "failing", "cut")
 
 
-class Issuer:
-    """A server with a discovery document and a key set; `mode` is what it does in place of answering well."""
+class Issuer(Moody):
+    """A server with a discovery document and a key set."""
 
     def __init__(self) -> None:
-        self.mode = ""
-        self.port = 0
-        self.asked = 0
+        super().__init__()
         self.keys: dict[str, ec.EllipticCurvePrivateKey] = {}
         self._names = itertools.count()
-        self._server: asyncio.Server | None = None
-        self._open: set[asyncio.StreamWriter] = set()
-
-    @property
-    def url(self) -> str:
-        """Return what its tokens have in iss."""
-        return f"http://127.0.0.1:{self.port}"
-
-    async def start(self) -> None:
-        """Listen, on the port it had before."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
-
-    async def close(self) -> None:
-        """Be away."""
-        if self._server is not None:
-            self._server.close()
-            for writer in list(self._open):
-                writer.transport.abort()
-            await self._server.wait_closed()
-            self._server = None
-
-    async def turn(self, mode: str) -> None:
-        """Behave like this from now on; "" is well."""
-        self.mode = mode
-        if mode == "away":
-            await self.close()
-        elif self._server is None:
-            await self.start()
 
     def rotate(self) -> str:
         """Publish a new key, and the oldest no more; return the name of the new one."""
@@ -85,50 +52,15 @@ class Issuer:
         return name
 
     def sign(self, kid: str, key: ec.EllipticCurvePrivateKey, caller: str) -> str:
-        """Return a token of this caller."""
+        """Return a token of this caller, with the place of this server in iss."""
         claims = {"sub": caller, "iss": self.url, "aud": "soak", "exp": int(time.time()) + 3600}
         return jwt.encode({**claims, "tenant": "acme", "roles": [ROLE]}, key, "ES256", {"kid": kid})
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._open.add(writer)
-        # RuntimeError is what uvloop says of a transport that was closed.
-        with suppress(OSError, EOFError, RuntimeError):
-            head = await reader.readuntil(b"\r\n\r\n")
-            self.asked += 1
-            await self._answer(writer, head.split(b" ")[1].decode())
-        writer.close()
-        self._open.discard(writer)
+    async def message(self, target: str) -> bytes:
+        return http_message(json.dumps(self._document(target)).encode())
 
-    async def _answer(self, writer: asyncio.StreamWriter, path: str) -> None:
-        whole = _message(json.dumps(self._document(path)).encode())
-        match self.mode:
-            case "silent":
-                await asyncio.sleep(60)
-            case "dripping":
-                for byte in whole:
-                    writer.write(bytes((byte,)))
-                    await asyncio.sleep(0.2)
-            case "garbage":
-                writer.write(os.urandom(2000))
-            case "html":
-                writer.write(_message(b"<html>Please log in</html>"))
-            case "no keys":
-                writer.write(_message(b'{"keys": []}'))
-            case "half":
-                writer.write(whole[: -len(whole) // 3])
-            case "endless":
-                writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n{")
-                while True:
-                    writer.write(b" " * 65536)
-                    await writer.drain()
-            case "failing":
-                writer.write(_message(b"{}", 500))
-            case "cut":
-                writer.transport.abort()
-                return
-            case _:
-                writer.write(whole)
-        await writer.drain()
+    def empty(self) -> bytes:
+        return http_message(b'{"keys": []}')
 
     def _document(self, path: str) -> dict[str, Any]:
         if path != "/keys":
@@ -136,11 +68,6 @@ class Issuer:
         made = jwt.get_algorithm_by_name("ES256")
         listed = [(name, made.to_jwk(key.public_key(), as_dict=True)) for name, key in self.keys.items()]
         return {"keys": [{**jwk, "kid": name, "use": "sig", "alg": "ES256"} for name, jwk in listed]}
-
-
-def _message(body: bytes, status: int = 200) -> bytes:
-    head = f"HTTP/1.1 {status} Said\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
-    return f"{head}Connection: close\r\n\r\n".encode() + body
 
 
 class Bearers:
@@ -259,7 +186,7 @@ class Trial:
     async def turns(self, until: float) -> None:
         """Turn it to the worse and back, with a new key each time, until a moment of the loop."""
         server = self._server
-        for mode in itertools.cycle(_MODES):
+        for mode in itertools.cycle(MODES):
             if asyncio.get_running_loop().time() > until:
                 return
             await server.turn(mode)

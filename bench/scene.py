@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -34,9 +34,11 @@ class Scene:
         workers: int = 1,
         service: Mapping[str, object] = MappingProxyType({}),
         settings: Mapping[str, object] = MappingProxyType({}),
+        beside: Sequence[Mapping[str, object]] = (),
+        environ: Mapping[str, str] = MappingProxyType({}),
     ) -> Gate:
         """Return a gateway in front of that port, which knows the callers of the wallet."""
-        return Gate(self.stage, self.cores, upstream, self.wallet, workers, service, settings)
+        return Gate(self.stage, self.cores, upstream, self.wallet, workers, service, settings, beside, environ)
 
     def deadline(self) -> float:
         """Return the loop time at which the check ends, counted from now."""

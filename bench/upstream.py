@@ -21,6 +21,8 @@ from urllib.parse import parse_qsl
 import httptools
 import uvloop
 
+from bench.stage import free_port
+
 _PIECE_SECONDS = 0.005
 
 
@@ -34,11 +36,13 @@ class Upstream:
 
     `places` is how many requests with `work` it does at once; `keep_alive` the seconds after which it closes a
     connection without a request, 0 for never. `seen` counts how often the head of each request has come, by its id;
-    `first` is how many had come when the first was answered; `expired` the connections that were closed idle.
+    `first` is how many had come when the first was answered; `expired` the connections that were closed idle. It
+    listens at so many `addresses`, from 127.0.0.1 on.
     """
 
-    def __init__(self, name: str = "one", places: int = 1000, keep_alive: float = 0.0) -> None:
+    def __init__(self, name: str = "one", places: int = 1000, keep_alive: float = 0.0, addresses: int = 1) -> None:
         self.name = name
+        self._hosts = [f"127.0.0.{number}" for number in range(1, addresses + 1)]
         self.places = asyncio.Semaphore(places)
         self.keep_alive = keep_alive
         self.expired = self.first = 0
@@ -48,12 +52,16 @@ class Upstream:
         self._open: set[_Connection] = set()
 
     async def start(self, port: int = 0) -> None:
-        """Listen on 127.0.0.1; on the port it had before, when it was closed in between."""
+        """Listen on a port of all its addresses: the one it had before, when it was closed in between."""
         loop = asyncio.get_running_loop()
+        self.port = port or self.port or free_port()
         self._server = await loop.create_server(
-            lambda: _Connection(self, self._open), "127.0.0.1", port or self.port, backlog=4096
+            lambda: _Connection(self, self._open), self._hosts, self.port, backlog=4096
         )
-        self.port = self._server.sockets[0].getsockname()[1]
+
+    def endpoints(self) -> list[str]:
+        """Return HOST:PORT of each address."""
+        return [f"{host}:{self.port}" for host in self._hosts]
 
     async def close(self) -> None:
         """Stop listening and drop every connection."""

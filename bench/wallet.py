@@ -163,7 +163,7 @@ class Wallet:
 def dressed(ask: Ask, shown: Shown) -> Ask:
     """Let a request show this credential, and expect what must come of it."""
     data = ask.data.replace(HOST, HOST + f"{shown.field}\r\n{_OWN_FIELDS}".encode(), 1)
-    if ask.status != 200 or shown.status == 200:
+    if ask.public or ask.status != 200 or shown.status == 200:
         return replace(ask, data=data, caller=shown.caller, fields=_FIELDS)
     return replace(ask, data=data, status=shown.status, received=None, reason=shown.reason, fields=_FIELDS)
 
