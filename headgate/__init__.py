@@ -17,11 +17,17 @@ The nouns, from a byte to the machine:
     Failure       what went wrong, on whose side, whether a byte had left; one table makes it a status (core.failure)
     Plan          all that a worker runs, built whole from a configuration and swapped in at once (proxy.plan)
     Worker        a process with one event loop and one Plan; master and control look after it (control)
+    Record        all that was decided on the way of one sampled request; the worker makes it (telemetry.record),
+                  control keeps it and makes spans, logs and answers of it (control.telemetry)
+    Source        tells where a service runs, when the configuration does not (discovery); control asks it
+    Surface       the gateway's own endpoints on its public listeners (proxy.own, proxy.surface, control.surface)
+    Operator      who may look at the gateway or tell it something over the admin API, and its role (control.operators)
+    Part          one of what lives in control and follows the configuration in force (control.parts)
 
 Reading order: core.message, core.failure, wire.downstream, proxy.exchange, then whatever the exchange calls;
-config.schema for what can be configured; control.master for the processes. docs/architecture.md walks through a
-request file by file. A package imports only packages of lower floors: core < policy, auth, telemetry, wire, plugin <
-discovery, stores < config < proxy < control < cli.
+config.schema for what can be configured; control.master for the processes, control.parts for what control does.
+docs/architecture.md walks through a request file by file. A package imports only packages of lower floors: core <
+policy, auth, telemetry, wire, plugin < discovery, stores < config < proxy < control < client < cli.
 """
 
 from __future__ import annotations
