@@ -2,7 +2,8 @@
 
 Laws: an id is 256 random bits and is kept as a digest; a session ends after LIFETIME, with the token that it was made
 from, and holds only at the address it was made at, for cookies know no ports: another server on the same host is shown
-them too. There are at most MOST, the oldest goes first. None outlives control.
+them too. There are at most MOST, and MOST_OF_TOKEN of one token, so that whoever may only read cannot end those of
+everybody else by beginning his own; the oldest goes first. None outlives control.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Final, NamedTuple
 # Seconds.
 LIFETIME: Final = 12 * 3600.0
 MOST: Final = 256
+MOST_OF_TOKEN: Final = 32
 # Of what a client shows no more than this is looked at.
 _LONGEST: Final = 128
 _ID_BYTES: Final = 32
@@ -36,6 +38,9 @@ class Sessions:
 
     def begin(self, token: bytes, address: str, now: float) -> str:
         """Begin one for whoever showed the token of this digest; return its id."""
+        own = [digest for digest, each in self._sessions.items() if each.token == token]
+        if len(own) >= MOST_OF_TOKEN:
+            del self._sessions[own[0]]
         id_ = secrets.token_urlsafe(_ID_BYTES)
         self._sessions[_digest(id_)] = _Session(token, address, now + LIFETIME)
         if len(self._sessions) > MOST:

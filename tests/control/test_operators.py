@@ -15,7 +15,7 @@ from headgate.config.admin_settings import AdminToken
 from headgate.control.admin_token import FILE, find_token, read_token
 from headgate.control.log import Log
 from headgate.control.operators import MAY, Operators, TooManyTries
-from headgate.control.sessions import LIFETIME, MOST, Sessions
+from headgate.control.sessions import LIFETIME, MOST, MOST_OF_TOKEN, Sessions
 from headgate.control.throttle import MOST_ADDRESSES, TRIES, Throttle
 from tests.proxy.stage import resolved, to
 
@@ -123,6 +123,20 @@ def test_wrong_tokens_are_looked_at_so_often_and_right_ones_of_others_always() -
     assert made.of_token(LONG, "10.0.0.2") is not None
 
 
+def test_nobody_who_shows_wrong_ones_keeps_those_out_whose_tokens_cannot_be_tried_out() -> None:
+    long = "0123456789abcdef" * 2
+    made = operators(token=long)
+    for number in range(TRIES):
+        made.of_token(f"wrong {number}", "10.0.0.1")
+    found = made.of_token(long, "10.0.0.1")
+    assert found is not None
+    assert found.name == "admin"
+    assert made.begin_session(long, "10.0.0.1") is not None
+    for wrong in (long.upper(), long * 1000, long[:-1]):
+        with pytest.raises(TooManyTries):
+            made.of_token(wrong, "10.0.0.1")
+
+
 def test_right_ones_cost_no_try() -> None:
     made = operators()
     assert all(made.of_token(LONG, "10.0.0.1") for _ in range(3 * TRIES))
@@ -179,11 +193,22 @@ def test_a_session_ends_after_its_time_or_by_hand() -> None:
 
 def test_sessions_are_bounded_and_the_oldest_goes_first() -> None:
     sessions = Sessions()
-    ids = [sessions.begin(b"1", "a", 0.0) for _ in range(MOST + 1)]
+    tokens = [b"%d" % (number // MOST_OF_TOKEN) for number in range(MOST + 1)]
+    ids = [sessions.begin(token, "a", 0.0) for token in tokens]
     assert len(sessions) == MOST == len(set(ids)) - 1
     assert sessions.token_of(ids[0], "a", 1.0) is None
-    assert sessions.token_of(ids[1], "a", 1.0) == b"1"
+    assert sessions.token_of(ids[1], "a", 1.0) == b"0"
     assert sessions.token_of("x" * 100_000, "a", 1.0) is None
+
+
+def test_nobody_ends_the_sessions_of_others_by_beginning_his_own() -> None:
+    sessions = Sessions()
+    owner = sessions.begin(b"owner", "a", 0.0)
+    ids = [sessions.begin(b"reader", "b", 0.0) for _ in range(2 * MOST)]
+    assert len(sessions) == MOST_OF_TOKEN + 1
+    assert sessions.token_of(owner, "a", 1.0) == b"owner"
+    assert sessions.token_of(ids[-MOST_OF_TOKEN], "b", 1.0) == b"reader"
+    assert sessions.token_of(ids[-MOST_OF_TOKEN - 1], "b", 1.0) is None
 
 
 def test_tries_come_back_with_time_and_never_more_than_there_were() -> None:
