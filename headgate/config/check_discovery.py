@@ -131,6 +131,8 @@ def _files(settings: Any, path: Path) -> Iterator[Finding]:
         yield from check_authorities(ca, (*path, "ca"))
     if isinstance(settings, EtcdDiscovery):
         yield from check_pair(settings.cert, settings.key, path)
+        if settings.password and not settings.username:
+            yield Finding((*path, "password"), "etcd is not asked as any user", "write username, too")
 
 
 def _default_of(settings: Any, name: str) -> Any:

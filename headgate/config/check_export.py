@@ -33,6 +33,9 @@ def check_export(config: Config) -> Iterator[Finding]:
         yield Finding(_PATH, text, "write telemetry.tracing.enabled: true", "warning")
     if export.ca is not None and not File(export.ca).is_file():
         yield Finding((*_PATH, "ca"), "there is no such file")
+    if export.ca is not None and not collector.url.startswith("https:"):
+        text = "spans go there without TLS, so no certificate is looked at"
+        yield Finding((*_PATH, "ca"), text, "write the endpoint as https://", "warning")
     # By the top package alone: finding one below it would import it.
     if find_spec("opentelemetry") is None:
         text = "spans are not sent: the gateway was installed without the extra otlp"

@@ -31,6 +31,9 @@ def _check_redaction(config: Config) -> Iterator[Finding]:
     if "hash" in telemetry.redact.values() and len(telemetry.redact_key) < _SHORTEST_KEY:
         message = f"hash needs a redact_key of at least {_SHORTEST_KEY} characters"
         yield Finding(("telemetry", "redact"), message, "such as redact_key: ${HEADGATE_REDACT_KEY}")
+    if telemetry.redact_key and "hash" not in telemetry.redact.values():
+        message = "nothing is hashed, so the key does nothing"
+        yield Finding(("telemetry", "redact_key"), message, "write hash for what is to be told apart", "warning")
 
 
 def _check_sampling(config: Config) -> Iterator[Finding]:

@@ -97,6 +97,9 @@ _PROXY = "such as /api/v1/proxy or /api/v1/proxy/{service}/{path}"
 def _body(item: Surface, path: Path) -> Iterator[Finding]:
     if item.content_type is not None:
         yield from field_value(item.content_type, (*path, "content_type"))
+        if item.body is None and item.view != "metrics":
+            message = "without a body it does nothing: the answer is JSON, or a page of its own"
+            yield Finding((*path, "content_type"), message, "write body, or leave it out", "warning")
     if item.body is None:
         return
     if item.view == "proxy":
