@@ -30,6 +30,10 @@ LONGEST_TTL: Final = 86_400.0
 
 _ID: Final = re.compile(ID)
 _BROADCAST: Final = IPv4Address("255.255.255.255")
+# Where clouds hand out credentials and settings besides 169.254.0.0/16: AWS (IPv6), Alibaba, Azure, Google (IPv6).
+_OF_CLOUDS: Final = frozenset(map(ip_address, ("fd00:ec2::254", "100.100.100.200", "168.63.129.16", "fd20:ce::254")))
+_NAMES_OF_CLOUDS: Final = ("metadata.google.internal", "instance-data.ec2.internal", "metadata.tencentyun.com")
+_NO_INSTANCE: Final = "host: this is no address of one machine that all can reach"
 
 
 class TooMany(ValueError):
@@ -131,9 +135,12 @@ def _checked_host(host: str, networks: Networks) -> str:
     if address is None:
         if networks:
             raise ValueError("host: expected an address, for only those in registrations.networks are taken")
+        if host in _NAMES_OF_CLOUDS:
+            raise ValueError(_NO_INSTANCE)
         return host
-    if address.is_link_local or address.is_multicast or address.is_unspecified or address == _BROADCAST:
-        raise ValueError("host: this address is none of one machine that all can reach")
+    several = address.is_multicast or address.is_unspecified or address == _BROADCAST
+    if several or address.is_link_local or address in _OF_CLOUDS:
+        raise ValueError(_NO_INSTANCE)
     if networks and str(address) not in networks:
         raise ValueError("host: this address is in none of registrations.networks")
     return str(address) if isinstance(address, IPv4Address) else host
