@@ -55,8 +55,10 @@ class Tagged(NamedTuple):
     record: Record
 
 
-def find_token(environ: Mapping[str, str] = os.environ) -> str:
+def find_token(environ: Mapping[str, str] = os.environ, state_dir: str | None = None) -> str:
     """Return the token of this machine's gateway; empty when there is none to be found.
+
+    `state_dir` is that of its configuration, where that says one.
 
     Raises:
         ValueError: with a sentence, when there is a file that cannot be used.
@@ -64,7 +66,7 @@ def find_token(environ: Mapping[str, str] = os.environ) -> str:
     if named := environ.get(VARIABLE, ""):
         return named
     try:
-        file = state_path(None, environ) / FILE
+        file = state_path(state_dir, environ) / FILE
     except ValueError:
         return ""
     return read_token(file) if _is_there(file) else ""

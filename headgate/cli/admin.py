@@ -6,12 +6,12 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from headgate.cli.arguments import Namespace, Parser
+from headgate.cli.arguments import Namespace, Parser, add_configuration
+from headgate.cli.terminal import wants_colour
 
 if TYPE_CHECKING:
     from headgate.client import Client
 
-DEFAULT_ADDRESS = os.environ.get("HEADGATE_ADMIN") or "127.0.0.1:8081"
 TOKEN_VARIABLE = "HEADGATE_ADMIN_TOKEN"
 
 
@@ -30,20 +30,48 @@ class Reply(NamedTuple):
     body: Any
 
 
+def add_gateway(parser: Parser) -> None:
+    """Add --admin, and -c with --set."""
+    add_address(parser)
+    add_configuration(
+        parser, "-c", "--config", help_="configuration of the gateway, where its address, token or state_dir stands"
+    )
+
+
 def add_address(parser: Parser) -> None:
     """Add --admin."""
     parser.add_argument(
         "--admin",
         metavar="ADDRESS",
-        default=DEFAULT_ADDRESS,
-        help=f"admin.address of the gateway, HOST:PORT or unix:/path (HEADGATE_ADMIN, else 127.0.0.1:8081); the token "
-        f"is that of the variable {TOKEN_VARIABLE}, else of the file that the gateway made in its state_dir",
+        help=f"admin.address of the gateway, HOST:PORT or unix:/path; by default that of -c, else HEADGATE_ADMIN, else "
+        f"127.0.0.1:8081. The token is admin.token of -c, else that of the variable {TOKEN_VARIABLE}, else of the file "
+        "that the gateway made in its state_dir",
     )
 
 
-def address_of(arguments: Namespace) -> str:
-    """Return where the gateway is asked."""
-    return arguments.admin or DEFAULT_ADDRESS
+def client_of(arguments: Namespace) -> Client:
+    """Make the client of the gateway that the command line means.
+
+    No configuration is read that nobody named: whoever put it into this folder would be told the token.
+
+    Raises:
+        Missing: the configuration that was named does not load.
+        ValueError: with a sentence, when the token cannot be read.
+    """
+    # With it comes the library for HTTP.
+    from headgate.client import Client, find_token
+
+    if not arguments.config and not arguments.set:
+        return Client(arguments.admin)
+    from headgate.config.loader import load
+    from headgate.config.problems import render
+
+    loaded = load(arguments.config, overrides=arguments.set, environ=os.environ)
+    if loaded.config is None:
+        raise Missing(render(loaded.problems, colour=wants_colour(sys.stderr)))
+    config = loaded.config
+    token = config.admin.token or find_token(os.environ, config.state_dir)
+    return Client(arguments.admin or config.admin.address, token)
 
 
 def asked(client: Client, method: str, path: str, body: object = None) -> Reply:
@@ -58,23 +86,18 @@ def asked(client: Client, method: str, path: str, body: object = None) -> Reply:
         answer = client.ask(method, path, body)
         return Reply(answer.status_code, answer.json())
     except Unreachable as error:
-        raise Missing(f"{error}. Is it running? Is this its admin.address (see --admin)?") from None
+        raise Missing(f"{error}. Is it running? Is this its admin.address (see --admin and -c)?") from None
     except ValueError:
         raise Missing(f"{_NOBODY} {client.address}: it does not speak JSON. {_HERE}") from None
 
 
 def ask(arguments: Namespace, method: str, path: str, body: object = None) -> Reply | None:
     """Send one request to the gateway of --admin; None when there is none to answer, which has been said."""
-    # With it comes the library for HTTP.
-    from headgate.client import Client
-
     try:
-        with Client(address_of(arguments)) as client:
+        with client_of(arguments) as client:
             return asked(client, method, path, body)
-    except Missing as error:
+    except (Missing, ValueError) as error:
         print(error, file=sys.stderr)
-    except ValueError as error:
-        print(f"{_NOBODY} {arguments.admin}: {error}. {_HERE}", file=sys.stderr)
     return None
 
 
@@ -90,7 +113,8 @@ def tell(arguments: Namespace, path: str, body: object = None) -> Any | None:
 
 def refusal(reply: Reply) -> str:
     """Say why the gateway did not do it."""
-    variable = f" (here: the variable {TOKEN_VARIABLE}, or admin.token in the state_dir)" if reply.status == 401 else ""
+    places = f" (here: the variable {TOKEN_VARIABLE}, or admin.token in the state_dir; or -c CONFIG, which says either)"
+    variable = places if reply.status == 401 else ""
     told = reply.body.get("error") if isinstance(reply.body, dict) else None
     return f"{told or f'status {reply.status}'}{variable}"
 

@@ -126,9 +126,9 @@ def closest(word: str, known: Iterable[str]) -> str:
     return f'; did you mean "{near[0]}"?' if near else ""
 
 
-def add_configuration(parser: Parser, *flags: str) -> None:
+def add_configuration(parser: Parser, *flags: str, help_: str = "") -> None:
     """Add CONFIG..., as arguments or behind `flags`, and --set."""
-    help_ = f"files, or folders of files, merged in this order; {DEFAULT_FILE} if none is named"
+    help_ = help_ or f"files, or folders of files, merged in this order; {DEFAULT_FILE} if none is named"
     if flags:
         parser.add_argument(
             *flags, dest="config", metavar="CONFIG", type=Path, action="append", default=[], help=f"{help_}; repeatable"

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 from urllib.parse import quote
 
-from headgate.cli.admin import add_address, look, tell
+from headgate.cli.admin import add_gateway, look, tell
 from headgate.cli.arguments import USAGE_ERROR, Namespace, Parser, add_json, one_of
 from headgate.cli.terminal import table
 
@@ -29,7 +29,7 @@ def add_arguments(parser: Parser) -> None:
         help="list; reset (closed, and forget what was counted); open or close (by force, until a reset)",
     )
     parser.add_argument("service", metavar="SERVICE", nargs="?", help="whose breaker; list shows all without it")
-    add_address(parser)
+    add_gateway(parser)
     add_json(parser)
 
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from headgate.cli.admin import add_address, look, tell
+from headgate.cli.admin import add_gateway, look, tell
 from headgate.cli.arguments import USAGE_ERROR, Namespace, Parser, add_json, one_of
 from headgate.cli.terminal import table
 
@@ -24,7 +24,7 @@ def add_arguments(parser: Parser) -> None:
     )
     parser.add_argument("service", metavar="SERVICE", nargs="?", help="whose endpoint; list shows all without it")
     parser.add_argument("endpoint", metavar="ENDPOINT", nargs="?", help="its name as list shows it, such as HOST:PORT")
-    add_address(parser)
+    add_gateway(parser)
     add_json(parser)
 
 

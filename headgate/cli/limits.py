@@ -7,7 +7,7 @@ import json
 import sys
 from typing import Any
 
-from headgate.cli.admin import add_address, look, tell
+from headgate.cli.admin import add_gateway, look, tell
 from headgate.cli.arguments import USAGE_ERROR, Namespace, Parser, add_json, one_of
 from headgate.cli.terminal import table
 
@@ -34,7 +34,7 @@ def add_arguments(parser: Parser) -> None:
         metavar="SCOPE",
         help='where the limit stands, such as "route chat"; every place by default',
     )
-    add_address(parser)
+    add_gateway(parser)
     add_json(parser)
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 
-from headgate.cli.admin import add_address, ask, refusal
+from headgate.cli.admin import add_gateway, ask, refusal
 from headgate.cli.arguments import Namespace, Parser
 
 
 def add_arguments(parser: Parser) -> None:
     """Add the options."""
-    add_address(parser)
+    add_gateway(parser)
 
 
 def run(arguments: Namespace) -> int:

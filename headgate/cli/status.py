@@ -6,7 +6,7 @@ import json
 import time
 from typing import Any
 
-from headgate.cli.admin import add_address, look
+from headgate.cli.admin import add_gateway, look
 from headgate.cli.arguments import Namespace, Parser, add_json
 from headgate.cli.breaker import breakers_table
 from headgate.cli.endpoint import endpoints_table
@@ -15,7 +15,7 @@ from headgate.cli.terminal import bold, pairs, span, table
 
 def add_arguments(parser: Parser) -> None:
     """Add the options."""
-    add_address(parser)
+    add_gateway(parser)
     add_json(parser)
 
 

@@ -19,7 +19,7 @@ import tty
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from headgate.cli.admin import Missing, add_address, address_of, asked, refusal
+from headgate.cli.admin import Missing, add_gateway, asked, client_of, refusal
 from headgate.cli.arguments import Namespace, Parser, add_json, duration
 from headgate.cli.terminal import plain, wants_colour
 from headgate.cli.top_page import PATHS, SORTS, gathered, text
@@ -38,17 +38,14 @@ def add_arguments(parser: Parser) -> None:
     """Add the options."""
     parser.add_argument("--once", action="store_true", help="write it once and end, as where nobody looks")
     parser.add_argument("--every", metavar="TIME", type=_every, default=1.0, help="seconds between two looks (1)")
-    add_address(parser)
+    add_gateway(parser)
     add_json(parser)
 
 
 def run(arguments: Namespace) -> int:
     """Show it until q is pressed; return 0, or 1 where there is nothing to be shown."""
-    # With it comes the library for HTTP.
-    from headgate.client import Client
-
     try:
-        with Client(address_of(arguments)) as client:
+        with client_of(arguments) as client:
             if arguments.once or not (sys.stdout.isatty() and sys.stdin.isatty()):
                 page = _look(client)
                 text_ = json.dumps(page) if arguments.json else "\n".join(text(page, client.address, SORTS[0], False))

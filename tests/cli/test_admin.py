@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from headgate.cli.main import main
+from headgate.control.admin_token import find_token
 
 PATH_OF_BREAKERS = "/api/v1/circuit-breakers"
 PATH_OF_ENDPOINTS = "/api/v1/endpoints"
@@ -187,6 +188,50 @@ def test_reload_shows_the_token_and_says_the_plan(
     assert Admin.asked == [("POST", "/api/v1/reload", "Bearer sesame")]
 
 
+COMMANDS = ("status", "reload", "breaker list", "endpoint list", "limits list", "top --once", "explain --request abc")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_address_and_token_stand_in_the_configuration_that_is_named(
+    command: str, admin: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Admin.answer = (503, {"error": "not at the moment"})
+    Admin.answers = {}
+    monkeypatch.delenv("HEADGATE_ADMIN_TOKEN")
+    monkeypatch.setenv("OF_THE_FILE", "token-of-the-configuration")
+    file = tmp_path / "gateway.yaml"
+    file.write_text(f"admin: {{address: '{admin}', token: '${{OF_THE_FILE}}'}}\nstate_dir: {tmp_path}/none\n")
+    main([*command.split(), "-c", str(file)])
+    assert {shown for _, _, shown in Admin.asked} == {"Bearer token-of-the-configuration"}
+    monkeypatch.setenv("HEADGATE_ADMIN", "127.0.0.1:1")
+    Admin.asked.clear()
+    main([*command.split(), "--config", str(file)])
+    assert Admin.asked
+
+
+def test_the_token_is_the_one_that_the_gateway_made_in_the_state_dir_of_the_configuration(
+    admin: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Admin.answer = (200, {"ok": True, "plan": 4, "workers": 2, "problems": []})
+    monkeypatch.delenv("HEADGATE_ADMIN_TOKEN")
+    made = find_token("", {}, str(tmp_path / "state"))
+    monkeypatch.chdir(tmp_path)
+    Path("headgate.yaml").write_text(f"admin: {{address: '{admin}'}}\nstate_dir: {tmp_path}/state\n")
+    assert main(["reload", "-c", "headgate.yaml"]) == 0
+    assert main(["reload", "--set", f"state_dir={tmp_path}/state", "--admin", admin]) == 0
+    assert Admin.asked == [("POST", "/api/v1/reload", f"Bearer {made}")] * 2
+    # Whoever put a file into this folder is not told a token, nor asked in place of the gateway.
+    monkeypatch.setenv("HEADGATE_ADMIN_TOKEN", "of another")
+    monkeypatch.setenv("HEADGATE_ADMIN", "127.0.0.1:1")
+    Admin.asked.clear()
+    assert main(["reload"]) == 1
+    assert not Admin.asked
+    Path("headgate.yaml").write_text("admin: {adress: x}")
+    capsys.readouterr()
+    assert main(["reload", "-c", "headgate.yaml"]) == 1
+    assert "unknown key" in capsys.readouterr().err
+
+
 def test_a_refused_reload_says_why_and_that_nothing_changed(admin: str, capsys: pytest.CaptureFixture[str]) -> None:
     Admin.answer = (422, {"ok": False, "plan": 3, "workers": 2, "problems": ["a.yaml:1:1: error: x: unknown key"]})
     assert main(["reload", "--admin", admin]) == 1
@@ -255,10 +300,8 @@ def test_what_the_gateway_does_not_do_it_says(admin: str, capsys: pytest.Capture
     assert capsys.readouterr().err == "there is no circuit breaker of a service shop\n"
     Admin.answers[PATH_OF_ENDPOINTS] = (401, {"error": "this needs a token"})
     assert main(["endpoint", "enable", "chat", "10.0.0.1:8001", "--admin", admin]) == 1
-    assert (
-        capsys.readouterr().err
-        == "this needs a token (here: the variable HEADGATE_ADMIN_TOKEN, or admin.token in the state_dir)\n"
-    )
+    places = "the variable HEADGATE_ADMIN_TOKEN, or admin.token in the state_dir; or -c CONFIG, which says either"
+    assert capsys.readouterr().err == f"this needs a token (here: {places})\n"
 
 
 @pytest.mark.parametrize(
