@@ -363,7 +363,11 @@ class Control:
 
 
 def _config_of(kept: Handover) -> ResolvedConfig | None:
-    plan = unpack(kept.plan.body)
+    try:
+        plan = unpack(kept.plan.body)
+    except Exception:
+        # Of another version, as in recall: the files say it anew.
+        return None
     return whole(plan.config, kept.withheld, kept.discovery) if isinstance(plan, Plan) else None
 
 

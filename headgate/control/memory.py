@@ -48,9 +48,13 @@ def keep(memory: int, kept: Handover) -> None:
 
 
 def recall(memory: int) -> Handover | None:
-    """Return what a predecessor kept, or None when there is nothing."""
+    """Return what a predecessor kept, or None when there is nothing, or only what another version of it understands."""
     length = int.from_bytes(os.pread(memory, _LENGTH_BYTES, 0), "little")
     if not length:
         return None
-    kept = pickle.loads(os.pread(memory, length, _LENGTH_BYTES))
+    try:
+        kept = pickle.loads(os.pread(memory, length, _LENGTH_BYTES))
+    except Exception:
+        # The package may have been replaced under a running gateway: then every successor would fail at the same place.
+        return None
     return kept if isinstance(kept, Handover) else None

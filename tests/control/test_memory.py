@@ -40,3 +40,11 @@ def test_a_writer_that_died_half_way_leaves_none(memory: int, monkeypatch: pytes
         with pytest.raises(KeyboardInterrupt):
             keep(memory, Handover(PackedPlan(2, b"two"), Withheld(Admin())))
     assert recall(memory) is None
+
+
+def test_what_another_version_kept_is_nothing(memory: int) -> None:
+    keep(memory, Handover(PackedPlan(1, b"one"), Withheld(Admin())))
+    whole = os.pread(memory, 1 << 20, 0)
+    assert b"Withheld" in whole
+    os.pwrite(memory, whole.replace(b"Withheld", b"Notthere"), 0)
+    assert recall(memory) is None
