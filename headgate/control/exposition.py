@@ -2,7 +2,8 @@
 
 Reading and writing the series of ten thousand routes takes the better part of a second, so it happens in a thread of
 its own: the loop of control goes on with its heartbeat, its checks and everybody else. One scrape at a time; others
-wait for it. The thread gives way to workers that have to share its core.
+wait for it, and those that ask for the same form share the next one: however many ask, no more work piles up than there
+are forms. The thread gives way to workers that have to share its core.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import get_native_id
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from headgate.config.resolve import ResolvedConfig
 from headgate.control.processes import Processes
@@ -69,6 +70,8 @@ class Exposition:
         "_processes",
         "_settings",
         "_thread",
+        "_turn",
+        "_waiting",
         "exemplars",
         "regions",
     )
@@ -81,6 +84,9 @@ class Exposition:
         self._facts: Facts = {}
         self._naming = Naming(self._settings, {})
         self._thread = ThreadPoolExecutor(1, "scrape", _give_way)
+        self._turn = asyncio.Lock()
+        # Scrapes that have not begun, by form.
+        self._waiting: dict[str, asyncio.Task[Any]] = {}
         # The slots of all workers.
         self.regions: Callable[[], Sequence[SlotRegion]] = lambda: ()
         # Gives the newest exemplars of a family; whoever keeps them connects it.
@@ -108,14 +114,24 @@ class Exposition:
         """
         form = preferred(accept, self._settings.native)
         write, kind = _FORMS.get(form, _FORMS[_TEXT])
-        return Scrape(kind, await self._read(lambda here: write(self._shown(here))))
+        return Scrape(kind, await self._read(form, lambda here: write(self._shown(here))))
 
     async def points(self, timestamp: float) -> list[Point]:
         """List the metrics for JSON; `timestamp` in wall clock seconds."""
-        return await self._read(lambda here: points(self._shown(here), timestamp))
+        return await self._read("points", lambda here: points(self._shown(here), timestamp))
 
-    async def _read(self, work: Callable[[list[Sample]], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work, self._elsewhere())
+    async def _read(self, form: str, work: Callable[[list[Sample]], T]) -> T:
+        waiting: asyncio.Task[T] | None = self._waiting.get(form)
+        if waiting is None or waiting.done():
+            waiting = self._waiting[form] = asyncio.get_running_loop().create_task(self._work(form, work))
+        # Who leaves takes nobody along.
+        return await asyncio.shield(waiting)
+
+    async def _work(self, form: str, work: Callable[[list[Sample]], T]) -> T:
+        async with self._turn:
+            # Whoever comes from now on is not to miss what is counted from now on.
+            del self._waiting[form]
+            return await asyncio.get_running_loop().run_in_executor(self._thread, work, self._elsewhere())
 
     def _shown(self, here: list[Sample]) -> list[Shown]:
         if not self.enabled:

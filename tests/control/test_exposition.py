@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import replace
-from threading import get_ident
+from threading import Event, get_ident
 from typing import Any
 
 import pytest
@@ -191,12 +191,45 @@ def test_reading_and_writing_happen_beside_the_loop_one_at_a_time() -> None:
             return []
 
         exposition.regions, exposition.exemplars = regions, exemplars
-        bodies = await asyncio.gather(*(exposition.scrape("") for _ in range(5)))
-        assert (
-            len({b"".join(sorted(body.body.splitlines())).count(b"headgate_requests_total{") for body in bodies}) == 1
-        )
+        forms = ("text/plain", "application/json", "application/openmetrics-text")
+        scrapes = await asyncio.gather(*(exposition.scrape(form) for form in forms))
+        assert all(b"headgate_requests_total" in scrape.body for scrape in scrapes)
 
     asyncio.run(run())
-    assert len(threads) == 5
+    assert len(threads) == 3
     assert get_ident() not in threads
     assert (most, under_way) == (1, 0)
+
+
+def test_however_many_ask_no_work_piles_up() -> None:
+    chosen = config()
+    region = counting(chosen, "chat")
+    begun, go_on = Event(), Event()
+    times = 0
+
+    async def run() -> None:
+        exposition = made(region)
+
+        def regions() -> list[SlotRegion]:
+            nonlocal times
+            times += 1
+            begun.set()
+            go_on.wait(10)
+            return [region]
+
+        exposition.regions = regions
+        first = asyncio.ensure_future(exposition.scrape(""))
+        await asyncio.to_thread(begun.wait, 10)
+        # None of these is given what was read before it came.
+        others = [asyncio.ensure_future(exposition.scrape("")) for _ in range(1000)]
+        await asyncio.sleep(0)
+        for each in others[::2]:
+            each.cancel()
+        go_on.set()
+        body = (await first).body
+        shared = await asyncio.gather(*others[1::2])
+        assert {scrape.body for scrape in shared} == {shared[0].body}
+        assert shared[0].body is not body
+
+    asyncio.run(run())
+    assert times == 2
