@@ -8,21 +8,19 @@ it is, never its URL or what it said.
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Mapping
 from os import environ
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
-from urllib.parse import unquote, urlsplit
 
 from headgate.config.admin_settings import Dependency, Threshold
 from headgate.config.admin_settings import OwnHealth as Settings
 from headgate.config.resolve import ResolvedConfig
+from headgate.control.dependencies import look
 from headgate.control.log import Log
 from headgate.control.probes import Spawn
 from headgate.control.state import state_path
 from headgate.core.clock import monotonic, wall
-from headgate.core.trace import kind_of
 
 Status = Literal["healthy", "degraded", "unhealthy", "unknown"]
 
@@ -30,8 +28,6 @@ INTERVAL: Final = 5.0
 # Beyond it the network of this machine is degraded, in seconds.
 SLOW_NETWORK: Final = 2.0
 _RANK: Final[Mapping[str, int]] = {"unknown": 0, "healthy": 0, "degraded": 1, "unhealthy": 2}
-_REDIS_PORT: Final = 6379
-_MOST_ANSWER: Final = 65_536
 
 
 class Look(NamedTuple):
@@ -184,73 +180,6 @@ async def round_trip() -> float:
         return monotonic() - began
     finally:
         server.close()
-
-
-async def look(dependency: Dependency) -> str:
-    """Ask one dependency how it is; return what is wrong in a few words, empty for nothing."""
-    try:
-        async with asyncio.timeout(dependency.timeout):
-            return await _ask(dependency.url)
-    except TimeoutError:
-        return f"no answer within {dependency.timeout:g} s"
-    except ssl.SSLError:
-        return "no trusted connection"
-    except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError) as error:
-        # Its text may hold what was sent or said.
-        return "connection refused" if isinstance(error, ConnectionRefusedError) else kind_of(error)
-
-
-async def _ask(url: str) -> str:
-    parts = urlsplit(url)
-    secure = parts.scheme in ("https", "rediss")
-    default = {"https": 443, "http": 80}.get(parts.scheme, _REDIS_PORT)
-    context = ssl.create_default_context() if secure else None
-    reader, writer = await asyncio.open_connection(
-        parts.hostname, parts.port or default, ssl=context, limit=_MOST_ANSWER
-    )
-    try:
-        if parts.scheme in ("http", "https"):
-            return await _ask_http(reader, writer, url)
-        if parts.scheme in ("redis", "rediss"):
-            return await _ask_redis(reader, writer, url)
-        return ""
-    finally:
-        writer.transport.abort()
-
-
-async def _ask_http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, url: str) -> str:
-    parts = urlsplit(url)
-    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    host = parts.netloc.rpartition("@")[2]
-    fields = f"Host: {host}\r\nUser-Agent: headgate-health\r\nAccept: */*\r\nConnection: close"
-    writer.write(f"GET {target} HTTP/1.1\r\n{fields}\r\n\r\n".encode())
-    line = (await reader.readuntil(b"\n")).split()
-    if len(line) < 2 or not line[0].startswith(b"HTTP/1.") or not line[1].isdigit():
-        return "an answer that is no HTTP"
-    status = int(line[1])
-    return "" if 200 <= status < 300 else f"status {status}"
-
-
-async def _ask_redis(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, url: str) -> str:
-    parts = urlsplit(url)
-    if parts.password:
-        words = ["AUTH", *([unquote(parts.username)] if parts.username else []), unquote(parts.password)]
-        if not (await _command(reader, writer, words)).startswith(b"+OK"):
-            return "it does not take the password"
-    answer = await _command(reader, writer, ["PING"])
-    if answer.startswith(b"+PONG"):
-        return ""
-    # LOADING, MASTERDOWN, NOAUTH ...: the first word of an error is its kind.
-    word = answer[1:].split(b" ", 1)[0].strip().decode("ascii", "replace")
-    return f"it answers {word}" if answer.startswith(b"-") and word.isupper() and len(word) < 20 else "no Redis answer"
-
-
-async def _command(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, words: list[str]) -> bytes:
-    """Send a command and return the first line of its answer (RESP2)."""
-    raw = [word.encode() for word in words]
-    parts = b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in raw)
-    writer.write(b"*%d\r\n%b" % (len(raw), parts))
-    return await reader.readuntil(b"\r\n")
 
 
 def _import_machine() -> Any:

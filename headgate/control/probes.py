@@ -26,14 +26,13 @@ from headgate.policy.endpoint_record import CHECKED_AT, EJECTED_UNTIL, record_na
 from headgate.policy.health import HealthCheck, HealthSettings, begin_anew, forget
 from headgate.stores.board import Board
 from headgate.telemetry.cells import Sample, SeriesName
-from headgate.wire.probe import Prober, Tls
+from headgate.wire.probe import Prober, Tls, question
 from headgate.wire.settings import UpstreamTls
 from headgate.wire.tls import client_context
 
 AT_ONCE = 64
 # Seconds within which first checks begin, where the interval is longer.
 FIRST_WITHIN = 2.0
-USER_AGENT = "headgate-health"
 
 _MICROSECONDS = 1_000_000
 _RECORDS = "endpoint "
@@ -202,8 +201,7 @@ def _subject(service: ResolvedService, endpoint: Endpoint, settings: HealthSetti
 def _request(subject: Subject) -> bytes:
     settings = subject.settings
     host = settings.host if settings.host is not None else subject.endpoint.authority
-    fields = f"Host: {host}\r\nUser-Agent: {USER_AGENT}\r\nAccept: */*\r\nConnection: close"
-    return f"GET {settings.path} HTTP/1.1\r\n{fields}\r\n\r\n".encode()
+    return question("GET", settings.path, host)
 
 
 def _tls(subject: Subject) -> Tls | None:

@@ -17,6 +17,8 @@ from headgate.core.failure import Failure
 from headgate.wire.pool import not_connected
 from headgate.wire.resolver import Resolver
 
+USER_AGENT = "headgate-health"
+
 _PIECE = 16 * 1024
 _MAX_HEAD = 64 * 1024
 _FRAMING = (b"content-length", b"transfer-encoding")
@@ -29,6 +31,12 @@ class Answer(NamedTuple):
 
     status: int
     body: bytes
+
+
+def question(method: str, target: str, host: str) -> bytes:
+    """Write a request that asks how somebody is."""
+    fields = f"Host: {host}\r\nUser-Agent: {USER_AGENT}\r\nAccept: */*\r\nConnection: close"
+    return f"{method} {target} HTTP/1.1\r\n{fields}\r\n\r\n".encode()
 
 
 class Prober:

@@ -10,10 +10,9 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from headgate.control.probes import USER_AGENT
 from headgate.control.registrations.instance import Instance
 from headgate.core.failure import Failure
-from headgate.wire.probe import Prober, Tls
+from headgate.wire.probe import Prober, Tls, question
 from headgate.wire.settings import UpstreamTls
 from headgate.wire.tls import client_context
 
@@ -69,8 +68,7 @@ class Checks:
         """Ask one instance; return why it is not well, or nothing."""
         async with self._gate:
             endpoint = instance.endpoint
-            fields = f"Host: {endpoint.authority}\r\nUser-Agent: {USER_AGENT}\r\nAccept: */*\r\nConnection: close"
-            request = f"GET {instance.health_check} HTTP/1.1\r\n{fields}\r\n\r\n".encode()
+            request = question("GET", instance.health_check, endpoint.authority)
             try:
                 context = _tls(tls, endpoint.host) if endpoint.scheme == "https" else None
                 answer = await self._prober.ask(endpoint, context, request, 0, timeout)
