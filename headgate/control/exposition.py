@@ -120,6 +120,10 @@ class Exposition:
         """List the metrics for JSON; `timestamp` in wall clock seconds."""
         return await self._read("points", lambda here: points(self._shown(here), timestamp))
 
+    async def counted(self, what: str, work: Callable[[Iterable[Sample]], T]) -> T:
+        """Return `what` that `work` makes of all that workers have counted; those who wait for the same share it."""
+        return await self._read(what, lambda _: work(read(self.regions())))
+
     async def _read(self, form: str, work: Callable[[list[Sample]], T]) -> T:
         waiting: asyncio.Task[T] | None = self._waiting.get(form)
         if waiting is None or waiting.done():

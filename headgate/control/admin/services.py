@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path
@@ -13,7 +12,6 @@ from headgate.control.admin.answers import Refused, answers
 from headgate.control.admin.subject import TheGateway
 from headgate.control.surface import records
 from headgate.control.surface.numbers import Numbers
-from headgate.telemetry.cells import read
 
 router = APIRouter(tags=["services"], dependencies=[allowed("read")])
 
@@ -59,9 +57,8 @@ async def service_metrics(service: _Service, gateway: TheGateway) -> dict[str, A
     config = gateway.parts.configuration.resolved
     if config is None or service not in {each.name for each in config.services}:
         raise _missing()
-    regions = gateway.parts.exposition.regions()
-    calls = await asyncio.to_thread(lambda: Numbers(read(regions)).calls(service))
-    return {"service": service, **calls}
+    numbers = await gateway.parts.exposition.counted("numbers", Numbers)
+    return {"service": service, **numbers.calls(service)}
 
 
 def _missing() -> Refused:

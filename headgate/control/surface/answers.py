@@ -6,7 +6,6 @@ sentence of our own. Lists come in pages, newest first, as those of the admin AP
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -27,7 +26,6 @@ from headgate.control.telemetry.ring import page, part
 from headgate.core.clock import wall
 from headgate.policy.route import Matched, RouteRule, RouteTable
 from headgate.telemetry.audit import Actor
-from headgate.telemetry.cells import read
 
 JSON = "application/json"
 MOST_ITEMS = 1000
@@ -180,8 +178,7 @@ class Answers:
     async def _counted(self, view: str, params: dict[str, str]) -> Record:
         """Return a record that needs what was counted: read in a thread, since it may be a lot."""
         subject = self._subject
-        regions = subject.parts.exposition.regions()
-        numbers = await asyncio.to_thread(lambda: Numbers(read(regions)))
+        numbers = await subject.parts.exposition.counted("numbers", Numbers)
         if view == "metrics":
             shown = records.common(subject)
             made = numbers.record(shown["uptime"]["exact"])
