@@ -62,6 +62,9 @@ class Watcher:
                     lost, self._lost = self._lost, 0
                     yield event_text("lost", {"events": lost})
                 yield self._waiting.popleft()
+                # What is written to a client that has gone makes a line in the log, which is one more event: without a
+                # turn of the loop in between nobody would ever learn that it has gone.
+                await asyncio.sleep(0)
             if self._closed:
                 return
             self._woken.clear()

@@ -96,6 +96,30 @@ def test_a_slow_client_loses_the_oldest_and_is_told() -> None:
     timeless(scenario)
 
 
+def test_a_client_whose_every_event_makes_another_one_holds_nobody_up() -> None:
+    async def scenario() -> None:
+        stream = Stream()
+        watcher = stream.join(["log"])
+
+        async def write() -> None:
+            written = 0
+            async for _ in watcher.events():
+                # So asyncio warns, in the log, of each write to a connection that has ended.
+                stream.publish("log", "socket.send() raised exception.")
+                written += 1
+                assert written < 100, "nobody else had a turn"
+
+        writing = asyncio.ensure_future(write())
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert not writing.done()
+        writing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await writing
+
+    timeless(scenario)
+
+
 def test_there_is_a_bound_of_clients() -> None:
     async def scenario() -> None:
         stream = Stream()
