@@ -25,8 +25,8 @@ from headgate.control.endpoint_records import EndpointRecords
 from headgate.control.fleet import Publish
 from headgate.control.log import Log
 from headgate.control.messages import EndpointSets
-from headgate.control.probes import Spawn
 from headgate.control.sources import Build, KeptSource, source_of
+from headgate.control.spawn import Spawn
 from headgate.core.clock import monotonic
 from headgate.core.endpoint import Endpoint
 from headgate.core.trace import kind_of, places_of

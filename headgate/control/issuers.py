@@ -24,7 +24,7 @@ from headgate.config.resolve import ResolvedConfig
 from headgate.control.key_schedule import KeySchedule
 from headgate.control.log import Log
 from headgate.control.messages import KeySets
-from headgate.control.probes import Spawn
+from headgate.control.spawn import Spawn
 from headgate.core.clock import monotonic
 from headgate.core.trace import kind_of
 from headgate.telemetry.cells import Sample, SeriesName

@@ -18,7 +18,7 @@ from headgate.config.admin_settings import OwnHealth as Settings
 from headgate.config.resolve import ResolvedConfig
 from headgate.control.dependencies import look
 from headgate.control.log import Log
-from headgate.control.probes import Spawn
+from headgate.control.spawn import Spawn
 from headgate.control.state import state_path
 from headgate.core.clock import monotonic, wall
 

@@ -21,8 +21,9 @@ from headgate.control.log import Log
 from headgate.control.memory import Handover
 from headgate.control.operators import Operators
 from headgate.control.own_health import OwnHealth
-from headgate.control.probes import Probes, Spawn
+from headgate.control.probes import Probes
 from headgate.control.registrations.registrations import Registrations
+from headgate.control.spawn import Spawn
 from headgate.control.surface.part import OwnEndpoints
 from headgate.control.telemetry.part import States, Telemetry
 from headgate.stores.board import Board

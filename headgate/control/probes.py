@@ -13,12 +13,12 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Callable, Collection, Coroutine, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 from headgate.config.resolve import ResolvedConfig, ResolvedService
 from headgate.control.log import Log
+from headgate.control.spawn import Spawn
 from headgate.core.clock import monotonic
 from headgate.core.endpoint import Endpoint
 from headgate.core.failure import Failure
@@ -36,13 +36,6 @@ FIRST_WITHIN = 2.0
 
 _MICROSECONDS = 1_000_000
 _RECORDS = "endpoint "
-
-
-class Spawn(Protocol):
-    """How a task is started by whoever answers for its faults."""
-
-    def __call__(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Start it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,11 +23,11 @@ from typing import Final
 
 from headgate.config.resolve import ResolvedConfig, ResolvedService
 from headgate.control.log import Log
-from headgate.control.probes import Spawn
 from headgate.control.registrations.checks import Checks
 from headgate.control.registrations.instance import Instance, News, Row, Status, checked, refuse_own
 from headgate.control.registrations.known import Known
 from headgate.control.registrations.ledger import Ledger, Place, Unavailable
+from headgate.control.spawn import Spawn
 from headgate.core.address import ListenAddress, parse_listen
 from headgate.core.clock import monotonic
 from headgate.core.endpoint import Endpoint

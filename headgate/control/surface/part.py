@@ -17,7 +17,7 @@ from headgate.control.listeners import Listener, ListenError, open_listener
 from headgate.control.log import Log
 from headgate.control.messages import OwnAnswers
 from headgate.control.own_health import OwnHealth
-from headgate.control.probes import Spawn
+from headgate.control.spawn import Spawn
 from headgate.control.surface.subject import Subject
 from headgate.core.clock import monotonic
 

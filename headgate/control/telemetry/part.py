@@ -21,7 +21,7 @@ from typing import Any, Literal, NamedTuple, TypedDict, cast
 from headgate import __version__
 from headgate.config.resolve import ResolvedConfig
 from headgate.control.log import LEVELS, Level, Line, Log
-from headgate.control.probes import Spawn
+from headgate.control.spawn import Spawn
 from headgate.control.telemetry.errors import Errors
 from headgate.control.telemetry.exemplars import Exemplars
 from headgate.control.telemetry.history import History
