@@ -4,7 +4,7 @@ changes nothing and is told nothing."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import NamedTuple
 
 import pytest
@@ -13,8 +13,9 @@ from fastapi.routing import APIRoute
 
 from headgate.control.admin.access import Allowed
 from headgate.control.admin.app import ROUTERS
+from headgate.control.admin.door import MOST_BODY
 from headgate.control.operators import MAY
-from tests.control.admin.subject import OWNER, ROLES, TOKEN, Subject, as_role, ask
+from tests.control.admin.subject import HOST, OWNER, ROLES, TOKEN, Subject, as_role, ask
 
 READING = ("GET", "HEAD", "OPTIONS")
 WRONG = [
@@ -155,6 +156,48 @@ def test_a_name_that_a_stranger_pointed_here_is_not_answered(route: Found) -> No
     for host in ("localhost:8081", "127.0.0.1", "127.0.0.7:1", "[::1]:8081", "LOCALHOST"):
         answer = ask(Subject(), route.method, route.path, {**OWNER, "host": host}, body=b"{}")
         assert answer.status_code != 421, host
+
+
+@pytest.mark.parametrize("host", ["x/metrics?", "x/metrics#", "x\\metrics", "a b", "a@b", "a, b", "[::1", "a:b", ":80"])
+def test_what_is_no_host_is_not_answered_wherever_the_listener_is(host: str) -> None:
+    subject = Subject()
+    # As on another address than loopback, where any name is answered.
+    subject.parts.operators.hosts = None
+    assert ask(subject, "GET", "/metrics", {"host": "any.name:8081"}).status_code == 200
+    for path in ("/metrics", "/api/v1/config"):
+        assert ask(subject, "GET", path, {**OWNER, "host": host}).status_code == 421
+
+
+def test_what_is_public_is_that_path_and_nothing_like_it() -> None:
+    for path in ("/metrics/", "/Metrics", "/metrics;x", "/metrics%2f", "/metrics%3fa"):
+        answer = ask(Subject(), "GET", path, {"host": HOST})
+        assert answer.status_code in (401, 404), path
+    for method in ("POST", "PUT", "DELETE", "PATCH", "TRACE"):
+        assert ask(Subject(), method, "/metrics", {"host": HOST}).status_code == 405
+
+
+@pytest.mark.parametrize("route", CHANGING, ids=lambda route: f"{route[0]} {route[1]}")
+def test_a_large_body_is_not_read_before_it_is_known_who_sends_it(route: Found) -> None:
+    asked = {"host": HOST, "content-type": "application/json"}
+    answer = ask(Subject(), route.method, route.path, asked, body=b"[" * (MOST_BODY + 1))
+    # A configuration may be larger, and is not read by then.
+    assert answer.status_code == (401 if route.path == "/api/v1/config" else 413)
+    assert list(answer.json()) == ["error"]
+
+
+@pytest.mark.parametrize("path", ["/services", "/ui/session", "/api/v1/keys"])
+def test_a_body_that_does_not_say_its_length_has_an_end_too(path: str) -> None:
+    pieces = 0
+
+    async def body() -> AsyncIterator[bytes]:
+        nonlocal pieces
+        while True:
+            pieces += 1
+            yield b"[" * 65536
+
+    answer = ask(Subject(), "POST", path, {"host": HOST, "content-type": "application/json"}, body=body())
+    assert answer.status_code == 413
+    assert pieces <= MOST_BODY // 65536 + 2
 
 
 @pytest.mark.parametrize("route", [route for route in ENDING if route.method == "GET"], ids=lambda route: route[1])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from dataclasses import replace
 from functools import cache
 from typing import Any, cast
@@ -92,7 +92,7 @@ def ask(
     path: str,
     headers: Mapping[str, str] = OWNER,
     peer: str = "127.0.0.1",
-    body: bytes = b"",
+    body: bytes | AsyncIterator[bytes] = b"",
     json: object = None,
 ) -> httpx.Response:
     """Send one request, as the operator with TOKEN unless `headers` say otherwise."""
