@@ -20,7 +20,7 @@ The nouns, from a byte to the machine:
     Record        all that was decided on the way of one sampled request; the worker makes it (telemetry.record),
                   control keeps it and makes spans, logs and answers of it (control.telemetry)
     Source        tells where a service runs, when the configuration does not (discovery); control asks it
-    Surface       the gateway's own endpoints on its public listeners (proxy.own, proxy.surface, control.surface)
+    Surface       the gateway's own endpoints on its public listeners (proxy.own, proxy.own_routes, control.surface)
     Operator      who may look at the gateway or tell it something over the admin API, and its role (control.operators)
     Part          one of what lives in control and follows the configuration in force (control.parts)
 

@@ -37,10 +37,10 @@ from headgate.proxy.faults import FaultGate
 from headgate.proxy.gates import Entry, Gate, IdentityGate
 from headgate.proxy.limit_stage import Stages
 from headgate.proxy.limiting import LimitGate
+from headgate.proxy.own_routes import Compiled, own_service, own_table
 from headgate.proxy.permission import AccessGate, AddressGate
 from headgate.proxy.plugins import PluginDraft
 from headgate.proxy.request_id import RequestIds
-from headgate.proxy.surface import Compiled, own_service, own_table
 from headgate.telemetry.access_log import json_fragment
 from headgate.telemetry.metrics import Metrics, RequestSeries
 from headgate.telemetry.redaction import redaction
