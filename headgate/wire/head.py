@@ -187,8 +187,9 @@ class HeadReader:
         if len(fields) > limits.max_headers:
             raise Failure("headers_too_large", "too many fields")
         head = RequestHead(parser.get_method().decode(), target, self.scheme)
-        if head.method == "TRACE":
+        if head.method in ("TRACE", "CONNECT"):
             # RFC 9110 section 9.3.8: it shows what arrived, and so what was put on here that clients must not see.
+            # Section 9.3.6: there are no tunnels, whatever form the target has; the parser takes the rest for one.
             raise Failure("method_not_allowed", _ALLOWED)
         if not small:
             self._check_sizes(fields)
@@ -326,8 +327,6 @@ class HeadReader:
 
     def _other_form(self, head: RequestHead, target: bytes, host: bytes | None) -> None:
         """Read absolute, authority and asterisk form (RFC 9112 section 3.2)."""
-        if head.method == "CONNECT":
-            raise Failure("method_not_allowed", _ALLOWED)
         try:
             parts = split_target(target)
         except BadTarget as error:

@@ -77,10 +77,7 @@ class Scene(NamedTuple):
             raw = body.encode() if body is not None else b""
             connection.putheader("Content-Length", str(len(raw)))
             connection.endheaders(raw)
-            try:
-                answer = connection.getresponse()
-            except http.client.RemoteDisconnected:
-                return Answer(400, {}, b"")
+            answer = connection.getresponse()
             found = {name.lower(): value for name, value in answer.getheaders()}
             return Answer(answer.status, found, answer.read())
         finally:

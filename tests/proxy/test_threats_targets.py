@@ -57,6 +57,9 @@ REFUSED = {
     "connect": (get(b"a:443", b"Host: a:443", method=b"CONNECT"), 405),
     "connect 1.0": (get(b"a:443", method=b"CONNECT", version=b"1.0"), 405),
     "connect length": (get(b"a:443", b"Host: a:443", b"Content-Length: 35", method=b"CONNECT"), 405),
+    "connect path": (get(b"/a", b"Host: a", method=b"CONNECT"), 405),
+    "connect absolute": (get(b"http://a/", b"Host: a", method=b"CONNECT"), 405),
+    "connect asterisk": (get(b"*", b"Host: a", method=b"CONNECT"), 405),
     # -- paths: RFC 3986 sections 5.2.4 and 6.2.2
     "climbs": (get(b"/../x", b"Host: a"), 400),
     "climbs later": (get(b"/a/../../x", b"Host: a"), 400),
