@@ -228,8 +228,12 @@ class Control:
             outcome = await self._bring(loaded, loaded.config, cause)
         return "\n".join(outcome.problems) or None
 
-    async def reload(self, cause: Cause, load: Callable[[], LoadResult] | None = None) -> Outcome:
+    async def reload(
+        self, cause: Cause, load: Callable[[], LoadResult] | None = None, undo: Callable[[], None] | None = None
+    ) -> Outcome:
         """Load anew, by `load` if it is given, and bring it into force, or change nothing and say why.
+
+        `undo` puts back what `load` has written, when that does not come into force.
 
         Raises:
             Changed: `load` was to write a file that is not the one in force.
@@ -238,6 +242,7 @@ class Control:
         async with self._in_turn:
             self._reload_waits = False
             self._watch.mark()
+            before = self._watch.paths
             try:
                 loaded = await asyncio.to_thread(load or self._load)
                 if load is not None:
@@ -252,7 +257,13 @@ class Control:
                 self._watch.follow([*self._watch.paths, *watched(loaded)])
                 return self._refuse(cause, tuple(str(each) for each in loaded.problems))
             self._watch.follow(watched(loaded))
-            return await self._bring(loaded, loaded.config, cause)
+            outcome = await self._bring(loaded, loaded.config, cause)
+            if undo is not None and not outcome.ok:
+                await asyncio.to_thread(undo)
+                # What is there again is in force already.
+                self._watch.follow(before)
+                self._watch.mark()
+            return outcome
 
     async def _bring(self, loaded: LoadResult, config: ResolvedConfig, cause: Cause) -> Outcome:
         self._report(loaded.notices)

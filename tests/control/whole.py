@@ -53,16 +53,20 @@ class Service:
 class Gateway:
     """`headgate run` with the service `api`, up to its end. `service` are the settings of `api`, `more` all others."""
 
+    file_name = "gateway.yaml"
+    # What the command line has besides the file.
+    arguments: tuple[str, ...] = ()
+
     def __init__(self, folder: Path, workers: int, service: dict[str, Any], **more: Any) -> None:
         folder.mkdir(exist_ok=True)
         self._more = more
         self.port, self._admin, self._count = free_port(), free_port(), workers
-        self._file = folder / "gateway.yaml"
+        self._file = folder / self.file_name
         self._errors = folder / "stderr"
         self.write(service)
         with self._errors.open("wb") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "headgate", "run", str(self._file)],
+                [sys.executable, "-m", "headgate", "run", str(self._file), *self.arguments],
                 stdout=subprocess.DEVNULL,
                 stderr=errors,
                 env={**os.environ, "XDG_RUNTIME_DIR": str(folder)},

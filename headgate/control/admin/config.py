@@ -9,7 +9,6 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from headgate.config.effective import shown
-from headgate.config.loader import LoadResult
 from headgate.config.problems import to_json
 from headgate.control.admin.access import about, actor_of, allowed
 from headgate.control.admin.answers import Problem, Refused, answers
@@ -320,16 +319,9 @@ async def _bring(request: Request, gateway: Subject, file: ConfigFile, text: str
     if gateway.draining:
         raise Refused(409, "the gateway is stopping")
     in_force = gateway.parts.configuration.digest
-    written: list[LoadResult] = []
-
-    def write() -> LoadResult:
-        written.append(file.put(text, in_force))
-        return written[0]
-
     try:
-        outcome = await gateway.reload(Cause("PUT /api/v1/config", actor_of(request)), write)
-        if not outcome.ok and written and written[0].config is not None:
-            await asyncio.to_thread(file.restore)
+        cause = Cause("PUT /api/v1/config", actor_of(request))
+        outcome = await gateway.reload(cause, lambda: file.put(text, in_force), file.restore)
     except Changed:
         raise Refused(
             412, "the file has changed since it was loaded: reload it, or look what has become of it"

@@ -37,8 +37,10 @@ class Subject(Protocol):
     def snapshot(self) -> Snapshot:
         """Plan, workers and drain now."""
 
-    async def reload(self, cause: Cause, load: Callable[[], LoadResult] | None = None) -> Outcome:
-        """Load the configuration anew, by `load` if it is given, and bring it into force.
+    async def reload(
+        self, cause: Cause, load: Callable[[], LoadResult] | None = None, undo: Callable[[], None] | None = None
+    ) -> Outcome:
+        """Load the configuration anew, by `load` if it is given, and bring it into force; else `undo` what it wrote.
 
         Raises:
             Changed: `load` was to write a file that is not the one in force.

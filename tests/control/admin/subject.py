@@ -70,7 +70,9 @@ class Subject:
     def snapshot(self) -> Snapshot:
         return self._snapshot
 
-    async def reload(self, cause: Cause, load: Callable[[], LoadResult] | None = None) -> Outcome:
+    async def reload(
+        self, cause: Cause, load: Callable[[], LoadResult] | None = None, undo: Callable[[], None] | None = None
+    ) -> Outcome:
         if load is not None:
             loaded = load()
             if loaded.config is None:
