@@ -1,6 +1,6 @@
 """The gateway's own endpoints on the public listeners, as configuration has them (`surface`).
 
-Reading order: records and numbers (what each view knows), answers (one request, one
+Reading order: records and numbers (what is known), views (what each view shows of it), answers (one request, one
 answer), listed (the OpenAPI document of what is answered), app (the socket behind the workers), own_answers (what
 workers are told, to answer alone).
 

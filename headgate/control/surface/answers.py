@@ -1,13 +1,12 @@
 """One request for an own endpoint, one answer: found by the configured items, filled from the record of its view.
 
 Laws: what is no configured item is 404, and so are names that nothing has; an answer never says more of an error than a
-sentence of our own. Lists come in pages, newest first, as those of the admin API do.
+sentence of our own.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, unquote
 
@@ -17,20 +16,13 @@ from headgate.config.resolve import ResolvedConfig, ResolvedRoute
 from headgate.control.breakers import ACTIONS
 from headgate.control.exposition import preferred
 from headgate.control.log import Log
-from headgate.control.surface import listed, records
-from headgate.control.surface.numbers import Numbers
-from headgate.control.surface.records import Record
+from headgate.control.surface import listed
 from headgate.control.surface.subject import Subject
-from headgate.control.telemetry.requests import spans_of
-from headgate.control.telemetry.ring import page, part
-from headgate.core.clock import wall
+from headgate.control.surface.views import SERVICE_NOT_FOUND, VIEWS, NotFound, Question
 from headgate.policy.route import Matched, RouteRule, RouteTable
 from headgate.telemetry.audit import Actor
 
 JSON = "application/json"
-MOST_ITEMS = 1000
-_DEFAULT_ITEMS = 100
-_SERVICE_NOT_FOUND = {"detail": "Service not found"}
 
 
 class Given(NamedTuple):
@@ -50,14 +42,6 @@ class Asked(NamedTuple):
     query: str = ""
     accept: str = ""
     caller: str = ""
-
-
-class NotFound(Exception):
-    """There is nothing of that name; the body says so."""
-
-    def __init__(self, body: Mapping[str, str]) -> None:
-        super().__init__()
-        self.body = body
 
 
 class Item(NamedTuple):
@@ -102,117 +86,19 @@ class Answers:
                 return given
             if item.surface.view == "reset_breaker":
                 self._reset(asked, params)
-            record, default, fields = await self._record(item, asked, params)
+            question = Question(self._subject, self.items, self._exposed, params, parse_qs(asked.query))
+            shown = await VIEWS[item.surface.view](question)
             if item.body is None:
                 if item.surface.view == "docs":
-                    return Given(200, "text/html; charset=utf-8", listed.page(record).encode(), _PAGE_FIELDS)
-                return _json(200, default, fields)
-            text = item.body.render(record)
+                    return Given(200, "text/html; charset=utf-8", listed.page(shown.record).encode(), _PAGE_FIELDS)
+                return _json(200, shown.plain, shown.fields)
+            text = item.body.render(shown.record)
         except NotFound as missing:
             return _json(404, missing.body)
         except Refused as error:
             self._log("error", f"own endpoint {item.surface.path}: {error}")
             return _json(500, {"detail": "The answer cannot be made; the log of the gateway says why."})
-        return Given(200, content_type_of(item.surface), text, fields)
-
-    async def _record(self, item: Item, asked: Asked, params: dict[str, str]) -> tuple[Record, Any, _Fields]:
-        """Return the record of a view, what is answered without a template, and fields beside it.
-
-        Raises:
-            NotFound: there is nothing of the name that was asked for.
-        """
-        view, subject = item.surface.view, self._subject
-        if view in _PAGED:
-            key = {"requests": "items", "metric_points": "metrics"}.get(view, view)
-            found, following = await self._page(view, parse_qs(asked.query))
-            # Templates have it as text.
-            cursor = following or ""
-            record = {**records.common(subject), key: found, "next": cursor}
-            default = {"items": found, "next": cursor} if view == "requests" else found
-            return record, default, (("Next-Cursor", cursor),) if cursor else ()
-        if view in ("services_status", "service_metrics", "status", "service_health", "circuit_breakers", "metrics"):
-            record = await self._counted(view, params)
-            if view in _DEFAULT_NAMES:
-                return record, record[_DEFAULT_NAMES[view]], ()
-            return record, {name: value for name, value in record.items() if name not in _COMMON}, ()
-        if view in ("openapi", "docs"):
-            record = {**records.common(subject), "openapi": listed.document(self.items, self._exposed)}
-            return record, record["openapi"], ()
-        if view == "index":
-            record = {
-                **records.common(subject),
-                "status": "running",
-                "endpoints": listed.paths(self.items, self._exposed),
-            }
-            shown = ("service", "version", "description", "status", "endpoints")
-            return record, {name: record[name] for name in shown}, ()
-        if view == "rate_limiters":
-            limiters = subject.parts.telemetry.limits_of_services()
-            return {**records.common(subject), "rate_limiters": limiters}, limiters, ()
-        if view == "services":
-            record = records.services(subject)
-            return record, record["services"], ()
-        if view == "services_health":
-            record = records.services_health(subject)
-            return record, {name: record[name] for name in ("overall_status", "services", "last_check")}, ()
-        if view == "reset_breaker":
-            name = _service_in(params)
-            record = {**records.common(subject), "name": name, **records.breakers_of(subject)[name]}
-            record["message"] = f"circuit breaker {name} is told: {params.get('action') or 'reset'}"
-            return record, {name: record[name] for name in ("message", "timestamp", "state")} | {"service": name}, ()
-        return self._configured(view, subject.parts.discovery.effective(), params)
-
-    def _configured(self, view: str, config: ResolvedConfig, params: dict[str, str]) -> tuple[Record, Any, _Fields]:
-        services = records.config_services(config)
-        record = {**records.common(self._subject), "services": services, "routes": records.config_routes(config)}
-        if view == "config_service":
-            name = _service_in(params)
-            found = next((each for each in services if each["name"] == name), None)
-            if found is None:
-                raise NotFound(_SERVICE_NOT_FOUND)
-            return {**record, "found": found}, found, ()
-        if view == "config":
-            return record, {"services": services}, ()
-        return record, record["services" if view == "config_services" else "routes"], ()
-
-    async def _counted(self, view: str, params: dict[str, str]) -> Record:
-        """Return a record that needs what was counted: read in a thread, since it may be a lot."""
-        subject = self._subject
-        numbers = await subject.parts.exposition.counted("numbers", Numbers)
-        if view == "metrics":
-            shown = records.common(subject)
-            made = numbers.record(shown["uptime"]["exact"])
-            errors = subject.parts.telemetry.errors.newest()[:20]
-            checks = subject.parts.own_health.checks()
-            return {**shown, **made, "services": made["services_used"], "recent_errors": errors, "checks": checks}
-        if view == "circuit_breakers":
-            breakers = records.breakers_of(subject)
-            for name, found in breakers.items():
-                found |= {**numbers.calls(name), "failure_count": found["failure_count"]}
-                found["success_count"] = numbers.calls(name)["success_count"]
-            return {**records.common(subject), "circuit_breakers": breakers}
-        services = records.services_of(subject)
-        for name, service in services.items():
-            calls = numbers.calls(name)
-            service["response_time"] = calls["response_time"]
-            for instance in service["instances"]:
-                instance |= {"response_time": calls["response_time"], "error_count": None, "success_count": None}
-                instance["health_score"] = 1.0 if instance["is_healthy"] else 0.0
-                instance["failure_count"] = 0 if instance["is_healthy"] else 1
-                instance["last_health_check"] = instance["last_check"]
-        if view in ("status", "services_status"):
-            summary = records.status(subject)["summary"]
-            return {**records.common(subject), "services": services, "summary": summary}
-        name = _service_in(params)
-        if name not in services:
-            raise NotFound(_SERVICE_NOT_FOUND)
-        if view == "service_health":
-            return {**records.common(subject), **services[name]}
-        calls = numbers.calls(name)
-        breaker = {"state": "closed", **records.breakers_of(subject).get(name, {})}
-        breaker |= {key: calls[key] for key in ("success_count", "total_requests", "failure_rate")}
-        breaker["failure_count"] = calls["failure_count"]
-        return {**records.common(subject), "service": name, "calls": calls, "circuit_breaker": breaker}
+        return Given(200, content_type_of(item.surface), text, shown.fields)
 
     async def _metrics_text(self, item: Item, accept: str) -> Given | None:
         """Return the metrics as a scraper reads them; None where JSON is wanted, which the record is for."""
@@ -225,41 +111,17 @@ class Answers:
         scrape = await exposition.scrape(asked)
         return Given(200, scrape.content_type, scrape.body)
 
-    async def _page(self, view: str, query: Mapping[str, list[str]]) -> tuple[list[Any], str | None]:
-        """Return one page of a list and the cursor of the next, None on the last."""
-        telemetry = self._subject.parts.telemetry
-        if view == "metric_points":
-            points = await self._subject.parts.exposition.points(wall())
-            first = _number(query, "cursor", 0)
-            most = _number(query, "limit", len(points)) or len(points)
-            return part(points, first, most)
-        most = max(1, min(MOST_ITEMS, _number(query, "limit", _DEFAULT_ITEMS)))
-        before = _number(query, "cursor", 0) or None
-        if view == "logs":
-            return page(telemetry.log_items(before=before), most)
-        requests = telemetry.requests.ring.newest(before)
-        if view == "requests":
-            return page(requests, most)
-        if not telemetry.settings.tracing.enabled:
-            return [], None
-        found, following = page(requests, max(1, most // 2))
-        return [span for request in found for span in spans_of(request)], following
-
     def _reset(self, asked: Asked, params: dict[str, str]) -> None:
-        name, wanted = _service_in(params), params.get("action") or "reset"
+        name, wanted = params.get("service") or params.get("service_name") or "", params.get("action") or "reset"
         action = next((each for each in ACTIONS if each == wanted), None)
         found = self._subject.parts.breakers.steer(name, action) if action is not None else None
         act, who = f"{asked.method} {asked.path}", _actor(asked.caller)
         self._subject.audit("admin.request", who, act, "done" if found else "failed", {"breaker": name}, wanted)
         if found is None:
-            raise NotFound(_SERVICE_NOT_FOUND if action is not None else {"detail": "Not Found"})
+            raise NotFound(SERVICE_NOT_FOUND if action is not None else {"detail": "Not Found"})
 
 
 _Fields = tuple[tuple[str, str], ...]
-_PAGED = ("spans", "logs", "requests", "metric_points")
-_DEFAULT_NAMES = {"services_status": "services", "circuit_breakers": "circuit_breakers"}
-# Of the gateway as a whole, which is not what these views are asked for.
-_COMMON = frozenset(("version", "description", "uptime", "plan", "draining", "workers", "features"))
 # The page is made of nothing but itself.
 _PAGE_FIELDS = (("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'"),)
 
@@ -284,15 +146,6 @@ def content_type_of(item: Surface) -> str:
 
 def _json(status: int, body: Any, fields: _Fields = ()) -> Given:
     return Given(status, JSON, json.dumps(body).encode(), fields)
-
-
-def _service_in(params: Mapping[str, str]) -> str:
-    return params.get("service") or params.get("service_name") or ""
-
-
-def _number(query: Mapping[str, list[str]], name: str, default: int) -> int:
-    text = query.get(name, [""])[0]
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else default
 
 
 def _actor(caller: str) -> Actor:
