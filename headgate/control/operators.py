@@ -71,8 +71,11 @@ class Operators:
         self.public: frozenset[str] = frozenset()
         self.hosts: frozenset[str] | None = None
 
-    def follow(self, config: ResolvedConfig) -> None:
-        """Know the tokens of this configuration from now on; sessions of those that are gone end."""
+    def follow(self, config: ResolvedConfig) -> bool:
+        """Know the tokens of this configuration from now on; sessions of those that are gone end.
+
+        Tell whether any token is good for nothing more, or for something else than before.
+        """
         admin = config.admin
         try:
             own = find_token(admin.token, self._environ, config.state_dir)
@@ -86,11 +89,12 @@ class Operators:
         }
         if own:
             tokens[_digest(own)] = (OWNER, "admin")
-        self._tokens = tokens
+        before, self._tokens = self._tokens, tokens
         self.public = frozenset(admin.public)
         address = parse_listen(admin.address)
         local = not address.unix and is_loopback(address.host)
         self.hosts = frozenset(host.lower() for host in admin.hosts) if local else None
+        return any(tokens.get(digest) != known for digest, known in before.items())
 
     def of_token(self, shown: str, address: str) -> Operator | None:
         """Return whose token this is; None when it is nobody's.

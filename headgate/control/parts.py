@@ -73,7 +73,8 @@ class Parts:
         self.configuration.follow(config)
         self.exposition.follow(config)
         self.telemetry.follow(config)
-        self.operators.follow(config)
+        if self.operators.follow(config):
+            self.telemetry.stream.let_go()
         self.issuers.follow(config)
         self.registrations.follow(config)
         self.discovery.follow(config)

@@ -142,6 +142,20 @@ def test_right_ones_cost_no_try() -> None:
     assert all(made.of_token(LONG, "10.0.0.1") for _ in range(3 * TRIES))
 
 
+def test_it_is_told_when_a_token_is_good_for_less() -> None:
+    config = resolved(to("http://a"))
+
+    def follow(made: Operators, **admin: Any) -> bool:
+        return made.follow(replace(config, admin=replace(config.admin, **admin)))
+
+    made = operators()
+    assert not follow(made, token=LONG)
+    assert not follow(made, token=LONG, tokens=[EVE])
+    assert follow(made, token=LONG, tokens=[replace(EVE, role="read")])
+    assert follow(made, token=LONG)
+    assert follow(made, token=LONG * 2)
+
+
 def test_a_session_ends_with_its_token_and_takes_its_role_from_it() -> None:
     config = resolved(to("http://a"))
     made = operators()

@@ -37,7 +37,7 @@ class Watcher:
 
     def put(self, kind: Event, text: bytes) -> bool:
         """Let an event wait; tell whether another one was lost for it."""
-        if kind not in self._kinds:
+        if self._closed or kind not in self._kinds:
             return False
         full = len(self._waiting) >= MOST_WAITING
         if full:
@@ -110,11 +110,15 @@ class Stream:
             for watcher in self._watchers:
                 self.lost += watcher.put(kind, text)
 
+    def let_go(self) -> None:
+        """Let all clients go; they may come again, and show again who they are."""
+        for watcher in self._watchers:
+            watcher.close()
+
     async def close(self, patience: float) -> None:
         """Let all go, and nobody in any more; wait at most `patience` seconds until they have gone."""
         self._closed = True
-        for watcher in self._watchers:
-            watcher.close()
+        self.let_go()
         if self._watchers:
             self._empty = asyncio.get_running_loop().create_future()
             await asyncio.wait([self._empty], timeout=patience)

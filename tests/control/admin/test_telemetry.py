@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Iterator
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, cast
 
@@ -329,6 +330,18 @@ def test_the_stream_goes_on_until_the_client_leaves(fresh: Subject) -> None:
         assert event.startswith(b"event: request\n") and b'"request_id":"request-42"' in event
         await watching.leave()
         assert stream.watchers == 0
+
+    asyncio.run(scenario())
+
+
+def test_who_watches_shows_his_token_again_when_one_is_good_for_nothing_more(fresh: Subject) -> None:
+    async def scenario() -> None:
+        watching = Watching(fresh, b"events=request")
+        await watching.told.get()
+        fresh.parts.follow(replace(fresh.config, admin=replace(fresh.config.admin, tokens=[])))
+        async with asyncio.timeout(10):
+            await watching.task
+        assert fresh.parts.telemetry.stream.watchers == 0
 
     asyncio.run(scenario())
 

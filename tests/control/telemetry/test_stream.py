@@ -120,6 +120,26 @@ def test_a_client_whose_every_event_makes_another_one_holds_nobody_up() -> None:
     timeless(scenario)
 
 
+def test_who_is_let_go_is_given_what_waited_and_nothing_more_and_may_come_again() -> None:
+    async def scenario() -> None:
+        stream = Stream()
+        watcher = stream.join(TICKS)
+        stream.publish("tick", 1)
+        events = watcher.events()
+        assert await taken(events, 1) == [("tick", 1)]
+        stream.publish("tick", 2)
+        stream.let_go()
+        # However many more come: one that reads slowly would be given them for ever.
+        stream.publish("tick", 3)
+        assert [each async for each in events] == [event_text("tick", 2)]
+        stream.leave(watcher)
+        again = stream.join(TICKS)
+        stream.publish("tick", 4)
+        assert await taken(again.events(), 1) == [("tick", 4)]
+
+    timeless(scenario)
+
+
 def test_there_is_a_bound_of_clients() -> None:
     async def scenario() -> None:
         stream = Stream()
