@@ -209,6 +209,9 @@ def headgate_conf(setting: Setting) -> str:
         listener["tls"] = {"cert": str(setting.certificate.cert), "key": str(setting.certificate.key)}
     service: dict[str, object] = {"name": "api", "routes": list(_headgate_routes(setting.routes))}
     limits: dict[str, object] = {}
+    options = dict(setting.options)
+    telemetry: dict[str, object] = {"access_log": {"path": str(setting.folder / "access.log")}}
+    telemetry |= dict(options.pop("telemetry", ()))  # type: ignore[call-overload]
     if setting.policies is None:
         service["url"] = f"http://127.0.0.1:{setting.upstream}"
     else:
@@ -220,10 +223,10 @@ def headgate_conf(setting: Setting) -> str:
             "listen": [listener],
             "admin": {"address": f"127.0.0.1:{setting.admin_port}"},
             "workers": 1,
-            "telemetry": {"access_log": {"path": str(setting.folder / "access.log")}},
+            "telemetry": telemetry,
             "services": [service],
             **limits,
-            **dict(setting.options),
+            **options,
         },
         indent=1,
     )

@@ -21,7 +21,10 @@ MILLION = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A peer in a row, under its own label; `options` are further top-level keys of Headgate's configuration."""
+    """A peer in a row, under its own label.
+
+    `options` are further top-level keys of Headgate's configuration; `telemetry` is put over what it has there.
+    """
 
     label: str
     peer: str
@@ -66,6 +69,24 @@ def _peers(*names: str, policies: Policies | None = None) -> tuple[Subject, ...]
 
 def _headgate(**variations: Policies) -> tuple[Subject, ...]:
     return tuple(Subject(f"headgate-{name}", "headgate", policies=policies) for name, policies in variations.items())
+
+
+_SILENT = {
+    "access_log": {"enabled": False},
+    "metrics": {"enabled": False},
+    "sampling": {"ratio": 0, "per_second": 0, "errors": False, "refused": 0},
+}
+# Each with what the one before it has. The path of the log is bench.configs'.
+_TELEMETRY: dict[str, dict[str, object]] = {
+    "off": _SILENT,
+    "metrics": {key: _SILENT[key] for key in ("access_log", "sampling")},
+    "log": {"sampling": _SILENT["sampling"]},
+    "all": {"sampling": {"ratio": 0.01}, "tracing": {"enabled": True}},
+}
+
+
+def _telling(peer: str, *names: str) -> tuple[Subject, ...]:
+    return tuple(Subject(f"{peer}-{name}", peer, options=(("telemetry", _TELEMETRY[name]),)) for name in names)
 
 
 # Headgate refuses bodies above 10 MiB unless it is told otherwise.
@@ -187,6 +208,17 @@ ROWS: dict[str, Row] = {
             measure.cpu_per_request(Load()),
             (Bound("headgate-million", 1.15, "headgate-one"),),
             ("headgate-one",),
+        ),
+        Row(
+            "telemetry",
+            "What telemetry costs: off, with metrics, with the JSON log too, and with traces and 1 % recorded",
+            "CPU us/request",
+            (*_telling("headgate", *_TELEMETRY), *_telling("headgate-compiled", "off", "all")),
+            measure.cpu_per_request(Load()),
+            (
+                Bound("headgate-all", 4.0, "headgate-off", difference=True),
+                Bound("headgate-compiled-all", 4.0, "headgate-compiled-off", difference=True),
+            ),
         ),
         Row(
             "breaker-closed",

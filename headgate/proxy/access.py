@@ -59,7 +59,8 @@ class AccessLogWriter(BatchedLog):
 
     def write(self, exchange: Exchange) -> None:
         """Take one finished exchange."""
-        if self._sink is None or exchange.status < self._from:
+        sink = self._sink
+        if sink is None or exchange.status < self._from:
             return
         if self._sample < 1.0 and exchange.status < _FROM["warning"] and random.random() >= self._sample:
             return
@@ -67,4 +68,6 @@ class AccessLogWriter(BatchedLog):
         for each in self._empty:
             # No text of a client looks like this: its quotes are escaped.
             line = line.replace(each, b"", 1)
-        self.add(line)
+        sink.add(line)
+        if self._timer is None:
+            self._wait()

@@ -38,7 +38,10 @@ class BatchedLog:
         if sink is not None:
             sink.add(line)
             if self._timer is None:
-                self._timer = self._loop.call_later(FLUSH_SECONDS, self._flush)
+                self._wait()
+
+    def _wait(self) -> None:
+        self._timer = self._loop.call_later(FLUSH_SECONDS, self._flush)
 
     def _flush(self) -> None:
         self._timer = None

@@ -114,7 +114,7 @@ class Trace:
         self.trace_id = trace_id
         self.span_id = span_id
         self.parent = parent
-        self.sampled = parent.sampled is True
+        self.sampled = parent is not NO_PARENT and parent.sampled is True
 
 
 class Tracer:
