@@ -56,7 +56,7 @@ class Gateway(Protocol):
     `tell` is how it says something to control; what is said while control is away is lost.
     """
 
-    tell: Callable[[dict[str, Any]], None]
+    tell: Callable[[dict[str, Any]], bool]
 
     def take_key_sets(self, sets: Mapping[str, bytes], answers: Sequence[str]) -> None:
         """Use these keys of issuers (messages.KeySets) from now on."""
@@ -244,10 +244,12 @@ class Worker:
         if self._control is not None:
             write_frame(self._control, json.dumps(message).encode())
 
-    def _tell(self, message: dict[str, Any]) -> None:
-        """Say what is lost while control is away: also while it is there and does not listen."""
-        if self._control is not None and self._control.transport.get_write_buffer_size() < _MOST_UNREAD:
+    def _tell(self, message: dict[str, Any]) -> bool:
+        """Say what is lost while control is away, also while it is there and does not listen; return whether it was."""
+        listens = self._control is not None and self._control.transport.get_write_buffer_size() < _MOST_UNREAD
+        if listens:
             self._say(message)
+        return listens
 
     def _pass_on(self, line: Line) -> None:
         """Let control know what is written, too. A thread may have written it."""

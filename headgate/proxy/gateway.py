@@ -101,7 +101,7 @@ class Gateway:
         self.mirrors = Mirrors()
         self.limiter = Limiter(loop, self.metrics, say)
         # How to say something to control; whoever runs this as a worker connects it.
-        self.tell: Callable[[dict[str, Any]], None] = lambda _: None
+        self.tell: Callable[[dict[str, Any]], bool] = lambda _: False
         self.callouts = Callouts(self.wheel, self.outbox, self._resolver)
         self.authentication = Authentication(self)
         self._external = ExternalServices()

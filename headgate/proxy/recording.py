@@ -32,12 +32,14 @@ _BATCH = 64
 class Recorder:
     """The records of one worker."""
 
-    __slots__ = ("_gateway", "_records", "_timer", "_worker", "ids")
+    __slots__ = ("_gateway", "_lost", "_records", "_timer", "_worker", "ids")
 
     def __init__(self, gateway: Gateway, worker: int) -> None:
         self._gateway = gateway
         self._worker = worker
         self._records: list[Record] = []
+        # Those that control was not there to take, and does not know of yet.
+        self._lost = 0
         self._timer: asyncio.TimerHandle | None = None
         self.ids = Ids(os.urandom)
 
@@ -114,7 +116,8 @@ class Recorder:
         dropped = 0
         if plan is not None:
             dropped, plan.sampler.dropped = plan.sampler.dropped, 0
-        if records or dropped:
+        lost = dropped + self._lost
+        if records or lost:
             self._records = []
-            message: dict[str, Any] = {"type": "records", "records": records, "dropped": dropped}
-            self._gateway.tell(message)
+            message: dict[str, Any] = {"type": "records", "records": records, "dropped": lost}
+            self._lost = 0 if self._gateway.tell(message) else lost + len(records)

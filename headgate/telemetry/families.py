@@ -249,7 +249,11 @@ _TABLE = (
     Family("headgate_access_log_dropped_total", "counter", "Access log lines dropped: the sink was too slow."),
     Family("headgate_audit_dropped_total", "counter", "Lines of the audit log dropped: the sink was too slow."),
     Family("headgate_records_total", "counter", "Requests whose decision record came to control."),
-    Family("headgate_records_dropped_total", "counter", "Requests not recorded: there were too many in a second."),
+    Family(
+        "headgate_records_dropped_total",
+        "counter",
+        "Requests not recorded: there were too many in a second, or control was not there.",
+    ),
     Family(
         "headgate_trace_exports_total",
         "counter",

@@ -95,7 +95,9 @@ class Rig:
         self.said: list[str] = []
         self.gateway = Gateway(asyncio.get_running_loop(), SlotWriter(self.region), 0, say=self._say)
         self.told: list[dict[str, Any]] = []
-        self.gateway.tell = self.told.append
+        # Whether control is there, and has time for what is told.
+        self.control_listens = True
+        self.gateway.tell = self._tell
         self.log: list[dict[str, Any]] = []
         self.sockets: dict[str, list[socket.socket]] = {}
         self.clients: list[Wire] = []
@@ -145,6 +147,11 @@ class Rig:
         await eventually(lambda: len(self.log) >= count)
         assert len(self.log) == count, self.log
         return self.log
+
+    def _tell(self, message: dict[str, Any]) -> bool:
+        if self.control_listens:
+            self.told.append(message)
+        return self.control_listens
 
     async def records(self, count: int = 1) -> list[Any]:
         """Wait for so many records of requests, as control is told them, and see that there are no more."""

@@ -458,6 +458,23 @@ async def test_records_are_bounded_in_a_second_and_what_is_beyond_is_counted() -
 
 
 @on_loop
+async def test_records_that_control_is_not_there_to_take_are_counted_for_when_it_is() -> None:
+    document = to(route={"respond": {"status": 200}}, **telemetry({**ALL, "most": 7}))
+    async with gateway(document) as rig:
+        rig.control_listens = False
+        for _ in range(2):
+            for _ in range(5):
+                await rig.ask(get())
+            rig.gateway.recorder.flush()
+        assert rig.told == []
+        rig.control_listens = True
+        rig.gateway.recorder.flush()
+        assert rig.told == [{"type": "records", "records": [], "dropped": 10}]
+        rig.gateway.recorder.flush()
+        assert len(rig.told) == 1
+
+
+@on_loop
 async def test_records_go_in_batches_by_themselves() -> None:
     async with gateway(to(route={"respond": {"status": 200}}, **telemetry({**ALL, "most": 1000}))) as rig:
         for _ in range(70):
