@@ -5,12 +5,22 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote
 
 from headgate.cli.admin import look
 from headgate.cli.arguments import Namespace
 from headgate.cli.terminal import bold, pairs, plain, table
+
+_WHY: Final = {
+    "ratio": "one of telemetry.sampling.ratio",
+    "reserve": "one of telemetry.sampling.per_second",
+    "rule": "by a rule of telemetry.sampling.rules",
+    "parent": "its caller records the trace",
+    "error": "it failed",
+    "refused": "it was refused",
+    "slow": "it was slow",
+}
 
 
 def explain_recorded(arguments: Namespace, request_id: str) -> int:
@@ -32,7 +42,7 @@ def text(record: dict[str, Any]) -> str:
         pairs(
             [
                 ("request", plain(record["request_id"])),
-                ("trace", f"{record['trace_id']}, recorded for {record['sampled']}"),
+                ("recorded", f"{_WHY.get(record['sampled'], record['sampled'])}, trace {record['trace_id']}"),
                 ("at", f"{at} UTC, in worker {record['worker']}, by plan {record['plan']}"),
                 ("from", f"{plain(record['client'])}{_caller(record.get('identity'))}"),
                 ("route", plain(_led(record))),

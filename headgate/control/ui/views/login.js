@@ -20,7 +20,7 @@ export function login(again) {
         "p",
         { class: "faint" },
         "With the admin token of this gateway: admin.token, one of admin.tokens, or the one made at the first start, " +
-          "in the file admin.token of state_dir.",
+          "in the file admin.token of state_dir, where HEADGATE_ADMIN_TOKEN names none.",
       ),
       // Password managers keep a token under a name.
       h(
