@@ -68,7 +68,7 @@ async def a_plan_is_taken(fleet: Fleet, path: Path) -> None:
     outcome = await published
     assert (outcome.ok, outcome.workers) == (True, 1)
     worker.writer.close()
-    while fleet._meetings:
+    while fleet._meetings:  # noqa: ASYNC110 (the end of a connection, in its own time)
         await asyncio.sleep(0)
 
 

@@ -49,7 +49,7 @@ def wait_for(gateway: Gateway, *names: str) -> None:
 def test_instances_get_requests_from_their_registration_to_their_leave(
     tmp_path: Path, service: Service, other: Service
 ) -> None:
-    own = {"database": f"sqlite:///{tmp_path}/own.db"}
+    own: dict[str, Any] = {"database": f"sqlite:///{tmp_path}/own.db"}
     gateway = start(tmp_path / "run", tmp_path / "state", REGISTRY, workers=2, **own)
     try:
         assert answered(gateway) == {"503"}

@@ -52,6 +52,10 @@ class LateStore:
         assert not local, "nothing was counted elsewhere"
         self.counted.settle(asks, now)
 
+    def forget(self, keys: Sequence[bytes]) -> int:
+        """Begin afresh with these keys."""
+        return self.counted.forget(keys)
+
     def sweep(self, now: int) -> None:
         """Forget some of what has expired."""
         self.counted.sweep(now)

@@ -211,14 +211,17 @@ async def test_a_body_that_is_text_may_be_sent_as_text() -> None:
 async def test_an_envelope_is_held_to_its_size_and_to_the_routes() -> None:
     seen: list[Message] = []
     item = {**ENVELOPE, "max_body": 200}
-    async with served(seen) as one, served([]) as two_:
-        async with gateway(two(two_, one, surface=[item, BY_PATH], service={"max_body": 10})) as rig:
-            assert (await post(rig, wrapped(method="POST", body="x" * 200))).status == 413
-            assert (await post(rig, wrapped(method="POST", body="x" * 9))).status == 413
-            assert (await post(rig, wrapped(method="POST", body="x" * 8))).status == 200
-            target = "/api/v1/proxy/svc-b/x"
-            assert (await rig.ask(get(target, method="POST", body=b"x" * 11), "POST")).status == 413
-            assert (await rig.ask(get(target, method="POST", body=b"x" * 10), "POST")).status == 200
+    async with (
+        served(seen) as one,
+        served([]) as two_,
+        gateway(two(two_, one, surface=[item, BY_PATH], service={"max_body": 10})) as rig,
+    ):
+        assert (await post(rig, wrapped(method="POST", body="x" * 200))).status == 413
+        assert (await post(rig, wrapped(method="POST", body="x" * 9))).status == 413
+        assert (await post(rig, wrapped(method="POST", body="x" * 8))).status == 200
+        target = "/api/v1/proxy/svc-b/x"
+        assert (await rig.ask(get(target, method="POST", body=b"x" * 11), "POST")).status == 413
+        assert (await rig.ask(get(target, method="POST", body=b"x" * 10), "POST")).status == 200
 
 
 # -- who may -------------------------------------------------------------------------------------------------------
@@ -254,29 +257,35 @@ GUARDED: dict[str, Any] = {
 async def test_nobody_gets_by_name_what_no_route_gives() -> None:
     seen: list[Message] = []
     surface = [{**ENVELOPE, "auth": "none"}, {**BY_PATH, "auth": "none"}]
-    async with served(seen) as one, served([]) as two_:
-        async with gateway(two(two_, one, surface=surface, service=GUARDED, identity=KEYS)) as rig:
-            assert await statuses(rig, "svc-b", "/open/x") == [200, 200, 200]
-            assert await statuses(rig, "svc-b", "/admin/x") == [401, 403, 200]
-            assert await statuses(rig, "svc-b", "/things") == [401, 200, 200]
-            # No route takes these: all that any of them asks.
-            assert await statuses(rig, "svc-b", "/things", "POST") == [401, 403, 200]
-            assert await statuses(rig, "svc-b", "/elsewhere") == [401, 403, 200]
-            # Whose path is changed on its way shows the service another one.
-            assert await statuses(rig, "svc-b", "/v1/admin") == [401, 403, 200]
-            assert await statuses(rig, "svc-b", "/admin/hidden") == [410, 410, 410]
-            assert await statuses(rig, "svc-b", "/admin;x/y") == [401, 403, 200]
+    async with (
+        served(seen) as one,
+        served([]) as two_,
+        gateway(two(two_, one, surface=surface, service=GUARDED, identity=KEYS)) as rig,
+    ):
+        assert await statuses(rig, "svc-b", "/open/x") == [200, 200, 200]
+        assert await statuses(rig, "svc-b", "/admin/x") == [401, 403, 200]
+        assert await statuses(rig, "svc-b", "/things") == [401, 200, 200]
+        # No route takes these: all that any of them asks.
+        assert await statuses(rig, "svc-b", "/things", "POST") == [401, 403, 200]
+        assert await statuses(rig, "svc-b", "/elsewhere") == [401, 403, 200]
+        # Whose path is changed on its way shows the service another one.
+        assert await statuses(rig, "svc-b", "/v1/admin") == [401, 403, 200]
+        assert await statuses(rig, "svc-b", "/admin/hidden") == [410, 410, 410]
+        assert await statuses(rig, "svc-b", "/admin;x/y") == [401, 403, 200]
 
 
 @on_loop
 async def test_what_the_item_asks_holds_too() -> None:
     surface = [{**ENVELOPE, "auth": BOSS}, {**BY_PATH, "auth": BOSS}]
-    async with served([]) as one, served([]) as two_:
-        async with gateway(two(two_, one, surface=surface, service=GUARDED, identity=KEYS)) as rig:
-            for path in ("/open/x", "/admin/x", "/things", "/elsewhere"):
-                assert await statuses(rig, "svc-b", path) == [401, 403, 200]
-            # Who is not let in does not learn which services there are.
-            assert await statuses(rig, "nobody", "/x") == [401, 403, 404]
+    async with (
+        served([]) as one,
+        served([]) as two_,
+        gateway(two(two_, one, surface=surface, service=GUARDED, identity=KEYS)) as rig,
+    ):
+        for path in ("/open/x", "/admin/x", "/things", "/elsewhere"):
+            assert await statuses(rig, "svc-b", path) == [401, 403, 200]
+        # Who is not let in does not learn which services there are.
+        assert await statuses(rig, "nobody", "/x") == [401, 403, 404]
 
 
 @on_loop
@@ -321,14 +330,17 @@ async def test_limits_and_breaker_of_the_service_hold() -> None:
         "routes": [{"name": "b", "match": {"path": "/b"}}],
     }
     limits = [{"name": "late", "key": ["identity"], "requests": 100, "window": 60}]
-    async with served([]) as one, served([]) as two_:
-        async with gateway(two(two_, one, service=service, limits=limits)) as rig:
-            assert (await post(rig, wrapped(path="/b"))).status == 200
-            assert (await post(rig, wrapped(path="/else"))).status == 200
-            last = await rig.ask(get("/b"))
-            assert last.status == 200
-            assert (await post(rig, wrapped(path="/b"))).status == 429
-            assert (await rig.ask(get("/api/v1/proxy/svc-b/else"))).status == 429
+    async with (
+        served([]) as one,
+        served([]) as two_,
+        gateway(two(two_, one, service=service, limits=limits)) as rig,
+    ):
+        assert (await post(rig, wrapped(path="/b"))).status == 200
+        assert (await post(rig, wrapped(path="/else"))).status == 200
+        last = await rig.ask(get("/b"))
+        assert last.status == 200
+        assert (await post(rig, wrapped(path="/b"))).status == 429
+        assert (await rig.ask(get("/api/v1/proxy/svc-b/else"))).status == 429
 
 
 @on_loop

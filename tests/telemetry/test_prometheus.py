@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -183,7 +183,11 @@ def test_the_whole_default_table_parses_after_real_counting() -> None:
         upstream.retried("connect_refused")
         metrics.error("internal")
         metrics.cells[metrics.gauge("headgate_connections_open", "0.0.0.0:8080")] += 1
-        register = {"counter": metrics.counter, "gauge": metrics.gauge, "histogram": metrics.histogram}
+        register: dict[str, Callable[..., object]] = {
+            "counter": metrics.counter,
+            "gauge": metrics.gauge,
+            "histogram": metrics.histogram,
+        }
         for family in FAMILIES.values():
             if family.name not in ("headgate_connections_open", "headgate_config_version"):
                 register[family.kind](family.name, *("other" for _ in family.labels))
