@@ -19,12 +19,15 @@ from headgate.discovery.settings import (
     EnvironmentDiscovery,
     EtcdDiscovery,
     HttpDiscovery,
+    KubernetesDiscovery,
 )
 from headgate.discovery.source import NotFound
 
 # RFC 1035 section 2.3.4: 255 octets, a label of at most 63; underscores stand in names of services.
 _LABEL = re.compile(r"[\w-]{1,63}")
 _LONGEST_NAME = 253
+# Kubernetes, "Object Names and IDs": labels of RFC 1123. That a service's begins with a letter is no more so in all.
+_IN_KUBERNETES = re.compile("[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
 def check_discovery(config: Config, environ: Mapping[str, str]) -> Iterator[Finding]:
@@ -57,6 +60,9 @@ def _of_service(service: Service, discovery: Any, path: Path, environ: Mapping[s
             else:
                 message = f"{error}; the service answers 503"
                 yield Finding(at, message, "set one before the gateway starts", "warning")
+    by_name = isinstance(discovery, KubernetesDiscovery) and discovery.service is None
+    if by_name and not _IN_KUBERNETES.fullmatch(service.name):
+        yield Finding(at, "Kubernetes can have no service of this name", "write discovery: {service: ...} for it")
     verified = service.tls.verify and service.tls.server_name is None
     if isinstance(discovery, DnsDiscovery) and discovery.record != "srv" and discovery.scheme == "https" and verified:
         message = "certificates are checked against the addresses that are found, and hardly any has them"
@@ -67,6 +73,15 @@ def _settings(settings: Any, path: Path) -> Iterator[Finding]:
     """Check the settings of one source alone."""
     if isinstance(settings, DnsDiscovery):
         yield from _dns(settings, path)
+    if isinstance(settings, KubernetesDiscovery):
+        for key in ("service", "namespace"):
+            name = getattr(settings, key)
+            if name is not None and not _IN_KUBERNETES.fullmatch(name):
+                hint = "lower-case letters, digits and hyphens, at most 63"
+                yield Finding((*path, key), f"Kubernetes can have no {key} of this name", hint)
+    if isinstance(settings, EtcdDiscovery) and settings.prefix == "":
+        message = "every key of etcd would be an endpoint"
+        yield Finding((*path, "prefix"), message, "write what the keys begin with, such as /services/chat/")
     if isinstance(settings, HttpDiscovery):
         try:
             urls = list_urls(settings)
