@@ -96,7 +96,7 @@ def load(path: Path) -> LoadResult:
 class RigGateway:
     """A data plane that fulfils the contract of a worker and nothing more."""
 
-    tell: Callable[[dict[str, Any]], None]
+    tell: Callable[[dict[str, Any]], bool]
 
     def forget_counts(self, keys: Sequence[bytes], done: Callable[[int], None]) -> None:
         done(0)
