@@ -38,6 +38,8 @@ CALLER = b"X-Headgate-Caller"
 
 # The last two are read again for the answer: its CORS, its compression.
 _ASKING = frozenset((b"accept", b"content-type", b"origin", b"accept-encoding"))
+# Of one process that has other things to do: a crowd of strangers waits in workers, and takes none of its descriptors.
+_POOL = PoolLimits(max_connections=16, max_idle=4, max_pending=256)
 # Stands where a route answers by itself; its gates have answered, or chosen another way, before it would be sent.
 _NEVER = FixedAnswer(404, (), b"")
 
@@ -94,7 +96,7 @@ def own_service(config: ResolvedConfig) -> ResolvedService | None:
         return None
     socket = config.surface_socket
     endpoints = (parse_endpoint(f"unix:{socket}"),) if socket is not None else ()
-    return ResolvedService(OWN_SERVICE, endpoints, RoundRobinSettings(), PoolLimits(), UpstreamTls())
+    return ResolvedService(OWN_SERVICE, endpoints, RoundRobinSettings(), _POOL, UpstreamTls())
 
 
 def own_table(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,8 @@ from headgate.core.failure import REASONS
 from headgate.proxy import own
 from headgate.proxy.own import OwnAnswer
 from tests.proxy.callers import keys, static, with_key
-from tests.proxy.peers import Message, Upstream, answering, get, ok
-from tests.proxy.stage import Rig, _bound, gateway, on_loop, resolved
+from tests.proxy.peers import Message, Upstream, answering, eventually, get, ok
+from tests.proxy.stage import Rig, gateway, on_loop, resolved
 
 SURFACE = [
     {"path": "/h", "view": "health"},
@@ -119,32 +121,46 @@ async def test_limits_of_the_gateway_hold_but_for_health() -> None:
         assert [(await said(rig, "/status"))[0] for _ in range(3)] == [503, 503, 429]
 
 
+@asynccontextmanager
+async def before_control(socket: str) -> AsyncIterator[Rig]:
+    """A worker whose own endpoints are answered at this socket."""
+    async with gateway(CONFIG) as rig:
+        rig.gateway.apply(replace(resolved(CONFIG), surface_socket=socket), rig.sockets)
+        yield rig
+
+
 @on_loop
 async def test_control_is_told_who_asks_and_nothing_of_what_was_shown(tmp_path: Path) -> None:
     seen: list[Message] = []
     socket = str(tmp_path / "own.sock")
-    async with Upstream(answering(lambda _: ok(b"{}", "Content-Type: application/json"), seen), unix=socket):
-        rig = Rig()
-        try:
-            config = replace(resolved(CONFIG), surface_socket=socket)
-            rig.sockets = {listen.address: [_bound()] for listen in config.listeners}
-            rig.gateway.apply(config, rig.sockets)
-            spoofed = 'X-Headgate-Caller: {"kind": "operator"}'
-            request = get(
-                "/reset/chat?x=1", with_key("boss"), spoofed, "Cookie: a=b", "Accept: text/plain", method="POST"
-            )
-            assert (await rig.ask(request, "POST")).status == 200
-            (asked,) = seen
-            assert (asked.method, asked.target) == ("POST", "/reset/chat?x=1")
-            caller = json.loads(asked.get("x-headgate-caller") or "")
-            assert (caller["kind"], caller["id"], caller["address"]) == ("api_key", "boss", "127.0.0.1")
-            assert asked.get("accept") == "text/plain"
-            assert not {"x-api-key", "cookie", "authorization"} & {name for name, _ in asked.fields}
-        finally:
-            rig.gateway.abort()
-            for sockets in rig.sockets.values():
-                for each in sockets:
-                    each.close()
+    answer = answering(lambda _: ok(b"{}", "Content-Type: application/json"), seen)
+    async with Upstream(answer, unix=socket), before_control(socket) as rig:
+        spoofed = 'X-Headgate-Caller: {"kind": "operator"}'
+        request = get("/reset/chat?x=1", with_key("boss"), spoofed, "Cookie: a=b", "Accept: text/plain", method="POST")
+        assert (await rig.ask(request, "POST")).status == 200
+        (asked,) = seen
+        assert (asked.method, asked.target) == ("POST", "/reset/chat?x=1")
+        caller = json.loads(asked.get("x-headgate-caller") or "")
+        assert (caller["kind"], caller["id"], caller["address"]) == ("api_key", "boss", "127.0.0.1")
+        assert asked.get("accept") == "text/plain"
+        assert not {"x-api-key", "cookie", "authorization"} & {name for name, _ in asked.fields}
+
+
+@on_loop
+async def test_a_crowd_that_asks_control_waits_in_the_worker(tmp_path: Path) -> None:
+    socket, most = str(tmp_path / "own.sock"), 16
+    async with Upstream(unix=socket) as control, before_control(socket) as rig:
+        clients = [await rig.client() for _ in range(2 * most)]
+        for client in clients:
+            await client.send(get("/status"))
+        await eventually(lambda: rig.gateway.in_flight == 2 * most)
+        links = [await control.accepted() for _ in range(most)]
+        for link in 2 * links:
+            await link.message()
+            await link.send(ok(b"{}"))
+        for client in clients:
+            assert (await client.answer()).status == 200
+        assert len(control.links) == most
 
 
 def test_an_item_that_control_answers_wins_over_the_short_form_too() -> None:
