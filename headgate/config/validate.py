@@ -134,6 +134,9 @@ def _fault(kind: str, location: tuple[int | str, ...], root: Map) -> _Fault:
         elif isinstance(node, Seq) and isinstance(part, int):
             path = (*path, part)
             node = node.items[part]
+        elif kind == "missing" and node is not None:
+            # Of a short form, such as `discovery: dns`.
+            path, node = (*path, part), None
     removed = path[:-1] if kind == "missing" else path
     return _Fault(kind, path, removed, shape, node, field, owner)
 
