@@ -120,12 +120,13 @@ class Trace:
 class Tracer:
     """Take traces over, and pass them on, in the forms that are configured."""
 
-    __slots__ = ("_accept", "_ids", "_write")
+    __slots__ = ("_accept", "_ids", "_w3c", "_write")
 
     def __init__(self, settings: Tracing, ids: Ids) -> None:
         self._accept = [_READERS[name] for name in dict.fromkeys(settings.accept)]
         send = [_WRITERS[name] for name in dict.fromkeys(settings.send)]
         self._write = send[0] if len(send) == 1 else _together(send)
+        self._w3c = send == [_write_w3c]
         self._ids = ids
 
     def begin(self, fields: Fields | None) -> Trace:
@@ -141,6 +142,9 @@ class Tracer:
 
     def lines(self, trace: Trace, span_id: str, parent_id: str = "") -> bytes:
         """Write the fields that tell an upstream of its parent, the span of this id, whose own parent is the other."""
+        if self._w3c and trace.parent is NO_PARENT:
+            # As nearly all requests have it: nobody's trace but ours.
+            return f"traceparent: 00-{trace.trace_id}-{span_id}-{'03' if trace.sampled else '02'}".encode()
         return self._write(trace, span_id, parent_id).encode()
 
 
