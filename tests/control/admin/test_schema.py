@@ -6,6 +6,7 @@ HEADGATE_SCHEMA_EXAMPLES says how many requests are made up for each operation.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import threading
@@ -17,7 +18,6 @@ from typing import Any
 import httpx
 import pytest
 import schemathesis
-import uvicorn
 from hypothesis import HealthCheck, given, settings
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
@@ -26,11 +26,11 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from headgate.control.admin.app import make_api, make_app
+from headgate.control.admin.app import make_api, serve
 from headgate.control.keys.sync import KeyPlace
 from tests.control.admin.subject import TOKEN
 from tests.control.admin.test_config import Filed
-from tests.control.driver import CEILING, until
+from tests.control.driver import CEILING
 
 EXAMPLES = int(os.environ.get("HEADGATE_SCHEMA_EXAMPLES", "4"))
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
@@ -40,19 +40,23 @@ ENDLESS = "/api/v1/telemetry/stream"
 
 
 class Running:
-    """The admin application on a socket, in a thread of its own."""
+    """The admin application, served as control serves it, in a thread of its own."""
 
     def __init__(self, subject: Filed) -> None:
         listening = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        config = uvicorn.Config(make_app(subject), log_config=None, lifespan="off", ws="none", proxy_headers=False)
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._server.serve([listening])))
+        self._loop = asyncio.new_event_loop()
+        self._serving = self._loop.create_task(serve(subject, [listening]))
+        self._thread = threading.Thread(target=self._run, args=(listening,))
         self._thread.start()
-        until(lambda: self._server.started, "the server has started")
+
+    def _run(self, listening: socket.socket) -> None:
+        with listening, contextlib.suppress(asyncio.CancelledError):
+            self._loop.run_until_complete(self._serving)
+        self._loop.close()
 
     def close(self) -> None:
-        self._server.should_exit = True
+        self._loop.call_soon_threadsafe(self._serving.cancel)
         self._thread.join(CEILING)
 
 
