@@ -36,7 +36,9 @@ class RegistrySource:
                     found = whole_set(self._given.registered(self._name))
                 except NotFound as error:
                     said = None
-                    sink.failed(str(error))
+                    # Without a word they are about to be known, as whenever control has just begun.
+                    if str(error):
+                        sink.failed(str(error))
                 else:
                     if found != said:
                         said = found

@@ -35,8 +35,9 @@ class Given(NamedTuple):
     """What a source may use besides its settings.
 
     `service` is the name of the service; `environ` the gateway's environment; `registered` returns the instances of a
-    service that registered here, or raises NotFound while they are not known; `on_registered` has a function called
-    when they may have changed, and returns one that ends this; `chance` returns numbers from 0 to 1.
+    service that registered here, or raises NotFound while they are not known, without a word where they are about to
+    be; `on_registered` has a function called when either may have changed, and returns one that ends this; `chance`
+    returns numbers from 0 to 1.
     """
 
     service: str

@@ -203,10 +203,10 @@ class Registrations:
         """Return where the instances of a name run, without those that are unhealthy.
 
         Raises:
-            NotFound: the database has not been read yet.
+            NotFound: the database has not been read yet; with why, or without a word while it is about to be.
         """
         if self._revision == _NEVER:
-            raise NotFound(self._ledger.failing or "the database of registrations has not been read yet")
+            raise NotFound(self._ledger.failing)
         found = (each for each in self._known.values() if each.instance.name == name and each.status != "unhealthy")
         return tuple(each.endpoint for each in found)
 
