@@ -22,7 +22,7 @@ COMMANDS = {
     "run": "start the gateway",
     "demo": "start sample services and a gateway before them, and say what to try",
     "check": "check a configuration without starting anything",
-    "routes": "list the routes in the order in which they are tried",
+    "routes": "list own endpoints and routes in the order in which they are tried",
     "explain": "say what would happen to a request, and why",
     "token": "make a signed token for trying things out",
     "schema": "print the JSON Schema of the configuration",

@@ -1,4 +1,4 @@
-"""`headgate routes`: the routes in the order in which they are tried."""
+"""`headgate routes`: own endpoints and routes in the order in which they are tried."""
 
 from __future__ import annotations
 
@@ -29,13 +29,16 @@ def run(arguments: Namespace) -> int:
     if config is None:
         return 1
     found_by = {each.name: where(each.discovery, each.name) for each in config.services if each.discovery is not None}
-    rows = [row(number, route, found_by) for number, route in enumerate(in_order(config), 1)]
+    own = own_rows(config)
+    routes = [row(number, route, found_by) for number, route in enumerate(in_order(config), len(own) + 1)]
+    rows = own + routes
     if arguments.json:
         print(json.dumps(rows, indent=2))
-    elif rows:
+        return 0
+    if rows:
         print(table(_HEAD, [_cells(each) for each in rows]))
-    else:
-        print("There are no routes, so every request would be answered 404.")
+    if not routes:
+        print(f"There are no routes, so every {'other ' if own else ''}request would be answered 404.")
     return 0
 
 
@@ -57,6 +60,35 @@ def _host_rank(host: str) -> tuple[int, int, str]:
     return (1, -len(host), host) if host.startswith("*.") else (0, 0, host)
 
 
+def own_rows(config: ResolvedConfig) -> list[dict[str, Any]]:
+    """Return the gateway's own endpoints (admin.expose and surface) as rows: they are tried before all routes."""
+    taken = {item.path for item in config.surface}
+    found = [
+        (f"own {path}", f"exact {path}", ["GET", "HEAD"], "admin.expose")
+        for path in config.admin.expose
+        if path not in taken
+    ]
+    items = sorted(zip(config.own_routes, config.surface, strict=True), key=lambda each: _rank(each[0]))
+    for route, item in items:
+        match = route.settings.match
+        found.append((route.name, PathPattern(match.path).text, list(match.method), f"view {item.view}"))
+    return [
+        {
+            "order": number,
+            "route": name,
+            "service": None,
+            "own": True,
+            "hosts": [],
+            "path": path,
+            "methods": methods,
+            "conditions": [],
+            "goes_to": [leads],
+            "found_by": {},
+        }
+        for number, (name, path, methods, leads) in enumerate(found, 1)
+    ]
+
+
 def row(number: int, route: ResolvedRoute, found_by: Mapping[str, str]) -> dict[str, Any]:
     """Return one route as plain data; `found_by` says of services who tells their endpoints, where somebody does."""
     match = route.settings.match
@@ -64,6 +96,7 @@ def row(number: int, route: ResolvedRoute, found_by: Mapping[str, str]) -> dict[
         "order": number,
         "route": route.name,
         "service": route.service,
+        "own": False,
         "hosts": list(match.host),
         "path": PathPattern(match.path).text,
         "methods": list(match.method),
@@ -117,7 +150,9 @@ def _cells(row: dict[str, Any]) -> list[str]:
         row["path"],
         lists[1],
         ", ".join(row["conditions"]) or "-",
-        ", ".join(_with_source(each, row["found_by"]) for each in row["goes_to"]),
+        f"the gateway itself ({row['goes_to'][0]})"
+        if row["own"]
+        else ", ".join(_with_source(each, row["found_by"]) for each in row["goes_to"]),
     ]
 
 

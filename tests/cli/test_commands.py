@@ -106,11 +106,12 @@ def test_check_reads_several_files_the_later_one_wins(
 def test_routes_come_in_the_order_they_are_tried(good: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["routes", "--json", good]) == 0
     rows = json.loads(capsys.readouterr().out)
-    assert [row["route"] for row in rows] == ["docs", "chat", "everything"]
-    assert rows[1] == {
-        "order": 2,
+    assert [row["route"] for row in rows] == ["own /health", "own /ready", "docs", "chat", "everything"]
+    assert rows[3] == {
+        "order": 4,
         "route": "chat",
         "service": "chat",
+        "own": False,
         "hosts": [],
         "path": "prefix /chat",
         "methods": ["POST"],
@@ -130,17 +131,45 @@ def test_routes_say_who_tells_where_a_service_runs(good: str, capsys: pytest.Cap
     assert "chat 90%, canary 10% (by dns canary.internal (A and AAAA))" in capsys.readouterr().out
 
 
+OWN = """
+admin: {expose: [/health, /ready]}
+surface:
+  - {path: "/services/{service}/up", view: service_health}
+  - {path: /ready, view: ready, methods: GET}
+  - {path: /call, view: proxy}
+"""
+
+
+def test_own_endpoints_are_listed_before_routes(good: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text(OWN)
+    assert main(["routes", "--json", good, str(own)]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["order"] for row in rows] == list(range(1, 8))
+    shown = [(row["route"], row["path"], row["methods"], row["goes_to"]) for row in rows if row["own"]]
+    assert shown == [
+        ("own /health", "exact /health", ["GET", "HEAD"], ["admin.expose"]),
+        ("own /call", "exact /call", ["POST"], ["view proxy"]),
+        ("own /ready", "exact /ready", ["GET", "HEAD"], ["view ready"]),
+        ("own /services/{service}/up", "template /services/{service}/up", ["GET", "HEAD"], ["view service_health"]),
+    ]
+    assert [row["own"] for row in rows] == [True] * 4 + [False] * 3
+    assert main(["routes", good, str(own)]) == 0
+    assert "the gateway itself (view ready)" in capsys.readouterr().out
+
+
 def test_routes_in_file_order_come_in_it(good: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["routes", "--json", "--set", "route_order=file", good]) == 0
-    assert [row["route"] for row in json.loads(capsys.readouterr().out)] == ["chat", "everything", "docs"]
+    found = [row["route"] for row in json.loads(capsys.readouterr().out) if not row["own"]]
+    assert found == ["chat", "everything", "docs"]
 
 
 def test_routes_for_people_are_a_table(good: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["routes", good]) == 0
     head, *rows = capsys.readouterr().out.splitlines()
     assert head.split() == ["#", "ROUTE", "HOST", "PATH", "METHODS", "CONDITIONS", "GOES", "TO"]
-    assert rows[0].split()[1:3] == ["docs", "docs.example.com"]
-    assert "redirect 308 https://example.com/docs" in rows[0]
+    assert rows[2].split()[1:3] == ["docs", "docs.example.com"]
+    assert "redirect 308 https://example.com/docs" in rows[2]
 
 
 def test_routes_of_a_broken_configuration_are_not_listed(bad: str, capsys: pytest.CaptureFixture[str]) -> None:
