@@ -10,13 +10,15 @@ Laws:
   move, and they return with it; at a part of its weight it has that part of its points.
 - Points are in proportion to weight, from 1 to POINTS for one endpoint. The scale is the power of two that holds the
   largest weight, so as long as that stays, a change of one weight moves only the keys it has to.
+- A change costs as much as what changed has points: the ring of a thousand is not sorted anew for one that comes.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from hashlib import blake2b
+from itertools import count
 from math import ceil
 from struct import unpack
 
@@ -29,6 +31,8 @@ POINTS = 1 << _NUMBER_BITS
 _NUMBER = POINTS - 1
 _OWNER_BITS = 24
 _PLACE = (1 << _OWNER_BITS - _NUMBER_BITS) - 1
+# Up to this part of the ring, changes are put between what stays of it; beyond, making it anew is cheaper.
+_FEW = 8
 # What one digest is cut into.
 _AT_ONCE = 8
 
@@ -36,13 +40,16 @@ _AT_ONCE = 8
 class ConsistentHash(Balancer[C]):
     """Pick by key."""
 
-    __slots__ = ("_bound", "_endpoints", "_in_flight", "_members", "_points", "_ring", "_weight")
+    __slots__ = ("_at", "_bound", "_endpoints", "_in_flight", "_members", "_places", "_points", "_ring", "_weight")
 
     def __init__(self, settings: ConsistentHashSettings, random: Random) -> None:
         super().__init__(counted=settings.bound > 0)
         self._bound = settings.bound
         self._endpoints: list[Endpoint] = []
         self._members: list[C] = []
+        # By who it is: its place in _members, which it keeps while it stays, and how many points it has on the ring.
+        self._places: dict[str, tuple[int, int]] = {}
+        self._at: list[int] = []
         # Points in order: 40 bits of position, then whose it is (a place in _members) and its number there.
         self._ring: list[int] = []
         # How many points each has at present; the weight of all; what is in flight at those with weight.
@@ -56,19 +63,47 @@ class ConsistentHash(Balancer[C]):
         full = points_of([endpoint.weight for endpoint in endpoints])
         if endpoints != self._endpoints:
             self._endpoints = endpoints
-            self._ring = sorted(
-                position >> _OWNER_BITS << _OWNER_BITS | place << _NUMBER_BITS | number
-                for place, (endpoint, count) in enumerate(zip(endpoints, full, strict=True))
-                for number, position in enumerate(positions_of(endpoint.name + endpoint.prefix, count))
-            )
-        self._members = list(candidates)
-        self._points = [
-            ceil(count * min(1.0, each.weight / each.endpoint.weight)) if each.weight > 0 and count else 0
-            for count, each in zip(full, candidates, strict=True)
-        ]
+            self._settle(endpoints, full)
+        size = max(self._at, default=-1) + 1
+        self._members = [candidates[0]] * size if candidates else []
+        self._points = [0] * size
+        for place, points, each in zip(self._at, full, candidates, strict=True):
+            self._members[place] = each
+            if each.weight > 0 and points:
+                self._points[place] = ceil(points * min(1.0, each.weight / each.endpoint.weight))
         live = [each for each in candidates if each.weight > 0]
         self._weight = sum(each.weight for each in live)
         self._in_flight = sum(each.in_flight for each in live)
+
+    def _settle(self, endpoints: Sequence[Endpoint], full: Sequence[int]) -> None:
+        """Give everybody a place, and change those points of the ring that differ."""
+        before = self._places
+        places: dict[str, tuple[int, int]] = {}
+        taken = {place for place, _ in before.values()}
+        # A place that becomes free now is given away next time: until then its points say who is to leave.
+        free = (place for place in count(0) if place not in taken)
+        # Who, where, and from which of its points up to which the ring differs.
+        spans: list[tuple[str, int, int, int]] = []
+        self._at = []
+        for endpoint, points in zip(endpoints, full, strict=True):
+            name = endpoint.name + endpoint.prefix
+            while name in places:
+                name += "\0"
+            place, had = before.pop(name) if name in before else (next(free), 0)
+            places[name] = (place, points)
+            self._at.append(place)
+            if points != had:
+                spans.append((name, place, min(points, had), max(points, had)))
+        spans += [(name, place, 0, had) for name, (place, had) in before.items()]
+        self._places = places
+        if sum(end - start for _, _, start, end in spans) * _FEW > len(self._ring):
+            spans = [(name, place, 0, points) for name, (place, points) in places.items()]
+            self._ring = []
+        changes: list[int] = []
+        for name, place, start, end in spans:
+            changes += _ring_points(name, place, start, end)
+        changes.sort()
+        self._ring = _toggled(self._ring, changes) if self._ring else changes
 
     def pick(self, now: float, key: int = 0) -> C | None:
         """Choose the first on the ring behind `key` that has room."""
@@ -109,6 +144,29 @@ def points_of(weights: Sequence[int]) -> list[int]:
     """Return how many points each has on the ring."""
     scale = 1 << (max(weights, default=1) - 1).bit_length() if any(weights) else 1
     return [ceil(weight * POINTS / scale) for weight in weights]
+
+
+def _ring_points(name: str, place: int, start: int, end: int) -> list[int]:
+    """Return points of whoever has a place, as they stand on the ring."""
+    whose = place << _NUMBER_BITS
+    positions = positions_of(name, end)
+    return [positions[number] >> _OWNER_BITS << _OWNER_BITS | whose | number for number in range(start, end)]
+
+
+def _toggled(ring: list[int], changes: list[int]) -> list[int]:
+    """Return a ring without those of these points that are on it, and with those that are not. All are in order."""
+    parts: list[int] = []
+    at = 0
+    for point in changes:
+        found = bisect_left(ring, point, at)
+        parts += ring[at:found]
+        if found < len(ring) and ring[found] == point:
+            at = found + 1
+        else:
+            parts.append(point)
+            at = found
+    parts += ring[at:]
+    return parts
 
 
 def positions_of(name: str, count: int) -> list[int]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from headgate.policy.balance.balancer import Balancer, Candidate
 from headgate.policy.balance.consistent_hash import POINTS, points_of, positions_of
-from tests.policy.balance.rig import build, candidates, name
+from tests.policy.balance.rig import build, candidates, endpoint, name
 
 # Spread evenly, so that counts are shares.
 KEYS = [turn * 0x9E3779B97F4A7C15 % 2**64 for turn in range(4000)]
@@ -169,3 +169,23 @@ def test_the_same_address_with_another_prefix_has_its_own_points() -> None:
     balancer.take([everybody[0], twin])
     picked = Counter(balancer.pick(0.0, key) is twin for key in KEYS)
     assert min(picked.values()) > len(KEYS) / 4
+
+
+@given(st.lists(st.dictionaries(st.integers(0, 30), st.integers(0, 5), max_size=30), min_size=2, max_size=6))
+def test_a_ring_that_was_changed_is_the_ring_made_at_once(history: list[dict[int, int]]) -> None:
+    changed, made = build("consistent_hash", bound=0.0), build("consistent_hash", bound=0.0)
+    everybody: list[Candidate] = []
+    for members in history:
+        everybody = [Candidate(endpoint(number, weight)) for number, weight in members.items()]
+        changed.take(everybody)
+    made.take(everybody)
+    assert owners(changed, KEYS[:300]) == owners(made, KEYS[:300])
+
+
+def test_one_that_comes_and_one_that_goes_change_a_large_ring_in_place() -> None:
+    everybody = candidates(*[1] * 201)
+    changed, made = build("consistent_hash", bound=0.0), build("consistent_hash", bound=0.0)
+    for members in (everybody[:200], everybody[1:], everybody[5:], everybody[3:200]):
+        changed.take(members)
+    made.take(everybody[3:200])
+    assert owners(changed) == owners(made)
