@@ -27,12 +27,14 @@ _ADDRESSES = 8
 
 Kinds = dict[Callable[[], Ask], int]
 
+# 503 while the gateway drains, as it should be.
+READY = partial(client.own, "/ready", public=True)
 # Services whose endpoints are found out, and health as anybody may ask for it: control is not needed for these.
 FOUND: Kinds = {
     **{partial(client.small, f"/api/{name}"): 8 for name in (*TOLD, "registered")},
     partial(client.small, "/own/proxy/api/api/things"): 4,
     partial(client.own, "/health", public=True): 3,
-    partial(client.own, "/ready", public=True): 3,
+    READY: 3,
 }
 # What control answers itself, on its socket.
 ANSWERED: Kinds = {partial(client.own, f"/own/{view}"): 1 for view in ("status", "spans", "services_health")}
