@@ -52,13 +52,14 @@ def test_what_was_asked_of_a_breaker_by_whom(path: Path) -> None:
     subject = with_breaker()
     subject.audit.follow(settings(path))
     action = "/api/v1/circuit-breakers/api/open"
-    assert ask(subject, "POST", f"{action}?why=planted", peer="203.0.113.9").status_code == 200
+    assert ask(subject, "POST", action, peer="203.0.113.9").status_code == 200
+    assert ask(subject, "POST", f"{action}?why=planted").status_code == 422
     assert ask(subject, "POST", action, {**OWNER, "authorization": f"Bearer {TOKEN}X"}).status_code == 401
     assert ask(subject, "POST", action, as_role("read")).status_code == 403
     assert ask(subject, "POST", action, {**OWNER, "host": "rebound.example"}).status_code == 421
     assert ask(subject, "POST", "/api/v1/circuit-breakers/shop/open").status_code == 404
     ask(subject, "GET", "/api/v1/circuit-breakers")
-    done, refused, below, misled, failed = acts(subject, path)
+    done, unread, refused, below, misled, failed = acts(subject, path)
     assert done == {
         "event": "admin.request",
         "actor": {"kind": "operator", "id": "admin", "method": "token", "address": "203.0.113.9"},
@@ -74,6 +75,7 @@ def test_what_was_asked_of_a_breaker_by_whom(path: Path) -> None:
         "outcome": "refused",
         "status": 401,
     }
+    assert (unread["action"], unread["outcome"], unread["status"]) == (f"POST {action}", "failed", 422)
     assert (below["actor"]["id"], below["outcome"], below["status"]) == ("read", "refused", 403)
     assert (misled["actor"]["kind"], misled["outcome"], misled["status"]) == ("anonymous", "refused", 421)
     assert (failed["outcome"], failed["status"], failed["target"]) == ("failed", 404, {"breaker": "shop"})
