@@ -7,10 +7,12 @@ comes first, whoever else comes at the same moment waits for that.
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
+from time import sleep
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, Engine, Table, create_engine, event, inspect, text, update
@@ -19,6 +21,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from headgate.config.database_url import database_kind
+from headgate.core.clock import monotonic
 
 T = TypeVar("T")
 
@@ -32,6 +35,7 @@ _FILE: Final = "keys.db"
 _CONNECT_SECONDS: Final = 3
 _STATEMENT_MILLISECONDS: Final = 10_000
 _BUSY_SECONDS: Final = 5.0
+_AGAIN_SECONDS: Final = 0.01
 # Names this lock among all advisory locks of a database: "headgate" in ASCII.
 _LOCK: Final = int.from_bytes(b"headgate", "big")
 
@@ -127,7 +131,7 @@ def _sqlite(url: URL) -> Engine:
         # The driver would begin transactions when it sees fit; we say when.
         connection.isolation_level = None
         cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode=WAL")
+        _write_ahead(cursor)
         cursor.execute("PRAGMA synchronous=FULL")
         cursor.close()
 
@@ -139,6 +143,22 @@ def _sqlite(url: URL) -> Engine:
         connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
     return engine
+
+
+def _write_ahead(cursor: Any) -> None:
+    """Have the file keep a write-ahead log.
+
+    Of several that change a new file at once SQLite tells all but one that it is locked, whatever the timeout says.
+    """
+    until = monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError:
+            if monotonic() > until:
+                raise
+            sleep(_AGAIN_SECONDS)
 
 
 @contextmanager
