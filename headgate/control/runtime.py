@@ -18,6 +18,8 @@ from pathlib import Path
 
 _PREFIX = "headgate-run-"
 _IN_MEMORY = Path("/dev/shm")
+# unix(7): the path of a socket has at most 107 bytes, and those in the folder have names of up to 12.
+_LONGEST_PARENT = 72
 
 
 class Held:
@@ -40,8 +42,9 @@ def make_runtime() -> Held:
     Raises:
         OSError: when none can be made.
     """
-    named = os.environ.get("XDG_RUNTIME_DIR")
-    return _make(next((each for each in (named and Path(named), _IN_MEMORY) if each and _usable(each)), _temporary()))
+    named = os.environ.get("XDG_RUNTIME_DIR", "")
+    places = [Path(named)] if 0 < len(os.fsencode(named)) <= _LONGEST_PARENT else []
+    return _make(next((each for each in (*places, _IN_MEMORY) if _usable(each)), _temporary()))
 
 
 def spare_folders(runtime: Path) -> list[Path]:

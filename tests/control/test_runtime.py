@@ -29,6 +29,11 @@ def test_the_named_folder_is_taken_then_shared_memory_then_the_temporary_one(
     assert make_runtime().path.parent == tmp_path
     monkeypatch.setenv("XDG_RUNTIME_DIR", "")
     assert make_runtime().path.parent == memory
+    # No socket has room in it.
+    long = tmp_path / ("x" * 72)
+    long.mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(long))
+    assert make_runtime().path.parent == memory
     monkeypatch.setattr(runtime, "_IN_MEMORY", tmp_path / "missing")
     monkeypatch.setattr(runtime, "_temporary", lambda: tmp_path)
     assert make_runtime().path.parent == tmp_path
