@@ -41,6 +41,7 @@ from headgate.policy.balance.settings import (
 from headgate.policy.balance.weighted_random import WeightedRandom
 from headgate.policy.limit.algorithm import Algorithm
 from headgate.policy.limit.quota import BUILDERS, Quota
+from headgate.stores.cache.settings import MemoryCacheSettings, RedisCacheSettings
 from headgate.stores.settings import MemoryStoreSettings, RedisStoreSettings, SharedStoreSettings
 
 
@@ -92,6 +93,12 @@ STORES: dict[str, type] = {
     "memory": MemoryStoreSettings,
     "shared": SharedStoreSettings,
     "redis": RedisStoreSettings,
+}
+
+# Likewise those of cached answers.
+CACHES: dict[str, type] = {
+    "memory": MemoryCacheSettings,
+    "redis": RedisCacheSettings,
 }
 
 # In the order in which they are looked for, unless `identity.order` says another one.

@@ -19,6 +19,7 @@ from headgate.core.plugin_settings import PluginSetting
 from headgate.discovery.settings import Registering
 from headgate.policy.balance.settings import CandidateSettings, RoundRobinSettings
 from headgate.policy.breaker_settings import BreakerSettings
+from headgate.policy.cache.settings import Cache
 from headgate.policy.health import HealthSettings
 from headgate.policy.hygiene_settings import Cors, HeaderFilter, SecurityHeaders
 from headgate.policy.limit.settings import Limit, LimitHeaders
@@ -28,6 +29,7 @@ from headgate.policy.overload_settings import AdaptiveConcurrency, Overload
 from headgate.policy.retry_settings import RetrySettings
 from headgate.policy.rewrite import HeaderEdits
 from headgate.policy.split import Destination
+from headgate.stores.cache.settings import MemoryCacheSettings
 from headgate.telemetry.settings import Telemetry
 from headgate.wire.settings import Compression, Forwarding, HttpLimits, PoolLimits, RequestId, Timeouts, UpstreamTls
 
@@ -61,6 +63,7 @@ class ResolvedService:
     balancer: Any
     pool: PoolLimits
     tls: UpstreamTls
+    protocol: str = "http1"
     health: HealthSettings | None = None
     outlier: OutlierSettings | None = None
     candidates: CandidateSettings = field(default_factory=CandidateSettings)
@@ -101,6 +104,7 @@ class ResolvedRoute:
     cors: Cors | None
     security_headers: SecurityHeaders | None
     plugins: tuple[PluginSetting, ...]
+    cache: Cache | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +146,7 @@ class ResolvedConfig:
     own_routes: tuple[ResolvedRoute, ...] = ()
     service_routes: tuple[ResolvedRoute, ...] = ()
     keys_path: str | None = None
+    cache_store: Any = field(default_factory=MemoryCacheSettings)
     surface_socket: str | None = None
 
 
@@ -180,6 +185,7 @@ def resolve(config: Config) -> ResolvedConfig:
         services=tuple(_service(service, config) for service in config.services),
         routes=tuple(routes),
         surface=tuple(config.surface),
+        cache_store=config.cache_store,
         health=config.health,
         registrations=config.registrations,
         own_routes=tuple(_own_route(item, config, order) for order, item in enumerate(config.surface)),
@@ -207,6 +213,7 @@ def _service(service: Service, config: Config) -> ResolvedService:
         balancer=service.balancer if service.balancer is not None else RoundRobinSettings(),
         pool=service.pool,
         tls=service.tls,
+        protocol=service.protocol,
         health=_health(service),
         outlier=service.outlier if service.outlier is not None and service.outlier.enabled else None,
         candidates=service.candidates,
@@ -258,6 +265,7 @@ def _route(route: Route, service: Service, config: Config, order: int) -> Resolv
         cors=_nearest(route.cors, service.cors, config.cors),
         security_headers=_nearest(route.security_headers, service.security_headers, config.security_headers),
         plugins=(*config.plugins, *service.plugins, *route.plugins),
+        cache=cache if (cache := _nearest(route.cache, service.cache, config.cache)) and cache.enabled else None,
     )
 
 

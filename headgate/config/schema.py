@@ -9,13 +9,14 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from headgate.auth.settings import Addresses, Auth, IdentitySettings
-from headgate.catalog import BALANCERS, DISCOVERY, STORES
+from headgate.catalog import BALANCERS, CACHES, DISCOVERY, STORES
 from headgate.config.admin_settings import Admin, OwnHealth, Surface
 from headgate.core.plugin_settings import PluginSetting
 from headgate.core.settings import Between, Bytes, OneOrMany, Seconds, Short, Tagged, setting, settings
 from headgate.discovery.settings import Registering
 from headgate.policy.balance.settings import CandidateSettings
 from headgate.policy.breaker_settings import BreakerSettings
+from headgate.policy.cache.settings import Cache
 from headgate.policy.fault import Fault
 from headgate.policy.health import HealthSettings
 from headgate.policy.hygiene_settings import Cors, HeaderFilter, SecurityHeaders
@@ -26,12 +27,15 @@ from headgate.policy.overload_settings import AdaptiveConcurrency, Overload, Pri
 from headgate.policy.retry_settings import RetrySettings
 from headgate.policy.rewrite import HeaderEdits, Mirror, QueryEdits, RedirectSetting, Respond, Rewrite
 from headgate.policy.split import Destination, Sticky
+from headgate.stores.cache.settings import MemoryCacheSettings
 from headgate.stores.settings import SharedStoreSettings
 from headgate.telemetry.settings import Telemetry
 from headgate.wire.settings import Compression, Forwarding, HttpLimits, PoolLimits, RequestId, Timeouts, UpstreamTls
 
 BalancerSetting = Annotated[Any, Tagged({name: entry.settings for name, entry in BALANCERS.items()})]
 StoreSetting = Annotated[Any, Tagged(STORES)]
+CacheStoreSetting = Annotated[Any, Tagged(CACHES)]
+CacheSetting = Annotated[Cache | None, Short("enabled", bool)]
 DiscoverySetting = Annotated[Any, Tagged({name: entry.settings for name, entry in DISCOVERY.items()})]
 AuthSetting = Annotated[Auth | None, Short("mode")]
 AddressesSetting = Annotated[Addresses | None, Short("allow", list)]
@@ -68,6 +72,9 @@ class Listen:
 
     address: str = setting(help="HOST:PORT, [IPv6]:PORT, or unix:/path/to/socket.")
     tls: ListenTls | None = setting(default=None, help="Speak TLS here.")
+    http2: bool = setting(
+        default=True, help="Speak HTTP/2 with clients that ask for it: by ALPN with TLS, by prior knowledge without."
+    )
     proxy_protocol: Annotated[list[str], OneOrMany()] = setting(
         default=list,
         help="CIDRs of load balancers that send the PROXY protocol (v1 or v2); from them it is required.",
@@ -158,6 +165,7 @@ class Route:
     retry: RetrySettings | None = setting(default=None, help="When a request is tried again.")
     max_body: Bytes | None = setting(default=None, help="Bytes of the request body; more is 413.", ge=0)
     compression: Compression | None = setting(default=None, help="Compress responses.")
+    cache: CacheSetting = setting(default=None, help="Answer from what was answered before.")
     limits: list[Limit] = setting(default=list, help="Limits besides the service's and the gateway's.")
     tier: str | None = setting(default=None, help="Tier of its callers, in place of their own.", max_length=100)
     priority: Priority = setting(
@@ -185,6 +193,11 @@ class Service:
     endpoints: list[Annotated[EndpointSetting, Short("url")]] = setting(default=list, help="Where it runs.")
     discovery: DiscoverySetting = setting(default=None, help="Who tells where it runs, in place of endpoints.")
     balancer: BalancerSetting = setting(default=None, help="How an endpoint is chosen; round_robin by default.")
+    protocol: Literal["http1", "http2", "auto"] = setting(
+        default="http1",
+        help="Version spoken to its endpoints. http2: without TLS from the first byte on (prior knowledge), with TLS by"
+        " ALPN, and nothing else; auto: what an https endpoint chooses by ALPN. gRPC needs http2.",
+    )
     pool: PoolLimits = setting(default=PoolLimits, help="Connections to each endpoint.")
     tls: UpstreamTls = setting(default=UpstreamTls, help="TLS towards https endpoints.")
     health: Annotated[HealthSettings | None, Short("path")] = setting(default=None, help="Active health check.")
@@ -202,6 +215,7 @@ class Service:
     retry: RetrySettings | None = setting(default=None, help="Retries of routes that have none.")
     max_body: Bytes | None = setting(default=None, help="Body limit of routes that have none.", ge=0)
     compression: Compression | None = setting(default=None, help="Compression of routes that have none.")
+    cache: CacheSetting = setting(default=None, help="Cache of routes that say nothing of it.")
     auth: AuthSetting = setting(default=None, help="What callers of routes that say nothing of it must show and have.")
     addresses: AddressesSetting = setting(
         default=None, help="From where one may ask its routes that say nothing of it."
@@ -248,6 +262,8 @@ class Config:
     retry: RetrySettings = setting(default=RetrySettings, help="Retries of services and routes that have none.")
     max_body: Bytes = setting(default=10 * 1024 * 1024, help="Body limit of services and routes that have none.", ge=0)
     compression: Compression | None = setting(default=None, help="Compression of services and routes that have none.")
+    cache: CacheSetting = setting(default=None, help="Cache of services and routes that say nothing of it.")
+    cache_store: CacheStoreSetting = setting(default=MemoryCacheSettings, help="Where cached answers are kept.")
     limits: list[Limit] = setting(default=list, help="Limits of all routes.")
     limit_headers: LimitHeaders = setting(default=LimitHeaders, help="How limits are told to clients.")
     overload: Overload = setting(default=Overload, help="When the gateway itself has too much to do.")

@@ -23,13 +23,13 @@ from headgate.core.failure import Failure
 from headgate.core.message import Field, Fields, ResponseHead
 from headgate.core.steps import Reply
 from headgate.wire import http1
+from headgate.wire.call import Call
 from headgate.wire.outbox import Outbox
 from headgate.wire.outgoing import Outgoing
 from headgate.wire.pool import Pool
 from headgate.wire.resolver import Resolver
 from headgate.wire.settings import PoolLimits, Timeouts
 from headgate.wire.timers import TimerWheel
-from headgate.wire.upstream import UpstreamConnection
 from headgate.wire.whole import WholeAnswers
 
 MOST_BODY = 65_536
@@ -85,7 +85,7 @@ class Callout:
         fresh = await self._pool.connecting(left)
         return await self._ask(fresh, request, body, until)
 
-    async def _ask(self, connection: UpstreamConnection, request: Outgoing, body: bytes, until: float) -> Answer:
+    async def _ask(self, connection: Call, request: Outgoing, body: bytes, until: float) -> Answer:
         try:
             coming = connection.send(request, body, True, self._timeouts)
             connection.bound(until, "response_timeout")
@@ -98,7 +98,7 @@ class Callout:
             # Closed where the answer has not ended.
             connection.release()
 
-    async def _body(self, connection: UpstreamConnection, head: ResponseHead) -> bytes:
+    async def _body(self, connection: Call, head: ResponseHead) -> bytes:
         if head.length > MOST_BODY or head.status == 101:
             raise Failure("upstream_protocol", "an answer of another kind or size than a question has")
         rest = _Rest(connection.take())

@@ -5,7 +5,7 @@
     -> loop { pick endpoint -> connection -> send -> head of the answer, or a Failure that retry may absorb }
     -> relay the body -> finish
 
-Laws: the only place that does I/O for a request; knows no HTTP version; every exit passes through `_finish`, exactly
+Laws: the only place that does I/O for a request; knows no HTTP version; every exit passes through `finish`, exactly
 once; a Failure becomes an answer in one place (proxy.refusal) and only while no head went out.
 """
 
@@ -24,6 +24,7 @@ from headgate.policy.limit.headers import Told
 from headgate.policy.retry import IDEMPOTENT
 from headgate.proxy import guards
 from headgate.proxy.cluster import Cluster, Target
+from headgate.proxy.finish import finish
 from headgate.proxy.forward import upstream_request
 from headgate.proxy.gates import Answered
 from headgate.proxy.limiting import Held
@@ -33,6 +34,7 @@ from headgate.proxy.placeholders import value_of
 from headgate.proxy.plan import Plan, RouteRuntime
 from headgate.proxy.refusal import fail
 from headgate.proxy.tries import Tries
+from headgate.wire.call import Call
 from headgate.wire.compression import Encoder, EncodingSink
 from headgate.wire.dates import http_date
 from headgate.wire.forwarded import Client
@@ -40,7 +42,6 @@ from headgate.wire.outgoing import Outgoing
 from headgate.wire.pool import Pool
 from headgate.wire.replay import KeptBody
 from headgate.wire.stream import ClientStream
-from headgate.wire.upstream import UpstreamConnection
 
 if TYPE_CHECKING:
     from headgate.proxy.gateway import Gateway
@@ -93,6 +94,11 @@ class Exchange:
         "wall",
         "way",
     )
+    # Known at the end (proxy.finish).
+    duration: float
+    bytes_in: int
+    bytes_out: int
+    wall: float
 
     def __init__(self, gateway: Gateway, plan: Plan, stream: ClientStream) -> None:
         head = stream.head
@@ -103,7 +109,7 @@ class Exchange:
         self.params: dict[str, str] = {}
         self.cluster: Cluster | None = None
         self.target: Target | None = None
-        self.connection: UpstreamConnection | None = None
+        self.connection: Call | None = None
         self.peer: Client | None = None
         self._encoder: Encoder | None = None
         self.place: Place | None = None
@@ -181,7 +187,7 @@ class Exchange:
             self.gateway.report(self.request_id, kind_of(error), places_of(error))
             fail(self, Failure("internal", kind_of(error)))
         finally:
-            self._finish()
+            finish(self)
 
     def _arrive(self) -> None:
         """Refuse what the wire refused; learn who the client is.
@@ -271,7 +277,7 @@ class Exchange:
         if target is not None and cluster.counted:
             cluster.end(target, now, seconds, ok)
 
-    def send(self, upstream: UpstreamConnection, request: Outgoing, body: bytes) -> Reply[ResponseHead]:
+    def send(self, upstream: Call, request: Outgoing, body: bytes) -> Reply[ResponseHead]:
         """Send the request with the `body` that is there; the rest follows as it arrives."""
         stream, way = self.stream, self.way
         assert way is not None
@@ -289,7 +295,7 @@ class Exchange:
             stream.pipe_to(KeptBody(body, way.kept, upstream) if way.kept else upstream)
         return answer
 
-    def _answered(self, cluster: Cluster, response: ResponseHead) -> UpstreamConnection:
+    def _answered(self, cluster: Cluster, response: ResponseHead) -> Call:
         """Note the head of the answer, and put on it what belongs on every answer."""
         upstream = self.connection
         assert upstream is not None
@@ -310,7 +316,7 @@ class Exchange:
         self.dress(response)
         return upstream
 
-    def _pass(self, response: ResponseHead, upstream: UpstreamConnection, way: RouteRuntime) -> Awaitable[None] | None:
+    def _pass(self, response: ResponseHead, upstream: Call, way: RouteRuntime) -> Awaitable[None] | None:
         """Pass the answer on; what is returned, if anything, is to be waited for."""
         if response.status == 101:
             return self.gateway.tunnel(self.stream, upstream, response, way.timeouts.tunnel)
@@ -319,7 +325,7 @@ class Exchange:
             return None
         return self._pass_on(response, upstream)
 
-    def _pass_whole(self, response: ResponseHead, upstream: UpstreamConnection) -> None:
+    def _pass_whole(self, response: ResponseHead, upstream: Call) -> None:
         """Pass on an answer that is here to its end."""
         body = upstream.take()
         self._release()
@@ -327,7 +333,7 @@ class Exchange:
             body = self._encoder.encode(body) + self._encoder.finish()
         self.stream.respond(response, body, True)
 
-    def _pass_on(self, response: ResponseHead, upstream: UpstreamConnection) -> Reply[None]:
+    def _pass_on(self, response: ResponseHead, upstream: Call) -> Reply[None]:
         """Pass on what is here, and the rest as it comes."""
         stream, encoder = self.stream, self._encoder
         stream.source = upstream
@@ -370,31 +376,3 @@ class Exchange:
             # RFC 9110 section 8.6: a 204 MUST NOT have a length, a 304 none but that of the answer it stands for.
             head.length = UNKNOWN_LENGTH
         self.stream.respond(head, body if may_have_body(self.method, head.status) else b"", True)
-
-    def _finish(self) -> None:
-        stream = self.stream
-        stream.on_failed = None
-        if not stream.done and not stream.gone:
-            # Telling of a failure failed: nobody shall wait for an answer that does not come.
-            stream.source_failed(Failure("internal"))
-        now = monotonic()
-        self.duration = duration = now - stream.started
-        self.bytes_in = stream.bytes_in
-        self.bytes_out = stream.bytes_out
-        if self.cluster is not None:
-            guards.leave(self, self.cluster, now)
-        if self.held is not None:
-            self.gateway.limiter.release(self)
-        route = self.way
-        if route is None:
-            series = self.plan.unrouted
-        elif self.cluster is not None and self.cluster is route.only:
-            series = route.only_series
-        else:
-            series = route.series[self.cluster.name if self.cluster is not None else ""]
-        series.finish(self.method, self.status, duration, stream.bytes_in, stream.bytes_out, self.error)
-        self.wall = wall()
-        if self.notes is not None or self.error or self.status >= 500 or duration >= self.plan.looks_from:
-            self.gateway.recorder.finish(self, now)
-        self.gateway.log(self)
-        self.gateway.finished()

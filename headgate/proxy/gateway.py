@@ -41,15 +41,14 @@ from headgate.proxy.recording import Recorder
 from headgate.stores.board import Board
 from headgate.telemetry.cells import SlotWriter
 from headgate.telemetry.metrics import Metrics
-from headgate.wire.downstream import ClientConnection
+from headgate.wire.call import Call
 from headgate.wire.forwarded import Hop
 from headgate.wire.outbox import Outbox
 from headgate.wire.pool import Pool
 from headgate.wire.resolver import Resolver
-from headgate.wire.stream import ClientStream
+from headgate.wire.stream import ClientStream, Downstream
 from headgate.wire.timers import TimerWheel, WheelDriver
 from headgate.wire.tunnel import Tunnel
-from headgate.wire.upstream import UpstreamConnection
 from headgate.wire.whole import WholeAnswers
 
 # Requests make no reference cycles, so collections find next to nothing, and the default of 700 objects would have
@@ -236,7 +235,7 @@ class Gateway:
         if self._idle is not None and not self.in_flight and not self._listening.connected and not self._idle.done():
             self._idle.set_result(None)
 
-    def hop(self, connection: ClientConnection) -> Hop:
+    def hop(self, connection: Downstream) -> Hop:
         """Return what is known of a client's side of the way, made once for a connection and a plan."""
         hop, plan = connection.forwarding, self.plan
         assert plan is not None
@@ -246,16 +245,16 @@ class Gateway:
             hop = connection.forwarding = Hop(plan.forwarding, address, connection.rules.heads.scheme)
         return hop
 
-    async def tunnel(self, stream: ClientStream, upstream: UpstreamConnection, head: ResponseHead, idle: float) -> None:
+    async def tunnel(self, stream: ClientStream, upstream: Call, head: ResponseHead, idle: float) -> None:
         """Join client and upstream until either leaves or both are silent for `idle` seconds."""
         stream.on_failed = None
         stream.switch(head)
-        client, ahead = stream.connection.detach()
-        server, behind = upstream.detach()
+        owner, client, ahead = stream.detach()
+        held, server, behind = upstream.detach()
         if client is None or server is None:
             upstream.close()
             raise Failure("client_closed" if client is None else "upstream_reset", "before the tunnel began")
-        tunnel = Tunnel(self.wheel, idle, (stream.connection, client), (upstream, server))
+        tunnel = Tunnel(self.wheel, idle, (owner, client), (held, server))
         cells, cell = self.metrics.cells, self.metrics.upgrades_open
         cells[cell] += 1
         try:

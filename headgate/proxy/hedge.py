@@ -13,7 +13,7 @@ from headgate.core.failure import Failure
 from headgate.core.message import ResponseHead
 from headgate.core.steps import Reply, Steps
 from headgate.proxy.cluster import Target
-from headgate.wire.upstream import UpstreamConnection
+from headgate.wire.call import Call
 
 if TYPE_CHECKING:
     from headgate.proxy.gateway import Gateway
@@ -29,7 +29,7 @@ class Runner:
         self._race = race
         self.target = target
         self.started = started
-        self.upstream: UpstreamConnection | None = None
+        self.upstream: Call | None = None
         self.response: ResponseHead | None = None
         self.steps = Steps(self._run())
 

@@ -27,6 +27,7 @@ from headgate.wire.http1 import FieldKinds
 from headgate.wire.proxy_acceptor import ProxyAcceptor, ProxyRules
 from headgate.wire.rules import Rules
 from headgate.wire.settings import HttpLimits
+from headgate.wire.stream import Downstream
 from headgate.wire.tls import CertificateFiles, CertificateStore, ListenerTls
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class Listening:
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self._listeners: dict[str, _Listener] = {}
-        self._connections: set[ClientConnection] = set()
+        self._connections: set[Downstream] = set()
         self._by_address: dict[str, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -186,7 +187,7 @@ class Listening:
 
     # -- connections -----------------------------------------------------------------------------------------------
 
-    def _opener(self, listener: _Listener, limits: HttpLimits) -> Callable[[ClientConnection], bool]:
+    def _opener(self, listener: _Listener, limits: HttpLimits) -> Callable[[Downstream], bool]:
         metrics, opened, total = self._gateway.metrics, listener.open_cell, listener.total_cell
         cells = metrics.cells
         connections = self._connections
@@ -194,7 +195,7 @@ class Listening:
         most_of_one = limits.max_connections_per_address
         by_address = self._by_address
 
-        def on_open(connection: ClientConnection) -> bool:
+        def on_open(connection: Downstream) -> bool:
             connections.add(connection)
             connection.stopping = self._gateway.draining
             cells[opened] += 1
@@ -210,11 +211,11 @@ class Listening:
 
         return on_open
 
-    def _closer(self, listener: _Listener) -> Callable[[ClientConnection], None]:
+    def _closer(self, listener: _Listener) -> Callable[[Downstream], None]:
         cells, opened = self._gateway.metrics.cells, listener.open_cell
         connections, by_address = self._connections, self._by_address
 
-        def on_close(connection: ClientConnection) -> None:
+        def on_close(connection: Downstream) -> None:
             if connection in connections:
                 connections.discard(connection)
                 cells[opened] -= 1

@@ -13,9 +13,9 @@ from headgate.core.failure import Failure
 from headgate.core.message import Field
 from headgate.core.steps import Steps
 from headgate.proxy.cluster import Cluster
+from headgate.wire.call import Call
 from headgate.wire.outgoing import Outgoing
 from headgate.wire.settings import Timeouts
-from headgate.wire.upstream import UpstreamConnection
 
 _MOST_IN_FLIGHT = 256
 
@@ -61,7 +61,7 @@ class Mirrors:
     async def _deliver(
         self, cluster: Cluster, request: Outgoing, body: bytes, timeouts: Timeouts, key: int, own: list[Steps]
     ) -> None:
-        upstream: UpstreamConnection | None = None
+        upstream: Call | None = None
         started = monotonic()
         target = cluster.pick(started, (), key)
         seconds, ok = None, True

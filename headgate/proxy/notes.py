@@ -21,8 +21,8 @@ from headgate.telemetry.trace import Ids
 if TYPE_CHECKING:
     from headgate.proxy.cluster import Cluster, Target
     from headgate.proxy.exchange import Exchange
+    from headgate.wire.call import Call
     from headgate.wire.outgoing import Outgoing
-    from headgate.wire.upstream import UpstreamConnection
 
 _MICRO = 6
 # Seconds below which nothing was waited for: some gates are coroutines that mostly go straight through.
@@ -65,9 +65,7 @@ class Notes:
         """Make a try that began at `now`; its end below zero says that it is under way."""
         return {"endpoint": endpoint, "span_id": self._ids.span(), "at": self.after(now), "end": -1.0}
 
-    def sent(
-        self, exchange: Exchange, upstream: UpstreamConnection, request: Outgoing, target: Target | None = None
-    ) -> None:
+    def sent(self, exchange: Exchange, upstream: Call, request: Outgoing, target: Target | None = None) -> None:
         """Note that a try, the one in hand if not another `target`, has its connection; tell the upstream its span."""
         target = target or exchange.target
         attempt = self._open(target) if target is not None else None

@@ -23,10 +23,10 @@ from headgate.proxy.hedge import Race
 from headgate.proxy.notes import Notes
 from headgate.proxy.pause import pause
 from headgate.proxy.plan import RouteRuntime
+from headgate.wire.call import Call
 from headgate.wire.outgoing import Outgoing
 from headgate.wire.replay import KeptBody
 from headgate.wire.timers import NEVER
-from headgate.wire.upstream import UpstreamConnection
 
 if TYPE_CHECKING:
     from headgate.proxy.exchange import Exchange
@@ -140,7 +140,7 @@ class Tries:
         connect: float = self.way.timeouts.connect
         return min(connect, left)
 
-    def bind(self, upstream: UpstreamConnection, started: float) -> None:
+    def bind(self, upstream: Call, started: float) -> None:
         """Let a try begun at `started` end in time."""
         until, late = self._until, self._late
         if self.retry.per_try_timeout and started + self.retry.per_try_timeout < until:
@@ -148,7 +148,7 @@ class Tries:
         if until != NEVER:
             upstream.bound(until, late)
 
-    def loosen(self, upstream: UpstreamConnection) -> None:
+    def loosen(self, upstream: Call) -> None:
         """Let the body of an answer, whose head came in time, take as long as the exchange may."""
         if self.retry.per_try_timeout:
             upstream.loosen(self._until, self._late)
@@ -244,7 +244,7 @@ class Tries:
 
     def charge(self) -> bool:
         """Take a place in the budget of the service; tell whether there was one."""
-        active = sum(each.pool.open - each.pool.idle for each in self.cluster.targets)
+        active = sum(each.pool.active for each in self.cluster.targets)
         if not self.cluster.budget.begin(self.retry, active):
             return False
         self._charged += 1

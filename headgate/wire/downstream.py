@@ -1,4 +1,4 @@
-"""A client's HTTP/1 connection: bytes in, one `ClientStream` after the other to the handler.
+"""A client's HTTP/1 connection: bytes in, one `Http1Stream` after the other to the handler.
 
 States of reading: between requests -> in a head -> in a body (parsed, or only counted when its length is known) -> ...
 Beside them: stopped (an error or our wish to close: what still comes is discarded), detached (a tunnel has the
@@ -25,10 +25,10 @@ import httptools
 from headgate.core.clock import monotonic
 from headgate.core.failure import Failure
 from headgate.core.message import RequestHead
+from headgate.wire.http1_stream import Http1Stream
 from headgate.wire.pace import BodyPace, next_look
 from headgate.wire.reader import RequestReader
 from headgate.wire.rules import Rules
-from headgate.wire.stream import ClientStream
 from headgate.wire.timers import NEVER
 from headgate.wire.tls import certificate_shown
 
@@ -92,8 +92,8 @@ class ClientConnection(asyncio.Protocol):
         self.started = 0.0
         self._raw_left = 0
         # Of the request that is being answered, and those behind it.
-        self.stream: ClientStream | None = None
-        self._queue: deque[ClientStream] = deque()
+        self.stream: Http1Stream | None = None
+        self._queue: deque[Http1Stream] = deque()
         self._reader = RequestReader(self, self._queue)
 
     # -- the connection --------------------------------------------------------------------------------------------
@@ -279,7 +279,7 @@ class ClientConnection(asyncio.Protocol):
         if whole is None:
             return False
         head, body = whole
-        stream = ClientStream(self, head, True, self.started)
+        stream = Http1Stream(self, head, True, self.started)
         if body:
             stream.feed(body)
         stream.feed_end()
@@ -298,7 +298,7 @@ class ClientConnection(asyncio.Protocol):
         if failure is not None:
             self._stop_with(failure)
 
-    def _watch_body(self, stream: ClientStream, size: int) -> None:
+    def _watch_body(self, stream: Http1Stream, size: int) -> None:
         reader, limits = self._reader, self.rules.limits
         pace = reader.pace
         if stream.head.length > 0:
@@ -337,7 +337,7 @@ class ClientConnection(asyncio.Protocol):
             # With as many requests before it in the same read as may wait, nothing was fed just now.
             self._next()
 
-    def _fail_body(self, stream: ClientStream | None, failure: Failure) -> None:
+    def _fail_body(self, stream: Http1Stream | None, failure: Failure) -> None:
         """Refuse what is arriving: the request whose body it is (None: a head), and whatever would follow."""
         self._reader.stream = None
         if stream is not None and stream is self.stream:
@@ -355,7 +355,7 @@ class ClientConnection(asyncio.Protocol):
             head = self._reader.refused_head()
         self._stopped = True
         self._reader.in_head = False
-        stream = ClientStream(self, head, False, self.started or monotonic())
+        stream = Http1Stream(self, head, False, self.started or monotonic())
         stream.failure = failure
         stream.ended = True
         self._queue.append(stream)
@@ -388,7 +388,7 @@ class ClientConnection(asyncio.Protocol):
 
     # -- after an answer -------------------------------------------------------------------------------------------
 
-    def answered(self, stream: ClientStream) -> None:
+    def answered(self, stream: Http1Stream) -> None:
         """Go on with the next request, wait for one, or close."""
         if stream is not self.stream:
             return
@@ -543,7 +543,7 @@ class ClientConnection(asyncio.Protocol):
         self._unwritten = left
         self.rules.wheel.arm(self, now + self.rules.limits.write_timeout)
 
-    def _inspect_body(self, stream: ClientStream, now: float) -> None:
+    def _inspect_body(self, stream: Http1Stream, now: float) -> None:
         pace, limits = self._reader.pace, self.rules.limits
         if pace is not None and pace.is_too_slow(now, stream.bytes_in, self._paused, limits):
             self._fail_body(stream, Failure("request_timeout", "body"))

@@ -16,6 +16,7 @@ from headgate.core.clock import monotonic
 from headgate.core.endpoint import Endpoint
 from headgate.core.failure import Failure
 from headgate.core.steps import Reply
+from headgate.wire.call import Call
 from headgate.wire.outbox import Outbox
 from headgate.wire.resolver import Resolver
 from headgate.wire.settings import PoolLimits
@@ -78,7 +79,7 @@ class Pool:
         self._waiters: deque[asyncio.Future[UpstreamConnection | None]] = deque()
         self._retired = False
 
-    def take(self, idempotent: bool) -> UpstreamConnection | None:
+    def take(self, idempotent: bool) -> Call | None:
         """Return an idle connection, or None. One in doubt is looked at first if the request must not be repeated."""
         idle = self._idle
         while idle:
@@ -97,9 +98,14 @@ class Pool:
         """Count the connections that wait for a request."""
         return len(self._idle)
 
-    def connecting(self, timeout: float) -> Reply[UpstreamConnection]:
+    @property
+    def active(self) -> int:
+        """Count the requests that are with the endpoint, or on their way."""
+        return self.open - len(self._idle)
+
+    def connecting(self, timeout: float) -> Reply[Call]:
         """Begin to `connect`. A connection that nobody waits for any more is kept for the next request."""
-        reply: Reply[UpstreamConnection] = Reply()
+        reply: Reply[Call] = Reply()
 
         def deliver(task: asyncio.Task[UpstreamConnection]) -> None:
             self._dialling.discard(task)

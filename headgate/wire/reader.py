@@ -14,9 +14,9 @@ import httptools
 from headgate.core.failure import Failure
 from headgate.core.message import Fields, RequestHead
 from headgate.wire import http1
+from headgate.wire.http1_stream import Http1Stream
 from headgate.wire.pace import BodyPace
 from headgate.wire.settings import HttpLimits
-from headgate.wire.stream import ClientStream
 from headgate.wire.timers import NEVER
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class RequestReader:
         "stream",
     )
 
-    def __init__(self, connection: ClientConnection, queue: deque[ClientStream]) -> None:
+    def __init__(self, connection: ClientConnection, queue: deque[Http1Stream]) -> None:
         self._connection: ClientConnection | None = connection
         self._heads = connection.rules.heads
         self._queue = queue
@@ -56,7 +56,7 @@ class RequestReader:
         # Or trailers, behind a head.
         self.fields: Fields = []
         # The request whose body is arriving, and the watch over it unless it came whole.
-        self.stream: ClientStream | None = None
+        self.stream: Http1Stream | None = None
         self.pace: BodyPace | None = None
 
     def renew(self) -> None:
@@ -95,7 +95,7 @@ class RequestReader:
         self.in_head = False
         self.fields = []
         self.pace = None
-        self.stream = stream = ClientStream(connection, head, persistent, connection.started)
+        self.stream = stream = Http1Stream(connection, head, persistent, connection.started)
         if head.upgrade or parser.should_upgrade():
             stream.trailers = fields
         self._queue.append(stream)
@@ -119,7 +119,7 @@ class RequestReader:
         if self.pace is not None:
             self.body_ended(stream)
 
-    def body_ended(self, stream: ClientStream) -> None:
+    def body_ended(self, stream: Http1Stream) -> None:
         """End the watch over a body; the deadline was its own if its request is the one that is served."""
         self.pace = None
         connection = self._connection

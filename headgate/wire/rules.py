@@ -15,8 +15,7 @@ from headgate.wire.settings import HttpLimits
 from headgate.wire.timers import TimerWheel
 
 if TYPE_CHECKING:
-    from headgate.wire.downstream import ClientConnection
-    from headgate.wire.stream import ClientStream
+    from headgate.wire.stream import ClientStream, Downstream
 
 
 class Rules:
@@ -31,8 +30,8 @@ class Rules:
         wheel: TimerWheel,
         outbox: Outbox,
         handler: Callable[[ClientStream], None],
-        on_open: Callable[[ClientConnection], bool],
-        on_close: Callable[[ClientConnection], None],
+        on_open: Callable[[Downstream], bool],
+        on_close: Callable[[Downstream], None],
     ) -> None:
         self.limits = limits
         self.heads = heads

@@ -11,6 +11,44 @@ from headgate.core.settings import Bytes, Seconds, setting, settings
 
 
 @settings
+class Http2Limits:
+    """What a client may do on an HTTP/2 connection, besides what holds for every version."""
+
+    max_streams: int = setting(
+        default=100, help="Requests at once on one connection (Envoy at the edge: 100).", ge=1, le=10_000
+    )
+    stream_window: Bytes = setting(
+        default=65536, help="Bytes of a request body that a client may send ahead.", ge=4096, le=1 << 30
+    )
+    connection_window: Bytes = setting(
+        default=1 << 20,
+        help="Of all requests of a connection together (Envoy at the edge: 1 MiB).",
+        ge=65535,
+        le=1 << 30,
+    )
+    max_continuations: int = setting(
+        default=8, help="CONTINUATION frames of one head; more ends the connection.", ge=0, le=1000
+    )
+    max_resets: int = setting(
+        default=100,
+        help="Streams that may be reset, by either side for the client's doing, within `window`; more ends the"
+        " connection.",
+        ge=1,
+        le=100_000,
+    )
+    max_control_frames: int = setting(
+        default=1000,
+        help="PING, SETTINGS, PRIORITY and other frames that move no request on, within `window`; more ends the"
+        " connection.",
+        ge=10,
+        le=1_000_000,
+    )
+    window: Seconds = setting(
+        default=10.0, help="Seconds in which resets and control frames are counted.", gt=0, le=3600
+    )
+
+
+@settings
 class HttpLimits:
     """What a client may send, and how slowly."""
 
@@ -62,6 +100,7 @@ class HttpLimits:
     encoded_slashes: Literal["refuse", "keep"] = setting(
         default="refuse", help="%2F in a path: refuse with 400, or keep it encoded."
     )
+    http2: Http2Limits = setting(default=Http2Limits, help="Bounds of HTTP/2 connections.")
 
 
 @settings
@@ -78,6 +117,12 @@ class PoolLimits:
     )
     max_requests: int = setting(default=0, help="Requests on one connection before it is replaced; 0 = no bound.", ge=0)
     max_pending: int = setting(default=1024, help="Requests waiting for a connection; more is 503.", ge=0, le=1_000_000)
+    max_streams: int = setting(
+        default=100,
+        help="Requests at once on one HTTP/2 connection, if the upstream allows as many; the next one opens another.",
+        ge=1,
+        le=10_000,
+    )
 
 
 @settings

@@ -1,29 +1,50 @@
-"""One request of a client and the answer to it: what the exchange sees of a downstream HTTP/1 connection.
+"""One request of a client and the answer to it: what the exchange sees of a downstream connection, of any version.
 
 The request body is a Source: arriving -> ended | failed. The answer is a Sink: unsent -> head sent -> done | cut.
-Laws: at most `buffer` bytes of a body wait here before the client is paused; after `done` nothing is written.
+Laws: at most `buffer` bytes of a body wait here before the client is paused; after `done` nothing is written. Nothing
+here knows a version of HTTP: how an answer is written, and what a pause does, stands in wire.http1_stream and
+wire.http2.stream.
 """
 
 from __future__ import annotations
 
+from asyncio import Transport
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from headgate.core.failure import Failure
-from headgate.core.message import UNKNOWN_LENGTH, Field, Fields, RequestHead, ResponseHead, may_have_body
-from headgate.wire import http1
+from headgate.core.message import Field, Fields, RequestHead, ResponseHead
 from headgate.wire.pipe import Sink, Source
 
 if TYPE_CHECKING:
-    from headgate.wire.downstream import ClientConnection
+    from headgate.wire.rules import Rules
+    from headgate.wire.tunnel import Owner
 
 
-_LINE = b": ".join
-# Most answers are short: their length field is written once.
-_COMMON = 8192
-# Bytes from which on copying a body beside its head costs more than telling the kernel of two pieces.
-_LARGE = 4096
-_LENGTHS = [b"Content-Length: %d" % length for length in range(_COMMON)]
+class Downstream(Protocol):
+    """A client's connection, as far as the exchange and its listener know it.
+
+    `address` is the client's; `forwarding` belongs to whoever works out who the client is (wire.forwarded);
+    `stopping`: it ends with its next answer; `certificate`: what the client has shown (wire.tls.certificate_shown).
+    """
+
+    address: str
+    rules: Rules
+    forwarding: object
+    stopping: bool
+
+    @property
+    def certificate(self) -> bytes:
+        """Return what is known of the client's certificate; empty when it has shown none."""
+
+    def judge_again(self) -> None:
+        """Judge requests that wait by the names that count now."""
+
+    def drain(self) -> None:
+        """Close now when idle, else after what is in progress."""
+
+    def end(self) -> None:
+        """Close now: visibly where an answer is owed, else in good order."""
 
 
 class ClientStream:
@@ -31,7 +52,6 @@ class ClientStream:
 
     __slots__ = (
         "_buffered",
-        "_chunked",
         "_pieces",
         "bytes_in",
         "bytes_out",
@@ -40,7 +60,6 @@ class ClientStream:
         "ended",
         "failure",
         "head",
-        "keep_alive",
         "max_body",
         "on_failed",
         "responded",
@@ -50,10 +69,9 @@ class ClientStream:
         "trailers",
     )
 
-    def __init__(self, connection: ClientConnection, head: RequestHead, keep_alive: bool, started: float) -> None:
+    def __init__(self, connection: Downstream, head: RequestHead, started: float) -> None:
         self.connection = connection
         self.head = head
-        self.keep_alive = keep_alive
         self.started = started
         # The request body.
         self.ended = False
@@ -70,7 +88,6 @@ class ClientStream:
         self.responded = False
         self.done = False
         self.bytes_out = 0
-        self._chunked = False
 
     # -- the request body ------------------------------------------------------------------------------------------
 
@@ -90,7 +107,7 @@ class ClientStream:
                 self._pieces.append(data)
             self._buffered += len(data)
             if self._buffered >= self.connection.rules.limits.buffer:
-                self.connection.pause()
+                self.pause()
 
     def feed_end(self) -> None:
         """Take the end of the body from the connection."""
@@ -103,7 +120,6 @@ class ClientStream:
         if self.failure is not None:
             return
         self.failure = failure
-        self.keep_alive = False
         if self.on_failed is not None:
             self.on_failed(failure)
 
@@ -125,7 +141,7 @@ class ClientStream:
         self._pieces = None
         buffered, self._buffered = self._buffered, 0
         if buffered >= self.connection.rules.limits.buffer:
-            self.connection.resume()
+            self.resume()
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def peek(self) -> bytes:
@@ -148,108 +164,51 @@ class ClientStream:
         if self.ended:
             sink.finish(self.trailers)
         elif self.head.expects_continue and not self.bytes_in and not self.responded:
-            self.connection.write(http1.CONTINUE)
+            self.ask()
+
+    def ask(self) -> None:
+        """Tell a client that waits for it to send its body (RFC 9110 section 10.1.1)."""
+        raise NotImplementedError
 
     def pause(self) -> None:
-        """Stop reading the client."""
-        self.connection.pause()
+        """Stop taking the body from the client."""
+        raise NotImplementedError
 
     def resume(self) -> None:
-        """Read the client again."""
-        self.connection.resume()
+        """Take the body from the client again."""
+        raise NotImplementedError
 
     # -- the answer ------------------------------------------------------------------------------------------------
 
     def inform(self, head: ResponseHead) -> None:
-        """Pass an interim answer (1xx) on; HTTP/1.0 knows none (RFC 9110 section 15.2)."""
-        if self.head.version != "1.0" and not self.responded:
-            lines = [http1.STATUS_LINES[head.status], *map(_LINE, head.fields), b"", b""]
-            self.connection.write(b"\r\n".join(lines))
+        """Pass an interim answer (1xx) on, if this client can take one."""
+        raise NotImplementedError
 
     def respond(self, head: ResponseHead, body: bytes, complete: bool) -> None:
         """Send the head with the `body` that is there; `complete`: nothing follows."""
-        self.responded = True
-        lines = [http1.STATUS_LINES[head.status]]
-        lines += map(_LINE, head.fields)
-        lines += head.blocks
-        length = head.length
-        if length == UNKNOWN_LENGTH:
-            length = self._measure(head.status, body, complete, lines)
-        if length >= 0:
-            lines.append(_LENGTHS[length] if length < _COMMON else b"Content-Length: %d" % length)
-        if not self.ended or self.connection.stopping:
-            # The rest of the body was not asked for: RFC 9112 section 9.6, close rather than read it all.
-            self.keep_alive = False
-        if not self.keep_alive:
-            lines.append(b"Connection: close")
-        elif self.head.version == "1.0":
-            lines.append(b"Connection: keep-alive")
-        lines.append(b"")
-        if body:
-            self.bytes_out += len(body)
-            if self._chunked:
-                body = http1.chunk(body)
-        if len(body) > _LARGE:
-            lines.append(b"")
-            self.connection.write_both(b"\r\n".join(lines), body)
-        else:
-            lines.append(body)
-            if complete:
-                self.connection.cork(b"\r\n".join(lines))
-            else:
-                self.connection.write(b"\r\n".join(lines))
-        if complete:
-            self.done = True
-            self.connection.answered(self)
-
-    def _measure(self, status: int, body: bytes, complete: bool, lines: list[bytes]) -> int:
-        """Choose the framing of an answer that does not say its length."""
-        if not may_have_body(self.head.method, status):
-            return UNKNOWN_LENGTH
-        if complete:
-            return len(body)
-        if self.head.version == "1.0":
-            self.keep_alive = False
-        else:
-            self._chunked = True
-            lines.append(b"Transfer-Encoding: chunked")
-        return UNKNOWN_LENGTH
+        raise NotImplementedError
 
     def switch(self, head: ResponseHead) -> None:
-        """Answer 101; the socket then belongs to a tunnel."""
-        self.responded = self.done = True
-        lines = [http1.STATUS_LINES[101], *map(_LINE, head.fields), *head.blocks, b"Connection: Upgrade"]
-        lines += (b"Upgrade: " + head.upgrade, b"", b"")
-        self.connection.write(b"\r\n".join(lines))
+        """Answer that the protocol is changed (a 101); what follows belongs to a tunnel."""
+        raise NotImplementedError
+
+    def detach(self) -> tuple[Owner, Transport | None, bytes]:
+        """Leave what carried the request to a tunnel: who keeps its books, the socket, what was read ahead."""
+        raise NotImplementedError
 
     def write(self, data: bytes) -> None:
         """Send one piece of the answer's body."""
-        self.bytes_out += len(data)
-        if self._chunked:
-            data = http1.chunk(data)
-        self.connection.write(data)
+        raise NotImplementedError
 
     def finish(self, trailers: Sequence[Field] = ()) -> None:
         """End the answer, with those of the trailers that may pass."""
-        if self._chunked:
-            passed = self.connection.rules.heads.passed(trailers) if trailers else ()
-            self.connection.write(http1.last_chunk(passed) if passed else http1.LAST_CHUNK)
-        self._finished()
+        raise NotImplementedError
 
     def source_failed(self, failure: Failure) -> None:
         """Cut an answer whose rest will not come, so that nobody takes it for complete (RFC 9112 section 8)."""
-        self.done = True
-        if self.failure is None:
-            # The client's connection ends by our hand: that is not its leaving.
-            self.failure = failure
-        # HTTP/1.0 may take the end of the connection for the end of the body: only a reset is no such end.
-        self.connection.cut(reset=self.head.version == "1.0")
-
-    def _finished(self) -> None:
-        self.done = True
-        self.connection.answered(self)
+        raise NotImplementedError
 
     @property
     def gone(self) -> bool:
         """Tell whether the client is no longer there."""
-        return self.connection.transport is None
+        raise NotImplementedError

@@ -30,6 +30,7 @@ from headgate.wire.timers import NEVER
 
 if TYPE_CHECKING:
     from headgate.wire.pool import Pool
+    from headgate.wire.tunnel import Owner
 
 _HIGH_WATER = 65536
 # Precedent: the same bounds as for requests (Envoy: 100 fields, 60 KiB), doubled for generous upstreams.
@@ -531,9 +532,9 @@ class UpstreamConnection(asyncio.Protocol):
             self.answered_at = monotonic()
             waiter.set(head)
 
-    def detach(self) -> tuple[asyncio.Transport | None, bytes]:
+    def detach(self) -> tuple[Owner, asyncio.Transport | None, bytes]:
         """Leave the socket to a tunnel; returns it with what came behind the 101."""
-        return self.transport, self.take()
+        return self, self.transport, self.take()
 
     # -- deadlines -------------------------------------------------------------------------------------------------
 

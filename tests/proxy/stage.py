@@ -122,6 +122,11 @@ class Rig:
         self.gateway.apply(config, given)
         self.sockets = given
 
+    @property
+    def connections(self) -> list[Any]:
+        """List the connections of clients, as they are inside."""
+        return list(self.gateway._listening._connections)
+
     def port(self, address: str = ADDRESS) -> int:
         """Return the port that stands for a configured address."""
         port: int = self.sockets[address][0].getsockname()[1]

@@ -328,7 +328,7 @@ async def test_who_waits_behind_a_body_that_is_too_large_holds_no_more_of_it() -
         await client.send(get("/", "Transfer-Encoding: chunked", method="POST"), b"%x\r\n" % size)
         await eventually(lambda: rig.gateway.in_flight == 1)
         sending = asyncio.ensure_future(client.send(bytes(size)))
-        [connection] = rig.gateway._listening._connections
+        [connection] = rig.connections
         await eventually(lambda: connection._paused)
         assert not sending.done()
         assert rig.counted("plugin_verdicts_total", plugin="mine", verdict="delay") == 1

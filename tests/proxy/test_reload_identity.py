@@ -11,7 +11,7 @@ from tests.proxy.stage import Rig, gateway, on_loop, to
 
 async def read_ahead(rig: Rig, count: int) -> None:
     """Wait until so many requests of one connection wait for their turn."""
-    await eventually(lambda: [len(each._queue) for each in rig.gateway._listening._connections] == [count])
+    await eventually(lambda: [len(each._queue) for each in rig.connections] == [count])
 
 
 @on_loop

@@ -246,7 +246,7 @@ async def test_a_client_held_back_by_an_upstream_that_breaks_is_read_on() -> Non
         if len(asked) == 1:
             # Reads nothing more, so that the client is held back in the end.
             link.reader._transport.pause_reading()  # type: ignore[attr-defined]
-            await eventually(lambda: any(each._paused for each in rig.gateway._listening._connections))
+            await eventually(lambda: any(each._paused for each in rig.connections))
             link.cut()
             return
         await link.send(ok(b"%d" % len(await link.read(size))))
