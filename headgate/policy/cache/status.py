@@ -1,0 +1,27 @@
+"""What the cache did, for those who read Cache-Status (RFC 9211).
+
+Law: it says nothing of keys, partitions or callers.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Forward = Literal["bypass", "method", "uri-miss", "vary-miss", "miss", "request", "stale", "partial"]
+"""Why a request went on to the service (RFC 9211 section 2.2)."""
+
+
+def hit(ttl: int) -> bytes:
+    """Return the member for an answer of the cache; `ttl` seconds are left of its freshness."""
+    raise NotImplementedError
+
+
+def forwarded(
+    reason: Forward, status: int = 0, *, stored: bool = False, collapsed: bool = False, ttl: int | None = None
+) -> bytes:
+    """Return the member for an answer of the service.
+
+    `status` is that of its answer if the client got another one, as when a stale entry was validated by a 304;
+    `collapsed`: it was asked for by another request at the same time.
+    """
+    raise NotImplementedError
