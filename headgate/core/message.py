@@ -11,6 +11,7 @@ Fields = list[Field]
 
 UNKNOWN_LENGTH = -1
 _NO_BODY = frozenset((204, 304))
+_GRPC = b"application/grpc"
 
 
 class RequestHead:
@@ -22,6 +23,7 @@ class RequestHead:
     `traces` holds what it says of its trace, where the gateway takes part in traces.
     `shown` repeats those of `fields` that may hold a credential.
     `certificate` is what the connection says of the client's certificate, where a route asks for it, else empty.
+    `grpc`: it is a call of gRPC, which only HTTP/2 carries; its end is told in trailers, and they pass.
     """
 
     __slots__ = (
@@ -30,6 +32,7 @@ class RequestHead:
         "expects_continue",
         "fields",
         "forwarding",
+        "grpc",
         "host",
         "ids",
         "length",
@@ -57,7 +60,7 @@ class RequestHead:
         self.version = "1.1"
         self.fields: Fields = []
         self.length = 0
-        self.expects_continue = False
+        self.expects_continue = self.grpc = False
         self.upgrade = b""
         self.forwarding: Fields | None = None
         self.ids: Fields | None = None
@@ -103,6 +106,12 @@ def first(fields: Fields, name: bytes) -> bytes | None:
         if key == name or key.lower() == name:
             return value
     return None
+
+
+def speaks_grpc(content_type: bytes) -> bool:
+    """Tell whether this Content-Type is one of gRPC over HTTP/2 (PROTOCOL-HTTP2.md); gRPC-Web is another protocol."""
+    media = content_type.lower()
+    return media.startswith(_GRPC) and media[len(_GRPC) :][:1] in (b"", b"+", b";", b" ")
 
 
 def tokens(value: bytes) -> list[bytes]:

@@ -37,6 +37,7 @@ def upstream_request(exchange: Exchange, way: RouteRuntime) -> Outgoing:
         query = way.edit_query.apply(query)
     target = path.encode() if query is None else b"%b?%b" % (path.encode(), query)
     request = Outgoing(head.method, target, fields, head.length)
+    request.grpc = head.grpc
     if not way.edits_origin:
         request.block = client.lines
     if way.host is not None:

@@ -53,6 +53,7 @@ class Mirrors:
             copy.authority = request.authority
             copy.block = request.block
             copy.trace = request.trace
+            copy.grpc = request.grpc
             steps: list[Steps] = []
             steps.append(Steps(self._deliver(cluster, copy, body, timeouts, key, steps)))
             self._in_flight.add(steps[0])

@@ -14,10 +14,10 @@ class Outgoing:
     """A request as the upstream shall see it. `length` as in RequestHead; `fields` are end-to-end fields.
 
     `block` holds further fields as lines, made once for many requests, `trace` those of its trace. An empty
-    `authority` is the endpoint's own.
+    `authority` is the endpoint's own. `grpc` as in RequestHead: it goes with `te: trailers`.
     """
 
-    __slots__ = ("authority", "block", "fields", "length", "method", "target", "trace", "upgrade")
+    __slots__ = ("authority", "block", "fields", "grpc", "length", "method", "target", "trace", "upgrade")
 
     def __init__(self, method: str, target: bytes, fields: Fields, length: int) -> None:
         self.method = method
@@ -28,6 +28,7 @@ class Outgoing:
         self.fields = fields
         self.length = length
         self.upgrade = b""
+        self.grpc = False
 
     def encode(self, prefix: bytes, authority: bytes, body: bytes, complete: bool) -> bytes:
         """Return head and `body`, for an endpoint with this `prefix` of paths and `authority`; `complete`: that is all.
