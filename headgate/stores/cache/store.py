@@ -1,19 +1,29 @@
 """Where cached answers are kept: what the proxy asks of a store of any kind.
 
 Laws:
-- A key is a digest made by policy.cache.key; a head is opaque to the store (policy.cache.entry writes and reads it).
+- A key is a digest made by policy.cache.key (at least KEY_BYTES of it); a head is opaque to the store
+  (policy.cache.entry writes and reads it).
 - What `get` returns is whole and belongs to that key: an entry that is being written, was cut short, or was overwritten
   while it was read is none.
+- What was purged is never returned again, and an answer that was asked for before a purge is not kept after it: who
+  asks takes `moment` first and hands it in with what came of it.
 - Everything here may fail to be there. A store that cannot be reached or has no room is a miss and a line in the log,
   never an error of a request.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Sequence
+from typing import Final, Literal, NamedTuple, Protocol
 
 from headgate.core.steps import Reply
+
+KEY_BYTES: Final = 16
+
+# What a change of state is told to: "failing" or "working", and the reason in words.
+OnChange = Callable[[str, str], None]
+
+Scope = Literal["url", "prefix", "tag", "all"]
 
 
 class Cached(NamedTuple):
@@ -30,16 +40,49 @@ class Place(NamedTuple):
     tags: Sequence[str]
 
 
+class Purge(NamedTuple):
+    """What is to be forgotten: the entries of one URL, of all that begin so, with this tag, or all (then no value)."""
+
+    scope: Scope
+    value: str
+
+
+class Statistics(NamedTuple):
+    """How a store is; None for what it cannot know. Counted from its beginning; `size` is the room for `bytes`.
+
+    `evicted` made room for others, `refused` were not taken: too large, or purged while they were fetched.
+    """
+
+    entries: int | None
+    bytes: int | None
+    size: int | None
+    stored: int
+    evicted: int
+    refused: int
+    purged: int
+
+
 class CacheStore(Protocol):
     """A store. What it answers at once is no Reply."""
+
+    @property
+    def moment(self) -> int:
+        """Now, as purges see it. Take it behind `get` and before the service is asked."""
+
+    @property
+    def failing(self) -> bool:
+        """Tell whether the store is away, so that there is no use in asking it."""
 
     def get(self, key: bytes) -> Cached | Reply[Cached | None] | None:
         """Look an entry up, and note that it was of use."""
 
-    def put(self, key: bytes, cached: Cached, place: Place, keep: float) -> None:
-        """Keep an entry for `keep` seconds at most; an older one under this key is replaced."""
+    def put(self, key: bytes, cached: Cached, place: Place, keep: float, since: int) -> None:
+        """Keep an entry for `keep` seconds at most; an older one under this key is replaced.
 
-    def renew(self, key: bytes, head: bytes, place: Place, keep: float) -> None:
+        `since` is the moment before which nothing of it was asked for.
+        """
+
+    def renew(self, key: bytes, head: bytes, place: Place, keep: float, since: int) -> None:
         """Give an entry another head, as when its answer was validated; nothing where there is none."""
 
     def drop(self, key: bytes) -> None:
@@ -50,6 +93,15 @@ class CacheStore(Protocol):
 
     def yield_(self, key: bytes) -> None:
         """Fetch it no more, whatever came of it."""
+
+    def invalidate(self, url: str) -> None:
+        """Forget all entries of a URL, and wait for nothing: for requests that change what is there."""
+
+    def purge(self, what: Purge) -> int | Reply[int]:
+        """Forget all that this names; return how many there were, less than 0 when it is not done."""
+
+    def statistics(self) -> Statistics | Reply[Statistics | None] | None:
+        """Tell how the store is; None while it is away."""
 
     def close(self) -> None:
         """Let go of what is held."""
