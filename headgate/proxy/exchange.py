@@ -57,6 +57,7 @@ class Exchange:
         "attempts",
         "bytes_in",
         "bytes_out",
+        "cache",
         "client",
         "cluster",
         "connection",
@@ -90,6 +91,7 @@ class Exchange:
         "trace",
         "tried_at",
         "upstream",
+        "version",
         "visit",
         "wall",
         "way",
@@ -128,7 +130,8 @@ class Exchange:
         self.client = stream.connection.address
         self.request_id = self.correlation_id = request_id = plan.ids.choose(head.ids)
         self.ids = plan.ids.fields(request_id)
-        self.route = self.service = self.endpoint = self.error = self.detail = ""
+        self.version = head.version
+        self.route = self.service = self.endpoint = self.cache = self.error = self.detail = ""
         self.status = self.attempts = 0
         self.tried_at = self.upstream = 0.0
         gateway.metrics.begin()

@@ -38,6 +38,9 @@ def finish(exchange: Exchange) -> None:
     else:
         series = route.series[cluster.name if cluster is not None else ""]
     series.finish(exchange.method, exchange.status, duration, stream.bytes_in, stream.bytes_out, exchange.error)
+    gateway.metrics.spoke(exchange.version)
+    if exchange.cache:
+        series.cached(exchange.cache, stream.bytes_out)
     exchange.wall = wall()
     if exchange.notes is not None or exchange.error or exchange.status >= 500 or duration >= exchange.plan.looks_from:
         gateway.recorder.finish(exchange, now)

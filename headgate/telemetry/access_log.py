@@ -10,6 +10,7 @@ The record of the access log view, as JSON (fields in this order; those marked ?
     method          str
     path            str, the normal form without the query: a query may carry secrets
     host            str; path, host and client are absent where telemetry.redact omits them
+    protocol        str, what the client spoke: HTTP/1.0, HTTP/1.1 or HTTP/2
     status_code     int, what the client got, or 499 when it left before
     duration_ms     float, first byte of the request to last byte of the answer
     route           str?
@@ -17,6 +18,7 @@ The record of the access log view, as JSON (fields in this order; those marked ?
     endpoint        str?, the one whose answer was used, or that was tried last
     upstream_ms     float?, start of that attempt to the head of its answer; with attempts
     attempts        int?, how many times an upstream was tried; absent when none was
+    cache           str?, what the cache made of it (telemetry.metrics.CACHE_RESULTS); absent where it has no part
     bytes_in        int, bytes of the request's body
     bytes_out       int, bytes of the answer's body
     client          str, address
@@ -45,6 +47,7 @@ from headgate.telemetry.trace import Trace
 MAX_PATH = 2048
 MAX_TEXT = 256
 
+_USUAL = "1.1"
 _ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
 _INFO, _WARNING, _ERROR = (
     f'Z","level":"{level}","message":"Request completed","correlation_id":' for level in ("INFO", "WARNING", "ERROR")
@@ -59,14 +62,15 @@ class AccessRecord(Protocol):
     """What the log asks of a finished request.
 
     Times are seconds: `wall` on the wall clock, the others durations. `route`, `service` and `endpoint` are the
-    texts that `json_fragment` made; the other texts come as they are. Bytes from the wire are to be decoded as
-    Latin-1, so that none is lost.
+    texts that `json_fragment` made, `version` and `cache` are of fixed lists; the other texts come as they are. Bytes
+    from the wire are to be decoded as Latin-1, so that none is lost.
     """
 
     wall: float
     method: str
     path: str
     host: str
+    version: str
     status: int
     duration: float
     correlation_id: str
@@ -76,6 +80,7 @@ class AccessRecord(Protocol):
     endpoint: str
     upstream: float
     attempts: int
+    cache: str
     bytes_in: int
     bytes_out: int
     client: str
@@ -109,7 +114,7 @@ class JsonLines:
         level = _INFO if status < 400 else _WARNING if status < 500 else _ERROR
         method, path, host, client = record.method, record.path, record.host, record.client
         correlation_id, request_id, error = record.correlation_id, record.request_id, record.error
-        identity, trace = record.identity, record.trace
+        identity, trace, cache = record.identity, record.trace, record.cache
         own_id = _optional("request_id", request_id) if request_id != correlation_id else ""
         # One test for all of them: texts that are short together are short each.
         if len(path) > MAX_PATH or len(method) + len(host) + len(correlation_id) + len(client) > MAX_TEXT:
@@ -129,10 +134,11 @@ class JsonLines:
             )
         else:
             place = _place(record)
+        cached = f',"cache":"{cache}"' if cache else ""
         return (
             f"{self._prefix}{_MILLISECONDS[millisecond]}{level}{quoted(correlation_id)}{own_id}{traced}"
-            f',"method":{quoted(method)},"path":{quoted(path)},"host":{quoted(host)},"status_code":{status}'
-            f',"duration_ms":{duration}{place}'
+            f',"method":{quoted(method)},"path":{quoted(path)},"host":{quoted(host)},"protocol":"HTTP/{record.version}"'
+            f',"status_code":{status},"duration_ms":{duration}{place}{cached}'
             f',"bytes_in":{record.bytes_in},"bytes_out":{record.bytes_out},"client":{quoted(client)}'
             f"{'' if identity is ANONYMOUS else _caller(identity)}"
             f"{_failed(error, record.detail) if error else ''}}}\n"
@@ -205,6 +211,10 @@ class ConsoleLines:
             words.append(record.endpoint)
         if record.attempts > 1:
             words.append(f"attempts={record.attempts}")
+        if record.version != _USUAL:
+            words.append(f"HTTP/{record.version}")
+        if record.cache:
+            words.append(f"cache={record.cache}")
         for name, text in (("identity", record.identity.id), ("tenant", record.identity.tenant)):
             if text:
                 words.append(f"{name}={_printable(clipped(text))}")

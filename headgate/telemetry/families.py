@@ -15,6 +15,7 @@ from typing import NamedTuple
 from headgate.telemetry.cells import Kind
 
 MICROSECONDS = 1_000_000
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"})
 _REQUEST_BUCKETS = (
     *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
     *(1.0, 2.5, 5.0, 10.0, 30.0, 60.0),
@@ -77,6 +78,12 @@ _TABLE = (
         ("route", "service"),
         _REQUEST_BUCKETS,
         ("method", "status"),
+    ),
+    Family(
+        "headgate_protocol_requests_total",
+        "counter",
+        "Requests answered, by the version of HTTP that the client spoke.",
+        ("version",),
     ),
     Family("headgate_requests_in_flight", "gauge", "Requests begun and not yet finished."),
     Family("headgate_request_bytes_total", "counter", "Bytes of request bodies received.", ("route",)),
@@ -210,6 +217,24 @@ _TABLE = (
     Family("headgate_store_failing", "gauge", "Workers for which the store of the limits is away."),
     Family("headgate_store_fallback_total", "counter", "Requests counted without the store: it was away."),
     Family("headgate_store_evicted_total", "counter", "Keys of limits forgotten before their end: the store was full."),
+    Family(
+        "headgate_cache_requests_total",
+        "counter",
+        "Requests of routes with a cache, by what it made of them.",
+        ("route", "result"),
+    ),
+    Family("headgate_cache_response_bytes_total", "counter", "Bytes of bodies answered from the cache.", ("route",)),
+    Family("headgate_cache_entries", "gauge", "Answers in the cache."),
+    Family("headgate_cache_bytes", "gauge", "Bytes that answers take in the cache."),
+    Family("headgate_cache_size_bytes", "gauge", "Bytes that answers may take in the cache."),
+    Family("headgate_cache_admitted_total", "counter", "Answers that were put into the cache."),
+    Family(
+        "headgate_cache_refused_total",
+        "counter",
+        "Answers that might have been cached, but were not let in or had no room.",
+    ),
+    Family("headgate_cache_evicted_total", "counter", "Answers that made room for others before their end."),
+    Family("headgate_cache_purged_total", "counter", "Answers purged by hand, by what named them.", ("by",)),
     Family(
         "headgate_breaker_transitions_total",
         "counter",

@@ -18,14 +18,17 @@ from typing import Literal, NamedTuple
 
 from headgate.core.failure import REASONS
 from headgate.telemetry.cells import OTHER, SeriesName, SlotWriter
-from headgate.telemetry.families import FAMILIES, MICROSECONDS, Family
+from headgate.telemetry.families import FAMILIES, METHODS, MICROSECONDS, Family
 from headgate.telemetry.naming import asked, table_of
 from headgate.telemetry.settings import Metrics as MetricsSettings
+from headgate.telemetry.upstream_series import UncountedUpstream, UpstreamSeries
 
-METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"})
-POOL_STATES = ("idle", "busy")
 AuthOutcome = Literal["known", "refused", "unavailable"]
-RETRY_REASONS = frozenset({*REASONS, "status", "hedge"})
+VERSIONS = ("1.0", "1.1", "2")
+CACHE_RESULTS = frozenset({"hit", "stale", "revalidated", "collapsed", "miss", "bypass"})
+"""What the cache makes of a request: answered from a fresh entry, from a stale one, from one that the service said is
+good again, with what another request was fetching; or by the service, and by it because the cache had no part in it."""
+FROM_CACHE = CACHE_RESULTS - {"miss", "bypass"}
 
 
 class Wanted(NamedTuple):
@@ -55,6 +58,7 @@ class Metrics:
         "_errors",
         "_lag",
         "_lag_bounds",
+        "_spoken",
         "_writer",
         "access_log_dropped",
         "audit_dropped",
@@ -88,6 +92,7 @@ class Metrics:
         self.pressure = self.gauge("headgate_overload_pressure", worker)
         self._lag, self._lag_bounds = self.histogram("headgate_loop_lag_seconds")
         self._auth: dict[tuple[str, str], int] = {}
+        self._spoken: dict[str, int] = {}
 
     def follow(self, settings: MetricsSettings) -> None:
         """Count as this configuration wants it, from the next series on that is asked for.
@@ -135,6 +140,16 @@ class Metrics:
     def begin(self) -> None:
         """Count a request in. `RequestSeries.finish` counts it out, exactly once."""
         self.cells[self.in_flight] += 1
+
+    def spoke(self, version: str) -> None:
+        """Count an answered request by the version of HTTP that its client spoke."""
+        if not self.wanted.enabled:
+            return
+        index = self._spoken.get(version)
+        if index is None:
+            known = version if version in VERSIONS else OTHER
+            index = self._spoken[known] = self.counter("headgate_protocol_requests_total", known)
+        self.cells[index] += 1
 
     def error(self, reason: str, route: str = "", service: str = "", method: str = "") -> None:
         """Count an answer that the gateway made itself; `reason` is a key of REASONS."""
@@ -195,6 +210,7 @@ class RequestSeries:
         "_by_reason",
         "_bytes_in",
         "_bytes_out",
+        "_cached",
         "_cells",
         "_counts",
         "_in_flight",
@@ -217,6 +233,8 @@ class RequestSeries:
         self._by_reason = metrics.wanted.tells("headgate_requests_total", "reason")
         self._bytes_in = self._bytes_out = 0
         self._bounds: tuple[int, ...] = ()
+        # By result: its cell, and that of bytes or -1.
+        self._cached: dict[str, tuple[int, int]] = {}
 
     def finish(
         self, method: str, status: int, seconds: float, request_bytes: int, response_bytes: int, reason: str = ""
@@ -239,6 +257,20 @@ class RequestSeries:
             cells[self._bytes_in] += request_bytes
         if response_bytes:
             cells[self._bytes_out] += response_bytes
+
+    def cached(self, result: str, response_bytes: int) -> None:
+        """Count what the cache made of a request (CACHE_RESULTS), and the bytes of a body that it answered with."""
+        found = self._cached.get(result)
+        if found is None:
+            known = result if result in CACHE_RESULTS else OTHER
+            count = self._metrics.counter("headgate_cache_requests_total", self.route, known)
+            from_cache = known in FROM_CACHE
+            volume = self._metrics.counter("headgate_cache_response_bytes_total", self.route) if from_cache else -1
+            found = self._cached[known] = count, volume
+        count, volume = found
+        self._cells[count] += 1
+        if volume >= 0:
+            self._cells[volume] += response_bytes
 
     def _register(self, method: str, status: int, reason: str) -> tuple[int, int]:
         metrics = self._metrics
@@ -270,91 +302,7 @@ class Uncounted(RequestSeries):
         """Let a request out."""
         self._cells[self._in_flight] -= 1
 
-
-class UpstreamSeries:
-    """The series of one service: attempts, their durations, retries, and its pool's two gauges.
-
-    `idle` and `busy` are indices of `metrics.cells`: connections waiting in the pool, and connections in use.
-    """
-
-    __slots__ = (
-        "_bounds",
-        "_cells",
-        "_fine",
-        "_metrics",
-        "_outcomes",
-        "_retries",
-        "_wanted",
-        "busy",
-        "idle",
-        "service",
-    )
-
-    def __init__(self, metrics: Metrics, service: str) -> None:
-        self._metrics = metrics
-        self._cells = metrics.cells
-        self.service = service
-        # As in RequestSeries; the class of a status alone where nobody asks for more.
-        self._outcomes: dict[str | int | tuple[str, int], tuple[int, int]] = {}
-        self._retries: dict[str, int] = {}
-        self._bounds: tuple[int, ...] = ()
-        self._wanted = metrics.wanted
-        families = ("headgate_upstream_requests_total", "headgate_upstream_duration_seconds")
-        self._fine = any(metrics.wanted.tells(family, "method", "status") for family in families)
-        self.idle, self.busy = (metrics.gauge("headgate_pool_connections", service, state) for state in POOL_STATES)
-
-    def answered(self, status: int, seconds: float, method: str = "") -> None:
-        """Count an attempt whose answer's head came, `seconds` after its start."""
-        # The class as a number keeps the text off the hot path.
-        found = self._outcomes.get((method, status) if self._fine else status // 100)
-        if found is None:
-            found = self._register(status, method)
-        count, duration = found
-        cells = self._cells
-        cells[count] += 1
-        micros = int(seconds * 1_000_000)
-        cells[duration] += micros
-        cells[duration + 1 + bisect_left(self._bounds, micros)] += 1
-
-    def failed(self, reason: str, method: str = "") -> None:
-        """Count an attempt that brought no answer; `reason` is a key of REASONS."""
-        known = reason if reason in REASONS else OTHER
-        labels = (self.service, known, _known(method), "error")
-        self._cells[self._metrics.counter("headgate_upstream_requests_total", *labels)] += 1
-
-    def retried(self, reason: str) -> None:
-        """Count another try; `reason` is a key of REASONS, or "status" when the answer itself was the reason."""
-        index = self._retries.get(reason)
-        if index is None:
-            known = reason if reason in RETRY_REASONS else OTHER
-            index = self._retries[known] = self._metrics.counter("headgate_retries_total", self.service, known)
-        self._cells[index] += 1
-
-    def _register(self, status: int, method: str) -> tuple[int, int]:
-        status = status if 100 <= status <= 599 else 0
-        method = _known(method)
-        key: int | tuple[str, int] = (method, status) if self._fine else status // 100
-        found = self._outcomes.get(key)
-        if found is None:
-            texts = (f"{status // 100}xx", str(status)) if status else (OTHER, OTHER)
-            name, wanted, metrics = self.service, self._wanted, self._metrics
-            count = metrics.counter("headgate_upstream_requests_total", name, texts[0], method, texts[1], wanted=wanted)
-            duration, self._bounds = metrics.histogram(
-                "headgate_upstream_duration_seconds", name, method, texts[1], wanted=wanted
-            )
-            found = self._outcomes[key] = count, duration
-        return found
-
-
-class UncountedUpstream(UpstreamSeries):
-    """Attempts while metrics are off: only the pool's gauges and retries, which are rare, are counted."""
-
-    __slots__ = ()
-
-    def answered(self, status: int, seconds: float, method: str = "") -> None:
-        """Count nothing."""
-
-    def failed(self, reason: str, method: str = "") -> None:
+    def cached(self, result: str, response_bytes: int) -> None:
         """Count nothing."""
 
 
@@ -365,7 +313,3 @@ def _told(wanted: Wanted, family: Family, labels: tuple[str, ...]) -> tuple[str,
     told = len(labels) - len(family.fine)
     fine = zip(family.fine, labels[told:], strict=True)
     return (*labels[:told], *(value if (family.name, name) in wanted.asked else "" for name, value in fine))
-
-
-def _known(method: str) -> str:
-    return method if not method or method in METHODS else OTHER

@@ -276,6 +276,7 @@ async def test_one_line_tells_of_a_request_what_there_is_to_tell() -> None:
             "method": "POST",
             "path": "/a",
             "host": "example.test",
+            "protocol": "HTTP/1.1",
             "status_code": 200,
             "route": "all",
             "service": "api",

@@ -19,6 +19,7 @@ from headgate.telemetry.access_log import (
     JsonLines,
     json_fragment,
 )
+from headgate.telemetry.metrics import CACHE_RESULTS
 from headgate.telemetry.trace import Trace
 
 WALL = 1764239400.123  # 2025-11-27T10:30:00.123Z
@@ -32,6 +33,7 @@ class AccessRecord:
     method: str = ""
     path: str = ""
     host: str = ""
+    version: str = "1.1"
     status: int = 0
     duration: float = 0.0
     correlation_id: str = ""
@@ -41,6 +43,7 @@ class AccessRecord:
     endpoint: str = ""
     upstream: float = 0.0
     attempts: int = 0
+    cache: str = ""
     bytes_in: int = 0
     bytes_out: int = 0
     client: str = ""
@@ -86,8 +89,8 @@ def test_the_line_to_the_letter() -> None:
     assert JsonLines().line(FULL) == (
         b'{"timestamp":"2025-11-27T10:30:00.123Z","level":"INFO","message":"Request completed",'
         b'"correlation_id":"abc-123-def","method":"POST","path":"/api/v1/recommendations",'
-        b'"host":"api.example.com","status_code":200,"duration_ms":145.23,"route":"recommend-route",'
-        b'"service":"recommend","endpoint":"http://10.0.0.1:8001","upstream_ms":140.00,"attempts":1,'
+        b'"host":"api.example.com","protocol":"HTTP/1.1","status_code":200,"duration_ms":145.23,'
+        b'"route":"recommend-route","service":"recommend","endpoint":"http://10.0.0.1:8001","upstream_ms":140.00,"attempts":1,'
         b'"bytes_in":120,"bytes_out":2048,"client":"192.0.2.10"}\n'
     )
 
@@ -95,7 +98,7 @@ def test_the_line_to_the_letter() -> None:
 def test_fields_without_a_value_are_absent() -> None:
     bare = logged(AccessRecord(wall=WALL, status=404))
     assert list(bare) == [
-        *("timestamp", "level", "message", "correlation_id", "method", "path", "host", "status_code"),
+        *("timestamp", "level", "message", "correlation_id", "method", "path", "host", "protocol", "status_code"),
         *("duration_ms", "bytes_in", "bytes_out", "client"),
     ]
 
@@ -103,6 +106,16 @@ def test_fields_without_a_value_are_absent() -> None:
 def test_fields_with_a_value_of_their_own() -> None:
     fields = logged(changed(request_id="req-9", error="rate_limited", detail="per-client", status=429))
     assert (fields["request_id"], fields["error"], fields["detail"]) == ("req-9", "rate_limited", "per-client")
+
+
+def test_what_was_spoken_and_what_the_cache_did_are_fields() -> None:
+    fields = logged(changed(version="2", cache="stale"))
+    assert (fields["protocol"], fields["cache"]) == ("HTTP/2", "stale")
+    # An answer from the cache asked no endpoint.
+    fields = logged(changed(cache="hit", attempts=0, endpoint=""))
+    assert fields["cache"] == "hit"
+    assert "attempts" not in fields
+    assert shown(changed(version="2", cache="hit")).endswith(" HTTP/2 cache=hit\n")
 
 
 @pytest.mark.parametrize(
@@ -203,6 +216,7 @@ RECORDS = st.builds(
     method=ANY_TEXT,
     path=ANY_TEXT | ANY_TEXT.map(lambda text: text * 200),
     host=ANY_TEXT,
+    version=st.sampled_from(["1.0", "1.1", "2"]),
     status=st.integers(100, 599),
     duration=st.floats(0, 1e6),
     correlation_id=ANY_TEXT,
@@ -212,6 +226,7 @@ RECORDS = st.builds(
     endpoint=ANY_TEXT.map(json_fragment),
     upstream=st.floats(0, 1e6),
     attempts=st.integers(0, 5),
+    cache=st.sampled_from(["", *sorted(CACHE_RESULTS)]),
     bytes_in=st.integers(0, 2**60),
     bytes_out=st.integers(0, 2**60),
     client=ANY_TEXT,

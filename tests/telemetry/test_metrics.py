@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headgate.core.failure import REASONS
-from headgate.telemetry.cells import SeriesName, SlotRegion, SlotWriter, read
-from headgate.telemetry.families import FAMILIES, Family
-from headgate.telemetry.metrics import METHODS, Metrics
+from headgate.telemetry.cells import OTHER, SeriesName, SlotRegion, SlotWriter, read
+from headgate.telemetry.families import FAMILIES, METHODS, Family
+from headgate.telemetry.metrics import Metrics
 from headgate.telemetry.settings import MetricForm
 from headgate.telemetry.settings import Metrics as MetricsSettings
 
@@ -77,6 +77,36 @@ def test_a_finished_request_is_counted_everywhere() -> None:
 
 
 @pytest.mark.parametrize(
+    ("result", "known", "volume"),
+    [
+        ("hit", "hit", 700),
+        ("stale", "stale", 700),
+        ("miss", "miss", None),
+        ("bypass", "bypass", None),
+        ("x", OTHER, None),
+    ],
+)
+def test_what_the_cache_made_of_requests_is_counted_with_the_bytes_it_gave(
+    result: str, known: str, volume: int | None
+) -> None:
+    metrics, region = make()
+    series = metrics.requests("pages", "site")
+    series.cached(result, 300)
+    series.cached(result, 400)
+    seen = totals(region)
+    assert seen["headgate_cache_requests_total", ("pages", known)] == [2]
+    assert seen.get(("headgate_cache_response_bytes_total", ("pages",))) == ([volume] if volume else None)
+
+
+@pytest.mark.parametrize(("version", "known"), [("1.0", "1.0"), ("1.1", "1.1"), ("2", "2"), ("9.9", OTHER)])
+def test_requests_are_counted_by_what_their_clients_spoke(version: str, known: str) -> None:
+    metrics, region = make()
+    metrics.spoke(version)
+    metrics.spoke(version)
+    assert totals(region)["headgate_protocol_requests_total", (known,)] == [2]
+
+
+@pytest.mark.parametrize(
     ("seconds", "place"),
     [
         (0.0, 0),
@@ -106,6 +136,8 @@ def test_families_without_labels_are_there_from_the_start() -> None:
     of_workers = {"headgate_config_version", "headgate_overload_pressure"}
     of_control = {"headgate_api_keys", "headgate_key_database_failing", "headgate_records_total"}
     of_control |= {"headgate_records_dropped_total", "headgate_stream_watchers", "headgate_stream_lost_total"}
+    of_control |= {f"headgate_cache_{name}" for name in ("entries", "bytes", "size_bytes")}
+    of_control |= {f"headgate_cache_{name}_total" for name in ("admitted", "refused", "evicted")}
     assert {name for name, _ in totals(region)} == unlabelled - of_control | of_workers
 
 

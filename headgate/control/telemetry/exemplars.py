@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from math import floor, log2
 
 from headgate.telemetry.cells import OTHER
-from headgate.telemetry.metrics import METHODS
+from headgate.telemetry.families import METHODS
 from headgate.telemetry.naming import Exemplar
 from headgate.telemetry.record import Record
 

@@ -16,7 +16,7 @@ from opentelemetry.trace.span import TraceState
 from opentelemetry.util.types import AttributeValue
 
 from headgate.core.failure import REASONS
-from headgate.telemetry.metrics import METHODS
+from headgate.telemetry.families import METHODS
 from headgate.telemetry.record import Attempt, Record
 from headgate.telemetry.settings import Otlp
 
