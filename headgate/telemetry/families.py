@@ -227,14 +227,15 @@ _TABLE = (
     Family("headgate_cache_entries", "gauge", "Answers in the cache."),
     Family("headgate_cache_bytes", "gauge", "Bytes that answers take in the cache."),
     Family("headgate_cache_size_bytes", "gauge", "Bytes that answers may take in the cache."),
-    Family("headgate_cache_admitted_total", "counter", "Answers that were put into the cache."),
+    Family("headgate_cache_stored_total", "counter", "Answers that were put into the cache."),
     Family(
         "headgate_cache_refused_total",
         "counter",
-        "Answers that might have been cached, but were not let in or had no room.",
+        "Answers that the cache did not take: too large, or purged meanwhile.",
     ),
     Family("headgate_cache_evicted_total", "counter", "Answers that made room for others before their end."),
-    Family("headgate_cache_purged_total", "counter", "Answers purged by hand, by what named them.", ("by",)),
+    Family("headgate_cache_purged_total", "counter", "Answers that were purged."),
+    Family("headgate_cache_failing", "gauge", "Workers for which the store of cached answers is away."),
     Family(
         "headgate_breaker_transitions_total",
         "counter",

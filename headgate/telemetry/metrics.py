@@ -62,6 +62,7 @@ class Metrics:
         "_writer",
         "access_log_dropped",
         "audit_dropped",
+        "cache_failing",
         "cells",
         "config_version",
         "in_flight",
@@ -85,6 +86,7 @@ class Metrics:
         self.access_log_dropped = self.counter("headgate_access_log_dropped_total")
         self.audit_dropped = self.counter("headgate_audit_dropped_total")
         self.store_failing = self.gauge("headgate_store_failing")
+        self.cache_failing = self.gauge("headgate_cache_failing")
         self.store_fallback = self.counter("headgate_store_fallback_total")
         self.store_evicted = self.counter("headgate_store_evicted_total")
         self.worker_restarts = self.counter("headgate_worker_restarts_total")

@@ -137,7 +137,7 @@ def test_families_without_labels_are_there_from_the_start() -> None:
     of_control = {"headgate_api_keys", "headgate_key_database_failing", "headgate_records_total"}
     of_control |= {"headgate_records_dropped_total", "headgate_stream_watchers", "headgate_stream_lost_total"}
     of_control |= {f"headgate_cache_{name}" for name in ("entries", "bytes", "size_bytes")}
-    of_control |= {f"headgate_cache_{name}_total" for name in ("admitted", "refused", "evicted")}
+    of_control |= {f"headgate_cache_{name}_total" for name in ("stored", "refused", "evicted", "purged")}
     assert {name for name, _ in totals(region)} == unlabelled - of_control | of_workers
 
 

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import heapq
 from array import array
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import NamedTuple, TypedDict
 
 from headgate.control.telemetry.changes import Changes, lanes
+from headgate.control.telemetry.kinds import CACHE, PROTOCOLS, by_protocol, kinds_of
 from headgate.telemetry.cells import SeriesName, SlotRegion
 from headgate.telemetry.families import FAMILIES, MICROSECONDS
 from headgate.telemetry.naming import rebound
@@ -37,12 +38,13 @@ _STATUS = FAMILIES[_REQUESTS].labels.index("status")
 class Group(NamedTuple):
     """Whose counts are added up: requests of a service by class of status; a duration's class is empty.
 
-    `bounds` are those of the duration's cells, in cell units.
+    `bounds` are those of the duration's cells, in cell units. With `kinds` (telemetry.kinds) it is what those count.
     """
 
     service: str
     status: str
     bounds: tuple[int, ...] = ()
+    kinds: tuple[str, ...] = ()
 
 
 class Share(NamedTuple):
@@ -57,7 +59,7 @@ class Share(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What happened within `seconds` before `at` (wall clock); `statuses` by place in CLASSES."""
+    """What happened within `seconds` before `at` (wall clock); `statuses` by place in CLASSES, `kinds` by name."""
 
     at: float
     seconds: float
@@ -65,6 +67,7 @@ class Step(NamedTuple):
     statuses: tuple[int, ...]
     durations: int
     services: dict[str, Share]
+    kinds: Mapping[str, int]
 
 
 class Line(TypedDict):
@@ -89,6 +92,8 @@ class Course(TypedDict):
     p99: list[float | None]
     in_flight: list[int]
     by_status: dict[str, list[float]]
+    by_protocol: dict[str, list[float]]
+    cache: dict[str, list[float]]
     by_service: dict[str, Line]
 
 
@@ -132,8 +137,13 @@ class History:
         gathered, self._gathered = self._gathered, {}
         statuses = [0] * len(CLASSES)
         services: dict[str, Share] = {}
+        kinds: dict[str, int] = {}
         durations = 0
-        for (service, status, bounds), change in gathered.items():
+        for (service, status, bounds, counted), change in gathered.items():
+            if counted:
+                for kind in counted:
+                    kinds[kind] = kinds.get(kind, 0) + change
+                continue
             share = services.get(service, Share())
             if status:
                 statuses[CLASSES.index(status)] += change
@@ -146,7 +156,7 @@ class History:
         # Requests that found no service are in the sums only.
         services.pop("", None)
         busiest = heapq.nlargest(MOST_SERVICES, services.items(), key=lambda item: item[1].requests)
-        step = Step(at, seconds, self._in_flight(), tuple(statuses), durations, dict(busiest))
+        step = Step(at, seconds, self._in_flight(), tuple(statuses), durations, dict(busiest), kinds)
         self._seconds.append(step)
         self._thicken(step)
         return step
@@ -167,8 +177,8 @@ class History:
         """Write one step as the stream's `tick` has it: the fields of a Course, with one value each."""
         course = self._drawn([step], round(step.seconds, 3))
         by_service = {name: _first(line) for name, line in course["by_service"].items()}
-        by_status = {name: values[0] for name, values in course["by_status"].items()}
-        return {"step": course["step"], **_first(course), "by_status": by_status, "by_service": by_service}
+        apart = {name: _first(course[name]) for name in ("by_status", "by_protocol", "cache")}
+        return {"step": course["step"], **_first(course), **apart, "by_service": by_service}
 
     def _group(self, name: SeriesName) -> Group | None:
         if name.family == _REQUESTS:
@@ -178,7 +188,8 @@ class History:
             if name.bounds != self._bounds:
                 self._begin_anew(name.bounds)
             return Group(name.labels[_SERVICE[_DURATIONS]], "", name.bounds)
-        return None
+        kinds = kinds_of(name)
+        return Group("", "", kinds=kinds) if kinds else None
 
     def _begin_anew(self, bounds: tuple[int, ...]) -> None:
         """Keep durations in other bounds from now on: a configuration has changed them. What was before is let go."""
@@ -223,6 +234,8 @@ class History:
                 for place, name in enumerate(CLASSES)
                 if name != "other" or any(each.statuses[place] for each in steps)
             },
+            "by_protocol": _apart(PROTOCOLS, [by_protocol(each.kinds) for each in steps], steps),
+            "cache": _apart(CACHE, [each.kinds for each in steps], steps),
             "by_service": {
                 name: self._line(steps, [each.services.get(name, Share()) for each in steps]) for name in sorted(names)
             },
@@ -269,6 +282,11 @@ def _rate(count: int, step: Step) -> float:
     return round(count / step.seconds, 3) if step.seconds > 0 else 0.0
 
 
+def _apart(names: Iterable[str], counts: Sequence[Mapping[str, int]], steps: Sequence[Step]) -> dict[str, list[float]]:
+    pairs = list(zip(counts, steps, strict=True))
+    return {name: [_rate(each.get(name, 0), step) for each, step in pairs] for name in names}
+
+
 def _merged(steps: Iterable[Step], step: float) -> Iterator[Step]:
     """Join what falls into the same `step` seconds of the clock."""
     together: list[Step] = []
@@ -291,4 +309,7 @@ def _joined(steps: Sequence[Step]) -> Step:
     statuses = tuple(map(sum, zip(*(each.statuses for each in steps), strict=True)))
     busiest = dict(heapq.nlargest(MOST_SERVICES, services.items(), key=lambda item: item[1].requests))
     durations = sum(each.durations for each in steps)
-    return Step(last.at, sum(each.seconds for each in steps), last.in_flight, statuses, durations, busiest)
+    kinds: Counter[str] = Counter()
+    for each in steps:
+        kinds.update(each.kinds)
+    return Step(last.at, sum(each.seconds for each in steps), last.in_flight, statuses, durations, busiest, kinds)

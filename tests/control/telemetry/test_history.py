@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headgate.control.telemetry.history import MOST_SERVICES, RECENT, Course, History, quantile
-from headgate.telemetry.cells import SlotRegion, SlotWriter
+from headgate.control.telemetry.kinds import CACHE, PROTOCOLS, by_protocol, kinds_of
+from headgate.telemetry.cells import SeriesName, SlotRegion, SlotWriter
 from headgate.telemetry.metrics import Metrics
 from headgate.telemetry.settings import Metrics as Settings
 
@@ -59,6 +60,31 @@ def test_a_second_is_the_sum_of_all_workers() -> None:
     scene.second()
     last = scene.last()
     assert (last["requests"], last["p50"], last["by_service"]) == ([0.0], [None], {})
+
+
+def test_what_clients_spoke_and_the_cache_answered_is_told_apart() -> None:
+    scene = Scene()
+    for slot, version in ((0, "1.1"), (1, "1.1"), (0, "2"), (1, "2"), (1, "2")):
+        scene.metrics[slot].spoke(version)
+    series = scene.metrics[0].requests("pages", "site")
+    for result in ("hit", "stale", "miss", "bypass", "hit"):
+        series.cached(result, 100)
+    scene.second(0.5)
+    last = scene.last()
+    assert last["by_protocol"] == {"HTTP/1.0": [0.0], "HTTP/1.1": [4.0], "HTTP/2": [6.0], "gRPC": [0.0]}
+    assert last["cache"] == {"requests": [8.0], "answered": [6.0], "bytes": [600.0]}
+    scene.second()
+    joined = scene.history.course(10, 10)
+    assert [sum(values) for values in joined["cache"].values()] == pytest.approx(
+        [4 / 2.5, 3 / 2.5, 300 / 2.5], abs=1e-3
+    )
+
+
+def test_a_call_of_grpc_is_no_other_request_of_http_2() -> None:
+    assert by_protocol({"HTTP/2": 5, "gRPC": 3}) == {"HTTP/1.0": 0, "HTTP/1.1": 0, "HTTP/2": 2, "gRPC": 3}
+    assert by_protocol({"HTTP/2": 0, "gRPC": 1})["HTTP/2"] == 0
+    grpc = SeriesName("headgate_grpc_requests_total", "counter", ("all", "api", "0"))
+    assert kinds_of(grpc) == ("gRPC",)
 
 
 def test_rates_are_of_the_seconds_that_passed() -> None:
@@ -141,6 +167,8 @@ def test_a_tick_has_one_value_each() -> None:
     tick = scene.history.described(scene.history.close_second(scene.now, 1.0))
     assert (tick["at"], tick["step"], tick["requests"], tick["errors"]) == (scene.now, 1.0, 4.0, 4.0)
     assert tick["by_status"] == {"1xx": 0.0, "2xx": 0.0, "3xx": 0.0, "4xx": 0.0, "5xx": 4.0}
+    assert tick["by_protocol"] == dict.fromkeys(PROTOCOLS, 0.0)
+    assert tick["cache"] == dict.fromkeys(CACHE, 0.0)
     services = tick["by_service"]
     assert isinstance(services, dict) and services["api"]["errors"] == 4.0
 
