@@ -7,12 +7,23 @@ on is never more than what is left here, so that a chain of gateways shrinks it 
 from __future__ import annotations
 
 import re
+from typing import Protocol
 
 from headgate.core.message import Field, Fields
 
 # As long as `timeout.total` may be: beyond a day a deadline bounds nothing.
 LONGEST = 86_400.0
 _MILLISECONDS = re.compile(rb"[0-9]{1,15}")
+
+
+class Deadline(Protocol):
+    """A way of saying it."""
+
+    def read(self, fields: Fields, arrived: float) -> float | None:
+        """Return when the caller stops waiting (monotonic seconds), or None."""
+
+    def replaced(self, fields: Fields, until: float, now: float) -> Fields:
+        """Return the fields for the next hop: with what is left of a deadline."""
 
 
 class DeadlineHeader:

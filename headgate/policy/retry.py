@@ -11,9 +11,10 @@ Laws:
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
 
 from headgate.core.failure import Failure
+from headgate.core.http_date import parse_date
+from headgate.policy.grpc import OCCASIONS
 from headgate.policy.retry_settings import RetrySettings
 
 # RFC 9110 section 9.2.2.
@@ -26,8 +27,6 @@ _REASONS = {
 }
 _SERVER_ERRORS = range(500, 600)
 _SECONDS = re.compile(rb"[0-9]{1,10}")
-# RFC 9110 section 5.6.7: the one form that is written, and the two old ones that must still be read.
-_DATES = ("%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %d %H:%M:%S %Y")
 
 
 class Retry:
@@ -41,6 +40,7 @@ class Retry:
         "_patience",
         "_reasons",
         "buffer",
+        "codes",
         "hedge_after",
         "minimum",
         "per_try_timeout",
@@ -57,6 +57,9 @@ class Retry:
             numbers.update(_SERVER_ERRORS)
         # Statuses of answers that are not passed on while another try is allowed; empty for most routes.
         self.statuses = frozenset(numbers) if settings.attempts else frozenset()
+        # As much for the codes of gRPC. To list one is the permission: all calls are a POST.
+        codes = {OCCASIONS[each] for each in settings.on if isinstance(each, str) and each in OCCASIONS}
+        self.codes = frozenset(codes) if settings.attempts else frozenset()
         self.per_try_timeout = settings.per_try_timeout
         self.buffer = settings.buffer
         self.hedge_after = settings.hedge.delay if settings.hedge is not None else 0.0
@@ -85,6 +88,10 @@ class Retry:
     def allows_answered(self, method: str, tries: int, *, replayable: bool) -> bool:
         """Tell whether another try may follow one whose answer has one of `statuses`."""
         return tries <= self._attempts and replayable and method in self._methods
+
+    def allows_code(self, code: int, tries: int, *, replayable: bool) -> bool:
+        """Tell whether another try may follow a call that was answered with this code of gRPC, and nothing else."""
+        return code in self.codes and tries <= self._attempts and replayable
 
     def hedges(self, method: str) -> bool:
         """Tell whether a request that is still unanswered after `hedge_after` may be asked of a second endpoint."""
@@ -144,14 +151,8 @@ def retry_after(value: bytes | None, wall: float) -> float:
         return 0.0
     if _SECONDS.fullmatch(value):
         return float(value)
-    text = value.decode("latin-1")
-    for form in _DATES:
-        try:
-            then = datetime.strptime(text, form)
-        except ValueError:
-            continue
-        return max(0.0, then.replace(tzinfo=UTC).timestamp() - wall)
-    return 0.0
+    then = parse_date(value, wall)
+    return 0.0 if then is None else max(0.0, then - wall)
 
 
 def _went_idle(failure: Failure) -> bool:

@@ -6,7 +6,11 @@ from typing import Annotated, Literal
 
 from headgate.core.settings import Between, Bytes, OneOrMany, Seconds, Short, setting, settings
 
-Occasions = Annotated[int, Between(400, 599)] | Literal["connect", "reset", "timeout", "5xx"]
+Occasions = (
+    Annotated[int, Between(400, 599)]
+    | Literal["connect", "reset", "timeout", "5xx"]
+    | Literal["cancelled", "deadline-exceeded", "internal", "resource-exhausted", "unavailable"]
+)
 
 
 @settings
@@ -47,11 +51,13 @@ class RetrySettings:
     on: Annotated[list[Occasions], OneOrMany()] = setting(
         default=lambda: ["connect", "reset"],
         help="Occasions: connect (nobody was reached), reset (closed before a byte of the answer), timeout (of the"
-        " answer), 5xx, or a status such as 503.",
+        " answer), 5xx, or a status such as 503; for gRPC cancelled, deadline-exceeded, internal, resource-exhausted or"
+        " unavailable (a code that an endpoint answered with before any message).",
     )
     methods: Annotated[list[str], OneOrMany()] = setting(
         default=lambda: ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"],
-        help="Methods that may be sent twice; any method may be tried again while no byte of it was sent.",
+        help="Methods that may be sent twice; any method may be tried again while no byte of it was sent, and a call of"
+        " gRPC after a code that `on` lists.",
     )
     per_try_timeout: Seconds = setting(
         default=0.0, help="Seconds for one try to bring the answer's head; 0 = timeout.response alone.", ge=0, le=86400

@@ -60,9 +60,9 @@ class AccessLogWriter(BatchedLog):
     def write(self, exchange: Exchange) -> None:
         """Take one finished exchange."""
         sink = self._sink
-        if sink is None or exchange.status < self._from:
+        if sink is None or exchange.outcome < self._from:
             return
-        if self._sample < 1.0 and exchange.status < _FROM["warning"] and random.random() >= self._sample:
+        if self._sample < 1.0 and exchange.outcome < _FROM["warning"] and random.random() >= self._sample:
             return
         line = self._lines.line(exchange)
         for each in self._empty:

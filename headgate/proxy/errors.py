@@ -56,6 +56,11 @@ class ErrorShapes:
         """Return the status that answers `reason`."""
         return self._shapes[reason].status
 
+    def message(self, reason: str) -> str:
+        """Return the sentence that tells a caller of `reason`."""
+        text: str = self._shapes[reason].constants["message"]
+        return text
+
     def body(self, reason: str, values: Callable[[], Values]) -> bytes:
         """Fill the template; `values` gives what this request knows, the status too, None for what it does not."""
         shape = self._shapes[reason]

@@ -22,7 +22,7 @@ from headgate.core.steps import Reply, Steps
 from headgate.core.trace import kind_of, places_of
 from headgate.policy.limit.headers import Told
 from headgate.policy.retry import IDEMPOTENT
-from headgate.proxy import guards
+from headgate.proxy import grpc, guards
 from headgate.proxy.cluster import Cluster, Target
 from headgate.proxy.finish import finish
 from headgate.proxy.forward import upstream_request
@@ -68,12 +68,14 @@ class Exchange:
         "error",
         "forwarded",
         "gateway",
+        "grpc_status",
         "held",
         "host",
         "identity",
         "ids",
         "method",
         "notes",
+        "outcome",
         "params",
         "path",
         "peer",
@@ -115,7 +117,7 @@ class Exchange:
         self.peer: Client | None = None
         self._encoder: Encoder | None = None
         self.place: Place | None = None
-        self.ticket = -1
+        self.ticket = self.grpc_status = -1
         self.identity: Identity = ANONYMOUS
         self.forwarded: Fields = []
         self.told: list[Told] | None = None
@@ -132,7 +134,7 @@ class Exchange:
         self.ids = plan.ids.fields(request_id)
         self.version = head.version
         self.route = self.service = self.endpoint = self.cache = self.error = self.detail = ""
-        self.status = self.attempts = 0
+        self.status = self.outcome = self.attempts = 0
         self.tried_at = self.upstream = 0.0
         gateway.metrics.begin()
         self._steps = Steps(self._run())
@@ -166,7 +168,7 @@ class Exchange:
             guards.enter(self.gateway, self, way, cluster)
             request = upstream_request(self, way)
             body, response, failed = b"", None, None
-            if not way.careful:
+            if not (way.careful or stream.head.grpc):
                 try:
                     pool = self.aim(cluster)
                     upstream = pool.take(self.method in IDEMPOTENT)
@@ -341,6 +343,8 @@ class Exchange:
         stream, encoder = self.stream, self._encoder
         stream.source = upstream
         stream.respond(response, b"" if encoder is not None else upstream.take(), False)
+        if stream.head.grpc:
+            return upstream.relay(grpc.CallSink(self, response))
         return upstream.relay(stream if encoder is None else EncodingSink(encoder, stream))
 
     def _release(self) -> None:
@@ -375,6 +379,8 @@ class Exchange:
     def _respond(self, head: ResponseHead, body: bytes) -> None:
         self.dress(head)
         self.status = head.status
+        if self.stream.head.grpc:
+            body = grpc.trailers_only(self, head, body)
         if head.status in (204, 304):
             # RFC 9110 section 8.6: a 204 MUST NOT have a length, a 304 none but that of the answer it stands for.
             head.length = UNKNOWN_LENGTH

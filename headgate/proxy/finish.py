@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from headgate.core.clock import monotonic, wall
 from headgate.core.failure import Failure
-from headgate.proxy import guards
+from headgate.proxy import grpc, guards
 
 if TYPE_CHECKING:
     from headgate.proxy.exchange import Exchange
@@ -26,6 +26,7 @@ def finish(exchange: Exchange) -> None:
     exchange.duration = duration = now - stream.started
     exchange.bytes_in = stream.bytes_in
     exchange.bytes_out = stream.bytes_out
+    exchange.outcome = outcome = grpc.settled(exchange) if stream.head.grpc else exchange.status
     if cluster is not None:
         guards.leave(exchange, cluster, now)
     if exchange.held is not None:
@@ -39,10 +40,12 @@ def finish(exchange: Exchange) -> None:
         series = route.series[cluster.name if cluster is not None else ""]
     series.finish(exchange.method, exchange.status, duration, stream.bytes_in, stream.bytes_out, exchange.error)
     gateway.metrics.spoke(exchange.version)
+    if exchange.grpc_status >= 0:
+        series.called(exchange.grpc_status)
     if exchange.cache:
         series.cached(exchange.cache, stream.bytes_out)
     exchange.wall = wall()
-    if exchange.notes is not None or exchange.error or exchange.status >= 500 or duration >= exchange.plan.looks_from:
+    if exchange.notes is not None or exchange.error or outcome >= 500 or duration >= exchange.plan.looks_from:
         gateway.recorder.finish(exchange, now)
     gateway.log(exchange)
     gateway.finished()

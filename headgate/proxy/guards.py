@@ -50,13 +50,13 @@ def leave(exchange: Exchange, cluster: Cluster, now: float) -> None:
             if failed:
                 target.judged.failed(now)
             elif not error:
-                target.judged.answered(exchange.status, now)
+                target.judged.answered(exchange.outcome, now)
         seconds = exchange.upstream or (now - exchange.tried_at if failed else None)
-        exchange.end_try(cluster, now, seconds, not failed and exchange.status < _SERVER_ERROR)
+        exchange.end_try(cluster, now, seconds, not failed and exchange.outcome < _SERVER_ERROR)
     if cluster.breaker is not None and exchange.ticket >= 0:
         if error:
             cluster.breaker.failed(exchange.ticket, error, now)
         else:
-            cluster.breaker.answered(exchange.ticket, exchange.status, now)
+            cluster.breaker.answered(exchange.ticket, exchange.outcome, now)
     if exchange.place is not None:
         exchange.place.leave(exchange)

@@ -58,10 +58,10 @@ class Place:
     def leave(self, exchange: Exchange) -> None:
         """Give it back, and tell how long the service took: only an answer of its own, neither cut nor an error."""
         now, error = monotonic(), exchange.error
-        if error in _TOO_MUCH or (exchange.status == _UNAVAILABLE and not error):
+        if error in _TOO_MUCH or (exchange.outcome == _UNAVAILABLE and not error):
             self._limit.dropped(now)
         elif error == "deadline_exceeded":
             self._limit.abandoned(now - exchange.tried_at if exchange.attempts else 0.0, now)
         else:
-            well = not error and exchange.status < _SERVER_ERROR
+            well = not error and exchange.outcome < _SERVER_ERROR
             self._limit.settle(exchange.upstream if well else 0.0, now)

@@ -17,7 +17,7 @@ from headgate.config.resolve import ResolvedConfig, ResolvedRoute, ResolvedServi
 from headgate.core.failure import Failure
 from headgate.core.message import Fields, RequestHead
 from headgate.policy.answer import Redirection, fixed_answer
-from headgate.policy.deadline import DeadlineHeader
+from headgate.policy.deadline import Deadline, DeadlineHeader
 from headgate.policy.edits import HeaderEditor, PathRewriter, QueryEditor
 from headgate.policy.fault import FaultInjector
 from headgate.policy.hosts import TrustedHosts
@@ -75,7 +75,7 @@ class RouteRuntime:
         "choice",
         "clusters",
         "compressor",
-        "deadline",
+        "deadlines",
         "dress",
         "edit_query",
         "edit_request",
@@ -150,9 +150,9 @@ class RouteRuntime:
         """Compile what bounds a request in time and number."""
         retry, settings = self.retry, route.settings
         deadline = route.timeout.deadline_header
-        self.deadline = DeadlineHeader(deadline) if deadline is not None else None
+        self.deadlines: tuple[Deadline, ...] = (DeadlineHeader(deadline),) if deadline is not None else ()
         # Whether even a first try needs more than the exchange does for a plain one (proxy.tries).
-        self.careful = self.deadline is not None or retry.per_try_timeout > 0.0 or retry.hedge_after > 0.0
+        self.careful = bool(self.deadlines) or retry.per_try_timeout > 0.0 or retry.hedge_after > 0.0
         # Bytes of a body that are kept while it streams.
         self.kept = retry.buffer if route.retry.attempts else 0
         self.rank = PRIORITIES.index(settings.priority)

@@ -89,11 +89,17 @@ def record_of(exchange: Exchange, notes: Notes, trace: Trace, worker: int, start
             record["breaker"] = state
     if exchange.identity is not ANONYMOUS:
         record["identity"] = _caller(exchange.identity)
+    _tell_of_end(record, exchange)
+    return record
+
+
+def _tell_of_end(record: Record, exchange: Exchange) -> None:
+    if exchange.grpc_status >= 0:
+        record["grpc_status"] = exchange.grpc_status
     if exchange.error:
         record["error"] = exchange.error
     if exchange.detail:
         record["detail"] = clipped(exchange.detail)
-    return record
 
 
 def redact(record: Record, exchange: Exchange, redaction: Redaction, taken: Sequence[Taken]) -> None:

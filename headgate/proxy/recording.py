@@ -98,7 +98,7 @@ class Recorder:
         if notes is None or not notes.sampled:
             error = exchange.error
             refused = bool(error) and REASONS[error].side == "client"
-            why = sampler.late(exchange.status, refused, bool(error) and not refused, exchange.duration, now)
+            why = sampler.late(exchange.outcome, refused, bool(error) and not refused, exchange.duration, now)
             if not why or not sampler.admits(now):
                 return None
             notes = notes or self._notes(exchange, why)

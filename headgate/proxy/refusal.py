@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from headgate.core.failure import Failure
 from headgate.core.message import Fields
+from headgate.proxy import grpc
 from headgate.proxy.limiting import placeholders
 
 if TYPE_CHECKING:
@@ -31,7 +32,10 @@ def fail(exchange: Exchange, failure: Failure) -> None:
         if left:
             exchange.status = shapes.status(failure.reason)
         if not stream.done:
-            stream.source_failed(failure)
+            if stream.head.grpc:
+                grpc.cut(exchange, failure)
+            else:
+                stream.source_failed(failure)
         return
     exchange.status = failure.status or shapes.status(failure.reason)
     exchange.gateway.audit.refused(exchange)
@@ -41,6 +45,8 @@ def fail(exchange: Exchange, failure: Failure) -> None:
     route, service = way.name if way is not None else "", cluster.name if cluster is not None else ""
     exchange.gateway.metrics.error(failure.reason, route, service, exchange.method)
     extra, body = refusal(exchange, failure)
+    if stream.head.grpc:
+        extra += grpc.words(exchange, failure)
     exchange.respond(exchange.status, shapes.content_type, body, extra)
 
 

@@ -17,7 +17,9 @@ from headgate.core.clock import monotonic, wall
 from headgate.core.failure import Failure
 from headgate.core.message import ResponseHead
 from headgate.policy.deadline import expired
+from headgate.policy.grpc import PUSHBACK, GrpcTimeout, counts_as, pushed_back
 from headgate.policy.retry import IDEMPOTENT, retry_after
+from headgate.proxy import grpc
 from headgate.proxy.cluster import Cluster, Target
 from headgate.proxy.hedge import Race
 from headgate.proxy.notes import Notes
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
 # Seconds by which timers of the event loop, which counts in milliseconds, may come before their time.
 _EARLY = 0.001
+_TIMEOUT = GrpcTimeout()
 
 
 class Tries:
@@ -41,6 +44,7 @@ class Tries:
 
     __slots__ = (
         "_charged",
+        "_deadlines",
         "_gateway",
         "_late",
         "_until",
@@ -76,11 +80,13 @@ class Tries:
         # When the exchange has to be over, and the reason of its failure then.
         self._until = NEVER
         self._late = ""
+        call = exchange.stream.head.grpc
+        self._deadlines = way.deadlines if not call else (*way.deadlines, _TIMEOUT)
         started, total = exchange.stream.started, way.timeouts.total
         if total:
             self._until, self._late = started + total, "total_timeout"
-        if way.deadline is not None:
-            said = way.deadline.read(exchange.stream.head.fields, started)
+        for deadline in self._deadlines:
+            said = deadline.read(exchange.stream.head.fields, started)
             if said is not None and said < self._until:
                 self._until, self._late = said, "deadline_exceeded"
 
@@ -115,8 +121,9 @@ class Tries:
         exchange, stream, now = self.exchange, self.exchange.stream, monotonic()
         if expired(self._until, now):
             raise Failure(self._late)
-        if self.way.deadline is not None and self._until != NEVER:
-            self.request.fields = self.way.deadline.replaced(self.request.fields, self._until, now)
+        if self._until != NEVER:
+            for deadline in self._deadlines:
+                self.request.fields = deadline.replaced(self.request.fields, self._until, now)
         here = stream.ended and not stream.trailers and not self.request.upgrade
         if here and self.retry.hedge_after and self.retry.hedges(exchange.method):
             self.body += stream.take()
@@ -191,24 +198,33 @@ class Tries:
     def _declined(self, response: ResponseHead) -> float | None:
         """Take an answer; returns the seconds before the next try, or None when this one is passed on."""
         exchange, retry = self.exchange, self.retry
-        if response.status not in retry.statuses:
+        code = exchange.grpc_status = grpc.told(response) if exchange.stream.head.grpc else grpc.NOT_TOLD
+        coded = code in retry.codes
+        if not coded and response.status not in retry.statuses:
             return None
         self._refund()
         held, upstream, target = self._held(), exchange.connection, exchange.target
         assert upstream is not None
         assert target is not None
-        if not retry.allows_answered(exchange.method, exchange.attempts, replayable=held is not None):
+        if coded:
+            allowed = retry.allows_code(code, exchange.attempts, replayable=held is not None)
+            asked = pushed_back(response.get(PUSHBACK))
+        else:
+            allowed = retry.allows_answered(exchange.method, exchange.attempts, replayable=held is not None)
+            asked = retry_after(response.get(b"retry-after"), wall())
+        if not allowed or asked is None:
             return None
-        asked = retry_after(response.get(b"retry-after"), wall())
         wait = retry.wait_answered(asked, exchange.attempts, random())
         if wait is None or monotonic() + wait >= self._until or not self.charge():
             return None
         self.tried = (*self.tried, target)
         seconds = upstream.answered_at - exchange.tried_at
         self.cluster.series.answered(response.status, seconds, exchange.method)
+        outcome = counts_as(code) if coded else response.status
         if target.judged is not None:
-            target.judged.answered(response.status, upstream.answered_at)
-        exchange.end_try(self.cluster, upstream.answered_at, seconds, response.status < 500)
+            target.judged.answered(outcome, upstream.answered_at)
+        exchange.end_try(self.cluster, upstream.answered_at, seconds, outcome < 500)
+        exchange.grpc_status = grpc.NOT_TOLD
         notes = self.notes()
         if notes is not None:
             notes.ended(target, upstream.answered_at, upstream.answered_at, response.status)

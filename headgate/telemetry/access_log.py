@@ -2,7 +2,7 @@
 
 The record of the access log view, as JSON (fields in this order; those marked ? are absent without a value):
     timestamp       str, wall clock at the end of the request, ISO 8601, UTC, milliseconds: 2025-11-27T10:30:00.123Z
-    level           str, ERROR from status 500 on, WARNING from 400 on, else INFO
+    level           str, ERROR from status 500 on, WARNING from 400 on, else INFO; of a call of gRPC, its code decides
     message         str, always "Request completed"
     correlation_id  str
     request_id      str?, only where it differs from the correlation id
@@ -12,6 +12,7 @@ The record of the access log view, as JSON (fields in this order; those marked ?
     host            str; path, host and client are absent where telemetry.redact omits them
     protocol        str, what the client spoke: HTTP/1.0, HTTP/1.1 or HTTP/2
     status_code     int, what the client got, or 499 when it left before
+    grpc_status     int?, the code that a call of gRPC ended with
     duration_ms     float, first byte of the request to last byte of the answer
     route           str?
     service         str?
@@ -61,9 +62,11 @@ _HUNDREDTHS = tuple([f"{number / 100:.2f}" for number in range(_SHORT)])
 class AccessRecord(Protocol):
     """What the log asks of a finished request.
 
-    Times are seconds: `wall` on the wall clock, the others durations. `route`, `service` and `endpoint` are the
-    texts that `json_fragment` made, `version` and `cache` are of fixed lists; the other texts come as they are. Bytes
-    from the wire are to be decoded as Latin-1, so that none is lost.
+    `outcome` is the status that says how the request went: that of HTTP, or for a call of gRPC what its code means;
+    `grpc_status` is that code, -1 for other requests. Times are seconds: `wall` on the wall clock, the others
+    durations. `route`, `service` and `endpoint` are the texts that `json_fragment` made, `version` and `cache` are of
+    fixed lists; the other texts come as they are. Bytes from the wire are to be decoded as Latin-1, so that none is
+    lost.
     """
 
     wall: float
@@ -72,6 +75,8 @@ class AccessRecord(Protocol):
     host: str
     version: str
     status: int
+    outcome: int
+    grpc_status: int
     duration: float
     correlation_id: str
     request_id: str
@@ -110,8 +115,8 @@ class JsonLines:
         if second != self._second:
             self._prefix = f'{{"timestamp":"{datetime.fromtimestamp(second, UTC):%Y-%m-%dT%H:%M:%S}'
             self._second = second
-        status = record.status
-        level = _INFO if status < 400 else _WARNING if status < 500 else _ERROR
+        status, outcome = record.status, record.outcome
+        level = _INFO if outcome < 400 else _WARNING if outcome < 500 else _ERROR
         method, path, host, client = record.method, record.path, record.host, record.client
         correlation_id, request_id, error = record.correlation_id, record.request_id, record.error
         identity, trace, cache = record.identity, record.trace, record.cache
@@ -120,6 +125,7 @@ class JsonLines:
         if len(path) > MAX_PATH or len(method) + len(host) + len(correlation_id) + len(client) > MAX_TEXT:
             path, method, host = clipped(path, MAX_PATH), clipped(method), clipped(host)
             correlation_id, client = clipped(correlation_id), clipped(client)
+        called = f',"grpc_status":{record.grpc_status}' if record.grpc_status >= 0 else ""
         traced = f',"trace_id":"{trace.trace_id}"' if trace is not None else ""
         # Looked up here, as a call costs as much again.
         hundredths = int(record.duration * 100_000 + 0.5)
@@ -138,7 +144,7 @@ class JsonLines:
         return (
             f"{self._prefix}{_MILLISECONDS[millisecond]}{level}{quoted(correlation_id)}{own_id}{traced}"
             f',"method":{quoted(method)},"path":{quoted(path)},"host":{quoted(host)},"protocol":"HTTP/{record.version}"'
-            f',"status_code":{status},"duration_ms":{duration}{place}{cached}'
+            f',"status_code":{status}{called},"duration_ms":{duration}{place}{cached}'
             f',"bytes_in":{record.bytes_in},"bytes_out":{record.bytes_out},"client":{quoted(client)}'
             f"{'' if identity is ANONYMOUS else _caller(identity)}"
             f"{_failed(error, record.detail) if error else ''}}}\n"
@@ -203,7 +209,7 @@ class ConsoleLines:
             _printable(clipped(record.path, MAX_PATH)),
             self._painted(record.status),
             _short_duration(record.duration),
-            _short_size(record.bytes_out),
+            short_size(record.bytes_out),
         ]
         if record.route or record.service:
             words.append(f"{record.route}→{record.service}")
@@ -215,6 +221,8 @@ class ConsoleLines:
             words.append(f"HTTP/{record.version}")
         if record.cache:
             words.append(f"cache={record.cache}")
+        if record.grpc_status >= 0:
+            words.append(f"grpc={record.grpc_status}")
         for name, text in (("identity", record.identity.id), ("tenant", record.identity.tenant)):
             if text:
                 words.append(f"{name}={_printable(clipped(text))}")
@@ -242,7 +250,8 @@ def _short_duration(seconds: float) -> str:
     return f"{seconds * 1000:.1f}ms" if seconds < 1 else f"{seconds:.2f}s"
 
 
-def _short_size(count: int) -> str:
+def short_size(count: int) -> str:
+    """Write bytes with a unit of 1024: 1.2KiB."""
     size = float(count)
     for unit in ("B", "KiB", "MiB", "GiB"):
         if size < 1024:

@@ -85,6 +85,12 @@ _TABLE = (
         "Requests answered, by the version of HTTP that the client spoke.",
         ("version",),
     ),
+    Family(
+        "headgate_grpc_requests_total",
+        "counter",
+        "Calls of gRPC, by the code they ended with.",
+        ("route", "service", "grpc_status"),
+    ),
     Family("headgate_requests_in_flight", "gauge", "Requests begun and not yet finished."),
     Family("headgate_request_bytes_total", "counter", "Bytes of request bodies received.", ("route",)),
     Family("headgate_response_bytes_total", "counter", "Bytes of response bodies sent.", ("route",)),

@@ -213,6 +213,7 @@ class RequestSeries:
         "_bytes_in",
         "_bytes_out",
         "_cached",
+        "_calls",
         "_cells",
         "_counts",
         "_in_flight",
@@ -235,6 +236,7 @@ class RequestSeries:
         self._by_reason = metrics.wanted.tells("headgate_requests_total", "reason")
         self._bytes_in = self._bytes_out = 0
         self._bounds: tuple[int, ...] = ()
+        self._calls: dict[int, int] = {}
         # By result: its cell, and that of bytes or -1.
         self._cached: dict[str, tuple[int, int]] = {}
 
@@ -259,6 +261,15 @@ class RequestSeries:
             cells[self._bytes_in] += request_bytes
         if response_bytes:
             cells[self._bytes_out] += response_bytes
+
+    def called(self, code: int) -> None:
+        """Count a call of gRPC by the code it ended with, one of the seventeen."""
+        index = self._calls.get(code)
+        if index is None:
+            index = self._calls[code] = self._metrics.counter(
+                "headgate_grpc_requests_total", self.route, self.service, str(code)
+            )
+        self._cells[index] += 1
 
     def cached(self, result: str, response_bytes: int) -> None:
         """Count what the cache made of a request (CACHE_RESULTS), and the bytes of a body that it answered with."""
@@ -303,6 +314,9 @@ class Uncounted(RequestSeries):
     ) -> None:
         """Let a request out."""
         self._cells[self._in_flight] -= 1
+
+    def called(self, code: int) -> None:
+        """Count nothing."""
 
     def cached(self, result: str, response_bytes: int) -> None:
         """Count nothing."""

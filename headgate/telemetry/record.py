@@ -89,7 +89,7 @@ class Record(TypedDict):
     `sampled` says why it was recorded: ratio, reserve (so many per second), rule, parent, error, slow or refused. One
     that was recorded only at its end (error, slow, refused) has no times of its gates, and of its tries those only that
     were followed by others. `parent_id` is the span of the caller; `traced`: its spans are to be exported. `status` is
-    499 for a client that left before.
+    499 for a client that left before; `grpc_status` is how a call of gRPC ended.
     """
 
     request_id: str
@@ -111,6 +111,7 @@ class Record(TypedDict):
     client: str
     version: str
     status: int
+    grpc_status: NotRequired[int]
     bytes_in: int
     bytes_out: int
     route: NotRequired[str]

@@ -21,7 +21,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from headgate.core.failure import Failure
-from headgate.core.message import UNKNOWN_LENGTH, Field, Fields, RequestHead, ResponseHead, tokens
+from headgate.core.message import UNKNOWN_LENGTH, Field, Fields, RequestHead, ResponseHead, speaks_grpc, tokens
 from headgate.wire.pipe import Sink
 from headgate.wire.settings import Compression
 
@@ -178,7 +178,8 @@ class Compressor:
                 lower == b"cache-control" and b"no-transform" in tokens(value)
             ):
                 return None
-        return kind if self._listed(kind) else None
+        # A message of gRPC says by itself whether it is compressed.
+        return kind if self._listed(kind) and not speaks_grpc(kind) else None
 
     def _listed(self, kind: bytes) -> bool:
         if kind in self._types:

@@ -34,6 +34,7 @@ class AccessRecord:
     path: str = ""
     host: str = ""
     version: str = "1.1"
+    grpc_status: int = -1
     status: int = 0
     duration: float = 0.0
     correlation_id: str = ""
@@ -51,6 +52,10 @@ class AccessRecord:
     error: str = ""
     detail: str = ""
     trace: Trace | None = None
+    outcome: int = dataclasses.field(init=False)
+
+    def __post_init__(self) -> None:
+        self.outcome = self.status
 
 
 FULL = AccessRecord(
@@ -116,6 +121,16 @@ def test_what_was_spoken_and_what_the_cache_did_are_fields() -> None:
     assert fields["cache"] == "hit"
     assert "attempts" not in fields
     assert shown(changed(version="2", cache="hit")).endswith(" HTTP/2 cache=hit\n")
+
+
+def test_a_call_is_logged_with_its_code_which_decides_its_level() -> None:
+    failed = changed(version="2", status=200, grpc_status=14)
+    failed.outcome = 503
+    fields = logged(failed)
+    assert (fields["status_code"], fields["grpc_status"], fields["level"]) == (200, 14, "ERROR")
+    assert logged(changed(version="2", grpc_status=0))["grpc_status"] == 0
+    assert "grpc_status" not in logged(changed(version="2"))
+    assert " grpc=14" in shown(failed)
 
 
 @pytest.mark.parametrize(
