@@ -25,6 +25,7 @@ import httptools
 from headgate.core.clock import monotonic
 from headgate.core.failure import Failure
 from headgate.core.message import RequestHead
+from headgate.wire import http1
 from headgate.wire.http1_stream import Http1Stream
 from headgate.wire.pace import BodyPace, next_look
 from headgate.wire.reader import RequestReader
@@ -332,7 +333,7 @@ class ClientConnection(asyncio.Protocol):
             return
         self._queue.pop()
         reader.renew()
-        self._feed_in_slices(self.rules.heads.without_upgrade(stream.head, fields) + rest)
+        self._feed_in_slices(http1.without_upgrade(stream.head, fields) + rest)
         if self._queue and self.stream is None and self._unwritten < 0:
             # With as many requests before it in the same read as may wait, nothing was fed just now.
             self._next()

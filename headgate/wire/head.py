@@ -19,7 +19,7 @@ from headgate.wire.settings import HttpLimits
 from headgate.wire.whole import LONGEST_LINE, request_lines
 
 # RFC 9110 section 15.5.6: a 405 has Allow. CONNECT names no path whose routes could tell theirs.
-_ALLOWED = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+ALLOWED = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 # As many as a large table has routes; at most 256 bytes each.
 _CACHED = 16_384
 _CACHED_LENGTH = 256
@@ -32,8 +32,6 @@ _FORBIDDEN_TRAILERS = frozenset(
     # RFC 9110 section 6.5.1: framing, routing, authentication; and what an upstream would take our word for.
     (b"host", b"content-length", b"transfer-encoding", b"authorization", b"cookie", b"te", b"trailer", b"connection")
 )
-
-
 _NOTED = (http1.CREDENTIAL, http1.FORWARDING, http1.REQUEST_ID, http1.TRACE)
 
 
@@ -190,7 +188,7 @@ class HeadReader:
         if head.method in ("TRACE", "CONNECT"):
             # RFC 9110 section 9.3.8: it shows what arrived, and so what was put on here that clients must not see.
             # Section 9.3.6: there are no tunnels, whatever form the target has; the parser takes the rest for one.
-            raise Failure("method_not_allowed", _ALLOWED)
+            raise Failure("method_not_allowed", ALLOWED)
         if not small:
             self._check_sizes(fields)
         host, framing = self._sort_fields(head, fields)
@@ -205,6 +203,37 @@ class HeadReader:
         else:
             self._other_form(head, target, host)
         return head
+
+    def fill(self, head: RequestHead, authority: bytes | None, fields: Fields, small: bool) -> None:
+        """Finish the head of an HTTP/2 request whose fields were judged one by one (wire.http2.head).
+
+        `head.length` must tell what it is without Content-Length; `small` as for `request`.
+
+        Raises:
+            Failure: with a reason of the client's side.
+        """
+        limits = self._limits
+        target = head.target
+        if len(target) > limits.max_request_line:
+            raise Failure("uri_too_long")
+        if len(fields) > limits.max_headers:
+            raise Failure("headers_too_large", "too many fields")
+        if not small:
+            self._check_sizes(fields)
+        host, framing = self._sort_fields(head, fields)
+        if framing is not None:
+            self._frame(head, framing)
+        if target == b"*" and head.method == "OPTIONS":
+            head.path = "*"
+        else:
+            self._set_target(head, target)
+        self._set_host(head, host if authority is None else authority)
+        if authority is not None and host is not None and host != authority:
+            # RFC 9113 section 8.3.1: what names another authority is malformed; another spelling is none.
+            named = head.host, head.port
+            self._set_host(head, host)
+            if named != (head.host, head.port):
+                raise Failure("bad_host", "differs from the target")
 
     def _sort_fields(self, head: RequestHead, fields: Fields) -> tuple[bytes | None, http1.Framing | None]:
         """Keep the end-to-end fields, act on the others; return Host and what the hop-by-hop fields said."""
@@ -345,18 +374,6 @@ class HeadReader:
             raise Failure("bad_host", "differs from the target")
         self._set_target(head, parts.path + (b"?" + parts.query if parts.query is not None else b""))
 
-    def without_upgrade(self, head: RequestHead, fields: Iterable[Field]) -> bytes:
-        """Write a request head again without its Upgrade, for a parser that shall frame its body."""
-        kept = [f for f in fields if f[0].lower() not in (b"upgrade", b"connection", b"http2-settings", b"expect")]
-        named = [name for key, value in fields if key.lower() == b"connection" for name in tokens(value)]
-        # `close` must go on to close, and what it names must not go on at all.
-        kept += [(b"Connection", name) for name in named if name not in (b"upgrade", b"http2-settings")]
-        if head.expects_continue:
-            kept.append((b"Expect", b"100-continue"))
-        lines = [b"%b %b HTTP/%b\r\n" % (head.method.encode(), head.target, head.version.encode())]
-        lines += [b"%b: %b\r\n" % field for field in kept]
-        return b"".join(lines) + b"\r\n"
-
     def trailers(self, fields: Fields) -> Fields:
         """Return the trailer fields of a request that may pass.
 
@@ -376,19 +393,6 @@ class HeadReader:
     def passed(self, trailers: Iterable[Field]) -> Fields:
         """Return the trailer fields of an answer that configuration lets pass."""
         return [field for field in trailers if field[0].lower() in self._trailers]
-
-    def judge(self, error: Exception, start: bytes) -> Failure:
-        """Tell what a parser's error means to the client; `start` is how the head began.
-
-        Only what does not depend on how the head was cut into pieces may decide: the parser stops at the first byte
-        that makes a method unknown, so what begins like a token is 501, and a TLS handshake is 400.
-        """
-        if isinstance(error, httptools.HttpParserInvalidMethodError) and http1.safe_name(start.lstrip(b"\r\n")[:1]):
-            return Failure("coding_not_implemented", "unknown method")
-        # "Pause on PRI/Upgrade": the preface of HTTP/2 (RFC 9113 section 3.4).
-        if "HTTP version" in str(error) or "PRI/Upgrade" in str(error):
-            return Failure("version_not_supported")
-        return Failure("bad_request", str(error))
 
 
 def _denied(name: bytes) -> Failure:

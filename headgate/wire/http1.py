@@ -249,6 +249,19 @@ def safe_name(name: bytes) -> bool:
     return _TOKEN.fullmatch(name) is not None
 
 
+def without_upgrade(head: RequestHead, fields: Iterable[Field]) -> bytes:
+    """Write a request head again without its Upgrade, for a parser that shall frame its body."""
+    kept = [f for f in fields if f[0].lower() not in (b"upgrade", b"connection", b"http2-settings", b"expect")]
+    named = [name for key, value in fields if key.lower() == b"connection" for name in tokens(value)]
+    # `close` must go on to close, and what it names must not go on at all.
+    kept += [(b"Connection", name) for name in named if name not in (b"upgrade", b"http2-settings")]
+    if head.expects_continue:
+        kept.append((b"Expect", b"100-continue"))
+    lines = [b"%b %b HTTP/%b\r\n" % (head.method.encode(), head.target, head.version.encode())]
+    lines += [b"%b: %b\r\n" % field for field in kept]
+    return b"".join(lines) + b"\r\n"
+
+
 def last_chunk(trailers: Iterable[Field]) -> bytes:
     """Write the end of a chunked body; the trailers were judged by whoever chose them."""
     lines = [b"0", *map(b": ".join, trailers), b"", b""]

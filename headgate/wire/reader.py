@@ -145,7 +145,7 @@ class RequestReader:
         """Return what was wrong with `data`, which the parser refused with `error`."""
         cause = error.__context__
         start = self._head_start if self.head_bytes else data
-        failure = cause if isinstance(cause, Failure) else self._heads.judge(error, start)
+        failure = cause if isinstance(cause, Failure) else _judged(error, start)
         if self.in_head and failure.reason == "bad_request" and self._lacks_version(b""):
             return Failure("version_not_supported", "0.9")
         return failure
@@ -162,3 +162,17 @@ class RequestReader:
         version = self.parser.get_http_version() if self.parser is not None else ""
         # The parser notes it with the byte behind the line; before, it has noted nothing yet on a new connection.
         return version == "0.9" or (version == "0.0" and self._url != b"" and data[-1:] == b"\n")
+
+
+def _judged(error: Exception, start: bytes) -> Failure:
+    """Tell what a parser's error means to the client; `start` is how the head began.
+
+    Only what does not depend on how the head was cut into pieces may decide: the parser stops at the first byte
+    that makes a method unknown, so what begins like a token is 501, and a TLS handshake is 400.
+    """
+    if isinstance(error, httptools.HttpParserInvalidMethodError) and http1.safe_name(start.lstrip(b"\r\n")[:1]):
+        return Failure("coding_not_implemented", "unknown method")
+    # "Pause on PRI/Upgrade": the preface of HTTP/2 (RFC 9113 section 3.4).
+    if "HTTP version" in str(error) or "PRI/Upgrade" in str(error):
+        return Failure("version_not_supported")
+    return Failure("bad_request", str(error))
