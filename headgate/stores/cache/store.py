@@ -1,7 +1,7 @@
 """Where cached answers are kept: what the proxy asks of a store of any kind.
 
 Laws:
-- A key is a digest made by policy.cache.key (at least KEY_BYTES of it); a head is opaque to the store
+- A key is a digest of KEY_BYTES made by policy.cache.key; a head is opaque to the store
   (policy.cache.entry writes and reads it).
 - What `get` returns is whole and belongs to that key: an entry that is being written, was cut short, or was overwritten
   while it was read is none.
@@ -18,7 +18,7 @@ from typing import Final, Literal, NamedTuple, Protocol
 
 from headgate.core.steps import Reply
 
-KEY_BYTES: Final = 16
+KEY_BYTES: Final = 20
 
 # What a change of state is told to: "failing" or "working", and the reason in words.
 OnChange = Callable[[str, str], None]
@@ -82,8 +82,11 @@ class CacheStore(Protocol):
         `since` is the moment before which nothing of it was asked for.
         """
 
-    def renew(self, key: bytes, head: bytes, place: Place, keep: float, since: int) -> None:
-        """Give an entry another head, as when its answer was validated; nothing where there is none."""
+    def renew(self, key: bytes, before: bytes, cached: Cached, place: Place, keep: float, since: int) -> None:
+        """Give an entry another head, as when its answer was validated; nothing where its head is no more `before`.
+
+        `cached` is as it will be: the other head, and the body that it had.
+        """
 
     def drop(self, key: bytes) -> None:
         """Forget an entry."""

@@ -1,0 +1,248 @@
+"""Cached answers in memory that all workers of a machine share, without a server: one file, mapped by each of them.
+
+Laws:
+- Reading takes no lock: copy, then see whether the tail has passed what was copied (ring.py). Machines on which others
+  may see what was written in another order take the lock all the same.
+- All else is done under the lock, in steps of which each leaves what a reader may see, and may be the last: a worker
+  that is killed leaves the lock to others, and what it was about to do undone.
+- Ends are in the monotonic clock, which all processes of a machine share and nobody sets.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from headgate.core.clock import monotonic
+from headgate.stores.cache.claims import Claims
+from headgate.stores.cache.entries import Entries
+from headgate.stores.cache.layout import BYTES, DIRTY, ENTRIES, EVICTED, PURGED, REFUSED, STORED, Shared
+from headgate.stores.cache.purges import Purges, encoded
+from headgate.stores.cache.record import Header, pack_record
+from headgate.stores.cache.store import Cached, Place, Purge, Statistics
+
+MOST_TAGS: Final = 1000
+
+_MICROSECONDS: Final = 1_000_000
+_MOST_KEEP: Final = 10 * 366 * 86400
+_CHUNK: Final = 256
+_ORDERED: Final = os.uname().machine in ("x86_64", "i686")
+
+
+class MemoryCache:
+    """The file, opened by one process after its fork."""
+
+    __slots__ = ("_cells", "_claims", "_clock", "_closed", "_entries", "_purges", "_shared")
+
+    def __init__(self, folder: Path, clock: Callable[[], float] = monotonic) -> None:
+        """Open what `layout.prepare` made.
+
+        Raises:
+            ValueError: with a sentence, when it cannot be opened.
+        """
+        self._closed = False
+        self._clock = clock
+        self._shared = Shared(folder)
+        self._cells = self._shared.cells
+        self._purges = Purges(self._shared)
+        self._entries = Entries(self._shared, self._purges)
+        self._claims = Claims(self._shared)
+
+    @property
+    def failing(self) -> bool:
+        """Memory is always there."""
+        return False
+
+    @property
+    def moment(self) -> int:
+        """Now, as purges see it."""
+        return 0 if self._closed else self._purges.moment
+
+    # -- requests -------------------------------------------------------------------------------------------------
+
+    def get(self, key: bytes) -> Cached | None:
+        """Look an entry up, and note that it was of use."""
+        if self._closed:
+            return None
+        if _ORDERED:
+            return self._entries.find(key, self._now())
+        self._shared.lock()
+        try:
+            return self._entries.find(key, self._now())
+        finally:
+            self._shared.unlock()
+
+    def put(self, key: bytes, cached: Cached, place: Place, keep: float, since: int) -> None:
+        """Keep an entry for `keep` seconds at most; an older one under this key is replaced."""
+        if self._begin():
+            try:
+                self._put(key, cached, place, keep, since)
+                self._cells[DIRTY] = 0
+            finally:
+                self._shared.unlock()
+
+    def renew(self, key: bytes, before: bytes, cached: Cached, place: Place, keep: float, since: int) -> None:
+        """Give an entry another head; nothing where its head is not `before` any more."""
+        if self._begin():
+            try:
+                slot = self._entries.slot(key)
+                if slot >= 0 and self._entries.head(slot) == before:
+                    self._put(key, cached, place, keep, since)
+                self._cells[DIRTY] = 0
+            finally:
+                self._shared.unlock()
+
+    def drop(self, key: bytes) -> None:
+        """Forget an entry."""
+        if self._begin():
+            try:
+                self._drop(self._entries.slot(key))
+                self._cells[DIRTY] = 0
+            finally:
+                self._shared.unlock()
+
+    def claim(self, key: bytes, seconds: float) -> bool:
+        """Be the one who fetches an entry, for `seconds` at most; False while somebody else is."""
+        if not self._begin():
+            return True
+        try:
+            now = self._now()
+            claimed = self._claims.claim(key, now + int(seconds * _MICROSECONDS), now)
+            self._cells[DIRTY] = 0
+        finally:
+            self._shared.unlock()
+        return claimed
+
+    def yield_(self, key: bytes) -> None:
+        """Fetch it no more, whatever came of it."""
+        if self._begin():
+            try:
+                self._claims.yield_(key)
+                self._cells[DIRTY] = 0
+            finally:
+                self._shared.unlock()
+
+    # -- purging --------------------------------------------------------------------------------------------------
+
+    def invalidate(self, url: str) -> None:
+        """Forget all entries of a URL, and wait for nothing."""
+        if self._begin():
+            try:
+                self._purges.note(Purge("url", url))
+                self._cells[DIRTY] = 0
+            finally:
+                self._shared.unlock()
+
+    def purge(self, what: Purge) -> int:
+        """Forget all that this names; return how many there were, -1 when the store is closed.
+
+        It looks through all entries, which takes a second for a million of them: call it in a thread of its own, with a
+        store that nobody else in this process uses.
+        """
+        if not self._begin():
+            return -1
+        found = 0
+        try:
+            self._purges.note(what)
+            if what.scope == "all":
+                found = self._cells[ENTRIES]
+                self._entries.clear()
+                self._cells[PURGED] += found
+            self._cells[DIRTY] = 0
+        finally:
+            self._shared.unlock()
+        return found if what.scope == "all" else self._purge(what)
+
+    def _purge(self, what: Purge) -> int:
+        entries = self._entries
+        mark = self._purges.mark(what.scope, what.value)
+        prefix = encoded(what.value)
+        found = 0
+        chosen: list[tuple[int, Header]] = []
+        for slot, header in entries.all():
+            if what.scope == "prefix":
+                is_meant = entries.url(header).startswith(prefix)
+            else:
+                is_meant = header.mark == mark if what.scope == "url" else mark in entries.tags(header)
+                is_meant = is_meant and self._purges.is_dead(header.mark, entries.tags(header), header.since)
+            if is_meant:
+                chosen.append((slot, header))
+            if len(chosen) == _CHUNK:
+                found += self._forget(chosen)
+                chosen.clear()
+        return found + self._forget(chosen)
+
+    def _forget(self, chosen: list[tuple[int, Header]]) -> int:
+        found = 0
+        if chosen and self._begin():
+            try:
+                for slot, header in chosen:
+                    # It may have moved, or another may be there by now, in an answer that was asked for afterwards.
+                    now = self._entries.header(slot)
+                    if now is not None and (now.key, now.since) == (header.key, header.since):
+                        self._entries.forget(slot, now)
+                        found += 1
+                self._cells[PURGED] += found
+                self._cells[DIRTY] = 0
+            finally:
+                self._shared.unlock()
+        return found
+
+    # -- the state of it ------------------------------------------------------------------------------------------
+
+    def statistics(self) -> Statistics | None:
+        """Tell how the store is; None once it is closed."""
+        if self._closed:
+            return None
+        counted = [self._cells[cell] for cell in (STORED, EVICTED, REFUSED, PURGED)]
+        return Statistics(self._cells[ENTRIES], self._cells[BYTES], self._shared.layout.size, *counted)
+
+    def close(self) -> None:
+        """Let go of the file; whoever made it removes it."""
+        if not self._closed:
+            self._closed = True
+            self._shared.close()
+
+    def _begin(self) -> bool:
+        """Take the lock, unless the store is closed, and see to what a process left that died with it."""
+        if self._closed:
+            return False
+        self._shared.lock()
+        if self._cells[DIRTY]:
+            self._entries.recount()
+        self._cells[DIRTY] = 1
+        return True
+
+    def _put(self, key: bytes, cached: Cached, place: Place, keep: float, since: int) -> None:
+        now = self._now()
+        url = encoded(place.url)
+        tags = [self._purges.mark("tag", tag) for tag in place.tags]
+        header = Header(
+            0, now + int(min(keep, _MOST_KEEP) * _MICROSECONDS), since, len(cached.head), len(cached.body), len(url),
+            self._purges.mark("url", place.url), min(len(tags), MOST_TAGS), key,
+        )  # fmt: skip
+        slot = self._entries.slot(key)
+        ring = self._entries.ring_for(key, slot)
+        self._drop(slot)
+        if (
+            len(tags) > MOST_TAGS
+            or self._purges.is_dead(header.mark, tags, since)
+            or self._purges.names(url, since)
+            or not self._entries.fits(key, header.size, ring)
+        ):
+            self._cells[REFUSED] += 1
+        else:
+            self._entries.write(pack_record(header, tags, url, cached), ring, key, now)
+
+    def _drop(self, slot: int) -> None:
+        header = self._entries.header(slot) if slot >= 0 else None
+        if header is not None:
+            self._entries.forget(slot, header)
+
+    def _now(self) -> int:
+        return int(self._clock() * _MICROSECONDS)
+
+    def __repr__(self) -> str:
+        return f"<MemoryCache {self.statistics()}>"
