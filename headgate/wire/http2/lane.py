@@ -1,7 +1,7 @@
 """One stream of an HTTP/2 connection: what waits to be sent on it, and what came on it and is not acknowledged yet.
 
 Laws:
-- Bytes leave a lane in order, and only the link (wire.http2.link) takes them, in its turn among the others.
+- Bytes leave a lane in order, and only the link (wire.http2.writer) takes them, in its turn among the others.
 - Bytes that came are acknowledged when they were taken: what is held back holds back the peer, never the memory.
 - A lane that is closed sends nothing and hears nothing.
 """
@@ -12,11 +12,17 @@ from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from h2.stream import H2Stream
+
 from headgate.core.message import Field, Fields
+from headgate.wire.http2.encoding import encode
 from headgate.wire.pipe import Source
 
 if TYPE_CHECKING:
-    from headgate.wire.http2.link import Http2Link
+    from headgate.wire.http2.writer import LinkWriter
+
+# Share of the buffer at which a source that was paused goes on.
+_LOW = 4
 
 
 class Carried(Protocol):
@@ -40,70 +46,162 @@ class Carried(Protocol):
         """Learn that the connection is gone; the lane is closed."""
 
     def stalled(self) -> None:
-        """Learn that bytes wait for the peer's window: it has `write_timeout` to move."""
+        """Learn that bytes wait for the peer to open this stream's window."""
 
     def moved(self) -> None:
-        """Learn that none wait any more."""
+        """Learn that it did."""
 
 
 class Lane:
-    """One stream. `number`: its identifier; `queued`: bytes that wait; `sent`: bytes of DATA that left."""
+    """One stream. `number`: its identifier; `queued`: bytes that wait; `sent`: bytes of DATA that left.
+
+    `waiting`: for the peer to open this stream's window; `in_turn`: it is among those the link serves.
+    """
 
     __slots__ = (
-        "_ending",
+        "_at",
         "_held",
         "_pieces",
         "_source_paused",
-        "_trailers",
         "_unacknowledged",
         "carried",
         "closed",
+        "ended",
+        "ending",
         "in_turn",
         "link",
         "number",
+        "peer_ended",
         "queued",
         "sent",
+        "stream",
+        "trailers",
+        "trailers_came",
         "waiting",
     )
 
-    def __init__(self, link: Http2Link, number: int, carried: Carried) -> None:
+    def __init__(self, link: LinkWriter, stream: H2Stream, carried: Carried) -> None:
         self.link = link
-        self.number = number
+        self.stream = stream
+        self.number: int = stream.stream_id
         self.carried = carried
         self.closed = False
-        # Out.
+        # Out; `ending`: nothing comes behind what waits, `ended`: the end was sent.
         self.queued = 0
         self.sent = 0
         self.in_turn = False
         self.waiting = False
+        self.ending = False
+        self.ended = False
+        self.trailers: Sequence[Field] = ()
         self._pieces: deque[bytes] | None = None
-        self._ending = False
-        self._trailers: Sequence[Field] = ()
+        self._at = 0
         self._source_paused = False
         # In.
+        self.peer_ended = False
+        self.trailers_came: Fields = []
         self._held = False
         self._unacknowledged = 0
 
     def head(self, fields: Fields, ended: bool) -> None:
         """Send a head: pseudo-fields first, names in any case; `ended`: nothing follows it."""
-        raise NotImplementedError
+        self.link.send_head(self, encode(b"", fields), ended)
 
     def write(self, data: bytes) -> None:
         """Send a piece of the body, as the windows allow; the source is paused when too much waits."""
-        raise NotImplementedError
+        if self.closed:
+            return
+        if self._pieces is None:
+            self._pieces = deque((data,))
+        else:
+            self._pieces.append(data)
+        self.queued += len(data)
+        self.link.queue(self)
+        if self.queued >= self.link.buffer and not self._source_paused and self.carried.source is not None:
+            self._source_paused = True
+            self.carried.source.pause()
 
     def finish(self, trailers: Sequence[Field] = ()) -> None:
         """End what we send behind what waits, with trailers if there are any."""
-        raise NotImplementedError
+        if not self.closed and not self.ending:
+            self.ending = True
+            self.trailers = trailers
+            self.link.queue(self)
+
+    def next_piece(self, room: int) -> bytes:
+        """Take the next bytes to be sent, at most `room`; for the link alone."""
+        pieces = self._pieces
+        if not pieces:
+            return b""
+        first, at = pieces[0], self._at
+        size = len(first) - at
+        if size > room:
+            self._at = at + room
+            data = first[at : at + room]
+        else:
+            pieces.popleft()
+            self._at = 0
+            data = first[at:] if at else first
+            if pieces and size + len(pieces[0]) <= room:
+                data = self._more(data, room)
+        self.queued -= len(data)
+        return data
+
+    def _more(self, data: bytes, room: int) -> bytes:
+        """Put small pieces into one frame."""
+        pieces = self._pieces
+        assert pieces is not None
+        taken = [data]
+        room -= len(data)
+        while pieces and len(pieces[0]) <= room:
+            piece = pieces.popleft()
+            room -= len(piece)
+            taken.append(piece)
+        return b"".join(taken)
+
+    def drained(self) -> None:
+        """Let the source go on, if there is room again; for the link alone."""
+        if self._source_paused and self.queued <= self.link.buffer // _LOW:
+            self._source_paused = False
+            if self.carried.source is not None:
+                self.carried.source.resume()
+
+    def drop(self) -> None:
+        """Let go of everything; for the link alone."""
+        self.closed = True
+        self._pieces = None
+        self.queued = 0
+        self.acknowledge()
+
+    # -- what came -------------------------------------------------------------------------------------------------
+
+    def came(self, data: bytes, size: int) -> None:
+        """Pass a piece on; `size`: what it takes of the windows, padding included."""
+        self._unacknowledged += size
+        if data:
+            self.carried.data_came(data)
+        if not self._held and not self.closed:
+            self.acknowledge()
 
     def hold(self) -> None:
         """Acknowledge nothing that comes from now on: its taker is full."""
-        raise NotImplementedError
+        self._held = True
 
     def let_go(self) -> None:
         """Acknowledge what came meanwhile, and again what comes."""
-        raise NotImplementedError
+        self._held = False
+        self.acknowledge()
+
+    def acknowledge(self) -> None:
+        """Let the peer send as much again as came until now."""
+        size, self._unacknowledged = self._unacknowledged, 0
+        if size:
+            self.link.acknowledge(self, size)
 
     def reset(self, code: int) -> None:
         """Close the stream at once: what waits is dropped, the peer is told `code` (h2.errors.ErrorCodes)."""
-        raise NotImplementedError
+        if not self.closed:
+            self.link.reset(self, code)
+
+    def __repr__(self) -> str:
+        return f"<Lane {self.number} queued={self.queued} sent={self.sent}{' closed' if self.closed else ''}>"

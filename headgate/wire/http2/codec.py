@@ -1,0 +1,121 @@
+"""h2's connection, with what a gateway needs otherwise.
+
+Laws:
+- h2 decides what a peer may send and when; what we send is written by the link, and h2's state is told.
+- GOAWAY ends no stream that is in progress (RFC 9113 section 6.8): h2 would neither read nor send after one.
+- How many streams a peer may open is judged by the subclass of the link: one too many is refused alone (section
+  5.1.2), where h2 would end the connection.
+- What is wrong with one message is judged by wire.http2.head, and ends its stream alone (section 8.1.1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from h2.config import H2Configuration
+from h2.connection import AllowedStreamIDs, ConnectionState, H2Connection
+from h2.errors import ErrorCodes
+from h2.events import ConnectionTerminated, Event
+from h2.settings import SettingCodes, Settings
+from h2.stream import H2Stream, StreamInputs
+from hpack.struct import Header
+from hyperframe.frame import Frame, GoAwayFrame, SettingsFrame
+
+from headgate.wire.http2.fields import FieldDecoder
+
+_HIGHEST = 2**31 - 1
+
+
+class _Stream(H2Stream):
+    """A stream whose fields are judged by others."""
+
+    def _initialize_content_length(self, headers: Iterable[Header]) -> None:
+        """Leave Content-Length to whoever has the body."""
+
+    def _process_received_headers(self, headers: Iterable[Header], *_: Any) -> list[Header]:
+        return headers if type(headers) is list else list(headers)
+
+
+class Codec(H2Connection):
+    """The state of one connection. `unread_table`: the peer has changed its table's size, and was not answered yet."""
+
+    # How a stream ended matters for as long as frames of it may be on their way.
+    MAX_CLOSED_STREAMS = 1000
+
+    def __init__(self, client: bool, settings: dict[SettingCodes, int], decoder: FieldDecoder) -> None:
+        """Begin; `client`: we are the one that asks. `settings` are announced, and count at once."""
+        super().__init__(
+            H2Configuration(
+                client_side=client,
+                header_encoding=None,
+                validate_outbound_headers=False,
+                normalize_outbound_headers=False,
+                validate_inbound_headers=False,
+                normalize_inbound_headers=False,
+            )
+        )
+        self.local_settings = Settings(client=client, initial_values=settings)
+        self.max_inbound_frame_size = self.local_settings.max_frame_size
+        self.decoder = decoder
+        self.unread_table = False
+
+    @property
+    def open_inbound_streams(self) -> int:
+        """Leave counting to the link, which knows also what is reset but still at work."""
+        return 0
+
+    def _begin_new_stream(self, stream_id: int, allowed_ids: AllowedStreamIDs) -> H2Stream:
+        # h2's own, but for the class of the stream.
+        stream = super()._begin_new_stream(stream_id, allowed_ids)
+        stream.__class__ = _Stream
+        return stream
+
+    def forget(self, number: int) -> None:
+        """Let a stream go that is over."""
+        stream = self.streams.pop(number, None)
+        if stream is not None:
+            self._closed_streams[number] = stream.closed_by
+
+    # -- what we send ----------------------------------------------------------------------------------------------
+
+    def open_stream(self) -> H2Stream:
+        """Begin a stream of ours."""
+        number = self.get_next_available_stream_id()
+        if self.state_machine.state is ConnectionState.IDLE:
+            self.state_machine.state = ConnectionState.CLIENT_OPEN
+        return self._begin_new_stream(number, AllowedStreamIDs.ODD)
+
+    def head_sent(self, stream: H2Stream, interim: bool, ended: bool) -> None:
+        """Note a head, or trailers, that the link writes."""
+        machine = stream.state_machine
+        machine.process_input(StreamInputs.SEND_INFORMATIONAL_HEADERS if interim else StreamInputs.SEND_HEADERS)
+        if ended:
+            machine.process_input(StreamInputs.SEND_END_STREAM)
+
+    def data_sent(self, stream: H2Stream, size: int, ended: bool) -> None:
+        """Note a DATA frame that the link writes; it is within the windows."""
+        stream.outbound_flow_control_window -= size
+        self.outbound_flow_control_window -= size
+        if ended:
+            stream.state_machine.process_input(StreamInputs.SEND_END_STREAM)
+
+    def go_away(self, code: int, last: int, debug: bytes) -> bytes:
+        """Return a GOAWAY; streams go on."""
+        return GoAwayFrame(stream_id=0, last_stream_id=last, error_code=code, additional_data=debug).serialize()
+
+    # -- what comes ------------------------------------------------------------------------------------------------
+
+    def _terminate_connection(self, error_code: ErrorCodes) -> None:
+        """Leave GOAWAY to the link, which tells it with the sentence."""
+
+    def _receive_goaway_frame(self, frame: GoAwayFrame) -> tuple[list[Frame], list[Event]]:
+        event = ConnectionTerminated()
+        event.error_code = frame.error_code
+        event.last_stream_id = frame.last_stream_id
+        return [], [event]
+
+    def _receive_settings_frame(self, frame: SettingsFrame) -> tuple[list[Frame], list[Event]]:
+        if SettingCodes.HEADER_TABLE_SIZE in frame.settings:
+            self.unread_table = True
+        return super()._receive_settings_frame(frame)
