@@ -117,6 +117,10 @@ class Client:
         """List all rate limits."""
         return self._list("/api/v1/limits", "limits")
 
+    def cache(self) -> Record:
+        """Return what the cache holds and what became of requests at it, with all routes that have one."""
+        return self._record("GET", "/api/v1/cache")
+
     # -- what it is told -------------------------------------------------------------------------------------------
 
     def reload(self) -> Record:
@@ -134,6 +138,14 @@ class Client:
     def reset_limit(self, limit: str, key: Mapping[str, str], scope: str | None = None) -> Record:
         """Begin afresh with the counts of one key, such as {"address": "203.0.113.9"}."""
         return self._record("POST", "/api/v1/limits/reset", {"limit": limit, "key": dict(key), "scope": scope})
+
+    def purge_cache(self, by: Literal["url", "prefix", "tag", "all"], value: str = "") -> int:
+        """Forget the cached answers of a URL, of those that begin so, with a tag, or all; return how many there were.
+
+        Refused with 409 where no route has a cache, with 503 where its store is away.
+        """
+        named = {by: value if by != "all" else True}
+        return int(self._record("POST", "/api/v1/cache/purge", named)["purged"])
 
     # -- the configuration -----------------------------------------------------------------------------------------
 

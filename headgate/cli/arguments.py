@@ -50,6 +50,9 @@ class Namespace(argparse.Namespace):
     limit_scope: str | None
     counted: list[tuple[str, str]]
     request: str | None
+    url: str | None
+    prefix: str | None
+    tag: str | None
     token: str | None
     no_watch: bool
     ids: list[str]

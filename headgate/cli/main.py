@@ -32,6 +32,7 @@ COMMANDS = {
     "breaker": "show the circuit breakers of a running gateway, reset them, or force them",
     "endpoint": "show the endpoints of a running gateway, take one out, or put it back",
     "limits": "show the rate limits of a running gateway, or begin afresh with the counts of one caller",
+    "cache": "show what the cache of a running gateway holds and answers, or purge from it",
     "keys": "make, list, revoke and rotate API keys",
 }
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 from headgate.config.resolve import ResolvedConfig
 from headgate.control.breakers import Breakers
+from headgate.control.caching import Caching
 from headgate.control.configuration import Configuration
 from headgate.control.discovery import Discovery
 from headgate.control.endpoints import Endpoints
@@ -66,6 +67,7 @@ class Parts:
         self.own_endpoints = OwnEndpoints(log, spawn, fleet.publish_beside, self.own_health)
         self.exposition.exemplars = self.telemetry.exemplars.of
         self.limits = Limits(log, fleet, regions)
+        self.caching = Caching(log, regions)
         fleet.on_said += [self.limits.on_said, self.issuers.on_said, self.keys.on_said, self.telemetry.on_said]
 
     def follow(self, config: ResolvedConfig) -> None:
@@ -82,6 +84,7 @@ class Parts:
         self.own_health.follow(config)
         self.own_endpoints.follow(config)
         self.limits.follow(config)
+        self.caching.follow(config)
         self._follow_endpoints()
 
     def _follow_endpoints(self) -> None:
@@ -104,6 +107,7 @@ class Parts:
             self.discovery,
             self.telemetry,
             self.registrations,
+            self.caching,
         )
         return [each for part in parts for each in part.samples()]
 

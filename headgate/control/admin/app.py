@@ -16,6 +16,7 @@ from starlette.types import ASGIApp
 from headgate import __version__
 from headgate.control.admin import (
     breakers,
+    cache,
     config,
     discovery,
     docs,
@@ -48,6 +49,7 @@ ROUTERS = (
     discovery.router,
     breakers.router,
     limits.router,
+    cache.router,
     keys.router,
     registrations.router,
     telemetry.router,

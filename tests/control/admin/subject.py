@@ -59,6 +59,7 @@ class Subject:
         self.config = replace(found, admin=admin, state_dir="/dev/null/none")
         self.parts.configuration.follow(self.config)
         self.parts.limits.follow(self.config)
+        self.parts.caching.follow(self.config)
         self.parts.operators.follow(self.config)
         self.parts.endpoints.follow(self.config)
         self.parts.breakers.follow(self.config)

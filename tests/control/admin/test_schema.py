@@ -28,7 +28,7 @@ from schemathesis.specs.openapi.checks import (
 
 from headgate.control.admin.app import make_api, serve
 from headgate.control.keys.sync import KeyPlace
-from tests.control.admin.subject import TOKEN
+from tests.control.admin.subject import TOKEN, Subject
 from tests.control.admin.test_config import Filed
 from tests.control.driver import CEILING
 
@@ -42,7 +42,7 @@ ENDLESS = "/api/v1/telemetry/stream"
 class Running:
     """The admin application, served as control serves it, in a thread of its own."""
 
-    def __init__(self, subject: Filed) -> None:
+    def __init__(self, subject: Subject) -> None:
         listening = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         self._loop = asyncio.new_event_loop()
