@@ -33,10 +33,10 @@ class CacheKey:
     headers: Annotated[list[str], OneOrMany()] = setting(
         default=list, help="Header fields that count even where Vary does not name them."
     )
-    partition: Literal["auto", "shared", "tenant", "identity"] = setting(
+    partition: Literal["auto", "identity", "shared"] = setting(
         default="auto",
         help="Who shares entries. auto: all who asked without credentials; of those who showed some, each tenant, and"
-        " without one each caller. shared: everybody, whatever they showed.",
+        " without one each caller. identity: each caller. shared: everybody, whatever they showed.",
     )
 
 
@@ -88,11 +88,17 @@ class Cache:
     client_control: Literal["honour", "ignore"] = setting(
         default="honour", help="Whether Cache-Control of requests counts (RFC 9111 section 5.2.1)."
     )
+    targeted: Annotated[list[str], OneOrMany()] = setting(
+        default=lambda: ["CDN-Cache-Control", "Surrogate-Control"],
+        help="Fields of answers that are read instead of Cache-Control and Expires, the first that is there"
+        " (RFC 9213).",
+    )
     key: CacheKey = setting(default=CacheKey, help="What makes two requests the same.")
     bypass: Bypass = setting(default=Bypass, help="Requests that the cache has no part in.")
     authorized: bool = setting(
         default=False,
-        help="Store answers to requests with Authorization even where they do not allow it (RFC 9111 section 3.5).",
+        help="Store answers to callers who showed who they are even where these do not allow it (RFC 9111 section 3.5:"
+        " public, s-maxage, must-revalidate).",
     )
     set_cookie: bool = setting(default=False, help="Store answers with Set-Cookie, without that field.")
     tags: Annotated[list[str], OneOrMany()] = setting(
