@@ -89,7 +89,8 @@ class Control:
         kept = recall(seat.memory)
         self._config = _config_of(kept) if kept else None
         self._fleet = Fleet(self._log, kept.plan if kept else None)
-        self._store = StoreFiles(seat.runtime, kept.store if kept else None)
+        files = {"store": kept.store, "cache_store": kept.cache} if kept else {}
+        self._stores = StoreFiles(seat.runtime, files)
         self._draining = False
         self.parts = Parts(seat.board, self._log, self._spawn, self._fleet, kept, seat.regions)
         self.parts.on_change = self._keep
@@ -272,21 +273,21 @@ class Control:
         self._workers = self._workers or wanted
         try:
             with_keys = await asyncio.to_thread(self.parts.keys.prepare, config)
-            store = await asyncio.to_thread(self._store.prepare, config)
+            stores = await asyncio.to_thread(self._stores.prepare, config)
         except ValueError as unusable:
             return self._refuse(cause, (str(unusable),))
         error = await self._open(config)
         if error is not None:
-            self._store.conclude(taken=False)
+            self._stores.conclude(taken=False)
             self.parts.keys.conclude(taken=False)
             return self._refuse(cause, (error,))
         await self.parts.registrations.prepare(config)
         await self.parts.discovery.prepare(config)
         socket = self.parts.own_endpoints.socket
-        told = replace(for_workers(with_keys), workers=self._workers, store=store, surface_socket=socket)
+        told = replace(for_workers(with_keys), workers=self._workers, surface_socket=socket, **stores)
         plan = await asyncio.to_thread(pack, Plan(self._fleet.next_version, told))
         outcome = await self._fleet.publish(plan)
-        self._store.conclude(outcome.ok)
+        self._stores.conclude(outcome.ok)
         self.parts.keys.conclude(outcome.ok)
         self.parts.discovery.conclude(outcome.ok)
         if not outcome.ok:
@@ -307,7 +308,8 @@ class Control:
         """Let a successor know what is in force."""
         if self._fleet.current is not None and self._config is not None:
             parts = self.parts
-            found = (self._store.current, parts.issuers.kept(), parts.keys.current, parts.discovery.kept())
+            limits, cache = (self._stores.current.get(field) for field in ("store", "cache_store"))
+            found = (limits, parts.issuers.kept(), parts.keys.current, parts.discovery.kept(), cache)
             keep(self._seat.memory, Handover(self._fleet.current, withheld(self._config), *found))
 
     def _say_what_needs_a_restart(self, config: ResolvedConfig, wanted: int) -> None:

@@ -22,7 +22,7 @@ _LENGTH_BYTES = 8
 
 
 class Handover(NamedTuple):
-    """The plan as workers have it, what they do not have of its configuration, and the file of the store it names.
+    """The plan as workers have it, what they do not have of its configuration, and the files of the stores it names.
 
     The keys are those of issuers, which may be away when control comes back, as may be who told where services run. API
     keys go on where `api_keys` says.
@@ -34,6 +34,7 @@ class Handover(NamedTuple):
     keys: tuple[KeptKeys, ...] = ()
     api_keys: KeyPlace | None = None
     discovery: tuple[KeptSource, ...] = ()
+    cache: StoreFile | None = None
 
 
 def keep(memory: int, kept: Handover) -> None:

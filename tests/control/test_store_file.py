@@ -47,8 +47,8 @@ def test_all_workers_count_in_one_file_in_the_runtime_folder(rig: Rig) -> None:
 def test_the_limit_of_a_service_needs_a_file_as_any_other(tmp_path: Path) -> None:
     service = Service(name="a", url="http://a", rate_limit=ServiceRateLimit(enabled=True, requests=1, window=60))
     config = resolve(Config(services=[service]))
-    files = StoreFiles(tmp_path, None)
-    assert files.prepare(config).path is not None
+    files = StoreFiles(tmp_path, {})
+    assert files.prepare(config)["store"].path is not None
     files.conclude(taken=False)
 
 
@@ -170,31 +170,31 @@ def config(store: object, *, limits: bool = True) -> ResolvedConfig:
 
 
 def test_a_store_that_needs_no_file_gets_none(tmp_path: Path) -> None:
-    files = StoreFiles(tmp_path, None)
+    files = StoreFiles(tmp_path, {})
     memory = MemoryStoreSettings()
-    assert files.prepare(config(memory)) is memory
+    assert files.prepare(config(memory))["store"] is memory
     shared = SharedStoreSettings(size=SIZE)
-    assert files.prepare(config(shared, limits=False)) is shared
+    assert files.prepare(config(shared, limits=False))["store"] is shared
     assert list(tmp_path.iterdir()) == []
 
 
 def test_limits_that_go_take_the_file_along(tmp_path: Path) -> None:
-    files = StoreFiles(tmp_path, None)
+    files = StoreFiles(tmp_path, {})
     shared = SharedStoreSettings(size=SIZE)
-    folder = Path(files.prepare(config(shared)).path)
+    folder = Path(files.prepare(config(shared))["store"].path)
     files.conclude(taken=True)
-    assert files.current == StoreFile(shared, folder)
+    assert files.current == {"store": StoreFile(shared, folder)}
     files.prepare(config(shared, limits=False))
     files.conclude(taken=True)
     assert not folder.exists()
-    assert files.current is None
+    assert files.current == {}
 
 
 def test_what_a_predecessor_began_and_did_not_finish_goes(tmp_path: Path) -> None:
     shared = SharedStoreSettings(size=SIZE)
-    unfinished = Path(StoreFiles(tmp_path, None).prepare(config(shared)).path)
-    files = StoreFiles(tmp_path, StoreFile(shared, tmp_path / "limits-gone"))
-    folder = Path(files.prepare(config(shared)).path)
+    unfinished = Path(StoreFiles(tmp_path, {}).prepare(config(shared))["store"].path)
+    files = StoreFiles(tmp_path, {"store": StoreFile(shared, tmp_path / "limits-gone")})
+    folder = Path(files.prepare(config(shared))["store"].path)
     files.conclude(taken=True)
     assert [each for each in tmp_path.iterdir() if each.is_dir()] == [folder]
     assert not unfinished.exists()
@@ -213,5 +213,5 @@ def test_where_the_runtime_folder_has_no_room_another_is_found(tmp_path: Path, m
         allocate(file, offset, length)
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    folder = Path(StoreFiles(runtime, None).prepare(config(SharedStoreSettings(size=SIZE))).path)
+    folder = Path(StoreFiles(runtime, {}).prepare(config(SharedStoreSettings(size=SIZE)))["store"].path)
     assert folder.parent.parent == spare

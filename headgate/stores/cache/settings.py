@@ -12,9 +12,13 @@ class MemoryCacheSettings:
     """One memory shared by the workers of this machine."""
 
     type: Literal["memory"] = setting(default="memory", help="In the memory of this machine.")
+    path: str | None = setting(
+        default=None,
+        help="Folder for the file, made anew at each start; by default in shared memory or a temporary one.",
+    )
     size: Bytes = setting(
         default=256 * 1024 * 1024,
-        help="Bytes for entries, all told; the least useful make room.",
+        help="Bytes set aside at the start for entries and what finds them; the least useful entries make room.",
         ge=1 << 20,
         le=1 << 40,
     )
