@@ -27,6 +27,7 @@ from headgate.proxy.access import AccessLogWriter
 from headgate.proxy.audit import AuditWriter
 from headgate.proxy.authentication import Authentication
 from headgate.proxy.breaking import Say
+from headgate.proxy.cache_store import CacheOpening
 from headgate.proxy.callout import Callouts
 from headgate.proxy.cluster import Cluster, PoolKey, Target, pool_key
 from headgate.proxy.exchange import Exchange
@@ -98,7 +99,7 @@ class Gateway:
         self._access = AccessLogWriter(loop, self.metrics)
         self.audit = AuditWriter(loop, self.metrics)
         self.mirrors = Mirrors()
-        self.limiter = Limiter(loop, self.metrics, say)
+        self.limiter, self.cached = Limiter(loop, self.metrics, say), CacheOpening(loop, say)
         # How to say something to control; whoever runs this as a worker connects it.
         self.tell: Callable[[dict[str, Any]], bool] = lambda _: False
         self.callouts = Callouts(self.wheel, self.outbox, self._resolver)
@@ -167,10 +168,10 @@ class Gateway:
         gc.set_threshold(*_COLLECT_AFTER)
 
     def _prepared(self, plan: ResolvedConfig) -> list[Callable[[], None]]:
-        """Prepare logs and limits; each function returned swaps one in and cannot fail."""
+        """Prepare logs, limits and stores; each function returned swaps one in and cannot fail."""
         telemetry = plan.telemetry
         logs = [self._access.prepare(telemetry), self.audit.prepare(telemetry.audit)]
-        return [*logs, self.limiter.prepare(plan)]
+        return [*logs, self.limiter.prepare(plan), self.cached.prepare(plan)]
 
     def take_key_sets(self, sets: Mapping[str, bytes], answers: Sequence[str]) -> None:
         """Use these keys of issuers from now on (control.messages.KeySets)."""
@@ -320,6 +321,7 @@ class Gateway:
         for pool in self._pools.values():
             pool.retire()
         self.limiter.close()
+        self.cached.close()
         self.authentication.close()
         self.callouts.close()
         self._observed.cancel()
