@@ -46,6 +46,7 @@ def text(record: dict[str, Any]) -> str:
                 ("at", f"{at} UTC, in worker {record['worker']}, by plan {record['plan']}"),
                 ("from", f"{plain(record['client'])}{_caller(record.get('identity'))}"),
                 ("route", plain(_led(record))),
+                ("protocol", _protocol(record)),
                 ("bytes", f"{record['bytes_in']} in, {record['bytes_out']} out"),
                 *([("because", plain(record["detail"]))] if "detail" in record else []),
             ]
@@ -108,6 +109,11 @@ def _led(record: dict[str, Any]) -> str:
     breaker = f", its breaker {record['breaker']}" if "breaker" in record else ""
     balancer = f", by {record['balancer']}" if "balancer" in record else ""
     return f"{route}{service}{breaker}{balancer}"
+
+
+def _protocol(record: dict[str, Any]) -> str:
+    called = f", gRPC status {record['grpc_status']}" if "grpc_status" in record else ""
+    return f"HTTP/{plain(record['version'])}{called}"
 
 
 def _caller(caller: dict[str, Any] | None) -> str:

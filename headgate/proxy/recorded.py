@@ -16,7 +16,8 @@ from headgate.policy.limit.headers import Told
 from headgate.proxy.notes import Notes, candidates_of
 from headgate.proxy.overload import BUSY
 from headgate.telemetry.access_log import MAX_PATH, clipped
-from headgate.telemetry.record import MOST_LIMITS, MOST_ROLES, MOST_STATE, Attempt, Caller, Gate, Limit, Record
+from headgate.telemetry.metrics import FROM_CACHE
+from headgate.telemetry.record import MOST_LIMITS, MOST_ROLES, MOST_STATE, Attempt, Caller, Gate, Limit, Record, Verdict
 from headgate.telemetry.redaction import Redaction, Taken
 from headgate.telemetry.trace import Trace
 
@@ -94,6 +95,8 @@ def record_of(exchange: Exchange, notes: Notes, trace: Trace, worker: int, start
 
 
 def _tell_of_end(record: Record, exchange: Exchange) -> None:
+    if exchange.cache:
+        record["cache"] = exchange.cache
     if exchange.grpc_status >= 0:
         record["grpc_status"] = exchange.grpc_status
     if exchange.error:
@@ -138,6 +141,8 @@ def _gates(exchange: Exchange, notes: Notes) -> list[Gate]:
     gates += behind
     if _stopped(gates) or cluster is None:
         return gates
+    if exchange.cache:
+        gates.append(_cached(exchange.cache, notes.cache))
     if cluster.breaker is not None and (exchange.ticket >= 0 or error == "breaker_open"):
         gates.append(_verdict("breaker", exchange, error == "breaker_open") | {"detail": _breaker(exchange)})
     if cluster.adaptive is not None and (exchange.attempts or error == "shed"):
@@ -150,6 +155,12 @@ def _verdict(name: str, exchange: Exchange, denied: bool) -> Gate:
         return {"gate": name, "verdict": "pass"}
     said = exchange.detail or exchange.error
     return {"gate": name, "verdict": "deny", "detail": clipped(said)}
+
+
+def _cached(result: str, said: str) -> Gate:
+    """Tell what the cache made of the request, and why as far as that was noted."""
+    verdict: Verdict = "answer" if result in FROM_CACHE else "pass"
+    return {"gate": "cache", "verdict": verdict, "detail": clipped(f"{result}: {said}" if said else result)}
 
 
 def _stopped(gates: Sequence[Gate]) -> bool:

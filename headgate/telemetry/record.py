@@ -22,7 +22,8 @@ Verdict = Literal["pass", "deny", "answer", "delay", "shadow"]
 
 
 class Gate(TypedDict):
-    """What one gate decided: entry, addresses, identity, access, fault, limits, external, plugins, breaker, overload.
+    """What one gate decided: entry, addresses, identity, access, fault, limits, external, plugins, cache, breaker,
+    overload. The cache tells what it made of the request, and why in words of RFC 9211.
 
     At an own endpoint of the gateway own and proxy, too. Limits that need no route are a gate of their own, before it.
     `at` and `seconds` say when it was entered and how long it waited; both are absent where nothing waited.
@@ -89,7 +90,8 @@ class Record(TypedDict):
     `sampled` says why it was recorded: ratio, reserve (so many per second), rule, parent, error, slow or refused. One
     that was recorded only at its end (error, slow, refused) has no times of its gates, and of its tries those only that
     were followed by others. `parent_id` is the span of the caller; `traced`: its spans are to be exported. `status` is
-    499 for a client that left before; `grpc_status` is how a call of gRPC ended.
+    499 for a client that left before; `cache` is what the cache made of it (telemetry.metrics), `grpc_status` how a
+    call of gRPC ended.
     """
 
     request_id: str
@@ -111,6 +113,7 @@ class Record(TypedDict):
     client: str
     version: str
     status: int
+    cache: NotRequired[str]
     grpc_status: NotRequired[int]
     bytes_in: int
     bytes_out: int

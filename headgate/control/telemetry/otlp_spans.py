@@ -90,9 +90,11 @@ def _of_request(record: Record) -> _Attributes:
     }
     if "pattern" in record:
         found["http.route"] = record["pattern"]
-    for key in ("correlation_id", "route", "service", "breaker", "balancer", "detail"):
+    for key in ("correlation_id", "route", "service", "cache", "breaker", "balancer", "detail"):
         if key in record:
             found[f"headgate.{key}"] = str(record[key])
+    if "grpc_status" in record:
+        found["rpc.grpc.status_code"] = record["grpc_status"]
     caller = record.get("identity")
     if caller is not None:
         found["enduser.id"] = caller["id"]

@@ -127,7 +127,7 @@ def _tags(record: Record) -> dict[str, str]:
         "status_code": str(record["status"]),
         "request_id": record["request_id"],
     }
-    for key in ("route", "pattern", "breaker", "balancer"):
+    for key in ("route", "pattern", "breaker", "balancer", "cache", "grpc_status"):
         if key in record:
             tags[key] = str(record[key])
     caller = record.get("identity")
@@ -152,6 +152,7 @@ def log_item(record: Record) -> LogItem:
         "method": record["method"],
         "path": record["path"],
         "host": record["host"],
+        "protocol": f"HTTP/{record['version']}",
         "status_code": status,
         "duration_ms": round(record["duration"] * 1000, 3),
         "client": record["client"],
@@ -160,7 +161,7 @@ def log_item(record: Record) -> LogItem:
         "bytes_in": record["bytes_in"],
         "bytes_out": record["bytes_out"],
     }
-    for key in ("correlation_id", "route", "service", "error", "detail"):
+    for key in ("correlation_id", "route", "service", "cache", "grpc_status", "error", "detail"):
         if key in record:
             metadata[key] = record[key]
     return {

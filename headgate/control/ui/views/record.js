@@ -17,6 +17,7 @@ const GATES = {
   limits: "Limits",
   external: "External authorization",
   plugins: "Plugins",
+  cache: "Cache",
   breaker: "Circuit breaker",
   overload: "Overload",
   own: "Own endpoint",
@@ -183,7 +184,9 @@ function about(found) {
     ["Took", text(took(found.duration))],
     ["Bodies", `${bytes(found.bytes_in)} in, ${bytes(found.bytes_out)} out`],
     ["Host", `${found.scheme}://${found.host}`],
-    ["Protocol", found.version],
+    ["Protocol", `HTTP/${found.version}`],
+    found.cache && ["Cache", found.cache],
+    found.grpc_status !== undefined && ["gRPC status", String(found.grpc_status)],
     ["Worker, plan", `${found.worker}, ${found.plan}`],
   ]));
 }
