@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 from hashlib import blake2b
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from headgate.auth.settings import Addresses, Auth, IdentitySettings
 from headgate.config.admin_settings import LOCAL_VIEWS, Admin, OwnHealth, Surface, methods_of
@@ -63,7 +63,7 @@ class ResolvedService:
     balancer: Any
     pool: PoolLimits
     tls: UpstreamTls
-    protocol: str = "http1"
+    protocol: Literal["http1", "http2", "auto"] = "http1"
     health: HealthSettings | None = None
     outlier: OutlierSettings | None = None
     candidates: CandidateSettings = field(default_factory=CandidateSettings)

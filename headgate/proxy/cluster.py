@@ -36,9 +36,10 @@ from headgate.telemetry.metrics import Metrics
 from headgate.wire.pool import Pool
 from headgate.wire.settings import PoolLimits, UpstreamTls
 
-# What makes two pools the same: where, how bounded, how secured. The context is another one when files changed: who was
-# verified by authorities that are no longer trusted, or shown a certificate that was replaced, shall not serve on.
-PoolKey = tuple[str, str, int, str, str, PoolLimits, UpstreamTls, ssl.SSLContext | None]
+# What makes two pools the same: where, how bounded, how secured, what is spoken. The context is another one when files
+# changed: who was verified by authorities that are no longer trusted, or shown a certificate that was replaced, shall
+# not serve on.
+PoolKey = tuple[str, str, int, str, str, PoolLimits, UpstreamTls, str, ssl.SSLContext | None]
 
 # Seconds between two looks at what other workers have in flight; for a large service so many for each endpoint, which
 # holds the looks to about one percent of the time.
@@ -310,4 +311,4 @@ class Cluster:
 def pool_key(service: ResolvedService, endpoint: Endpoint, context: ssl.SSLContext | None) -> PoolKey:
     """Name the pool that serves `endpoint` of `service`, secured by `context`."""
     where = endpoint.scheme, endpoint.host, endpoint.port, endpoint.unix, endpoint.prefix
-    return *where, service.pool, service.tls, context
+    return *where, service.pool, service.tls, service.protocol, context

@@ -45,7 +45,7 @@ from headgate.telemetry.metrics import Metrics
 from headgate.wire.call import Call
 from headgate.wire.forwarded import Hop
 from headgate.wire.outbox import Outbox
-from headgate.wire.pool import Pool
+from headgate.wire.pool import ALPN, Pool
 from headgate.wire.resolver import Resolver
 from headgate.wire.stream import ClientStream, Downstream
 from headgate.wire.timers import TimerWheel, WheelDriver
@@ -131,7 +131,8 @@ class Gateway:
             pool = pools.get(key) or self._pools.get(key)
             if pool is None:
                 tls = None if context is None else (context, service.tls.server_name or endpoint.host)
-                pool = Pool(endpoint, service.pool, self.wheel, self.outbox, answers, self._resolver, tls)
+                shared = self.wheel, self.outbox, answers, self._resolver
+                pool = Pool(endpoint, service.pool, *shared, tls, service.protocol)
             pools[key] = pool
             return pool
 
@@ -352,5 +353,7 @@ def _context(service: ResolvedService, endpoint: Endpoint) -> ssl.SSLContext | N
         return None
     from headgate.wire.tls import client_context
 
-    settings = service.tls
-    return client_context(ca=settings.ca, cert=settings.cert, key=settings.key, verify=settings.verify)
+    settings, protocols = service.tls, ALPN[service.protocol]
+    return client_context(
+        ca=settings.ca, cert=settings.cert, key=settings.key, verify=settings.verify, protocols=protocols
+    )

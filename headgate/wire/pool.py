@@ -69,6 +69,7 @@ class Pool:
         "open",
         "outbox",
         "prefix",
+        "scheme",
         "wheel",
     )
 
@@ -88,6 +89,7 @@ class Pool:
         self.endpoint = endpoint
         self.authority = endpoint.authority.encode()
         self.prefix = endpoint.prefix.encode()
+        self.scheme = endpoint.scheme.encode()
         self.limits = limits
         self.wheel = wheel
         self.outbox = outbox

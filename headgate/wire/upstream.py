@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from headgate.wire.pool import Pool
     from headgate.wire.tunnel import Owner
 
-_HIGH_WATER = 65536
+HIGH_WATER = 65536
 # Precedent: the same bounds as for requests (Envoy: 100 fields, 60 KiB), doubled for generous upstreams.
-_MAX_FIELDS = 200
-_MAX_HEAD = 131_072
+MOST_FIELDS = 200
+MOST_HEAD = 131_072
 _MAX_INTERIM = 16
 # Bytes of an answer that may be framing (head, chunk sizes, extensions, trailers): 16 a byte of body, and this on top.
 _FRAMING = 262_144
@@ -137,7 +137,7 @@ class UpstreamConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
         self.transport = cast(asyncio.Transport, transport)
-        self.transport.set_write_buffer_limits(high=_HIGH_WATER)
+        self.transport.set_write_buffer_limits(high=HIGH_WATER)
 
     def eof_received(self) -> bool:
         """Close; `connection_lost` judges whether that was in order."""
@@ -322,7 +322,7 @@ class UpstreamConnection(asyncio.Protocol):
         head = self._head
         if head is None:
             self._head_bytes += len(data)
-            if self._head_bytes > _MAX_HEAD:
+            if self._head_bytes > MOST_HEAD:
                 self._fail("upstream_protocol", "head too large")
             return
         if self.ended:
@@ -410,7 +410,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._spoilt = True
             return
         status = parser.get_status_code()
-        if len(fields) > _MAX_FIELDS:
+        if len(fields) > MOST_FIELDS:
             raise Failure("upstream_protocol", "too many fields")
         head, until_close, kept = response_head(status, fields, self.pool.answers.kinds, request.method)
         if status < 200 and status != 101:
