@@ -100,7 +100,7 @@ class Listening:
 
     def _make(self, settings: Listen, plan: ResolvedConfig, kinds: tuple[FieldKinds, FieldKinds]) -> _Listener:
         scheme = "http" if settings.tls is None else "https"
-        store = CertificateStore(_tls(settings.tls)) if settings.tls is not None else None
+        store = CertificateStore(_tls(settings.tls, settings.http2)) if settings.tls is not None else None
         listener = _Listener(settings, store, self._gateway.metrics)
         gateway = self._gateway
         listener.rules = Rules(
@@ -111,6 +111,9 @@ class Listening:
             gateway.handle,
             self._opener(listener, plan.http),
             self._closer(listener),
+            self._switch,
+            gateway.metrics.violated,
+            settings.http2,
         )
         return listener
 
@@ -125,7 +128,7 @@ class Listening:
                 if kept.store is not None and kept.settings.tls is not None:
                     # Loaded once already a moment ago, so this cannot fail for any other reason than a race.
                     with contextlib.suppress(ValueError):
-                        kept.store.replace(_tls(kept.settings.tls))
+                        kept.store.replace(_tls(kept.settings.tls, kept.settings.http2))
                 continue
             self._listeners[address] = listener
             listener.sockets = sockets[address]
@@ -230,6 +233,11 @@ class Listening:
 
         return on_close
 
+    def _switch(self, before: Downstream, after: Downstream) -> None:
+        """Count the one connection by its other name."""
+        self._connections.discard(before)
+        self._connections.add(after)
+
     # -- the end ---------------------------------------------------------------------------------------------------
 
     @property
@@ -276,7 +284,7 @@ def _has_queue(listening: socket.socket) -> bool:
     return bool(poll.poll(0))
 
 
-def _tls(settings: ListenTls) -> ListenerTls:
+def _tls(settings: ListenTls, http2: bool) -> ListenerTls:
     """Return the wire's view of a listener's TLS settings; cert and key are the short form of a first certificate."""
     files = [CertificateFiles(each.cert, each.key) for each in settings.certificates]
     if settings.cert is not None and settings.key is not None:
@@ -287,6 +295,7 @@ def _tls(settings: ListenTls) -> ListenerTls:
         client_auth=settings.client_auth,
         min_version=settings.min_version,
         strict_sni=settings.strict_sni,
+        alpn=("h2", "http/1.1") if http2 else ("http/1.1",),
     )
 
 

@@ -86,6 +86,12 @@ _TABLE = (
         ("version",),
     ),
     Family(
+        "headgate_http2_violations_total",
+        "counter",
+        "HTTP/2 connections of clients that were ended for what the client did, by kind.",
+        ("kind",),
+    ),
+    Family(
         "headgate_grpc_requests_total",
         "counter",
         "Calls of gRPC, by the code they ended with.",

@@ -153,6 +153,11 @@ class Metrics:
             index = self._spoken[known] = self.counter("headgate_protocol_requests_total", known)
         self.cells[index] += 1
 
+    def violated(self, kind: str) -> None:
+        """Count an HTTP/2 connection that was ended for what its client did; `kind` is one of a fixed few."""
+        if self.wanted.enabled:
+            self.cells[self.counter("headgate_http2_violations_total", kind)] += 1
+
     def error(self, reason: str, route: str = "", service: str = "", method: str = "") -> None:
         """Count an answer that the gateway made itself; `reason` is a key of REASONS."""
         key = (reason if reason in REASONS else OTHER, route, service, method if method in METHODS else OTHER)

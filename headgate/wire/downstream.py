@@ -25,17 +25,21 @@ import httptools
 from headgate.core.clock import monotonic
 from headgate.core.failure import Failure
 from headgate.core.message import RequestHead
+from headgate.wire.http2.connection import Http2Connection
+from headgate.wire.http2.guard import PREFACE
 from headgate.wire import http1
 from headgate.wire.http1_stream import Http1Stream
 from headgate.wire.pace import BodyPace, next_look
 from headgate.wire.reader import RequestReader
 from headgate.wire.rules import Rules
 from headgate.wire.timers import NEVER
-from headgate.wire.tls import certificate_shown
+from headgate.wire.tls import certificate_shown, chosen_protocol
 
 # Bytes parsed at once while heads are read, so that one large read cannot become thousands of requests.
 _SLICE = 16 * 1024
 _LINGER_SECONDS = 2.0
+# What the parser says when the preface of HTTP/2 (RFC 9113 section 3.4) has come to its end, and nowhere else.
+_PREFACE_CAME = "PRI/Upgrade"
 _RESET = struct.pack("ii", 1, 0)
 _LINGER_BYTES = 1 << 20
 # Seconds that a client has for its first request when the gateway stops: accepted a moment ago, it is on its way.
@@ -57,6 +61,7 @@ class ClientConnection(asyncio.Protocol):
         "_served",
         "_serving",
         "_stopped",
+        "_successor",
         "_unread",
         "_unwritten",
         "address",
@@ -89,6 +94,8 @@ class ClientConnection(asyncio.Protocol):
         self._unread = 0
         self._held = b""
         self._corked = b""
+        # Whoever has the socket, once the client has turned out to speak HTTP/2.
+        self._successor: Http2Connection | None = None
         # Of the request that is being read.
         self.started = 0.0
         self._raw_left = 0
@@ -100,8 +107,13 @@ class ClientConnection(asyncio.Protocol):
     # -- the connection --------------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin, unless the gateway is full."""
+        """Begin, unless the gateway is full; over TLS the handshake may have chosen the other version."""
         self.transport = cast(asyncio.Transport, transport)
+        if self.rules.http2 and self.rules.heads.scheme == "https" and chosen_protocol(transport) == "h2":
+            other = Http2Connection(self.rules, self.address)
+            self.transport.set_protocol(other)
+            other.connection_made(transport)
+            return
         if not self.address:
             peer = transport.get_extra_info("peername")
             self.address = peer[0] if isinstance(peer, tuple) else "unix:"
@@ -224,6 +236,8 @@ class ClientConnection(asyncio.Protocol):
             else:
                 self._feed(bytes(view[at : at + _SLICE]))
                 at += _SLICE
+        if self._successor is not None and at < len(data):
+            self._successor.data_received(bytes(view[at:]))
 
     def _count(self, data: bytes) -> int:
         """Pass bytes of a body of known length on unparsed; return how many of `data` belonged to it."""
@@ -261,6 +275,8 @@ class ClientConnection(asyncio.Protocol):
             self._upgrade_asked(data[upgrade.args[0] :])
             return
         except httptools.HttpParserError as error:
+            if _PREFACE_CAME in str(error) and self._gave_way(data):
+                return
             self._fail_body(reader.stream, reader.why_refused(error, data))
             return
         stream = reader.stream
@@ -273,6 +289,24 @@ class ClientConnection(asyncio.Protocol):
                 self._next()
             elif len(self._queue) >= self.rules.limits.max_pipelined:
                 self.pause()
+
+    def _gave_way(self, data: bytes) -> bool:
+        """Leave the socket to HTTP/2 if its preface, which `data` completes, is the first that came.
+
+        RFC 9113 section 3.3: prior knowledge is for connections without TLS.
+        """
+        rules, transport = self.rules, self.transport
+        if not rules.http2 or rules.heads.scheme != "http" or self._served or self._queue or transport is None:
+            return False
+        self._successor = other = Http2Connection(rules, self.address)
+        other.stopping = self.stopping
+        rules.on_switch(self, other)
+        rules.wheel.cancel(self)
+        self._stopped = True
+        rest = data[len(PREFACE) - self._reader.head_bytes :]
+        self._reader.close()
+        other.take_over(transport, PREFACE + rest)
+        return True
 
     def _take_whole(self, data: bytes) -> bool:
         """Take a plain request that came whole, without the parser; tell whether it was one."""

@@ -21,7 +21,20 @@ if TYPE_CHECKING:
 class Rules:
     """The limits and helpers of one listener's connections, and whom they tell."""
 
-    __slots__ = ("handler", "heads", "limits", "on_close", "on_open", "outbox", "paused", "small_head", "wheel")
+    __slots__ = (
+        "handler",
+        "heads",
+        "http2",
+        "limits",
+        "on_close",
+        "on_open",
+        "on_switch",
+        "on_violation",
+        "outbox",
+        "paused",
+        "small_head",
+        "wheel",
+    )
 
     def __init__(
         self,
@@ -32,7 +45,11 @@ class Rules:
         handler: Callable[[ClientStream], None],
         on_open: Callable[[Downstream], bool],
         on_close: Callable[[Downstream], None],
+        on_switch: Callable[[Downstream, Downstream], None],
+        on_violation: Callable[[str], None],
+        http2: bool,
     ) -> None:
+        """`on_switch`: the first is replaced by the second, on the same socket; `on_violation`: of HTTP/2, by kind."""
         self.limits = limits
         self.heads = heads
         self.small_head = heads.small_head
@@ -42,3 +59,6 @@ class Rules:
         self.handler = handler
         self.on_open = on_open
         self.on_close = on_close
+        self.on_switch = on_switch
+        self.on_violation = on_violation
+        self.http2 = http2

@@ -18,7 +18,7 @@ class Http2Limits:
         default=100, help="Requests at once on one connection (Envoy at the edge: 100).", ge=1, le=10_000
     )
     stream_window: Bytes = setting(
-        default=65536, help="Bytes of a request body that a client may send ahead.", ge=4096, le=1 << 30
+        default=65536, help="Bytes of a request body that a client may send ahead.", ge=65535, le=1 << 30
     )
     connection_window: Bytes = setting(
         default=1 << 20,

@@ -31,6 +31,7 @@ __all__ = [
     "CertificateStore",
     "ListenerTls",
     "certificate_shown",
+    "chosen_protocol",
     "client_context",
 ]
 
@@ -189,6 +190,12 @@ def certificate_shown(transport: asyncio.BaseTransport) -> bytes:
         "subject": said.get("subject", ()),
     }
     return json.dumps(told, separators=(",", ":")).encode()
+
+
+def chosen_protocol(transport: asyncio.BaseTransport) -> str | None:
+    """Return what both sides have chosen by ALPN; None without TLS, or when they have nothing in common."""
+    tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
+    return tls.selected_alpn_protocol() if tls is not None else None
 
 
 # -- upstreams -----------------------------------------------------------------------------------------------

@@ -45,8 +45,8 @@ _LONGEST_DEBUG = 128
 class Http2Link(LinkWriter):
     """One connection. A subclass says what a head means, and corks for its side of the outbox (`cork`).
 
-    `deadline` and `wheel_at` are for the subclass to arm on its wheel. `read_at`: when bytes came last (monotonic seconds); `peer_last`: the highest stream of ours that the peer serves,
-    once it has sent GOAWAY, before -1.
+    `deadline` and `wheel_at` are for the subclass, to be armed on its wheel. `read_at`: when bytes came last (monotonic
+    seconds). `peer_last`: the highest stream of ours that the peer serves, once it has sent GOAWAY, before -1.
     """
 
     __slots__ = ("deadline", "peer_last", "read_at", "wheel_at")
