@@ -158,6 +158,7 @@ class FrameGuard:
             if kind != _SETTINGS or flags & _ACK:
                 return _FIRST
             self._greeted = True
+            return _SETTINGS_COUNT if length > _MAX_SETTINGS * _SETTING else None
         if self._block >= 0 or kind == _CONTINUATION:
             return self._continue(kind, length, flags)
         if kind == _DATA:
