@@ -15,7 +15,7 @@ from headgate.control.log import Log
 from headgate.core.steps import Reply, Steps
 from headgate.core.uri import BadTarget
 from headgate.policy.cache.key import purge_url
-from headgate.stores.cache.store import CacheStore, Purge, Scope, Statistics
+from headgate.stores.cache.store import Purge, Purgeable, Scope, Statistics
 from headgate.telemetry.cells import Sample, SeriesName, SlotRegion, read
 from headgate.telemetry.metrics import CACHE_RESULTS, FROM_CACHE
 
@@ -45,7 +45,7 @@ class Caching:
 
     def __init__(self, log: Log, regions: Sequence[SlotRegion] = ()) -> None:
         """`regions` are those of all worker slots."""
-        self.store: Callable[[], CacheStore | None] = lambda: None
+        self.store: Callable[[], Purgeable | None] = lambda: None
         self._regions = regions
         self._log = log
         self._type = ""

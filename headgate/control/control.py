@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from headgate.config.problems import Problem, render
 from headgate.config.resolve import ResolvedConfig
 from headgate.control.audit import HANGUP, RESTART, START, Audit, Cause, changed
+from headgate.control.cache_store import OpenedCache
 from headgate.control.children import Seat
 from headgate.control.config_file import Changed, ConfigFile
 from headgate.control.cpus import worker_count
@@ -91,9 +92,11 @@ class Control:
         self._fleet = Fleet(self._log, kept.plan if kept else None)
         files = {"store": kept.store, "cache_store": kept.cache} if kept else {}
         self._stores = StoreFiles(seat.runtime, files)
+        self._cache = OpenedCache()
         self._draining = False
         self.parts = Parts(seat.board, self._log, self._spawn, self._fleet, kept, seat.regions)
         self.parts.on_change = self._keep
+        self.parts.caching.store = lambda: self._cache.store
         self.parts.exposition.regions = lambda: self._seat.regions[: self._workers]
         self.audit = Audit(self._log)
         self.parts.own_endpoints.begin(self, seat.runtime)
@@ -107,6 +110,7 @@ class Control:
         if self._config is not None:
             # Endpoints are checked on, whatever a broken file makes of the start.
             self.parts.follow(self._config)
+            self._cache.follow(self._config)
             self.audit.follow(self._config.telemetry.audit)
         self._spawn(self._start())
         code = await self._over
@@ -119,6 +123,7 @@ class Control:
             self._admin.close()
         self.audit.close()
         self.parts.close()
+        self._cache.close()
         return code
 
     # The master
@@ -298,6 +303,7 @@ class Control:
         self._keep()
         self._settle(config)
         self.parts.follow(replace(config, workers=self._workers))
+        self._cache.follow(told)
         await asyncio.to_thread(self.parts.configuration.applied, loaded, cause, plan.version)
         workers = f"{outcome.workers} of {self._workers}"
         self._log("info", f"plan {plan.version} is in force", reason=cause.reason, workers=workers)

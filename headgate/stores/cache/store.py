@@ -62,7 +62,17 @@ class Statistics(NamedTuple):
     purged: int
 
 
-class CacheStore(Protocol):
+class Purgeable(Protocol):
+    """What an operator asks of a store."""
+
+    def purge(self, what: Purge) -> int | Reply[int]:
+        """Forget all that this names; return how many there were, less than 0 when it is not done."""
+
+    def statistics(self) -> Statistics | Reply[Statistics | None] | None:
+        """Tell how the store is; None while it is away."""
+
+
+class CacheStore(Purgeable, Protocol):
     """A store. What it answers at once is no Reply."""
 
     @property
@@ -99,12 +109,6 @@ class CacheStore(Protocol):
 
     def invalidate(self, url: str) -> None:
         """Forget all entries of a URL, and wait for nothing: for requests that change what is there."""
-
-    def purge(self, what: Purge) -> int | Reply[int]:
-        """Forget all that this names; return how many there were, less than 0 when it is not done."""
-
-    def statistics(self) -> Statistics | Reply[Statistics | None] | None:
-        """Tell how the store is; None while it is away."""
 
     def close(self) -> None:
         """Let go of what is held."""
