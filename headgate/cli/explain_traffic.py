@@ -54,23 +54,24 @@ def policies_of(service: ResolvedService) -> dict[str, Any]:
     if breaker is not None:
         if breaker.error_rate is not None:
             least = f"of {breaker.minimum_requests} calls or more"
-            opens = f"{breaker.error_rate:g}% failures {least} in {_time(breaker.window)}"
+            opens = f"{breaker.error_rate:g}% failures {least} in {time(breaker.window)}"
         elif breaker.window_size is not None:
             opens = f"{breaker.threshold} failures among {breaker.window_size} calls"
         else:
             opens = f"{breaker.threshold} failures in a row"
-        opens = f"opens after {opens}, for {_time(breaker.timeout)}; counted: {_list(breaker.failures)}"
+        opens = f"opens after {opens}, for {time(breaker.timeout)}; counted: {_list(breaker.failures)}"
     checked = None
     if health is not None:
-        what = f"GET {health.path}" if health.type == "http" else "a connection"
-        checked = f"{what} every {_time(health.interval)}; {health.unhealthy_threshold} failures take it out"
+        whom = health.service or "the whole server"
+        what = {"http": f"GET {health.path}", "grpc": f"gRPC health of {whom}", "tcp": "a connection"}[health.type]
+        checked = f"{what} every {time(health.interval)}; {health.unhealthy_threshold} failures take it out"
     return {
         "balancer": _balancer(service.balancer),
         "candidates": _candidates(service.candidates) if len(service.endpoints) > 1 else None,
         "rate_limit": _sentence(service.rate_limit, None) if service.rate_limit is not None else None,
         "circuit_breaker": opens,
         "health_check": checked,
-        "outlier_ejection": f"{_outlier(outlier)}, for {_time(outlier.ejection_time)} and longer" if outlier else None,
+        "outlier_ejection": f"{_outlier(outlier)}, for {time(outlier.ejection_time)} and longer" if outlier else None,
         "adaptive_concurrency": f"{adaptive.min} to {adaptive.max} requests at once in each worker"
         if adaptive is not None
         else None,
@@ -88,7 +89,7 @@ def _balancer(balancer: Any) -> str:
 def _candidates(settings: CandidateSettings) -> str:
     panic = f"all enabled ones when fewer than {settings.panic_threshold:g}% are well"
     parts = ["those that are well", panic] if settings.panic_threshold else ["those that are well"]
-    parts += [f"slow start over {_time(settings.slow_start)}"] if settings.slow_start else []
+    parts += [f"slow start over {time(settings.slow_start)}"] if settings.slow_start else []
     parts += ["those of the own zone first"] if settings.zone_preference else []
     return ", ".join(parts)
 
@@ -104,15 +105,15 @@ def overload_of(overload: Overload) -> str | None:
     if not overload.enabled:
         return None
     bound = f"more than {overload.max_in_flight} requests at once or " if overload.max_in_flight else ""
-    return f"refused when its worker has {bound}a loop {_time(overload.lag)} late"
+    return f"refused when its worker has {bound}a loop {time(overload.lag)} late"
 
 
 def retries_of(retry: RetrySettings) -> str:
     """Say when a request is tried again."""
     if not retry.attempts:
         return "none"
-    each = f", {_time(retry.per_try_timeout)} for each" if retry.per_try_timeout else ""
-    hedged = f", hedged after {_time(retry.hedge.delay)}" if retry.hedge is not None else ""
+    each = f", {time(retry.per_try_timeout)} for each" if retry.per_try_timeout else ""
+    hedged = f", hedged after {time(retry.hedge.delay)}" if retry.hedge is not None else ""
     return f"{retry.attempts} besides the first try, on {_list(retry.on)}{each}{hedged}"
 
 
@@ -139,7 +140,7 @@ def _sentence(limit: Limit, tier: Tier | None) -> str:
     if limit.type == "concurrency":
         return f"{requests} at the same time {whom}{_manner(limit)}"
     at_once = f", {burst} at once" if burst is not None else ""
-    return f"{requests} in {_time(window)} {whom}, {limit.type}{at_once}{_manner(limit)}"
+    return f"{requests} in {time(window)} {whom}, {limit.type}{at_once}{_manner(limit)}"
 
 
 def _manner(limit: Limit) -> str:
@@ -148,7 +149,7 @@ def _manner(limit: Limit) -> str:
 
 def _manners(limit: Limit) -> Iterator[str]:
     if limit.max_delay:
-        yield f", waiting up to {_time(limit.max_delay)}"
+        yield f", waiting up to {time(limit.max_delay)}"
     if limit.cost.request != 1:
         yield f", each costs {limit.cost.request}"
     if limit.cost.header is not None:
@@ -163,7 +164,8 @@ def _list(words: list[Any]) -> str:
     return ", ".join(str(word) for word in words)
 
 
-def _time(seconds: float) -> str:
+def time(seconds: float) -> str:
+    """Write seconds in the largest unit in which they are a whole number."""
     if 0 < seconds < 1:
         return f"{seconds * 1000:g} ms"
     for unit, name in _UNITS:

@@ -13,6 +13,11 @@ from headgate.policy.outlier import check_outlier
 
 # What a check that only connects has no use for.
 _OF_HTTP = ("path", "host", "status", "body")
+_USELESS = {
+    "tcp": ((*_OF_HTTP, "service"), "a check of type tcp connects, and asks nothing"),
+    "grpc": (("path", "status", "body"), "a check of type grpc calls one method, and SERVING means well"),
+    "http": (("service",), "only a check of type grpc asks for a service"),
+}
 
 
 def check_service_health(service: Service, path: Path) -> Iterator[Finding]:
@@ -37,10 +42,9 @@ def _check_active(health: HealthSettings, service: Service, path: Path) -> Itera
     if health.timeout > health.interval:
         message = f"a check may take longer ({health.timeout:g} s) than the next one is away ({health.interval:g} s)"
         yield Finding((*path, "timeout"), message, "write less than the interval", "warning")
-    if health.type == "tcp":
-        usual = HealthSettings()
-        for key in _OF_HTTP:
-            if getattr(health, key) != getattr(usual, key):
-                yield Finding((*path, key), "a check of type tcp connects, and asks nothing", "write type: http")
+    usual, (useless, message) = HealthSettings(), _USELESS[health.type]
+    for key in useless:
+        if getattr(health, key) != getattr(usual, key):
+            yield Finding((*path, key), message, f"write type: {'grpc' if key == 'service' else 'http'}")
     if health.port is not None and any(each.url.startswith("unix:") for each in endpoints_of(service)):
         yield Finding((*path, "port"), "a Unix socket has no port, and is asked as it is", "", "warning")

@@ -22,11 +22,12 @@ from headgate.control.spawn import Spawn
 from headgate.core.clock import monotonic
 from headgate.core.endpoint import Endpoint
 from headgate.core.failure import Failure
+from headgate.policy import grpc, grpc_health
 from headgate.policy.endpoint_record import CHECKED_AT, EJECTED_UNTIL, record_name
 from headgate.policy.health import HealthCheck, HealthSettings, begin_anew, forget
 from headgate.stores.board import Board
 from headgate.telemetry.cells import Sample, SeriesName
-from headgate.wire.probe import Prober, Tls, question
+from headgate.wire.probe import Prober, Tls, question, question_http2
 from headgate.wire.settings import UpstreamTls
 from headgate.wire.tls import client_context
 
@@ -46,18 +47,18 @@ class Subject:
     endpoint: Endpoint
     settings: HealthSettings
     tls: UpstreamTls
+    http2: bool
 
 
 class _Schedule:
     """One endpoint under watch: its record's first cell, its subject, and the task that asks."""
 
-    __slots__ = ("base", "check", "request", "subject", "task")
+    __slots__ = ("base", "check", "subject", "task")
 
     def __init__(self, subject: Subject, base: int) -> None:
         self.subject = subject
         self.base = base
         self.check = HealthCheck(subject.settings)
-        self.request = _request(subject)
         self.task: asyncio.Task[None] | None = None
 
 
@@ -156,15 +157,34 @@ class Probes:
             if subject.settings.type == "tcp":
                 await self._prober.connect(endpoint, None, timeout)
                 return "well", 0, ""
-            answer = await self._prober.ask(endpoint, _tls(subject), schedule.request, check.most_body, timeout)
+            if subject.settings.type == "grpc":
+                return await self._call(subject, timeout)
+            status, body = await self._get(subject, check.most_body, timeout)
         except Failure as failure:
             return failure.reason, 0, failure.detail
-        outcome = check.judge(answer.status, answer.body)
-        return (
-            outcome,
-            answer.status,
-            {"status": f"status {answer.status}", "body": "the body does not match"}.get(outcome, ""),
-        )
+        outcome = check.judge(status, body)
+        return outcome, status, {"status": f"status {status}", "body": "the body does not match"}.get(outcome, "")
+
+    async def _get(self, subject: Subject, most: int, timeout: float) -> tuple[int, bytes]:
+        """Ask in the version of HTTP that the service is spoken to."""
+        endpoint, path = subject.endpoint, subject.settings.path
+        if not subject.http2:
+            request = question("GET", path, _host(subject))
+            answer = await self._prober.ask(endpoint, _tls(subject), request, most, timeout)
+            return answer.status, answer.body
+        fields = question_http2("GET", path, _host(subject), endpoint.scheme)
+        told = await self._prober.ask_http2(endpoint, _tls(subject), (fields, b""), most, timeout)
+        return told.status, told.body
+
+    async def _call(self, subject: Subject, timeout: float) -> tuple[str, int, str]:
+        """Ask by gRPC's health protocol."""
+        endpoint = subject.endpoint
+        fields = question_http2("POST", grpc_health.METHOD, _host(subject), endpoint.scheme)
+        fields += ((b"content-type", grpc.CONTENT_TYPE), (b"te", b"trailers"))
+        request = fields, grpc_health.question(subject.settings.service)
+        told = await self._prober.ask_http2(endpoint, _tls(subject), request, grpc_health.MOST, timeout)
+        outcome, why = grpc_health.judge(told.status, told.fields, told.body)
+        return outcome, told.status, why
 
     def _note(self, schedule: _Schedule, outcome: str, status: int, why: str) -> None:
         subject, base, board = schedule.subject, schedule.base, self._board
@@ -188,13 +208,12 @@ def _subject(service: ResolvedService, endpoint: Endpoint, settings: HealthSetti
     asked = endpoint._replace(weight=1, zone="")
     if settings.port is not None and not endpoint.unix:
         asked = asked._replace(port=settings.port)
-    return Subject(service.name, asked, settings, service.tls)
+    return Subject(service.name, asked, settings, service.tls, settings.type == "grpc" or service.protocol == "http2")
 
 
-def _request(subject: Subject) -> bytes:
-    settings = subject.settings
-    host = settings.host if settings.host is not None else subject.endpoint.authority
-    return question("GET", settings.path, host)
+def _host(subject: Subject) -> str:
+    host = subject.settings.host
+    return host if host is not None else subject.endpoint.authority
 
 
 def _tls(subject: Subject) -> Tls | None:
@@ -207,7 +226,13 @@ def _tls(subject: Subject) -> Tls | None:
         return None
     settings = subject.tls
     try:
-        context = client_context(ca=settings.ca, cert=settings.cert, key=settings.key, verify=settings.verify)
+        context = client_context(
+            ca=settings.ca,
+            cert=settings.cert,
+            key=settings.key,
+            verify=settings.verify,
+            protocols=("h2",) if subject.http2 else ("http/1.1",),
+        )
     except ValueError as error:
         raise Failure("tls", str(error)) from None
     return context, settings.server_name or subject.endpoint.host

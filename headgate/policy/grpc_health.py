@@ -5,13 +5,19 @@ Law: whatever an endpoint sends is read without an error, and what is not exactl
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
+
+from headgate.core.message import Fields
+from headgate.policy import grpc
 
 METHOD: Final = "/grpc.health.v1.Health/Check"
 """The path of the call."""
 # Bytes of an answer that are looked at: five of the frame, two of the message, and room for fields of the future.
 MOST: Final = 4096
 
+Verdict = Literal["well", "status", "grpc_status", "not_serving"]
+
+_OK = 200
 _SERVING = 1
 _FRAME = 5
 # Protocol buffers, encoding.md: a key is the field's number, three bits up, with the kind of what follows.
@@ -52,16 +58,25 @@ def state(data: bytes) -> int | None:
     return found
 
 
-def is_well(found: int | None) -> bool:
-    """Tell whether a status means well."""
-    return found == _SERVING
+def judge(status: int, fields: Fields, body: bytes) -> tuple[Verdict, str]:
+    """Tell whether an answer means well, or what about it does not, and that in words for a log line.
 
-
-def told(found: int | None) -> str:
-    """Say what the endpoint answered, for a log line."""
+    `status` is HTTP's; `fields` are those of the head and of the trailers.
+    """
+    if status != _OK:
+        return "status", f"status {status}"
+    said = [value for name, value in fields if name.lower() == grpc.STATUS]
+    if not said:
+        return "grpc_status", "the answer has no grpc-status"
+    code = grpc.code_in(said[-1])
+    if code != grpc.OK:
+        return "grpc_status", f"grpc-status {code} ({grpc.NAMES[code]})"
+    found = state(body)
+    if found == _SERVING:
+        return "well", ""
     if found is None:
-        return "the answer is no HealthCheckResponse"
-    return f"the endpoint says {_STATES[found] if found < len(_STATES) else found}"
+        return "not_serving", "the answer is no HealthCheckResponse"
+    return "not_serving", f"it says {_STATES[found] if found < len(_STATES) else found}"
 
 
 def _varint(number: int) -> bytes:

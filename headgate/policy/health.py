@@ -24,7 +24,13 @@ MAX_BODY = 64 * 1024
 class HealthSettings:
     """Active check of a service's endpoints. A bare string is the path."""
 
-    type: Literal["http", "tcp"] = setting(default="http", help="http: ask `path`; tcp: connect, no more.")
+    type: Literal["http", "grpc", "tcp"] = setting(
+        default="http",
+        help="http: ask `path`; grpc: call grpc.health.v1.Health/Check, over HTTP/2; tcp: connect, no more.",
+    )
+    service: str = setting(
+        default="", help="Name that type grpc asks for; empty: the server as a whole.", max_length=500
+    )
     path: str = setting(
         default="/health",
         help="Path that answers well when the endpoint is well; the path in an endpoint's URL is not put before it.",

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from headgate.core.failure import REASONS, Failure
 from headgate.core.message import UNKNOWN_LENGTH, Field, Fields, ResponseHead, first, speaks_grpc
 from headgate.policy import grpc
+from headgate.wire.http1 import PASSING
 
 if TYPE_CHECKING:
     from headgate.proxy.exchange import Exchange
@@ -93,11 +94,15 @@ class CallSink:
         self._stream.write(data)
 
     def finish(self, trailers: Sequence[Field] = ()) -> None:
-        """Pass the end on."""
+        """Pass the end on, with its metadata: whatever of it could stand in a head."""
+        exchange = self._exchange
         if self._is_call:
             for name, value in trailers:
-                if name.lower() == grpc.STATUS:
-                    self._exchange.grpc_status = grpc.code_in(value)
+                if name == grpc.STATUS:
+                    exchange.grpc_status = grpc.code_in(value)
+        if trailers and exchange.target is not None:
+            kinds = exchange.target.pool.answers.kinds
+            trailers = [field for field in trailers if kinds[field[0]] in PASSING]
         self._stream.finish(trailers)
 
     def source_failed(self, failure: Failure) -> None:

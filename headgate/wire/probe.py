@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from typing import Any, NamedTuple
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple, TypeVar
 
 import httptools
 
 from headgate.core.endpoint import Endpoint
 from headgate.core.failure import Failure
+from headgate.core.message import Fields
+from headgate.wire.http2 import inquiry
 from headgate.wire.pool import not_connected
 from headgate.wire.resolver import Resolver
 
@@ -23,6 +26,7 @@ _PIECE = 16 * 1024
 _MAX_HEAD = 64 * 1024
 _FRAMING = (b"content-length", b"transfer-encoding")
 
+T = TypeVar("T")
 Tls = tuple[ssl.SSLContext, str]
 
 
@@ -31,6 +35,17 @@ class Answer(NamedTuple):
 
     status: int
     body: bytes
+
+
+def question_http2(method: str, target: str, host: str, scheme: str) -> Fields:
+    """Write the same over HTTP/2."""
+    return [
+        (b":method", method.encode()),
+        (b":scheme", scheme.encode()),
+        (b":authority", host.encode()),
+        (b":path", target.encode()),
+        (b"user-agent", USER_AGENT.encode()),
+    ]
 
 
 def question(method: str, target: str, host: str) -> bytes:
@@ -66,12 +81,39 @@ class Prober:
         Raises:
             Failure: those of `connect`, response_timeout, upstream_reset or upstream_protocol.
         """
+
+        async def dialogue(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Answer:
+            writer.write(request)
+            return await _read(reader, most)
+
+        return await self._within(timeout, endpoint, tls, dialogue)
+
+    async def ask_http2(
+        self, endpoint: Endpoint, tls: Tls | None, request: tuple[Fields, bytes], most: int, timeout: float
+    ) -> inquiry.Answer:
+        """Send the fields and the body of `request` over HTTP/2; otherwise as `ask`.
+
+        Raises:
+            Failure: those of `ask`.
+        """
+
+        async def dialogue(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> inquiry.Answer:
+            return await inquiry.inquire(reader, writer, *request, most)
+
+        return await self._within(timeout, endpoint, tls, dialogue)
+
+    async def _within(
+        self,
+        timeout: float,
+        endpoint: Endpoint,
+        tls: Tls | None,
+        dialogue: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[T]],
+    ) -> T:
         writer: asyncio.StreamWriter | None = None
         try:
             async with asyncio.timeout(timeout):
                 reader, writer = await self._open(endpoint, tls)
-                writer.write(request)
-                return await _read(reader, most)
+                return await dialogue(reader, writer)
         except TimeoutError:
             if writer is None:
                 raise Failure("connect_timeout", f"no connection within {timeout:g} s") from None

@@ -69,6 +69,9 @@ class Http2Stream(ClientStream):
 
     def watch(self) -> None:
         """Have an eye on a body that did not come with its head; nothing of it is acknowledged before it is taken."""
+        if self.head.grpc:
+            # A call may be silent for long; how long one is that nobody says anything on, the upstream's side knows.
+            return
         client = self._client
         self._pace = BodyPace(client.read_at, self.bytes_in, False)
         client.rules.wheel.arm(self, next_look(client.read_at, client.rules.limits))
@@ -216,7 +219,9 @@ class Http2Stream(ClientStream):
         """End the answer, with those of the trailers that may pass."""
         self.done = True
         if self.lane is not None:
-            self.lane.finish(self._client.rules.heads.passed(trailers) if trailers else ())
+            # Those of a call are its metadata, and were judged where they came from.
+            passed = self._client.rules.heads.passed(trailers) if trailers and not self.head.grpc else trailers
+            self.lane.finish(passed)
 
     def source_failed(self, failure: Failure) -> None:
         """Cut an answer whose rest will not come, so that nobody takes it for complete."""
