@@ -39,7 +39,9 @@ def run(arguments: Namespace) -> int:
     if arguments.explain:
         print(merged(result))
     routes, services = result.config.routes, result.config.services
-    print(f"ok: {_count(services, 'service')}, {_count(routes, 'route')}, {_count(result.notices, 'warning')}")
+    cached = sum(route.cache is not None for route in routes)
+    shown = f"{_count(routes, 'route')}{f' ({cached} cached)' if cached else ''}"
+    print(f"ok: {_count(services, 'service')}, {shown}, {_count(result.notices, 'warning')}")
     return 0
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
+from headgate.cli.explain_cache import cache_of
 from headgate.cli.explain_hygiene import Door, at_the_door, browsers_told
 from headgate.cli.explain_identity import Caller, given_here, masked, who_asks
 from headgate.cli.explain_own import own_endpoint
@@ -32,6 +33,7 @@ from headgate.proxy.errors import ErrorShapes
 from headgate.wire.http1 import PASSING
 
 _PORTS = {"http": 80, "https": 443}
+_PROTOCOLS = {"http1": "HTTP/1.1", "http2": "HTTP/2", "auto": "HTTP/2 where its TLS agrees to it, else HTTP/1.1"}
 
 
 class Question(NamedTuple):
@@ -180,6 +182,7 @@ def _routed(
         **explained,
         "route": {
             **_route(route, params, upstream),
+            "cache": cache_of(route, asked, caller.identity),
             "overload": overload_of(config.overload),
             "limits": limits,
         },
@@ -270,6 +273,7 @@ def _service(service: ResolvedService, part: str, upstream: str, rewrite: Rewrit
         ],
         "found_by": where(service.discovery, service.name) if service.discovery is not None else None,
         **policies_of(service),
+        "protocol": _PROTOCOLS[service.protocol],
         "host_sent": _host_sent(rewrite),
         "connections": f"{service.pool.max_connections} to each endpoint, in each worker",
     }

@@ -8,6 +8,7 @@ from typing import Any
 
 from headgate.cli.arguments import Namespace, Parser, add_configuration, add_json
 from headgate.cli.configuration import load_valid
+from headgate.cli.explain_cache import cached_for
 from headgate.cli.terminal import table
 from headgate.config.resolve import ResolvedConfig, ResolvedRoute
 from headgate.discovery.places import where
@@ -15,6 +16,8 @@ from headgate.policy.match import Match, ValueMatch
 from headgate.policy.pattern import PathPattern
 
 _HEAD = ("#", "ROUTE", "HOST", "PATH", "METHODS", "CONDITIONS", "GOES TO")
+_CACHE = "CACHED FOR"
+_PROTOCOLS = {"http2": "HTTP/2", "auto": "HTTP/2 or 1.1"}
 
 
 def add_arguments(parser: Parser) -> None:
@@ -29,14 +32,18 @@ def run(arguments: Namespace) -> int:
     if config is None:
         return 1
     found_by = {each.name: where(each.discovery, each.name) for each in config.services if each.discovery is not None}
+    protocols = {each.name: _PROTOCOLS[each.protocol] for each in config.services if each.protocol in _PROTOCOLS}
     own = own_rows(config)
-    routes = [row(number, route, found_by) for number, route in enumerate(in_order(config), len(own) + 1)]
+    routes = [row(number, route, found_by, protocols) for number, route in enumerate(in_order(config), len(own) + 1)]
     rows = own + routes
     if arguments.json:
         print(json.dumps(rows, indent=2))
         return 0
     if rows:
-        print(table(_HEAD, [_cells(each) for each in rows]))
+        # A column for those who use it.
+        cached = any(each["cache"] for each in rows)
+        head = (*_HEAD, _CACHE) if cached else _HEAD
+        print(table(head, [[*_cells(each), each["cache"] or "-"][: len(head)] for each in rows]))
     if not routes:
         print(f"There are no routes, so every {'other ' if own else ''}request would be answered 404.")
     return 0
@@ -84,13 +91,19 @@ def own_rows(config: ResolvedConfig) -> list[dict[str, Any]]:
             "conditions": [],
             "goes_to": [leads],
             "found_by": {},
+            "protocols": {},
+            "cache": "",
         }
         for number, (name, path, methods, leads) in enumerate(found, 1)
     ]
 
 
-def row(number: int, route: ResolvedRoute, found_by: Mapping[str, str]) -> dict[str, Any]:
-    """Return one route as plain data; `found_by` says of services who tells their endpoints, where somebody does."""
+def row(number: int, route: ResolvedRoute, found_by: Mapping[str, str], protocols: Mapping[str, str]) -> dict[str, Any]:
+    """Return one route as plain data.
+
+    `found_by` says of services who tells their endpoints, where somebody does; `protocols` what they are spoken to in,
+    where that is not HTTP/1.1.
+    """
     match = route.settings.match
     return {
         "order": number,
@@ -103,6 +116,8 @@ def row(number: int, route: ResolvedRoute, found_by: Mapping[str, str]) -> dict[
         "conditions": conditions(match),
         "goes_to": goes_to(route),
         "found_by": {name: found_by[name] for name in _services(route) if name in found_by},
+        "protocols": {name: protocols[name] for name in _services(route) if name in protocols},
+        "cache": cached_for(route.cache),
     }
 
 
@@ -152,13 +167,13 @@ def _cells(row: dict[str, Any]) -> list[str]:
         ", ".join(row["conditions"]) or "-",
         f"the gateway itself ({row['goes_to'][0]})"
         if row["own"]
-        else ", ".join(_with_source(each, row["found_by"]) for each in row["goes_to"]),
+        else ", ".join(_told(each, row["protocols"], row["found_by"]) for each in row["goes_to"]),
     ]
 
 
-def _with_source(goes_to: str, found_by: Mapping[str, str]) -> str:
-    """Add who tells the endpoints of a service to where requests go."""
-    source = next(
-        (found for name, found in found_by.items() if goes_to == name or goes_to.startswith(f"{name} ")), None
-    )
-    return goes_to if source is None else f"{goes_to} (by {source})"
+def _told(goes_to: str, protocols: Mapping[str, str], found_by: Mapping[str, str]) -> str:
+    """Add to where requests go in which protocol, and who tells the endpoints of the service."""
+    name = next((each for each in {**protocols, **found_by} if goes_to == each or goes_to.startswith(f"{each} ")), "")
+    source = f"by {found_by[name]}" if name in found_by else ""
+    more = ", ".join(filter(None, (protocols.get(name, ""), source)))
+    return f"{goes_to} ({more})" if more else goes_to

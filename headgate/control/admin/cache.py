@@ -62,7 +62,7 @@ class CacheOfRoute(CacheCounts):
     default_ttl: float
     stale_while_revalidate: float
     stale_if_error: float
-    partition: Literal["auto", "shared", "tenant", "identity"] = Field(description="Who shares answers.")
+    partition: Literal["auto", "identity", "shared"] = Field(description="Who shares answers.")
     max_entry: int = Field(description="Bytes of a body; larger ones are not kept.")
 
 

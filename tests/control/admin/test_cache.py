@@ -61,11 +61,11 @@ def test_without_a_cache_there_is_none() -> None:
 
 @pytest.mark.parametrize("when", ["now", "later"])
 def test_what_it_holds_and_how_its_routes_are_set_is_shown(when: str) -> None:
-    made = subject(Store(when=when), ttl=60, stale_if_error=300, key={"partition": "tenant"})
+    made = subject(Store(when=when), ttl=60, stale_if_error=300, key={"partition": "identity"})
     shown = ask(made, "GET", PATH, as_role("read")).json()
     assert shown["store"] == {"type": "memory", "away": False, **HELD._asdict()}
     (route,) = shown["routes"]
-    assert (route["route"], route["ttl"], route["stale_if_error"], route["partition"]) == ("all", 60, 300, "tenant")
+    assert (route["route"], route["ttl"], route["stale_if_error"], route["partition"]) == ("all", 60, 300, "identity")
 
 
 @pytest.mark.parametrize("store", [Store(held=None), Store(when="never")], ids=["away", "silent"])
