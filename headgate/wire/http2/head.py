@@ -11,7 +11,15 @@ import re
 from typing import Final
 
 from headgate.core.failure import Failure
-from headgate.core.message import UNKNOWN_LENGTH, Fields, RequestHead, ResponseHead, may_have_body
+from headgate.core.message import (
+    UNKNOWN_LENGTH,
+    Fields,
+    RequestHead,
+    ResponseHead,
+    first,
+    may_have_body,
+    speaks_grpc,
+)
 from headgate.wire import answer_head, http1
 from headgate.wire.head import ALLOWED, HeadReader
 from headgate.wire.http2.fields import OUTGROWN
@@ -97,6 +105,8 @@ def request_head(heads: HeadReader, fields: Fields, ended: bool) -> RequestHead:
     head.version = "2"
     head.length = 0 if ended else UNKNOWN_LENGTH
     heads.fill(head, pseudo.get(b":authority"), kept, size + len(target) <= heads.small_head)
+    if method == b"POST":
+        head.grpc = speaks_grpc(first(head.fields, b"content-type") or b"")
     if protocol is not None:
         if head.length != UNKNOWN_LENGTH:
             raise Failure("bad_request", "CONNECT with a body")
