@@ -86,7 +86,7 @@ class Entry:
     def encode(self) -> bytes:
         """Return the bytes it is kept as."""
         vary = b",".join(self.vary)
-        tags = " ".join(self.tags).encode()
+        tags = " ".join(self.tags).encode("latin-1")
         fields = b"\r\n".join([b"%b:%b" % field for field in self.fields])
         head = _HEAD.pack(
             _ENTRY,
@@ -150,5 +150,5 @@ def _entry(data: bytes) -> Entry | None:
     entry.etag = data[_HEAD.size : etag]
     entry.modified = data[etag:modified]
     entry.vary = tuple(data[modified:vary].split(b",")) if vary > modified else ()
-    entry.tags = tuple(data[vary:tags].decode().split(" ")) if tags > vary else ()
+    entry.tags = tuple(data[vary:tags].decode("latin-1").split(" ")) if tags > vary else ()
     return entry
