@@ -34,6 +34,9 @@ REASONS: dict[str, Reason] = {
     "payload_too_large": Reason("client", 413, "Content Too Large", "The request body is larger than allowed here."),
     "uri_too_long": Reason("client", 414, "URI Too Long", "The request target is longer than allowed."),
     "expectation_failed": Reason("client", 417, "Expectation Failed", "Only 100-continue is understood in Expect."),
+    "not_cached": Reason(
+        "client", 504, "Gateway Timeout", "There is no stored answer, and the request wants no other (only-if-cached)."
+    ),
     "headers_too_large": Reason(
         "client",
         431,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
+from headgate.core.clock import wall
 from headgate.core.failure import Failure
 from headgate.core.message import UNKNOWN_LENGTH, ResponseHead
 from headgate.policy.cors import OWNED, CorsPolicy, preflighted
@@ -56,6 +57,23 @@ class Dress:
                 head.blocks += (editor.block,)
         if self.cors is not None:
             head.fields += self.cors.fields(exchange.stream.head.get(b"origin"))
+
+
+def dress(exchange: Exchange, head: ResponseHead) -> None:
+    """Put on an answer what belongs on every one."""
+    plan, route = exchange.plan, exchange.way
+    fields = head.fields
+    fields += exchange.ids
+    if plan.via is not None:
+        fields.append(plan.via)
+    if exchange.told:
+        if plan.limits_edited:
+            fields += plan.limit_headers.fields(exchange.told, wall())
+        elif lines := plan.limit_headers.lines(exchange.told, wall()):
+            head.blocks = (lines,)
+    worn = route.dress if route is not None else plan.dress
+    if worn is not None:
+        worn.put_on(exchange, head)
 
 
 def _editor(
@@ -122,15 +140,15 @@ def _preflight(exchange: Exchange) -> bool:
     if asked is None:
         return False
     way = plan.route_by(head, asked[1]) if exchange.path not in exchange.gateway.own else None
-    dress = way.dress if way is not None else plan.dress
-    if dress is None or dress.cors is None:
+    worn = way.dress if way is not None else plan.dress
+    if worn is None or worn.cors is None:
         return False
     if way is not None:
         exchange.way, exchange.route = way, way.label
-    told = dress.cors.preflight(head)
+    told = worn.cors.preflight(head)
     assert told is not None
     answer = ResponseHead(204, [(b"Date", http_date())], UNKNOWN_LENGTH)
-    exchange.dress(answer)
+    dress(exchange, answer)
     # Behind what takes such fields off an upstream's answer.
     answer.fields += told
     exchange.status = 204

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
-from headgate.core.clock import monotonic, wall
+from headgate.core.clock import monotonic
 from headgate.core.failure import Failure
 from headgate.core.identity import ANONYMOUS, Identity
 from headgate.core.message import UNKNOWN_LENGTH, Fields, ResponseHead, may_have_body
@@ -23,7 +23,9 @@ from headgate.core.trace import kind_of, places_of
 from headgate.policy.limit.headers import Told
 from headgate.policy.retry import IDEMPOTENT
 from headgate.proxy import grpc, guards
+from headgate.proxy.caching import serve
 from headgate.proxy.cluster import Cluster, Target
+from headgate.proxy.dress import dress
 from headgate.proxy.finish import finish
 from headgate.proxy.forward import upstream_request
 from headgate.proxy.gates import Answered
@@ -52,8 +54,6 @@ class Exchange:
     """One request. Its attributes from `wall` to `error` are what the access log reads (telemetry.access_log)."""
 
     __slots__ = (
-        "_encoder",
-        "_steps",
         "attempts",
         "bytes_in",
         "bytes_out",
@@ -64,6 +64,7 @@ class Exchange:
         "correlation_id",
         "detail",
         "duration",
+        "encoder",
         "endpoint",
         "error",
         "forwarded",
@@ -86,6 +87,7 @@ class Exchange:
         "route",
         "service",
         "status",
+        "steps",
         "stream",
         "target",
         "ticket",
@@ -115,7 +117,7 @@ class Exchange:
         self.target: Target | None = None
         self.connection: Call | None = None
         self.peer: Client | None = None
-        self._encoder: Encoder | None = None
+        self.encoder: Encoder | None = None
         self.place: Place | None = None
         self.ticket = self.grpc_status = -1
         self.identity: Identity = ANONYMOUS
@@ -136,14 +138,13 @@ class Exchange:
         self.route = self.service = self.endpoint = self.cache = self.error = self.detail = ""
         self.status = self.outcome = self.attempts = 0
         self.tried_at = self.upstream = 0.0
-        gateway.metrics.begin()
-        self._steps = Steps(self._run())
+        self.steps = Steps(self._run())
         # The client left, or its body broke.
-        stream.on_failed = self._steps.interrupt
+        stream.on_failed = self.steps.interrupt
 
     def start(self) -> None:
         """Serve the request, up to the first wait."""
-        self._steps.go_on()
+        self.steps.go_on()
 
     async def _run(self) -> None:
         stream = self.stream
@@ -165,6 +166,9 @@ class Exchange:
             if cluster is None:
                 self._answer_here(way)
                 return
+            if way.cache is not None:
+                await serve(self, way, way.cache, cluster)
+                return
             guards.enter(self.gateway, self, way, cluster)
             request = upstream_request(self, way)
             body, response, failed = b"", None, None
@@ -180,19 +184,23 @@ class Exchange:
                     failed = failure
             if response is None or response.status in way.retry.statuses:
                 response = await Tries(self.gateway, self, way, cluster, request, body).run(failed, response)
-            relayed = self._pass(response, self._answered(cluster, response), way)
+            relayed = self.answered(cluster, response, way)
             if relayed is not None:
                 await relayed
-                self._release()
+                self.release()
         except Failure as failure:
             fail(self, failure)
         except Answered as answer:
             self.respond(answer.status, answer.content_type, answer.body, answer.fields)
         except Exception as error:
-            self.gateway.report(self.request_id, kind_of(error), places_of(error))
-            fail(self, Failure("internal", kind_of(error)))
+            self._fault(error)
         finally:
             finish(self)
+
+    def _fault(self, error: Exception) -> None:
+        """Take an error of our own."""
+        self.gateway.report(self.request_id, kind_of(error), places_of(error))
+        fail(self, Failure("internal", kind_of(error)))
 
     def _arrive(self) -> None:
         """Refuse what the wire refused; learn who the client is.
@@ -300,12 +308,22 @@ class Exchange:
             stream.pipe_to(KeptBody(body, way.kept, upstream) if way.kept else upstream)
         return answer
 
-    def _answered(self, cluster: Cluster, response: ResponseHead) -> Call:
-        """Note the head of the answer, and put on it what belongs on every answer."""
+    def answered(self, cluster: Cluster, response: ResponseHead, way: RouteRuntime) -> Awaitable[None] | None:
+        """Pass an upstream's answer on; what is returned, if anything, is to be waited for."""
+        upstream = self.heard(cluster, response)
+        self.prepare(response)
+        return self.pass_on(response, upstream, way)
+
+    def heard(self, cluster: Cluster, response: ResponseHead) -> Call:
+        """Note the head of an upstream's answer."""
         upstream = self.connection
         assert upstream is not None
         self.upstream = upstream.answered_at - self.tried_at
         cluster.series.answered(response.status, self.upstream, self.method)
+        return upstream
+
+    def prepare(self, response: ResponseHead) -> None:
+        """Make the head of a service's answer the one that the client gets."""
         self.status = response.status
         if response.limited and self.told is not None:
             response.fields = self.plan.limit_headers.cleared(response.fields)
@@ -317,12 +335,11 @@ class Exchange:
             self.connection = None
             guards.switched(self)
         elif self.way is not None and self.way.compressor is not None:
-            self._encoder = self.way.compressor.begin(self.stream.head, response)
-        self.dress(response)
-        return upstream
+            self.encoder = self.way.compressor.begin(self.stream.head, response)
+        dress(self, response)
 
-    def _pass(self, response: ResponseHead, upstream: Call, way: RouteRuntime) -> Awaitable[None] | None:
-        """Pass the answer on; what is returned, if anything, is to be waited for."""
+    def pass_on(self, response: ResponseHead, upstream: Call, way: RouteRuntime) -> Awaitable[None] | None:
+        """Pass on an answer whose head is prepared."""
         if response.status == 101:
             return self.gateway.tunnel(self.stream, upstream, response, way.timeouts.tunnel)
         if upstream.ended and not upstream.trailers:
@@ -333,41 +350,30 @@ class Exchange:
     def _pass_whole(self, response: ResponseHead, upstream: Call) -> None:
         """Pass on an answer that is here to its end."""
         body = upstream.take()
-        self._release()
-        if self._encoder is not None:
-            body = self._encoder.encode(body) + self._encoder.finish()
-        self.stream.respond(response, body, True)
+        self.release()
+        self.give(response, body)
+
+    def give(self, head: ResponseHead, body: bytes) -> None:
+        """Answer with a head that is prepared, and a body that is here to its end."""
+        if self.encoder is not None:
+            body = self.encoder.encode(body) + self.encoder.finish()
+        self.stream.respond(head, body, True)
 
     def _pass_on(self, response: ResponseHead, upstream: Call) -> Reply[None]:
         """Pass on what is here, and the rest as it comes."""
-        stream, encoder = self.stream, self._encoder
+        stream, encoder = self.stream, self.encoder
         stream.source = upstream
         stream.respond(response, b"" if encoder is not None else upstream.take(), False)
         if stream.head.grpc:
             return upstream.relay(grpc.CallSink(self, response))
         return upstream.relay(stream if encoder is None else EncodingSink(encoder, stream))
 
-    def _release(self) -> None:
+    def release(self) -> None:
+        """Be done with the upstream."""
         upstream, self.connection = self.connection, None
         if upstream is not None:
             self.stream.sink = None
             upstream.release()
-
-    def dress(self, head: ResponseHead) -> None:
-        """Put on an answer what belongs on every one."""
-        plan, route = self.plan, self.way
-        fields = head.fields
-        fields += self.ids
-        if plan.via is not None:
-            fields.append(plan.via)
-        if self.told:
-            if plan.limits_edited:
-                fields += plan.limit_headers.fields(self.told, wall())
-            elif lines := plan.limit_headers.lines(self.told, wall()):
-                head.blocks = (lines,)
-        dress = route.dress if route is not None else plan.dress
-        if dress is not None:
-            dress.put_on(self, head)
 
     def respond(self, status: int, content_type: bytes, body: bytes, extra: Fields | None = None) -> None:
         """Answer by ourselves."""
@@ -377,7 +383,7 @@ class Exchange:
         self._respond(ResponseHead(status, fields, len(body)), body)
 
     def _respond(self, head: ResponseHead, body: bytes) -> None:
-        self.dress(head)
+        dress(self, head)
         self.status = head.status
         if self.stream.head.grpc:
             body = grpc.trailers_only(self, head, body)

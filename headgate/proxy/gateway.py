@@ -32,6 +32,7 @@ from headgate.proxy.callout import Callouts
 from headgate.proxy.cluster import Cluster, PoolKey, Target, pool_key
 from headgate.proxy.exchange import Exchange
 from headgate.proxy.external import ExternalServices
+from headgate.proxy.filling import Caching
 from headgate.proxy.limiting import Limiter
 from headgate.proxy.listening import Listening
 from headgate.proxy.mirror import Mirrors
@@ -39,6 +40,7 @@ from headgate.proxy.own import LocalAnswers, OwnAnswer
 from headgate.proxy.plan import Plan
 from headgate.proxy.plugins import Plugins
 from headgate.proxy.recording import Recorder
+from headgate.proxy.refresh import Refreshes
 from headgate.stores.board import Board
 from headgate.telemetry.cells import SlotWriter
 from headgate.telemetry.metrics import Metrics
@@ -98,8 +100,8 @@ class Gateway:
         self._endpoint_sets: dict[str, tuple[Endpoint, ...]] = {}
         self._access = AccessLogWriter(loop, self.metrics)
         self.audit = AuditWriter(loop, self.metrics)
-        self.mirrors = Mirrors()
         self.limiter, self.cached = Limiter(loop, self.metrics, say), CacheOpening(loop, say)
+        self.mirrors, self.refreshes, self.caching = Mirrors(), Refreshes(), Caching(self.cached)
         # How to say something to control; whoever runs this as a worker connects it.
         self.tell: Callable[[dict[str, Any]], bool] = lambda _: False
         self.callouts = Callouts(self.wheel, self.outbox, self._resolver)
@@ -130,9 +132,7 @@ class Gateway:
             key = pool_key(service, endpoint, context)
             pool = pools.get(key) or self._pools.get(key)
             if pool is None:
-                tls = None if context is None else (context, service.tls.server_name or endpoint.host)
-                shared = self.wheel, self.outbox, answers, self._resolver
-                pool = Pool(endpoint, service.pool, *shared, tls, service.protocol)
+                pool = self._pool(service, endpoint, context, answers)
             pools[key] = pool
             return pool
 
@@ -167,6 +167,13 @@ class Gateway:
         # A Plan is large and lives long: the collector need not walk it again and again.
         gc.freeze()
         gc.set_threshold(*_COLLECT_AFTER)
+
+    def _pool(
+        self, service: ResolvedService, endpoint: Endpoint, context: ssl.SSLContext | None, answers: WholeAnswers
+    ) -> Pool:
+        tls = None if context is None else (context, service.tls.server_name or endpoint.host)
+        shared = self.wheel, self.outbox, answers, self._resolver
+        return Pool(endpoint, service.pool, *shared, tls, service.protocol)
 
     def _prepared(self, plan: ResolvedConfig) -> list[Callable[[], None]]:
         """Prepare logs, limits and stores; each function returned swaps one in and cannot fail."""
@@ -224,6 +231,7 @@ class Gateway:
         plan = self.plan
         assert plan is not None
         self.in_flight += 1
+        self.metrics.begin()
         Exchange(self, plan, stream).start()
 
     def finished(self) -> None:
@@ -319,6 +327,7 @@ class Gateway:
         """Cut what is left."""
         self._listening.abort()
         self.mirrors.close()
+        self.refreshes.close()
         for pool in self._pools.values():
             pool.retire()
         self.limiter.close()

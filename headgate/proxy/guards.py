@@ -60,3 +60,24 @@ def leave(exchange: Exchange, cluster: Cluster, now: float) -> None:
             cluster.breaker.answered(exchange.ticket, exchange.outcome, now)
     if exchange.place is not None:
         exchange.place.leave(exchange)
+
+
+def settled(exchange: Exchange, cluster: Cluster, now: float) -> None:
+    """Close the books of the service before those of the request: it has done its part, and the client goes on alone.
+
+    What became of it stands in `status` and `error`.
+    """
+    exchange.outcome = exchange.status
+    leave(exchange, cluster, now)
+    exchange.target = exchange.place = None
+    exchange.ticket = -1
+
+
+def failed(exchange: Exchange, cluster: Cluster, reason: str, now: float) -> None:
+    """Tell that a service has failed for this reason, though its request may yet be answered."""
+    upstream, exchange.connection = exchange.connection, None
+    if upstream is not None:
+        upstream.close()
+    exchange.error, error = reason, exchange.error
+    settled(exchange, cluster, now)
+    exchange.error = error

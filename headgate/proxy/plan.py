@@ -29,6 +29,7 @@ from headgate.policy.retry import Retry
 from headgate.policy.route import Matched, MethodNotAllowed, NotFound, RouteRule, RouteTable, has_parameters
 from headgate.policy.split import Split
 from headgate.proxy.authentication import Ways
+from headgate.proxy.cached_route import CachedRoute
 from headgate.proxy.cluster import Cluster
 from headgate.proxy.dress import Dress, Entrance, dress_for
 from headgate.proxy.errors import ErrorShapes
@@ -71,6 +72,7 @@ class RouteRuntime:
 
     __slots__ = (
         "_split",
+        "cache",
         "careful",
         "choice",
         "clusters",
@@ -118,6 +120,7 @@ class RouteRuntime:
         self._bound(route)
         upgrades = frozenset(name.lower().encode() for name in settings.upgrade)
         self.upgrades: frozenset[bytes] = shared.setdefault(upgrades, upgrades)
+        self.cache = CachedRoute(route, route.cache) if route.cache is not None else None
         self.compressor = Compressor(route.compression) if route.compression is not None else None
         self.fixed = fixed_answer(settings.respond) if settings.respond is not None else None
         self.redirect = Redirection(settings.redirect) if settings.redirect is not None else None

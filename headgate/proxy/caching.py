@@ -1,0 +1,347 @@
+"""The cache's part in a request: behind all gates, before the breaker.
+
+    read what the request asks of the cache -> look for an entry -> fresh? answer
+        -> stale, and may be used so? answer, and fetch anew behind it (proxy.refresh)
+        -> is it being fetched? wait for that, and answer with it as it arrives
+        -> fetch it, for oneself and everybody who waits (proxy.fetching)
+
+Laws: what is kept is what the service sent; ids, CORS, security headers, limits, plugins' edits and compression belong
+to each answer. Who gets an answer that another request fetched may have it by the rules of his own. A store that is
+away is a miss.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import TYPE_CHECKING, Final, cast
+
+from headgate.core.clock import monotonic, wall
+from headgate.core.failure import Failure
+from headgate.core.message import UNKNOWN_LENGTH, ResponseHead, may_have_body
+from headgate.core.steps import Reply
+from headgate.policy.cache import status
+from headgate.policy.cache.answering import answer
+from headgate.policy.cache.entry import Entry, Varies, decode
+from headgate.proxy import guards
+from headgate.proxy.fanout import PIECE, Gathered, Reader, Room, read
+from headgate.proxy.fetching import Fetch
+from headgate.proxy.forward import upstream_request
+from headgate.proxy.tries import Tries
+from headgate.wire.compression import EncodingSink
+from headgate.wire.timers import NEVER
+
+if TYPE_CHECKING:
+    from headgate.proxy.cached_route import CachedRoute
+    from headgate.proxy.cluster import Cluster
+    from headgate.proxy.exchange import Exchange
+    from headgate.proxy.filling import Caching, Fill
+    from headgate.proxy.plan import RouteRuntime
+    from headgate.stores.cache.store import Cached
+
+# How often a request looks for an entry again after what it waited for came to nothing, before it asks by itself.
+_MOST_TURNS: Final = 4
+
+
+async def serve(exchange: Exchange, way: RouteRuntime, cache: CachedRoute, cluster: Cluster) -> None:
+    """Answer from the cache, or by the service."""
+    await Lookup(exchange, way, cache, cluster).serve()
+
+
+class Lookup:
+    """What the cache knows of one request.
+
+    `key` is what its entry is kept under, `names` the fields of requests that its answers vary by, as far as is known;
+    `entry`, `kept` and `body` what was found there; `reason` says why that is no answer.
+    """
+
+    __slots__ = (
+        "asked",
+        "body",
+        "cache",
+        "caching",
+        "client",
+        "cluster",
+        "entry",
+        "exchange",
+        "kept",
+        "key",
+        "names",
+        "primary",
+        "reason",
+        "single",
+        "url",
+        "way",
+    )
+
+    def __init__(self, exchange: Exchange, way: RouteRuntime, cache: CachedRoute, cluster: Cluster) -> None:
+        head = exchange.stream.head
+        self.exchange = exchange
+        self.way = way
+        self.cache = cache
+        self.cluster = cluster
+        self.caching: Caching = exchange.gateway.caching
+        if exchange.forwarded:
+            # The service sees these fields, and may vary by them.
+            head.fields = [*head.fields, *exchange.forwarded]
+            exchange.forwarded = []
+        self.asked = cache.rules.read(head)
+        # Whether a client waits.
+        self.client = True
+        self.primary = self.key = self.kept = self.body = b""
+        self.names: tuple[bytes, ...] = ()
+        self.entry: Entry | None = None
+        self.reason: status.Forward = "uri-miss"
+        self.url = ""
+        # Whether it goes its way without the others that ask for the same.
+        self.single = not cache.settings.collapse or self.asked.forced
+
+    async def serve(self) -> None:
+        """Answer the request.
+
+        Raises:
+            Failure: as of the service; not_cached.
+        """
+        exchange, asked = self.exchange, self.asked
+        if asked.bypass:
+            await self._forward(cast(status.Forward, asked.bypass), "bypass")
+            return
+        self.identify()
+        for _ in range(_MOST_TURNS):
+            await self.find()
+            if await self._answered():
+                return
+            if asked.only_if_cached:
+                raise Failure("not_cached")
+            if exchange.method == "HEAD" or self.caching.passes(self.key, monotonic()):
+                await self._forward(self.reason, "miss")
+                return
+            fill = None if self.single else self.caching.fills.get(self.key)
+            if fill is None:
+                break
+            if await self._followed(fill):
+                return
+        await Fetch(self).run()
+
+    def identify(self) -> None:
+        """Work out what the request's entry is kept under."""
+        exchange, keys = self.exchange, self.cache.keys
+        head, peer = exchange.stream.head, exchange.peer
+        partition = keys.partition(exchange.identity)
+        if not partition and self.cache.settings.key.partition != "shared":
+            shown = head.get(b"authorization")
+            if shown is not None:
+                # Credentials that are the service's to judge: who showed them is not known, but whoever shows them
+                # again is the same.
+                partition = sha256(shown).digest()
+        if peer is not None and (peer.scheme != head.scheme or peer.host != head.host or peer.port != head.port):
+            # The service is told what the client asked a trusted proxy for, and may answer by that.
+            partition += f"|{peer.scheme}|{peer.host}|{peer.port}".encode()
+        self.primary = keys.primary(head, partition, self.cluster.name)
+        self.url = keys.url(head)
+
+    # -- the store -------------------------------------------------------------------------------------------------
+
+    async def find(self) -> None:
+        """Look for the entry of the request."""
+        self.key, self.names, self.entry, self.reason = self.primary, (), None, "uri-miss"
+        found = await self._get(self.primary)
+        if isinstance(found, Varies):
+            self.names = found.names
+            self.key = self.cache.keys.variant(self.primary, found.names, self.exchange.stream.head)
+            self.reason = "vary-miss"
+            found = await self._get(self.key)
+        if isinstance(found, Entry):
+            self.entry = found
+            self.reason = "stale"
+
+    async def _get(self, key: bytes) -> Entry | Varies | None:
+        store = self.caching.store
+        if store is None or store.failing:
+            return None
+        cached: Cached | Reply[Cached | None] | None = store.get(key)
+        if isinstance(cached, Reply):
+            cached = await cached
+        if cached is None:
+            return None
+        self.kept, self.body = cached.head, cached.body
+        return decode(cached.head)
+
+    # -- answers ---------------------------------------------------------------------------------------------------
+
+    async def _answered(self) -> bool:
+        """Answer from the entry that was found, if it is good for that; tell whether it was."""
+        entry = self.entry
+        if entry is None:
+            return False
+        verdict = self.cache.rules.judge(entry, self.asked, wall())
+        use = verdict.use
+        if use == "fresh":
+            await self.give(entry, self.body, verdict.age, status.hit(verdict.ttl), "hit")
+            return True
+        if use == "revalidate":
+            self.exchange.gateway.refreshes.begin(self)
+            await self.give(entry, self.body, verdict.age, status.hit(verdict.ttl), "stale")
+            return True
+        if verdict.ttl > 0:
+            self.reason = "request"
+        return False
+
+    async def give(self, entry: Entry, body: bytes, age: int, member: bytes, result: str) -> None:
+        """Answer with an entry; `member` is for Cache-Status, `result` for the log."""
+        exchange, stream = self.exchange, self.exchange.stream
+        made = answer(entry, self.asked, age)
+        start, stop = made.start, made.stop
+        head = ResponseHead(made.status, made.fields, stop - start)
+        exchange.cache = result
+        self.sign(head, member)
+        exchange.prepare(head)
+        if not may_have_body(exchange.method, head.status):
+            if head.status in (204, 304):
+                head.length = UNKNOWN_LENGTH
+            stream.respond(head, b"", True)
+        elif stop - start <= PIECE:
+            exchange.give(head, body if stop - start == len(body) else body[start:stop])
+        else:
+            whole = Gathered(0, Room(0))
+            reader = self.reader(whole, head, start, stop)
+            whole.write(body)
+            whole.finish()
+            await read(reader)
+
+    def begin(self, entry: Entry, body: Gathered, age: int, member: bytes, length: int) -> Reader | None:
+        """Begin to answer with an entry whose body is arriving; `length` is below zero while it is not known.
+
+        None: the answer has no part of that body, and is over.
+        """
+        exchange, stream = self.exchange, self.exchange.stream
+        if length < 0:
+            # Which part of the whole that is, nobody can say.
+            self.asked.range = b""
+        made = answer(entry, self.asked, age)
+        head = ResponseHead(made.status, made.fields, made.stop - made.start if length >= 0 else UNKNOWN_LENGTH)
+        self.sign(head, member)
+        exchange.prepare(head)
+        if may_have_body(exchange.method, head.status) and head.status != 416:
+            return self.reader(body, head, made.start, made.stop if length >= 0 else -1)
+        if head.status != 416:
+            head.length = UNKNOWN_LENGTH
+        stream.respond(head, b"", True)
+        return None
+
+    def reader(self, body: Gathered, head: ResponseHead, start: int = 0, stop: int = -1) -> Reader:
+        """Send a head that is prepared; the body follows it at the client's pace."""
+        exchange, stream = self.exchange, self.exchange.stream
+        stream.respond(head, b"", False)
+        reader = Reader(
+            body, stream if exchange.encoder is None else EncodingSink(exchange.encoder, stream), start, stop
+        )
+        stream.source = reader
+        return reader
+
+    def sign(self, head: ResponseHead, member: bytes) -> None:
+        """Say in an answer what the cache did, where it shall be said."""
+        if self.cache.settings.status_header:
+            head.fields.append((b"Cache-Status", member))
+
+    async def stale(self) -> bool:
+        """Answer with a stale entry where the service has failed; tell whether there is one that may be used so."""
+        entry, now = self.entry, wall()
+        if entry is None or not self.cache.rules.stale_if_error(entry, self.asked, now):
+            return False
+        verdict = self.cache.rules.judge(entry, self.asked, now)
+        await self.give(entry, self.body, verdict.age, status.hit(verdict.ttl), "stale")
+        return True
+
+    # -- with others -----------------------------------------------------------------------------------------------
+
+    async def _followed(self, fill: Fill) -> bool:
+        """Answer with what another request fetches, if that comes to an answer for this one; tell whether it did."""
+        entry = self.entry
+        if (entry is not None and entry.lifetime <= 0) or self._purged(fill):
+            # Nobody may use it without asking himself (RFC 9111 section 4), or it is what was to be forgotten.
+            self.single = True
+            return False
+        if fill.state == "asked":
+            await fill.settled(self.exchange.gateway.loop, *self._patience())
+        if fill.state == "failed":
+            failure = fill.failure
+            if await self.stale():
+                return True
+            if failure is None:
+                self.single = True
+                return False
+            raise Failure(failure.reason, failure.detail, sent=failure.sent, retry_after=failure.retry_after)
+        entry = fill.entry
+        if fill.state in ("asked", "left") or (entry is None and fill.state != "passed"):
+            return False
+        if entry is None:
+            self.single = True
+            return False
+        return await self._shared(fill, entry)
+
+    async def _shared(self, fill: Fill, entry: Entry) -> bool:
+        head = self.exchange.stream.head
+        if fill.names and self.cache.keys.variant(self.primary, fill.names, head) != fill.final:
+            return False
+        verdict = self.cache.rules.judge(entry, self.asked, wall())
+        body = fill.body
+        if verdict.use != "fresh" or (body is not None and not (body.keeping and body.from_start)):
+            self.single = True
+            return False
+        member = status.forwarded(self.reason, collapsed=True)
+        if body is None:
+            await self.give(entry, fill.whole, verdict.age, member, "collapsed")
+        else:
+            self.exchange.cache = "collapsed"
+            reader = self.begin(entry, body, verdict.age, member, fill.length)
+            if reader is not None:
+                reader.pump()
+                try:
+                    await reader.over
+                except Failure:
+                    fill.leave(reader)
+                    raise
+        return True
+
+    def _purged(self, fill: Fill) -> bool:
+        store = self.caching.store
+        return store is not None and store.moment != fill.since
+
+    def _patience(self) -> tuple[float, str]:
+        """Return until when (monotonic) the request may wait, and the reason of its failure then."""
+        stream, way = self.exchange.stream, self.way
+        until, late = NEVER, ""
+        if way.timeouts.total:
+            until, late = stream.started + way.timeouts.total, "total_timeout"
+        for deadline in way.deadlines:
+            said = deadline.read(stream.head.fields, stream.started)
+            if said is not None and said < until:
+                until, late = said, "deadline_exceeded"
+        return until, late
+
+    # -- past the cache --------------------------------------------------------------------------------------------
+
+    async def _forward(self, reason: status.Forward, result: str) -> None:
+        """Let the service answer as if there were no cache, but for what its answer makes invalid."""
+        exchange, way, cluster = self.exchange, self.way, self.cluster
+        exchange.cache = result
+        try:
+            guards.enter(exchange.gateway, exchange, way, cluster)
+            request = upstream_request(exchange, way)
+            response = await Tries(exchange.gateway, exchange, way, cluster, request).run()
+        except Failure as failure:
+            if failure.side == "client" or self.entry is None:
+                raise
+            guards.failed(exchange, cluster, failure.reason, monotonic())
+            if not await self.stale():
+                raise
+            return
+        upstream = exchange.heard(cluster, response)
+        for url in self.cache.keys.invalidated(exchange.stream.head, response):
+            self.caching.changed(url)
+        self.sign(response, status.forwarded(reason))
+        exchange.prepare(response)
+        relayed = exchange.pass_on(response, upstream, way)
+        if relayed is not None:
+            await relayed
+            exchange.release()

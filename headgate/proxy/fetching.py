@@ -1,0 +1,370 @@
+"""Fetching an answer for the cache: for the request that began it, and for everybody who waits for the same.
+
+    be the one who asks -> ask, with conditions where there is an entry to validate
+        -> 304: the entry is good again
+        -> failed, and an old entry may stand in: that
+        -> may be kept: it goes to all who wait while it arrives, and to the store when it is whole
+        -> may not: it is this request's alone, and the others ask for themselves
+
+Laws: what was cut is never kept; what was asked for before a purge is not kept after it (the store sees to that, by the
+moment it is told); a client that leaves takes nothing from those who wait.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from headgate.core.clock import monotonic, wall
+from headgate.core.failure import Failure
+from headgate.core.message import Fields, ResponseHead
+from headgate.core.steps import Reply
+from headgate.policy.cache import status
+from headgate.policy.cache.entry import Entry, Varies
+from headgate.policy.cache.key import merged
+from headgate.policy.cache.reuse import ERRORS
+from headgate.proxy import guards
+from headgate.proxy.fanout import Gathered, Reader, read
+from headgate.proxy.filling import Fill
+from headgate.proxy.forward import upstream_request
+from headgate.proxy.pause import pause
+from headgate.proxy.tries import Tries
+from headgate.stores.cache.store import Cached, Place
+from headgate.wire.call import Call
+from headgate.wire.outgoing import Outgoing
+
+if TYPE_CHECKING:
+    from headgate.proxy.caching import Lookup
+
+_SERVER_ERROR: Final = 500
+# Of the gateway's own failures those that would befall whoever asks.
+_SHARED: Final = frozenset(("breaker_open", "no_endpoint"))
+# Seconds between two looks for what another worker fetches.
+_FIRST_LOOK: Final = 0.01
+_LAST_LOOK: Final = 0.2
+# What some applications and frameworks take for another host, path or method than those of the request, and no key
+# knows: an answer to a request with one of them must not become everybody's ("practical web cache poisoning").
+UNKEYED: Final = frozenset(
+    (
+        b"x-original-url",
+        b"x-rewrite-url",
+        b"x-host",
+        b"x-http-host-override",
+        b"x-forwarded-server",
+        b"x-http-method",
+        b"x-http-method-override",
+        b"x-method-override",
+    )
+)
+
+
+class Fetch:
+    """One request that fetches what it looked for."""
+
+    __slots__ = ("_as_it_came", "_claimed", "_fill", "_lookup", "_reader", "_request", "_requested")
+
+    def __init__(self, lookup: Lookup) -> None:
+        self._lookup = lookup
+        store = lookup.caching.store
+        since = store.moment if store is not None else 0
+        self._fill = Fill(lookup.key, lookup.url, since, lookup.exchange.steps.interrupt)
+        self._claimed = b""
+        self._reader: Reader | None = None
+        self._request: Outgoing | None = None
+        self._as_it_came: Fields = []
+        self._requested = 0.0
+
+    async def run(self) -> None:
+        """Fetch it, and answer.
+
+        Raises:
+            Failure: as of the service.
+        """
+        lookup, fill = self._lookup, self._fill
+        if not lookup.single:
+            lookup.caching.fills[fill.key] = fill
+        lookup.exchange.stream.on_failed = self._left
+        try:
+            if lookup.single or not await self._fetched_elsewhere():
+                await self._fetch()
+        finally:
+            self._close()
+            if fill.body is not None:
+                fill.body.let_go()
+            if fill.state in ("asked", "live"):
+                fill.settle("left")
+
+    def _close(self) -> None:
+        """Let nobody join any more, and other workers fetch it."""
+        fills, store, fill = self._lookup.caching.fills, self._lookup.caching.store, self._fill
+        if fills.get(fill.key) is fill:
+            del fills[fill.key]
+        claimed, self._claimed = self._claimed, b""
+        if claimed and store is not None:
+            store.yield_(claimed)
+
+    def _alone(self) -> None:
+        """Have nobody but the client that began it.
+
+        Raises:
+            Failure: that has left.
+        """
+        exchange, fill = self._lookup.exchange, self._fill
+        self._close()
+        if fill.deserted is not None:
+            raise fill.deserted
+        exchange.stream.on_failed = exchange.steps.interrupt
+
+    def _left(self, failure: Failure) -> None:
+        """Learn that the client has left."""
+        if self._reader is not None:
+            self._reader.leave()
+        self._fill.desert(failure)
+
+    # -- other workers ---------------------------------------------------------------------------------------------
+
+    async def _fetched_elsewhere(self) -> bool:
+        """Be the one who fetches it; or wait for who is, and answer with what came of it. Tell whether it did."""
+        lookup, store = self._lookup, self._lookup.caching.store
+        seconds = lookup.cache.settings.wait
+        if store is None or store.failing or not seconds:
+            return False
+        until, look = monotonic() + seconds, _FIRST_LOOK
+        while True:
+            claim = store.claim(lookup.key, seconds)
+            if await claim if isinstance(claim, Reply) else claim:
+                self._claimed = lookup.key
+                return False
+            left = until - monotonic()
+            if left <= 0 or store.failing:
+                return False
+            await pause(lookup.exchange.gateway.loop, min(look, left))
+            look = min(look * 2, _LAST_LOOK)
+            await lookup.find()
+            entry = lookup.entry
+            if entry is None:
+                continue
+            verdict = lookup.cache.rules.judge(entry, lookup.asked, wall())
+            if verdict.use == "fresh":
+                self._settle_whole(entry, lookup.body)
+                await self._give(entry, lookup.body, verdict.age, status.hit(verdict.ttl), "collapsed")
+                return True
+
+    # -- asking ----------------------------------------------------------------------------------------------------
+
+    async def _fetch(self) -> None:
+        lookup, fill, exchange = self._lookup, self._fill, self._lookup.exchange
+        store = lookup.caching.store
+        if store is not None:
+            fill.since = store.moment
+        try:
+            response = await self._ask(lookup.entry)
+        except Failure as failure:
+            if failure.side == "client":
+                raise
+            guards.failed(exchange, lookup.cluster, failure.reason, monotonic())
+            if failure.side == "upstream" or failure.reason in _SHARED:
+                fill.fail(failure)
+            if not await self._stale():
+                raise
+            return
+        entry = lookup.entry
+        if response.status == 304 and entry is not None and (entry.etag or entry.modified):
+            await self._validated(entry, response)
+        elif response.status not in ERRORS or not await self._stale_instead(response):
+            await self._take(response)
+
+    async def _ask(self, entry: Entry | None) -> ResponseHead:
+        """Ask for the whole answer, or whether an entry is still good."""
+        lookup, exchange = self._lookup, self._lookup.exchange
+        guards.enter(exchange.gateway, exchange, lookup.way, lookup.cluster)
+        self._request = request = upstream_request(exchange, lookup.way)
+        self._as_it_came = request.fields
+        keyed = lookup.names
+        request.fields = [
+            field for field in request.fields if (name := field[0].lower()) not in UNKEYED or name in keyed
+        ]
+        request.fields = lookup.cache.rules.outgoing(request.fields, entry)
+        return await self._try(request)
+
+    async def _ask_as_it_came(self) -> ResponseHead:
+        """Ask once more, with the client's own range and conditions."""
+        lookup, exchange, request = self._lookup, self._lookup.exchange, self._request
+        assert request is not None
+        exchange.end_try(lookup.cluster, monotonic(), exchange.upstream)
+        exchange.release()
+        request.fields = self._as_it_came
+        return await self._try(request)
+
+    async def _try(self, request: Outgoing) -> ResponseHead:
+        lookup, exchange = self._lookup, self._lookup.exchange
+        self._requested = wall()
+        response = await Tries(exchange.gateway, exchange, lookup.way, lookup.cluster, request).run()
+        exchange.heard(lookup.cluster, response)
+        return response
+
+    # -- what came of it -------------------------------------------------------------------------------------------
+
+    async def _give(self, entry: Entry, body: bytes, age: int, member: bytes, result: str) -> None:
+        """Answer with an entry, if anybody is there."""
+        self._alone()
+        if self._lookup.client:
+            await self._lookup.give(entry, body, age, member, result)
+
+    async def _stale(self) -> bool:
+        """Answer with an old entry, if it may stand in."""
+        self._alone()
+        return self._lookup.client and await self._lookup.stale()
+
+    async def _stale_instead(self, response: ResponseHead) -> bool:
+        """Let an old entry stand in for an error of the service, if there is one."""
+        lookup, exchange = self._lookup, self._lookup.exchange
+        entry = lookup.entry
+        if entry is None or not lookup.cache.rules.stale_if_error(entry, lookup.asked, wall()):
+            return False
+        exchange.status = response.status
+        exchange.release()
+        guards.settled(exchange, lookup.cluster, monotonic())
+        self._close()
+        self._fill.settle("failed")
+        return await self._stale()
+
+    async def _validated(self, entry: Entry, response: ResponseHead) -> None:
+        """Use an entry that the service says is good."""
+        lookup, exchange = self._lookup, self._lookup.exchange
+        store, rules, body, now = lookup.caching.store, lookup.cache.rules, lookup.body, wall()
+        renewed = rules.validated(entry, response, self._requested, now)
+        exchange.release()
+        exchange.status = response.status
+        guards.settled(exchange, lookup.cluster, monotonic())
+        keep = rules.keep(renewed, now)
+        if store is not None and keep > 0:
+            place, cached = Place(lookup.url, renewed.tags), Cached(renewed.encode(), body)
+            store.renew(lookup.key, lookup.kept, cached, place, keep, self._fill.since)
+        elif store is not None:
+            store.drop(lookup.key)
+        self._settle_whole(renewed, body)
+        verdict = rules.judge(renewed, lookup.asked, now)
+        member = status.forwarded(lookup.reason, 304, ttl=verdict.ttl)
+        await self._give(renewed, body, verdict.age, member, "revalidated")
+
+    async def _take(self, response: ResponseHead) -> None:
+        """Take an answer: for the store, or for this client alone."""
+        lookup, exchange = self._lookup, self._lookup.exchange
+        head, rules, now = exchange.stream.head, lookup.cache.rules, wall()
+        authenticated = exchange.identity.kind != "anonymous" or head.get(b"authorization") is not None
+        entry = rules.storable(head, response, self._requested, now, authenticated)
+        if isinstance(entry, str):
+            await self._pass(response)
+            return
+        self._name(entry, now)
+        upstream = exchange.connection
+        assert upstream is not None
+        if not upstream.ended or upstream.trailers:
+            await self._share(response, entry, upstream, now)
+            return
+        body = upstream.take()
+        exchange.release()
+        entry.length = len(body)
+        self._keep(entry, body, now)
+        self._settle_whole(entry, body)
+        self._alone()
+        if not lookup.client:
+            return
+        member = self._member(entry)
+        if not lookup.asked.plain:
+            await lookup.give(entry, body, int(entry.age), member, "miss")
+        else:
+            exchange.cache = "miss"
+            lookup.sign(response, member)
+            exchange.prepare(response)
+            exchange.give(response, body)
+
+    def _name(self, entry: Entry, now: float) -> None:
+        """Work out what an answer is kept under, and let others know at once by what it varies."""
+        lookup, fill, store = self._lookup, self._fill, self._lookup.caching.store
+        if not entry.vary and not lookup.names:
+            return
+        fill.names = names = merged(entry.vary, lookup.names)
+        fill.final = lookup.cache.keys.variant(lookup.primary, names, lookup.exchange.stream.head)
+        if names != lookup.names and store is not None:
+            place = Place(lookup.url, entry.tags)
+            keep = lookup.cache.settings.max_ttl
+            store.put(lookup.primary, Cached(Varies(names).encode(), b""), place, keep, fill.since)
+
+    def _keep(self, entry: Entry, body: bytes, now: float) -> None:
+        """Put a whole answer into the store."""
+        lookup, fill, store = self._lookup, self._fill, self._lookup.caching.store
+        keep = lookup.cache.rules.keep(entry, now)
+        if store is not None and keep > 0:
+            store.put(fill.final, Cached(entry.encode(), body), Place(lookup.url, entry.tags), keep, fill.since)
+
+    def _settle_whole(self, entry: Entry, body: bytes) -> None:
+        fill = self._fill
+        fill.entry, fill.whole = entry, body
+        self._close()
+        fill.settle("whole")
+
+    def _member(self, entry: Entry) -> bytes:
+        lookup = self._lookup
+        ttl = lookup.cache.rules.judge(entry, lookup.asked, entry.received).ttl
+        return status.forwarded(lookup.reason, stored=True, ttl=ttl)
+
+    async def _share(self, response: ResponseHead, entry: Entry, upstream: Call, now: float) -> None:
+        """Let an answer go to everybody who waits while it arrives, and to the store when it is whole."""
+        lookup, fill, exchange = self._lookup, self._fill, self._lookup.exchange
+        fill.body = body = Gathered(lookup.cache.settings.max_entry, lookup.caching.room)
+        fill.entry, fill.length = entry, response.length
+        entry.length = max(response.length, 0)
+        body.source = upstream
+        if lookup.client and fill.deserted is None:
+            self._begin(response, entry, body)
+        fill.settle("live")
+        await upstream.relay(body)
+        exchange.release()
+        guards.settled(exchange, lookup.cluster, monotonic())
+        if body.keeping:
+            entry.length = body.size
+            self._keep(entry, body.whole(), now)
+        else:
+            lookup.caching.let_pass(fill.key, monotonic())
+        fill.settle("whole")
+        self._alone()
+        if self._reader is not None:
+            await read(self._reader)
+
+    def _begin(self, response: ResponseHead, entry: Entry, body: Gathered) -> None:
+        """Begin the answer to the client that began it all."""
+        lookup, exchange = self._lookup, self._lookup.exchange
+        exchange.cache = "miss"
+        member = self._member(entry)
+        if not lookup.asked.plain:
+            self._reader = lookup.begin(entry, body, int(entry.age), member, response.length)
+            return
+        lookup.sign(response, member)
+        exchange.prepare(response)
+        self._reader = lookup.reader(body, response)
+
+    async def _pass(self, response: ResponseHead) -> None:
+        """Pass on what is not to be kept; the others ask for themselves."""
+        lookup, fill, exchange = self._lookup, self._fill, self._lookup.exchange
+        if response.status < _SERVER_ERROR:
+            lookup.caching.let_pass(fill.key, monotonic())
+        self._close()
+        fill.settle("passed")
+        self._alone()
+        exchange.cache = "miss"
+        if not lookup.client:
+            exchange.status = response.status
+            exchange.release()
+            return
+        if lookup.asked.range and response.status == 200:
+            # The whole was asked for so that it could be kept; this client wants a part.
+            response = await self._ask_as_it_came()
+        upstream = exchange.connection
+        assert upstream is not None
+        lookup.sign(response, status.forwarded(lookup.reason))
+        exchange.prepare(response)
+        relayed = exchange.pass_on(response, upstream, lookup.way)
+        if relayed is not None:
+            await relayed
+            exchange.release()
