@@ -17,7 +17,7 @@ REFUSED = {
     "escaped already": (b"GET /%00%zz HTTP/1.1\r\nHost: a\r\n\r\n", "GET", "/%00%zz"),
     "authority": (b"CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n", "CONNECT", "a:443"),
     "version": (b"GET /a HTTP/2.0\r\nHost: a\r\n\r\n", "GET", "/a"),
-    "preface": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "PRI", "*"),
+    "no preface": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\r", "PRI", "*"),
     "unknown method": (b"BREW /a HTTP/1.1\r\nHost: a\r\n\r\n", "-", "-"),
     "no method": (b"\r\n\0\0", "-", "-"),
     "long": (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", "GET", "/" + "a" * 255),

@@ -167,7 +167,7 @@ HEADS = {
     "unknown method": (get(b"/", b"Host: a", method=b"BREW"), 501),
     "method in lower case": (get(b"/", b"Host: a", method=b"get"), 501),
     "method with nul": (get(b"/", b"Host: a", method=b"\0GET"), 400),
-    "http/2 preface": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
+    "no preface of http/2": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\r", 400),
     "method of the preface": (get(b"/", b"Host: a", method=b"PRI"), 400),
     "tls": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(range(256)), 400),
     "an answer": (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", 501),

@@ -104,7 +104,18 @@ class FakeClient:
         kinds = http1.request_kinds(["X-Request-ID"], limits.underscores)
         heads = HeadReader(limits, "http", kinds, http1.response_kinds())
         outbox = Outbox(cast(asyncio.AbstractEventLoop, AtOnce()))
-        rules = Rules(limits, heads, TimerWheel(), outbox, self._handle, lambda _: True, lambda _: None)
+        rules = Rules(
+            limits,
+            heads,
+            TimerWheel(),
+            outbox,
+            self._handle,
+            on_open=lambda _: True,
+            on_close=lambda _: None,
+            on_switch=lambda _before, _after: None,
+            on_violation=lambda _: None,
+            http2=False,
+        )
         self.connection = ClientConnection(rules)
         self.transport = FakeTransport()
         self.connection.connection_made(cast(asyncio.Transport, self.transport))
