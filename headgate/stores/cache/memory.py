@@ -21,9 +21,7 @@ from headgate.stores.cache.entries import Entries
 from headgate.stores.cache.layout import BYTES, DIRTY, ENTRIES, EVICTED, PURGED, REFUSED, STORED, Shared
 from headgate.stores.cache.purges import Purges, encoded
 from headgate.stores.cache.record import Header, pack_record
-from headgate.stores.cache.store import Cached, Place, Purge, Statistics
-
-MOST_TAGS: Final = 1000
+from headgate.stores.cache.store import MOST_TAGS, Cached, Place, Purge, Statistics
 
 _MICROSECONDS: Final = 1_000_000
 _MOST_KEEP: Final = 10 * 366 * 86400

@@ -52,8 +52,7 @@ class Purges:
 
     def mark(self, scope: str, text: str) -> int:
         """Return the mark of a URL or a tag."""
-        digest = blake2b(encoded(text), digest_size=8, person=scope.encode()).digest()
-        return int.from_bytes(digest, "little") % self._marks
+        return hashed(scope, text, self._marks)
 
     def note(self, what: Purge) -> None:
         """Let it hold from now on; whoever calls holds the lock."""
@@ -101,6 +100,12 @@ def tags_of(header: Header, ring: Ring) -> tuple[int, ...]:
         return ()
     offset = (header.place & ~1) + HEADER.size
     return unpack(f"<{header.tags}I", ring.read(offset, header.tags * MARK_BYTES))
+
+
+def hashed(scope: str, text: str, marks: int) -> int:
+    """Return which of so many marks is that of a URL or a tag."""
+    digest = blake2b(encoded(text), digest_size=8, person=scope.encode()).digest()
+    return int.from_bytes(digest, "little") % marks
 
 
 def encoded(text: str) -> bytes:

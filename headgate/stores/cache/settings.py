@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from headgate.core.settings import Bytes, Seconds, setting, settings
+from headgate.stores.settings import RedisTls
 
 
 @settings
@@ -26,11 +27,19 @@ class MemoryCacheSettings:
 
 @settings
 class RedisCacheSettings:
-    """Redis or Valkey, shared by several machines."""
+    """Redis or Valkey, shared by several gateways. Bodies of more than 4 MiB are not kept there."""
 
-    type: Literal["redis"] = setting(default="redis", help="In Redis or Valkey.")
-    url: str = setting(help="redis://[USER:PASSWORD@]HOST:PORT[/DB], rediss:// for TLS.", secret=True)
-    prefix: str = setting(default="headgate:cache:", help="Put before all keys.", max_length=100)
-    timeout: Seconds = setting(
-        default=0.1, help="Seconds for one answer; without one the service is asked.", gt=0, le=10
+    type: Literal["redis"] = setting(default="redis", help="In Redis or Valkey, shared by several gateways.")
+    url: str = setting(
+        default="redis://127.0.0.1:6379/0",
+        help="redis://USER:PASSWORD@HOST:PORT/DATABASE, rediss:// for TLS. One that evicts keys is no harm.",
+        secret=True,
     )
+    username: str = setting(default="", help="ACL user, where the URL has none.")
+    password: str = setting(default="", help="Password, where the URL has none.", secret=True)
+    tls: RedisTls = setting(default=RedisTls, help="TLS, for rediss:// URLs.")
+    prefix: str = setting(default="headgate:cache:", help="What every key begins with.", max_length=100)
+    timeout: Seconds = setting(
+        default=0.1, help="Seconds a request waits for the store; then the service is asked.", gt=0, le=10
+    )
+    connect_timeout: Seconds = setting(default=1.0, help="Seconds to connect.", gt=0, le=60)

@@ -19,6 +19,8 @@ from typing import Final, Literal, NamedTuple, Protocol
 from headgate.core.steps import Reply
 
 KEY_BYTES: Final = 20
+# Who has more of them could not be purged for certain, and is not kept.
+MOST_TAGS: Final = 1000
 
 # What a change of state is told to: "failing" or "working", and the reason in words.
 OnChange = Callable[[str, str], None]
@@ -57,7 +59,7 @@ class Statistics(NamedTuple):
     bytes: int | None
     size: int | None
     stored: int
-    evicted: int
+    evicted: int | None
     refused: int
     purged: int
 

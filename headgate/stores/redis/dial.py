@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from hiredis import ReplyError
 
 from headgate.stores.redis.address import Server
 from headgate.stores.redis.connection import Link
-from headgate.stores.redis.script import SCRIPT
-from headgate.stores.settings import RedisStoreSettings
+from headgate.stores.redis.script import SCRIPT, Script
+from headgate.stores.settings import RedisTls
 from headgate.wire.tls import client_context
 
 CLIENT_NAME = "headgate"
@@ -25,14 +25,32 @@ class Unusable(Exception):
     """The server answers, and cannot be used; the message says why."""
 
 
+class Reach(Protocol):
+    """The settings of a store that say how to reach its servers."""
+
+    @property
+    def timeout(self) -> float:
+        """Seconds that a reply may take."""
+
+    @property
+    def connect_timeout(self) -> float:
+        """Seconds that it may take to connect."""
+
+    @property
+    def tls(self) -> RedisTls:
+        """TLS, for rediss:// URLs."""
+
+
 class Dialer:
     """How servers are reached; the same for all of a store."""
 
-    __slots__ = ("_loop", "_settings")
+    __slots__ = ("_loop", "_script", "_settings")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, settings: RedisStoreSettings) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, settings: Reach, script: Script = SCRIPT) -> None:
+        """`script` is what the store calls; it has an operation `trial` that writes, with one key."""
         self._loop = loop
         self._settings = settings
+        self._script = script
 
     async def open(
         self, server: Server, trial_key: Callable[[], bytes], on_lost: Callable[[str, int], None], *, master: bool
@@ -49,7 +67,7 @@ class Dialer:
                 await self._introduce(link, server)
                 if master:
                     await self._be_sure_of_master(link)
-                await link.call("SCRIPT", "LOAD", SCRIPT.text)
+                await link.call("SCRIPT", "LOAD", self._script.text)
                 await self._count_once(link, trial_key())
             except ReplyError as error:
                 link.end("it cannot be used")
@@ -109,7 +127,7 @@ class Dialer:
 
     async def _count_once(self, link: Link, key: bytes) -> None:
         try:
-            await link.call("EVALSHA", SCRIPT.sha, 1, key, "trial")
+            await link.call("EVALSHA", self._script.sha, 1, key, "trial")
         except ReplyError as error:
             # The slot moved on meanwhile: the server is alive and knows its cluster.
             if not str(error).startswith(("MOVED ", "ASK ")):
