@@ -131,7 +131,7 @@ class RedisCache:
 
     def invalidate(self, url: str) -> None:
         """Forget all entries of a URL, and wait for nothing."""
-        self._send(_Call(self), b"", "purge", "url", hashed("url", url, _MARKS))
+        self._send(_Marked(self), b"", "purge", "url", hashed("url", url, _MARKS))
 
     # -- for operators --------------------------------------------------------------------------------------------
 
@@ -208,7 +208,7 @@ class RedisCache:
 
 
 class _Call:
-    """A call whose reply nobody waits for. A server that answers with an error is as good as away, unless it is full."""
+    """A call whose reply nobody waits for. A server that answers with an error is as good as away, if it is not full."""
 
     __slots__ = ("_store",)
 
@@ -217,15 +217,20 @@ class _Call:
 
     def on_reply(self, reply: Any, link: Link) -> None:
         if reply.__class__ is not ReplyError:
-            self.on_told(reply)
-            return
-        if str(reply).startswith("NOSCRIPT"):
+            if self.is_well(reply):
+                return self.on_told(reply)
+            link.end("the script's reply is malformed")
+        elif str(reply).startswith("NOSCRIPT"):
             # Once for all calls that found it missing. They are lost; those to come are behind it.
             if not link.loading:
                 link.loading = link.send(LOAD, _Loaded())
         elif _FULL not in str(reply):
             link.end(str(reply))
-        self.on_lost()
+        return self.on_lost()
+
+    def is_well(self, reply: Any) -> bool:
+        """Tell whether a reply is one that the script gives."""
+        return reply.__class__ is int
 
     def on_told(self, reply: Any) -> None:
         """Take what the script says."""
@@ -234,12 +239,22 @@ class _Call:
         """Do without."""
 
 
+class _Marked(_Call):
+    __slots__ = ()
+
+    def is_well(self, reply: Any) -> bool:
+        return _is_number(reply)
+
+
 class _Get(_Call):
     __slots__ = ("reply",)
 
     def __init__(self, store: RedisCache) -> None:
         super().__init__(store)
         self.reply: Reply[Cached | None] = Reply()
+
+    def is_well(self, reply: Any) -> bool:
+        return _all_bytes(reply) and len(reply) in (1, 3) and reply[0].isdigit()
 
     def on_told(self, reply: Any) -> None:
         self._store.moment = int(reply[0])
@@ -284,6 +299,9 @@ class _Statistics(_Call):
         super().__init__(store)
         self.reply: Reply[Statistics | None] = Reply()
 
+    def is_well(self, reply: Any) -> bool:
+        return reply.__class__ is list and len(reply) == 3 and all(each is None or _is_number(each) for each in reply)
+
     def on_told(self, reply: Any) -> None:
         stored, refused, purged = (int(each or 0) for each in reply)
         self.reply.set(Statistics(None, None, None, stored, None, refused, purged))
@@ -310,8 +328,13 @@ class _Purge(_Call):
         mark = encoded(value) if scope == "prefix" else b"%d" % hashed(scope, value, _MARKS)
         self._go_on("purge", scope, mark)
 
+    def is_well(self, reply: Any) -> bool:
+        if not self._moment:
+            return _is_number(reply)
+        return reply.__class__ is list and len(reply) == 2 and _is_number(reply[0]) and reply[1].__class__ is int
+
     def on_told(self, reply: Any) -> None:
-        if reply.__class__ is bytes:
+        if not self._moment:
             self._moment = reply
             cursor = b"0"
         else:
@@ -342,6 +365,14 @@ class _Loaded:
 
     def on_lost(self) -> None:
         pass
+
+
+def _is_number(reply: Any) -> bool:
+    return reply.__class__ is bytes and reply.isdigit()
+
+
+def _all_bytes(reply: Any) -> bool:
+    return reply.__class__ is list and all(each.__class__ is bytes for each in reply)
 
 
 def _names(place: Place) -> list[tuple[str, str]]:
