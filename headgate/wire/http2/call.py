@@ -1,4 +1,4 @@
-"""A request on a stream of an HTTP/2 connection to an upstream, and its answer.
+"""A request on a stream of an HTTP/2 connection to an upstream, and its answer (wire.http2.answer).
 
 States: begun (a place is taken) -> sent -> head arrived -> ended -> left; closed from anywhere, resetting the stream.
 
@@ -6,26 +6,24 @@ Laws:
 - A call leaves its place once, whatever becomes of it; nothing is heard of it afterwards.
 - What the upstream says it has not processed (RFC 9113 section 8.7: REFUSED_STREAM, or a GOAWAY below the stream) was
   not sent: any method may be tried again.
-- An answer that is reset, or that differs from its Content-Length, never looks complete to its sink.
 """
 
 from __future__ import annotations
 
 from asyncio import Transport
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from h2.errors import ErrorCodes
 
 from headgate.core.clock import monotonic
 from headgate.core.failure import Failure
-from headgate.core.message import UNKNOWN_LENGTH, Field, Fields, ResponseHead, may_have_body
+from headgate.core.message import UNKNOWN_LENGTH, Field, Fields, ResponseHead
 from headgate.core.steps import Reply
+from headgate.wire.http2.answer import IncomingAnswer
 from headgate.wire.http2.encoding import encode, encode_lines, parse_lines
-from headgate.wire.http2.head import response_head, response_trailers
-from headgate.wire.http2.lane import Lane
 from headgate.wire.outgoing import Outgoing
-from headgate.wire.pipe import Sink, Source
+from headgate.wire.pipe import Source
 from headgate.wire.settings import Timeouts
 from headgate.wire.timers import NEVER
 
@@ -33,9 +31,6 @@ if TYPE_CHECKING:
     from headgate.wire.http2.upstream import Http2Upstream
     from headgate.wire.tunnel import Owner
 
-_MAX_INTERIM = 16
-# Bytes of an answer that wait for somebody to take them before the upstream has to wait, too.
-_MOST_WAITING = 65536
 # RFC 9110 section 8.6: methods that anticipate content say so when it is empty.
 _SAY_EMPTY = frozenset(("POST", "PUT", "PATCH"))
 _TE = (b"te", b"trailers")
@@ -44,50 +39,30 @@ _NO_ERROR = int(ErrorCodes.NO_ERROR)
 _NAMES = {int(code): code.name for code in ErrorCodes}
 
 
-class Http2Call:
+class Http2Call(IncomingAnswer):
     """One request and its answer; see wire.call.Call."""
 
     __slots__ = (
         "_heard",
-        "_interim",
         "_late",
-        "_left",
         "_limit",
         "_out_ended",
-        "_paused",
-        "_pieces",
-        "_relayed",
-        "_request",
-        "_sink",
         "_timeouts",
-        "_uncounted",
         "_waiter",
-        "_waiting",
-        "answered_at",
-        "bytes_in",
         "deadline",
-        "ended",
-        "gone",
-        "head",
-        "informed",
-        "lane",
         "link",
         "served",
         "source",
-        "trailers",
         "wheel_at",
     )
 
     def __init__(self, link: Http2Upstream) -> None:
+        super().__init__(link.pool.answers.kinds)
         self.link = link
-        self.lane: Lane | None = None
-        self.gone = False
         self.deadline = NEVER
         self.wheel_at = NEVER
         self.served = link.served
-        # Of the request out.
         self.source: Source | None = None
-        self._request: Outgoing | None = None
         self._timeouts: Timeouts | None = None
         # When the exchange has to be over, and what it has failed of then.
         self._limit = NEVER
@@ -95,23 +70,7 @@ class Http2Call:
         self._out_ended = True
         # How often the connection had been heard when the request was sent.
         self._heard = 0
-        # Of the answer in.
-        self.head: ResponseHead | None = None
-        self.ended = True
-        self.bytes_in = 0
-        self.answered_at = 0.0
-        self.informed: Callable[[ResponseHead], None] | None = None
-        self.trailers: Fields = []
-        self._interim = 0
-        # Bytes that are still to come by the answer's length; or none is known.
-        self._left = 0
-        self._uncounted = True
         self._waiter: Reply[ResponseHead] | None = None
-        self._pieces: list[bytes] | None = None
-        self._waiting = 0
-        self._sink: Sink | None = None
-        self._relayed: Reply[None] | None = None
-        self._paused = False
 
     # -- the end ---------------------------------------------------------------------------------------------------
 
@@ -152,7 +111,7 @@ class Http2Call:
         if relayed is not None:
             relayed.fail(failure)
 
-    def _broken(self, detail: str) -> None:
+    def broken(self, detail: str) -> None:
         """Reset an answer that is none."""
         if self.lane is not None and not self.lane.closed:
             self.lane.reset(ErrorCodes.PROTOCOL_ERROR)
@@ -168,7 +127,7 @@ class Http2Call:
         now, link = monotonic(), self.link
         waiter: Reply[ResponseHead] = Reply()
         self._waiter = waiter
-        self._request = request
+        self.method = request.method
         self._timeouts = timeouts
         self.ended = False
         self._out_ended = complete
@@ -244,7 +203,7 @@ class Http2Call:
         self._limit = until
         self._late = late
         if not self.ended:
-            self._expect_more()
+            self.expect_more()
 
     def source_failed(self, failure: Failure) -> None:
         """Give the request up: what the upstream has of its body must not look complete."""
@@ -260,39 +219,11 @@ class Http2Call:
         if not self._out_ended:
             self._wait_until(NEVER)
 
-    # -- the answer in, as a source --------------------------------------------------------------------------------
+    def detach(self) -> tuple[Owner, Transport | None, bytes]:
+        """Leave what carried a 101 to a tunnel."""
+        raise NotImplementedError
 
-    def interim_came(self, fields: Fields) -> None:
-        """Take the head of an interim answer."""
-        request = self._request
-        if self.gone or request is None:
-            return
-        self._interim += 1
-        if self._interim > _MAX_INTERIM:
-            self._broken("too many interim answers")
-            return
-        try:
-            head = response_head(fields, self.link.pool.answers.kinds, request.method, False)
-        except Failure as failure:
-            self._broken(failure.detail)
-            return
-        if head.status != 100 and self.informed is not None:
-            self.informed(head)
-
-    def head_came(self, fields: Fields, ended: bool) -> bool:
-        """Take the head of the answer; tell whether there is one for whoever waits (`arrived`)."""
-        request = self._request
-        if self.gone or request is None:
-            return False
-        try:
-            self.head = head = response_head(fields, self.link.pool.answers.kinds, request.method, ended)
-        except Failure as failure:
-            self._broken(failure.detail)
-            return False
-        if head.length >= 0 and may_have_body(request.method, head.status):
-            self._uncounted = False
-            self._left = head.length
-        return True
+    # -- the answer in ---------------------------------------------------------------------------------------------
 
     def arrived(self) -> None:
         """Let whoever waits for the head go on; as much of the answer as came with it is here."""
@@ -302,50 +233,8 @@ class Http2Call:
         self._waiter = None
         self.answered_at = monotonic()
         if not self.ended:
-            self._expect_more()
+            self.expect_more()
         waiter.set(head)
-
-    def data_came(self, data: bytes) -> None:
-        """Take one piece of the body."""
-        if self.ended:
-            return
-        size = len(data)
-        self.bytes_in += size
-        if not self._uncounted:
-            self._left -= size
-            if self._left < 0:
-                self._broken("more than its Content-Length")
-                return
-        if self._waiter is None:
-            self._expect_more()
-        if self._sink is not None:
-            self._sink.write(data)
-            return
-        if self._pieces is None:
-            self._pieces = [data]
-        else:
-            self._pieces.append(data)
-        self._waiting += size
-        if self._waiting >= _MOST_WAITING and self.lane is not None:
-            self.lane.hold()
-
-    def end_came(self, trailers: Fields) -> None:
-        """Take the end of the answer."""
-        if self.ended:
-            return
-        if not self._uncounted and self._left:
-            self._broken("less than its Content-Length")
-            return
-        if trailers:
-            try:
-                self.trailers = response_trailers(trailers)
-            except Failure as failure:
-                self._broken(failure.detail)
-                return
-        self.ended = True
-        self.deadline = NEVER
-        if self._relayed is not None:
-            self._answer_ended()
 
     def reset_came(self, code: int) -> None:
         """Learn that the upstream has reset the stream."""
@@ -371,59 +260,14 @@ class Http2Call:
             # Nothing was heard since: it may have been closed before the request was there.
             self._fail("upstream_reset", why, reused=self.served > 1 and self._heard == link.heard)
 
-    def _answer_ended(self) -> None:
-        sink, self._sink = self._sink, None
-        relayed, self._relayed = self._relayed, None
-        if sink is not None:
-            sink.finish(self.trailers)
-        if relayed is not None:
-            relayed.set(None)
-
-    def take(self) -> bytes:
-        """Return what has arrived of the answer's body and was not taken yet."""
-        pieces, self._pieces = self._pieces, None
-        if pieces is None:
-            return b""
-        if self._waiting >= _MOST_WAITING and self.lane is not None and not self._paused:
-            self.lane.let_go()
-        self._waiting = 0
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-    def relay(self, sink: Sink) -> Reply[None]:
-        """Send the rest of the answer to `sink` as it arrives. The reply comes with its end, or is its Failure."""
-        relayed: Reply[None] = Reply()
-        self._relayed = relayed
-        self._sink = sink
-        rest = self.take()
-        if rest:
-            sink.write(rest)
-        if self.ended:
-            self._answer_ended()
-        return relayed
-
-    def pause(self) -> None:
-        """Take no more of the answer; the wait is now the client's, not the upstream's."""
-        if not self._paused and not self.ended and self.lane is not None:
-            self._paused = True
-            self.deadline = NEVER
-            self.lane.hold()
-
-    def resume(self) -> None:
-        """Take the answer again."""
-        if self._paused:
-            self._paused = False
-            if self.lane is not None and not self.gone:
-                self.lane.let_go()
-                if not self.ended:
-                    self._expect_more()
-
-    def detach(self) -> tuple[Owner, Transport | None, bytes]:
-        """Leave what carried a 101 to a tunnel."""
-        raise NotImplementedError
-
     # -- deadlines -------------------------------------------------------------------------------------------------
 
-    def _expect_more(self) -> None:
+    def rest(self) -> None:
+        """Wait for nothing."""
+        self.deadline = NEVER
+
+    def expect_more(self) -> None:
+        """Wait for the next piece, for a while."""
         if self._timeouts is not None and not self._paused:
             self._wait_until(monotonic() + self._timeouts.idle)
 
