@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 
 class Away(Exception):
-    """The store cannot be reached, or there is none because no route has a cache."""
+    """The store cannot be reached."""
 
 
 class Caching:
@@ -96,15 +96,20 @@ class Caching:
             store = {"type": self._type, "away": held is None, **(held._asdict() if held is not None else {})}
         return {"store": store, **_shares(total), "routes": routes}
 
+    @property
+    def used(self) -> bool:
+        """Tell whether some route has a cache."""
+        return bool(self._routes)
+
     async def purge(self, what: Purge) -> int:
         """Forget all that this names; return how many answers there were.
 
         Raises:
-            Away: there is no store, or it has not said that it is done.
+            Away: the store cannot be opened, or has not said that it is done.
         """
         store = self.store()
         if store is None:
-            raise Away("no route has a cache")
+            raise Away("the store of cached answers cannot be opened")
         try:
             async with asyncio.timeout(PATIENCE):
                 found = await _come(store.purge(what))

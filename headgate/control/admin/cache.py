@@ -122,7 +122,7 @@ async def purge(asked: CachePurge, request: Request, gateway: TheGateway) -> Cac
     # A query may carry secrets.
     about(request, {"cache": scope}, value.partition("?")[0][:256])
     caching = gateway.parts.caching
-    if caching.store() is None:
+    if not caching.used:
         raise Refused(409, "no route has a cache")
     try:
         what = purge_of(scope, value)

@@ -104,7 +104,7 @@ export function reloadConfiguration() {
     kind: "primary",
     act: async () => {
       const said = await ask("POST", "api/v1/reload");
-      reload("status", "config", "changes", "routes", "discovery", "endpoints", "breakers", "limits");
+      reload("status", "config", "changes", "routes", "discovery", "endpoints", "breakers", "limits", "cache");
       return said?.plan ? `Plan ${said.plan} is in force.` : "The configuration is in force.";
     },
   });
@@ -129,6 +129,30 @@ export function resetLimit({ limit, scope, key }) {
       const given = Object.fromEntries(Object.entries(typed).filter(([, value]) => value));
       const { found } = await ask("POST", "api/v1/limits/reset", { limit, scope, key: given });
       return found ? `The count of ${limit} for this key begins afresh.` : `${limit} had counted nothing for this key.`;
+    },
+  });
+}
+
+const PURGE = {
+  url: ["Purge a URL", "All cached answers of this URL are forgotten.", "URL", "such as https://shop.example/a?b=c"],
+  prefix: ["Purge a prefix", "All cached answers of URLs that begin so are forgotten.", "Prefix", "such as https://shop.example/img/"],
+  tag: ["Purge a tag", "All cached answers that the service gave this tag are forgotten.", "Tag", "such as product-17"],
+  all: ["Purge all", "All cached answers are forgotten, and services are asked for everything anew."],
+};
+
+/** Have cached answers forgotten, by url, prefix, tag or all. */
+export function purge(by) {
+  const [title, text, label, hint] = PURGE[by];
+  confirm({
+    title: by === "all" ? "Purge all of the cache?" : `${title}?`,
+    text,
+    yes: "Purge",
+    kind: "danger",
+    fields: label ? [{ name: by, label, hint }] : [],
+    act: async (typed) => {
+      const { purged } = await ask("POST", "api/v1/cache/purge", by === "all" ? { all: true } : { [by]: typed[by] });
+      reload("cache");
+      return purged === 1 ? "1 answer is purged." : `${purged} answers are purged.`;
     },
   });
 }

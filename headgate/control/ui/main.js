@@ -12,6 +12,7 @@ import { refresh } from "./resources.js";
 import { shell, VIEWS } from "./shell.js";
 import { know, onChange, state } from "./state.js";
 import { breakers } from "./views/breakers.js";
+import { cache } from "./views/cache.js";
 import { configuration } from "./views/configuration.js";
 import { endpoints } from "./views/endpoints.js";
 import { limits } from "./views/limits.js";
@@ -22,7 +23,7 @@ import { requests } from "./views/requests.js";
 import { routes } from "./views/routes.js";
 import { services } from "./views/services.js";
 
-const DRAW = { overview, requests, routes, services, endpoints, breakers, limits, log, configuration };
+const DRAW = { overview, requests, routes, services, endpoints, breakers, limits, cache, log, configuration };
 
 const page = document.getElementById("app");
 let shown = null;

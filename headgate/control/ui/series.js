@@ -15,6 +15,27 @@ export function byStatus(history) {
   );
 }
 
+const PROTOCOLS = [["HTTP/1.0", "p50"], ["HTTP/1.1", "p50"], ["HTTP/2", "p95"], ["gRPC", "p99"]];
+
+/** The series of what clients spoke, from bottom to top; HTTP/1.0 stands there where somebody spoke it. */
+export function byProtocol(history) {
+  const of = history.by_protocol ?? {};
+  return PROTOCOLS.filter(([name]) => name !== "HTTP/1.0" || of[name]?.some((value) => value > 0)).map(
+    ([name, tone]) => ({ name, tone, values: of[name] ?? history.at.map(() => 0) }),
+  );
+}
+
+/** The share of requests answered from the cache in each point, null where none came to it. */
+export function hitRates({ cache }) {
+  return (cache?.requests ?? []).map((all, place) => (all > 0 ? cache.answered[place] / all : null));
+}
+
+/** The share of requests answered from the cache now; null where none came to it. */
+export function hitRate({ cache }) {
+  const all = mean(cache?.requests);
+  return all > 0 ? mean(cache.answered) / all : null;
+}
+
 /** The percentiles of the whole gateway or of one service. */
 export function percentiles(of) {
   return ["p50", "p95", "p99"].map((name) => ({ name, tone: name, values: of[name] ?? [] }));

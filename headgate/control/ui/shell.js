@@ -17,11 +17,12 @@ export const VIEWS = [
   ["endpoints", "Endpoints", "Services"],
   ["breakers", "Breakers", "Services"],
   ["limits", "Limits", "Services"],
+  ["cache", "Cache", "Services"],
   ["log", "Log", "Gateway"],
   ["configuration", "Configuration", "Gateway"],
 ];
 const RANGES = [[60, "1 min"], [300, "5 min"], [900, "15 min"], [3600, "1 h"]];
-const WITH_CHARTS = new Set(["overview", "services"]);
+const WITH_CHARTS = new Set(["overview", "services", "cache"]);
 const STREAM = {
   live: ["good", "Live"],
   connecting: ["idle", "Connecting"],

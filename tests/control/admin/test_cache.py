@@ -144,8 +144,8 @@ def test_whoever_may_only_read_purges_nothing() -> None:
     assert store.purged == []
 
 
-@pytest.mark.parametrize("store", [Store(found=-1), Store(when="never")], ids=["undone", "silent"])
-def test_what_is_not_done_is_not_said_to_be_done(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("store", [Store(found=-1), Store(when="never"), None], ids=["undone", "silent", "closed"])
+def test_what_is_not_done_is_not_said_to_be_done(store: Store | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(caching, "PATIENCE", 0.01)
     answer = ask(subject(store), "POST", f"{PATH}/purge", json={"tag": "shop"})
     assert (answer.status_code, list(answer.json())) == (503, ["error"])

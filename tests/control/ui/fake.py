@@ -46,6 +46,7 @@ class FakeAdmin:
             "circuit-breakers": lambda: self.breakers,
             "discovery": {"services": sample.discovery()},
             "limits": {"limits": [sample.LIMIT]},
+            "cache": sample.CACHE,
             "config/routes": sample.ROUTES,
             "config": {
                 "files": [],
@@ -121,7 +122,7 @@ class FakeAdmin:
             body = await request.body()
             self.told.append((request.method, path, json.loads(body) if body else None))
             self._act(path)
-            return JSONResponse({"ok": True, "plan": 4, "problems": []})
+            return JSONResponse({"ok": True, "plan": 4, "problems": [], "purged": 3})
         if path == "telemetry/history":
             seconds, step = (float(request.query_params[name]) for name in ("seconds", "step"))
             return JSONResponse(sample.history(time.time(), seconds, step))

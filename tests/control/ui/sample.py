@@ -47,6 +47,38 @@ ROUTES: list[dict[str, Any]] = [
 ]
 
 
+CACHE: dict[str, Any] = {
+    "store": {
+        "type": "memory",
+        "away": False,
+        "entries": 18_204,
+        "bytes": 112_000_000,
+        "size": 268_435_456,
+        "stored": 41_000,
+        "evicted": 320,
+        "refused": 12,
+        "purged": 44,
+    },
+    "results": {"hit": 800, "stale": 40, "revalidated": 20, "collapsed": 15, "miss": 125, "bypass": 60},
+    "hit_rate": 0.875,
+    "response_bytes": 9_300_000,
+    "routes": [
+        {
+            "route": EVIL,
+            "ttl": 60.0,
+            "default_ttl": 0.0,
+            "stale_while_revalidate": 30.0,
+            "stale_if_error": 0.0,
+            "partition": "auto",
+            "max_entry": 1_048_576,
+            "results": {"hit": 800, "stale": 40, "revalidated": 20, "collapsed": 15, "miss": 125, "bypass": 60},
+            "hit_rate": 0.875,
+            "response_bytes": 9_300_000,
+        }
+    ],
+}
+
+
 def wave(at: float, least: float, most: float, period: float) -> float:
     """Go up and down between two values."""
     return least + (most - least) * (0.5 + 0.5 * math.sin(at * 2 * math.pi / period))
@@ -66,6 +98,8 @@ def point(at: float) -> dict[str, Any]:
         **{name: wave(at, 0.04, 0.06, 70) * factor for name, factor in _QUANTILES.items()},
         "in_flight": round(wave(at, 4, 18, 45)),
         "by_status": {"2xx": max(0.0, requests - sum(rest.values())), **rest},
+        "by_protocol": {"HTTP/1.0": 0.0, "HTTP/1.1": requests * 0.6, "HTTP/2": requests * 0.3, "gRPC": requests * 0.1},
+        "cache": {"requests": requests / 2, "answered": requests * wave(at, 0.3, 0.45, 60), "bytes": requests * 900},
         "by_service": by_service,
         "endpoints": {"healthy": 9, "disabled": 1},
         "breakers": {"chat": "closed", "search": "open"},

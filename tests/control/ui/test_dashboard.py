@@ -15,8 +15,8 @@ from tests.control.ui.conftest import Open
 from tests.control.ui.fake import COOKIE, FakeAdmin
 
 VIEWS = (
-    *("overview", "requests", "routes", "services", "endpoints", "breakers", "limits", "log", "configuration"),
-    *("services/chat", "requests/0197-00000000", "requests/0197-00000001"),
+    *("overview", "requests", "routes", "services", "endpoints", "breakers", "limits", "cache"),
+    *("log", "configuration", "services/chat", "requests/0197-00000000", "requests/0197-00000001"),
 )
 # Of all views, with an element that stands there once everything has come.
 _COME = "main :is(table, .timeline, .tile, .empty)"
@@ -142,6 +142,7 @@ def test_a_breaker_is_reset_by_hand_after_a_question(admin: FakeAdmin, sign_in: 
             ("endpoints", {"service": "chat", "endpoint": "10.0.0.2:8001", "state": "disabled"}),
         ),
         ("configuration", "Reload", "Reload", ("reload", None)),
+        ("cache", "Purge all", "Purge", ("cache/purge", {"all": True})),
     ],
 )
 def test_what_an_operator_does_is_asked_back_and_told(
@@ -164,6 +165,27 @@ def test_a_key_of_a_limit_is_typed_and_reset(admin: FakeAdmin, sign_in: Open) ->
     assert admin.told == [("POST", "limits/reset", key)]
 
 
+def test_what_is_to_be_purged_is_typed(admin: FakeAdmin, sign_in: Open) -> None:
+    page = sign_in("cache")
+    page.get_by_role("button", name="Purge a tag").click()
+    page.get_by_role("dialog").get_by_label("Tag").fill("product-17")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    assert admin.told == [("POST", "cache/purge", {"tag": "product-17"})]
+    expect(page.locator(".notice")).to_have_text("3 answers are purged.")
+
+
+def test_protocols_and_the_cache_have_their_course(admin: FakeAdmin, sign_in: Open) -> None:
+    page = sign_in()
+    protocols = page.locator("[data-chart=protocols]")
+    expect(protocols).to_have_attribute("aria-label", re.compile("HTTP/1.1: now .*HTTP/2: now .*gRPC: now "))
+    assert "HTTP/1.0" not in (protocols.get_attribute("aria-label") or "")
+    expect(page.locator("[data-chart=cache]")).to_have_attribute("aria-label", re.compile(r"hit rate: now \d+.*%"))
+    visit(page, "cache")
+    expect(page.locator("main")).to_contain_text("112 MB of 268 MB")
+    expect(page.locator("tr", has_text="img src")).to_contain_text("87.5%")
+
+
 def test_a_refusal_is_shown_where_it_was_asked_for(admin: FakeAdmin, sign_in: Open) -> None:
     page = sign_in("breakers")
     admin.refused["circuit-breakers/search/reset"] = (404, "there is no circuit breaker of a service search")
@@ -175,12 +197,12 @@ def test_a_refusal_is_shown_where_it_was_asked_for(admin: FakeAdmin, sign_in: Op
     expect(question).to_have_count(0)
 
 
-@pytest.mark.parametrize("view", ["breakers", "endpoints", "limits", "configuration", "services/chat"])
+@pytest.mark.parametrize("view", ["breakers", "endpoints", "limits", "cache", "configuration", "services/chat"])
 def test_who_may_only_read_can_change_nothing(admin: FakeAdmin, sign_in: Open, view: str) -> None:
     page = sign_in(view, token="token-of-a-reader")
     visit(page, view)
     acts = page.locator("main").get_by_role(
-        "button", name=re.compile("^(Reset|Open|Close|Drain|Disable|Enable|Reload)")
+        "button", name=re.compile("^(Reset|Open|Close|Drain|Disable|Enable|Reload|Purge)")
     )
     assert acts.count() > 0
     for act in acts.all():
@@ -242,16 +264,17 @@ def test_the_keyboard_goes_through_all_of_it_in_order_and_is_seen(admin: FakeAdm
     page.reload()
     page.get_by_role("heading", name="Breakers", level=1).wait_for()
     walked = []
-    for _ in range(15):
+    for _ in range(16):
         page.keyboard.press("Tab")
         at = page.evaluate(_FOCUS)
         assert at["ring"], at
         walked.append(at["text"])
-    ways = ["Requests", "Routes", "Services", "Endpoints", "Breakers", "Limits", "Log", "Configuration", "Sign out"]
+    ways = ["Requests", "Routes", "Services", "Endpoints", "Breakers", "Limits", "Cache", "Log", "Configuration"]
+    ways.append("Sign out")
     assert walked[0] == "Skip to content"
     assert walked[1].startswith("Overview")
-    assert walked[2:11] == ways
-    assert walked[11:] == ["Service", "State", "Failures", "Last failure"]
+    assert walked[2:12] == ways
+    assert walked[12:] == ["Service", "State", "Failures", "Last failure"]
     page.keyboard.press("Enter")
     expect(page.locator("th[aria-sort=ascending]")).to_have_text("Last failure")
     # Past the first row, whose service is a link and whose buttons are in their order.
@@ -355,11 +378,12 @@ def test_a_gateway_without_anything_says_what_to_do(admin: FakeAdmin, sign_in: O
         "discovery": {"services": []},
         "limits": {"limits": []},
         "circuit-breakers": {},
+        "cache": {"store": None, "results": {}, "hit_rate": None, "response_bytes": 0, "routes": []},
     }
     nothing |= {"telemetry/requests": {"items": []}, "telemetry/errors": {"items": []}, "config/routes": []}
     admin.answers |= nothing
     page = sign_in()
-    for view in ("endpoints", "breakers", "limits", "routes", "requests"):
+    for view in ("endpoints", "breakers", "limits", "cache", "routes", "requests"):
         visit(page, view)
         expect(page.locator("main .empty")).to_be_visible()
     visit(page, "overview")

@@ -4,8 +4,9 @@ import { chart, spark } from "../chart.js";
 import { h } from "../dom.js";
 import { ago, clock, count, many, rate, share, took } from "../format.js";
 import { badge, card, empty, figure, link, ready } from "../parts.js";
-import { asRate, asShare, asTime, byStatus, mean, now, percentiles, shares } from "../series.js";
+import { asRate, asShare, asTime, byProtocol, byStatus, mean, now, percentiles, shares } from "../series.js";
 import { state } from "../state.js";
+import { hitRateChart } from "./cache.js";
 import { servicesTable } from "./services.js";
 import { requestsTable } from "./requests.js";
 import { troubles } from "../troubles.js";
@@ -21,6 +22,7 @@ export function overview() {
     h("div", { class: "columns two-one" },
       h("div", { class: "stack" }, services(), requests()),
       h("div", { class: "stack aside" }, attention(), errors())),
+    ready(["history"], () => h("div", { class: "columns", key: "more" }, spoken(), cached())),
   ];
 }
 
@@ -87,6 +89,28 @@ function courses() {
       chart({ id: "latency", title: "Latency", at: history.at, series: percentiles(history), unit: asTime }),
     ),
   ];
+}
+
+function spoken() {
+  const { history } = state.got;
+  return h(
+    "section",
+    { class: "card", key: "protocols" },
+    chart(
+      {
+        id: "protocols",
+        title: "Requests by protocol",
+        at: history.at,
+        series: byProtocol(history),
+        unit: asRate,
+        stacked: true,
+      },
+    ),
+  );
+}
+
+function cached() {
+  return h("section", { class: "card", key: "cache" }, hitRateChart(state.got.history));
 }
 
 function services() {
