@@ -43,6 +43,8 @@ def gathered(answers: Mapping[str, Any]) -> dict[str, Any]:
         "workers": {"alive": sum(each["alive"] for each in workers), "all": len(workers)},
         "in_flight": history["in_flight"][-1] if history["in_flight"] else 0,
         **_course(history),
+        "protocols": {name: _mean(values) for name, values in history.get("by_protocol", {}).items()},
+        "hit_rate": _hit_rate(history.get("cache", {})),
         "services": _services(history, endpoints, answers["breakers"]),
         "limits": _limits(answers["limits"]["limits"]),
         "out": [each for each in endpoints if each["state"] != "healthy"],
@@ -86,6 +88,16 @@ def _course(line: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _mean(values: Sequence[float]) -> float:
+    return round(sum(values) / len(values), 3) if values else 0.0
+
+
+def _hit_rate(course: Mapping[str, Sequence[float]]) -> float | None:
+    """Return the share answered from the cache of what came to it, None where nothing did."""
+    asked = sum(course.get("requests", ()))
+    return sum(course["answered"]) / asked if asked else None
+
+
 def _newest(values: Sequence[float | None]) -> float | None:
     return next((each for each in reversed(values) if each is not None), None)
 
@@ -102,6 +114,7 @@ def text(page: Mapping[str, Any], address: str, sort: str, colour: bool) -> list
         f"up {span(page['uptime'])}, {alive if workers['alive'] == workers['all'] else paint(_RED, alive)}{draining}",
         f"{rate(page['requests'])} req/s  errors {share(page['errors'])}  p50 {took(page['p50'])}  "
         f"p95 {took(page['p95'])}  p99 {took(page['p99'])}  in flight {page['in_flight']}",
+        *_spoken(page),
         "",
         *_services_table(page["services"], sort, paint),
     ]
@@ -120,6 +133,14 @@ def text(page: Mapping[str, Any], address: str, sort: str, colour: bool) -> list
         lines += ["", paint(_BOLD, "ENDPOINTS THAT ARE OUT")]
         lines += [f"{plain(each['endpoint'])} of {plain(each['service'])}: {each['state']}" for each in page["out"]]
     return lines
+
+
+def _spoken(page: Mapping[str, Any]) -> list[str]:
+    """Say what clients spoke, and how much the cache answered; nothing where nothing was asked."""
+    asked = sum(page["protocols"].values())
+    parts = [f"{name} {share(value / asked)}" for name, value in page["protocols"].items() if value]
+    cached = [f"from the cache {share(page['hit_rate'])}"] if page["hit_rate"] is not None else []
+    return ["  ".join([*parts, *cached])] if parts or cached else []
 
 
 def _services_table(services: Sequence[dict[str, Any]], sort: str, paint: Callable[[str, str], str]) -> list[str]:

@@ -71,6 +71,15 @@ def test_a_gateway_that_has_just_started_is_shown() -> None:
     assert "0 req/s  errors -  p50 -  p95 -  p99 -  in flight 0" in shown
 
 
+def test_what_clients_spoke_and_the_cache_answered_is_shown() -> None:
+    history = sample.history(NOW, 10, 1)
+    history["by_protocol"] = {"HTTP/1.0": [0.0, 0.0], "HTTP/1.1": [6.0, 6.0], "HTTP/2": [2.0, 4.0], "gRPC": [1.0, 1.0]}
+    history["cache"] = {"requests": [4.0, 0.0], "answered": [3.0, 0.0], "bytes": [9.0, 0.0]}
+    page = gathered(answers(history=history))
+    assert (page["protocols"]["HTTP/2"], page["hit_rate"]) == (3.0, 0.75)
+    assert lines(page)[2] == "HTTP/1.1 60 %  HTTP/2 30 %  gRPC 10 %  from the cache 75 %"
+
+
 def test_limits_and_endpoints_that_are_out_follow() -> None:
     shown = lines(gathered(answers()))
     assert row(shown, "per-user") == ["per-user", "60 in 1 min", "1,234", "gateway"]
