@@ -16,13 +16,15 @@ from headgate.stores.cache.memory import MemoryCache
 from headgate.stores.cache.settings import MemoryCacheSettings, RedisCacheSettings
 from headgate.stores.cache.store import CacheStore, OnChange
 from headgate.stores.fallback import FAILING
+from headgate.telemetry.metrics import Metrics
 
 
 class CacheOpening:
     """The store of one worker: `store` is the one in force, None while nothing is cached."""
 
-    def __init__(self, loop: AbstractEventLoop, say: Say) -> None:
+    def __init__(self, loop: AbstractEventLoop, metrics: Metrics, say: Say) -> None:
         self._loop = loop
+        self._metrics = metrics
         self._say = say
         self._settings: object = None
         self.store: CacheStore | None = None
@@ -47,9 +49,12 @@ class CacheOpening:
         old, self.store, self._settings = self.store, store, settings
         if old is not None:
             old.close()
+        self._metrics.cells[self._metrics.cache_failing] = 0
 
     def _changed(self, state: str, reason: str) -> None:
-        if state == FAILING:
+        failing = state == FAILING
+        self._metrics.cells[self._metrics.cache_failing] = int(failing)
+        if failing:
             self._say("error", "the store of cached answers fails; services are asked", reason=reason)
         else:
             self._say("info", "the store of cached answers works again")

@@ -100,7 +100,7 @@ class Gateway:
         self._endpoint_sets: dict[str, tuple[Endpoint, ...]] = {}
         self._access = AccessLogWriter(loop, self.metrics)
         self.audit = AuditWriter(loop, self.metrics)
-        self.limiter, self.cached = Limiter(loop, self.metrics, say), CacheOpening(loop, say)
+        self.limiter, self.cached = Limiter(loop, self.metrics, say), CacheOpening(loop, self.metrics, say)
         self.mirrors, self.refreshes, self.caching = Mirrors(), Refreshes(), Caching(self.cached)
         # How to say something to control; whoever runs this as a worker connects it.
         self.tell: Callable[[dict[str, Any]], bool] = lambda _: False

@@ -77,6 +77,8 @@ CASES = [
     case("HeadgateWorkersDie", None, headgate_worker_restarts_total="{} 0x20 1x10"),
     case("HeadgateConfigurationsDiffer", {}, headgate_config_version='{worker="1"} 4x30; {worker="2"} 3x30'),
     case("HeadgateConfigurationsDiffer", None, headgate_config_version='{worker="1"} 4x30; {worker="2"} 0x30'),
+    case("HeadgateCacheAway", {}, headgate_cache_failing="{} 2x30"),
+    case("HeadgateCacheAway", None, headgate_cache_failing="{} 0x30"),
     case("HeadgateStoreAway", {}, headgate_store_failing="{} 2x30"),
     case("HeadgateStoreAway", None, headgate_store_failing="{} 0x30"),
     case(
