@@ -37,6 +37,7 @@ _MOST_NAMES = 32
 _AGE = re.compile(rb"([0-9]{1,10})(?:,[0-9]{1,10})*")
 _ETAG = re.compile(rb'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"')
 _LONGEST_VALIDATOR = 1024
+_GRACE = 60.0
 
 
 class _Read:
@@ -89,18 +90,21 @@ class Storing:
             read.expires = []
         if not self._date(entry, read, said, requested):
             return "no-freshness"
-        return entry if self.keep(entry, now) > 0 else "stale"
+        return entry if self.keep(entry, now) > 0.0 else "stale"
 
     def keep(self, entry: Entry, now: float) -> float:
         """Return for how many seconds an entry can be of any use; 0 for none."""
         if entry.once:
             return 0.0
         left = entry.lifetime - entry.age - (now - entry.received)
-        left += max(entry.stale_while_revalidate, entry.stale_if_error)
+        left = max(0.0, left + max(entry.stale_while_revalidate, entry.stale_if_error))
         if entry.etag or entry.modified:
             # It can be validated at any time: for as long again as anything is fresh here.
-            left = max(left, 0.0) + self._settings.max_ttl
-        return max(left, 0.0)
+            return left + self._settings.max_ttl
+        if left and not entry.strict:
+            # For requests that say that they take stale ones.
+            return left + _GRACE
+        return left
 
     def validated(self, entry: Entry, response: ResponseHead, requested: float, now: float) -> Entry:
         """Return the entry as a 304 renews it (RFC 9111 section 4.3.4)."""

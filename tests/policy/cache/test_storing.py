@@ -257,10 +257,11 @@ def test_the_names_it_varies_by() -> None:
 def test_how_long_it_is_of_use() -> None:
     storing = Storing(Cache(max_ttl=1000.0))
     found = entry(FRESH, (b"Age", b"10"))
-    assert storing.keep(found, NOW) == 50
+    assert storing.keep(found, NOW) == 110
     assert storing.keep(found, NOW + 60) == 0
     found = entry(cc("max-age=60, stale-if-error=100, stale-while-revalidate=5"))
-    assert storing.keep(found, NOW) == 160
+    assert storing.keep(found, NOW) == 220
+    assert storing.keep(entry(cc("max-age=60, must-revalidate")), NOW) == 60
     assert storing.keep(entry(FRESH, ETAG), NOW) == 1060
     assert storing.keep(entry(cc("no-cache"), ETAG), NOW + 5) == 1000
 
