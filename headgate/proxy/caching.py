@@ -68,6 +68,7 @@ class Lookup:
         "names",
         "primary",
         "reason",
+        "since",
         "single",
         "url",
         "way",
@@ -92,6 +93,8 @@ class Lookup:
         self.entry: Entry | None = None
         self.reason: status.Forward = "uri-miss"
         self.url = ""
+        # The moment of the store before it was looked into.
+        self.since = 0
         # Whether it goes its way without the others that ask for the same.
         self.single = not cache.settings.collapse or self.asked.forced
 
@@ -115,7 +118,7 @@ class Lookup:
             if exchange.method == "HEAD" or self.caching.passes(self.key, monotonic()):
                 await self._forward(self.reason, "miss")
                 return
-            fill = None if self.single else self.caching.fills.get(self.key)
+            fill = None if self.single else self.caching.joinable(self.key)
             if fill is None:
                 break
             if await self._followed(fill):
@@ -144,6 +147,8 @@ class Lookup:
     async def find(self) -> None:
         """Look for the entry of the request."""
         self.key, self.names, self.entry, self.reason = self.primary, (), None, "uri-miss"
+        store = self.caching.store
+        self.since = store.moment if store is not None else 0
         found = await self._get(self.primary)
         if isinstance(found, Varies):
             self.names = found.names
@@ -257,8 +262,8 @@ class Lookup:
     async def _followed(self, fill: Fill) -> bool:
         """Answer with what another request fetches, if that comes to an answer for this one; tell whether it did."""
         entry = self.entry
-        if (entry is not None and entry.lifetime <= 0) or self._purged(fill):
-            # Nobody may use it without asking himself (RFC 9111 section 4), or it is what was to be forgotten.
+        if entry is not None and entry.lifetime <= 0:
+            # Nobody may use it without asking himself (RFC 9111 section 4).
             self.single = True
             return False
         if fill.state == "asked":
@@ -302,10 +307,6 @@ class Lookup:
                     fill.leave(reader)
                     raise
         return True
-
-    def _purged(self, fill: Fill) -> bool:
-        store = self.caching.store
-        return store is not None and store.moment != fill.since
 
     def _patience(self) -> tuple[float, str]:
         """Return until when (monotonic) the request may wait, and the reason of its failure then."""

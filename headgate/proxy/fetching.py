@@ -64,9 +64,7 @@ class Fetch:
 
     def __init__(self, lookup: Lookup) -> None:
         self._lookup = lookup
-        store = lookup.caching.store
-        since = store.moment if store is not None else 0
-        self._fill = Fill(lookup.key, lookup.url, since, lookup.exchange.steps.interrupt)
+        self._fill = Fill(lookup.key, Place(lookup.url, ()), lookup.since, lookup.exchange.steps.interrupt)
         self._claimed = b""
         self._reader: Reader | None = None
         self._request: Outgoing | None = None
@@ -153,9 +151,7 @@ class Fetch:
 
     async def _fetch(self) -> None:
         lookup, fill, exchange = self._lookup, self._fill, self._lookup.exchange
-        store = lookup.caching.store
-        if store is not None:
-            fill.since = store.moment
+        fill.since = lookup.since
         try:
             response = await self._ask(lookup.entry)
         except Failure as failure:
@@ -237,7 +233,7 @@ class Fetch:
         exchange.status = response.status
         guards.settled(exchange, lookup.cluster, monotonic())
         keep = rules.keep(renewed, now)
-        if store is not None and keep > 0:
+        if store is not None and keep > 0 and not self._fill.outdated:
             place, cached = Place(lookup.url, renewed.tags), Cached(renewed.encode(), body)
             store.renew(lookup.key, lookup.kept, cached, place, keep, self._fill.since)
         elif store is not None:
@@ -256,7 +252,8 @@ class Fetch:
         if isinstance(entry, str):
             await self._pass(response)
             return
-        self._name(entry, now)
+        self._fill.place = Place(lookup.url, entry.tags)
+        self._name(entry)
         upstream = exchange.connection
         assert upstream is not None
         if not upstream.ended or upstream.trailers:
@@ -279,7 +276,7 @@ class Fetch:
             exchange.prepare(response)
             exchange.give(response, body)
 
-    def _name(self, entry: Entry, now: float) -> None:
+    def _name(self, entry: Entry) -> None:
         """Work out what an answer is kept under, and let others know at once by what it varies."""
         lookup, fill, store = self._lookup, self._fill, self._lookup.caching.store
         if not entry.vary and not lookup.names:
@@ -287,16 +284,15 @@ class Fetch:
         fill.names = names = merged(entry.vary, lookup.names)
         fill.final = lookup.cache.keys.variant(lookup.primary, names, lookup.exchange.stream.head)
         if names != lookup.names and store is not None:
-            place = Place(lookup.url, entry.tags)
             keep = lookup.cache.settings.max_ttl
-            store.put(lookup.primary, Cached(Varies(names).encode(), b""), place, keep, fill.since)
+            store.put(lookup.primary, Cached(Varies(names).encode(), b""), Place(lookup.url, ()), keep, fill.since)
 
     def _keep(self, entry: Entry, body: bytes, now: float) -> None:
         """Put a whole answer into the store."""
         lookup, fill, store = self._lookup, self._fill, self._lookup.caching.store
         keep = lookup.cache.rules.keep(entry, now)
-        if store is not None and keep > 0:
-            store.put(fill.final, Cached(entry.encode(), body), Place(lookup.url, entry.tags), keep, fill.since)
+        if store is not None and keep > 0 and not fill.outdated:
+            store.put(fill.final, Cached(entry.encode(), body), fill.place, keep, fill.since)
 
     def _settle_whole(self, entry: Entry, body: bytes) -> None:
         fill = self._fill

@@ -23,7 +23,7 @@ from headgate.wire.timers import NEVER
 
 if TYPE_CHECKING:
     from headgate.proxy.cache_store import CacheOpening
-    from headgate.stores.cache.store import CacheStore
+    from headgate.stores.cache.store import CacheStore, Place
 
 State = Literal["asked", "live", "whole", "passed", "failed", "left"]
 
@@ -53,15 +53,18 @@ class Fill:
         "key",
         "length",
         "names",
+        "outdated",
+        "place",
         "since",
         "state",
-        "url",
         "whole",
     )
 
-    def __init__(self, key: bytes, url: str, since: int, abandon: Callable[[Failure], None]) -> None:
+    def __init__(self, key: bytes, place: Place, since: int, abandon: Callable[[Failure], None]) -> None:
         self.key = self.final = key
-        self.url = url
+        self.place = place
+        # What it asks for was changed or purged since it was asked for.
+        self.outdated = False
         self.since = since
         self.state: State = "asked"
         self.names: tuple[bytes, ...] = ()
@@ -177,7 +180,24 @@ class Caching:
 
     def changed(self, url: str) -> None:
         """Forget what is known of a URL: a request has changed what is there."""
-        for fill in [each for each in self.fills.values() if each.url == url]:
+        store = self.store
+        for fill in [each for each in self.fills.values() if each.place.url == url]:
+            self.leave_behind(fill)
+        if store is not None:
+            store.invalidate(url)
+
+    def leave_behind(self, fill: Fill) -> None:
+        """Let what is being fetched go to those who wait for it already, and to nobody else."""
+        fill.outdated = True
+        if self.fills.get(fill.key) is fill:
             del self.fills[fill.key]
         if self.store is not None:
-            self.store.invalidate(url)
+            self.store.yield_(fill.key)
+
+    def joinable(self, key: bytes) -> Fill | None:
+        """Return what is being fetched under this key, if those who ask now may have it."""
+        fill, store = self.fills.get(key), self.store
+        if fill is None or store is None or not store.purged(fill.place, fill.since):
+            return fill
+        self.leave_behind(fill)
+        return None

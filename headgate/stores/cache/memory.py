@@ -133,6 +133,14 @@ class MemoryCache:
             finally:
                 self._shared.unlock()
 
+    def purged(self, place: Place, since: int) -> bool:
+        """Tell whether something there that was asked for at that moment was purged since."""
+        if self._closed or self._purges.moment == since:
+            return False
+        tags = [self._purges.mark("tag", tag) for tag in place.tags]
+        is_dead = self._purges.is_dead(self._purges.mark("url", place.url), tags, since)
+        return is_dead or self._purges.names(encoded(place.url), since)
+
     def purge(self, what: Purge) -> int:
         """Forget all that this names; return how many there were, -1 when the store is closed.
 

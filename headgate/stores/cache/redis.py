@@ -67,6 +67,11 @@ class RedisCache:
         """Tell whether the server is away."""
         return self._node.link(b"") is None
 
+    @property
+    def proven(self) -> asyncio.Future[None]:
+        """Done when the first attempt to connect has ended, well or not."""
+        return self._node.proven
+
     # -- requests -------------------------------------------------------------------------------------------------
 
     def get(self, key: bytes) -> Reply[Cached | None] | None:
@@ -116,6 +121,10 @@ class RedisCache:
     def invalidate(self, url: str) -> None:
         """Forget all entries of a URL, and wait for nothing."""
         self.send(Marked(self), b"", "purge", "url", hashed("url", url, MARKS))
+
+    def purged(self, place: Place, since: int) -> bool:
+        """Tell whether anything was purged since, as far as the server has said."""
+        return self.moment != since
 
     # -- for operators --------------------------------------------------------------------------------------------
 

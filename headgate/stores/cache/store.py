@@ -67,6 +67,12 @@ class Statistics(NamedTuple):
 class Purgeable(Protocol):
     """What an operator asks of a store."""
 
+    def purged(self, place: Place, since: int) -> bool:
+        """Tell whether something there that was asked for at that moment was purged since; true where that is in doubt.
+
+        For those who wait for what another request is fetching.
+        """
+
     def purge(self, what: Purge) -> int | Reply[int]:
         """Forget all that this names; return how many there were, less than 0 when it is not done."""
 
