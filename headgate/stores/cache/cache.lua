@@ -1,6 +1,6 @@
 -- Cached answers: one hash for each entry, one for what was purged, one for what was counted.
 --
--- KEYS  1 purges, 2 counts, 3 the entry or the claim
+-- KEYS  1 purges, 2 counts, 3 the entry, the claim, or one that is never there
 -- entry    h head, b body, u URL, s moment it was asked for behind, m marks of its URL and tags ("17,4,9")
 -- purges   n moment, born the first of them, all moment of the last purge of everything, m<mark> of a URL or a tag,
 --          p<number> and q<number> the last prefixes and their moments, pn how many there were, pm the last one's moment
@@ -51,15 +51,18 @@ local function is_named(url, since)
   return oldest and tonumber(oldest) > since
 end
 
+-- The first write is the one that a server without memory refuses; behind any other it would let it pass.
 local function put(since, keep, head, body, url, marks)
-  redis.call('DEL', key)
-  if is_dead(since, marks) or is_named(url, since) then
-    redis.call('HINCRBY', counts, 'refused', 1)
-    return
+  if not is_dead(since, marks) and not is_named(url, since) then
+    local done = redis.pcall('HSET', key, 'h', head, 'b', body, 'u', url, 's', string.format('%.0f', since), 'm', marks)
+    if type(done) ~= 'table' then
+      redis.call('PEXPIRE', key, keep)
+      redis.call('HINCRBY', counts, 'stored', 1)
+      return
+    end
   end
-  redis.call('HSET', key, 'h', head, 'b', body, 'u', url, 's', string.format('%.0f', since), 'm', marks)
-  redis.call('PEXPIRE', key, keep)
-  redis.call('HINCRBY', counts, 'stored', 1)
+  redis.call('DEL', key)
+  redis.pcall('HINCRBY', counts, 'refused', 1)
 end
 
 local does = {}
@@ -113,6 +116,8 @@ function does.yield(owner)
 end
 
 function does.purge(scope, value)
+  -- Nothing is there; but behind a write a server without memory lets others pass, and a purge must not be lost.
+  redis.call('DEL', key)
   moment()
   local now = string.format('%.0f', redis.call('HINCRBY', purges, 'n', 1))
   if scope == 'all' then
@@ -143,7 +148,7 @@ function does.sweep(cursor, pattern, scope, value, now)
       end
     end
   end
-  redis.call('HINCRBY', counts, 'purged', found)
+  redis.pcall('HINCRBY', counts, 'purged', found)
   return {scanned[1], found}
 end
 

@@ -202,14 +202,11 @@ class Entries:
     def _make_room(self, ring: Ring, size: int, now: int) -> None:
         kept, bytes_kept = _MOST_KEPT, size * _MOST_KEPT_TIMES
         while ring.free < size:
-            header = Header._make(HEADER.unpack_from(self._memory, ring.place(ring.tail)))
+            header = self._oldest(ring)
             slot = self._index.at(header.key, header.place)
-            if slot < 0:
-                ring.forget(header.size)
-            elif header.expires <= now or self._purges.is_dead(header.mark, self.tags(header), header.since):
-                self.forget(slot, header)
-                ring.forget(header.size)
-            elif ring is self._small and (self._index.uses(slot) >= _ENOUGH or self._main.free >= header.size):
+            if self._is_let_go(ring, slot, header, now):
+                continue
+            if ring is self._small and (self._index.uses(slot) >= _ENOUGH or self._is_free(header.size, now)):
                 self._promote(slot, header, now)
             elif ring is self._main and self._index.uses(slot) and kept and bytes_kept > 0:
                 kept -= 1
@@ -217,6 +214,29 @@ class Entries:
                 self._keep(slot, header)
             else:
                 self._evict(slot, header, ring)
+
+    def _oldest(self, ring: Ring) -> Header:
+        return Header._make(HEADER.unpack_from(self._memory, ring.place(ring.tail)))
+
+    def _is_let_go(self, ring: Ring, slot: int, header: Header, now: int) -> bool:
+        """Let go of the oldest of a ring if it is replaced, dropped, purged or has expired; tell whether."""
+        if slot >= 0:
+            if header.expires > now and not self._purges.is_dead(header.mark, self.tags(header), header.since):
+                return False
+            self.forget(slot, header)
+        ring.forget(header.size)
+        return True
+
+    def _is_free(self, size: int, now: int) -> bool:
+        """Tell whether the main ring has room for so many bytes without anybody's going who lives."""
+        main = self._main
+        for _ in range(_MOST_KEPT):
+            if main.free >= size:
+                return True
+            header = self._oldest(main)
+            if not self._is_let_go(main, self._index.at(header.key, header.place), header, now):
+                break
+        return main.free >= size
 
     def _promote(self, slot: int, header: Header, now: int) -> None:
         """Move an entry from the tail of the small ring to the main one."""

@@ -40,7 +40,7 @@ class RedisCache:
     """The store of one worker."""
 
     __slots__ = (
-        "_counts", "_failing", "_node", "_on_change", "_owner", "_prefix", "_purges", "_under_way", "moment",
+        "_counts", "_failing", "_node", "_on_change", "_owner", "_prefix", "_purges", "_trial", "_under_way", "moment",
     )  # fmt: skip
 
     def __init__(self, settings: RedisCacheSettings, on_change: OnChange, loop: asyncio.AbstractEventLoop) -> None:
@@ -53,13 +53,14 @@ class RedisCache:
         self._prefix = settings.prefix.encode()
         self._purges = self._prefix + b"purges"
         self._counts = self._prefix + b"counts"
+        self._trial = self._prefix + b"trial"
         self._owner = hexlify(os.urandom(8))
         self._failing = False
         self._under_way = 0
         # As the server last said; what was asked for before it said anything is not kept.
         self.moment = 0
         server = parse(settings.url, settings.username, settings.password)
-        opening = ByUrl(Dialer(loop, settings, SCRIPT), server, lambda: self._prefix + b"trial")
+        opening = ByUrl(Dialer(loop, settings, SCRIPT), server, lambda: self._trial)
         self._node = Single(server.name, loop, opening, self, SystemRandom())
 
     @property
@@ -120,7 +121,7 @@ class RedisCache:
 
     def invalidate(self, url: str) -> None:
         """Forget all entries of a URL, and wait for nothing."""
-        self.send(Marked(self), b"", "purge", "url", hashed("url", url, MARKS))
+        self.send(Marked(self), None, "purge", "url", hashed("url", url, MARKS))
 
     def purged(self, place: Place, since: int) -> bool:
         """Tell whether anything was purged since, as far as the server has said."""
@@ -137,7 +138,7 @@ class RedisCache:
     def statistics(self) -> Reply[Statistics | None] | None:
         """Tell what the server has counted for all gateways together; None while it is away."""
         call = Counted(self)
-        return call.reply if self.send(call, b"", "statistics") else None
+        return call.reply if self.send(call, None, "statistics") else None
 
     def close(self) -> None:
         """Let go of the connection, once what is outstanding has been answered."""
@@ -162,8 +163,9 @@ class RedisCache:
 
     # -- for calls ------------------------------------------------------------------------------------------------
 
-    def send(self, call: Call, key: bytes, *words: str | bytes | int) -> bool:
-        """Send a call of the script; False when it was not taken."""
+    def send(self, call: Call, key: bytes | None, *words: str | bytes | int) -> bool:
+        """Send a call of the script, of an entry or a claim or of neither; False when it was not taken."""
+        key = self._trial if key is None else key
         link = self._link()
         if link is None:
             return False

@@ -16,6 +16,7 @@ from headgate.core.steps import Reply
 from headgate.stores.cache.purges import encoded, hashed
 from headgate.stores.cache.store import Cached, Purge, Statistics
 from headgate.stores.redis.connection import Link, packed
+from headgate.stores.redis.node import Node
 from headgate.stores.redis.script import Script
 
 MARKS: Final = 1 << 17
@@ -42,11 +43,14 @@ class Calling(Protocol):
     def pattern(self) -> bytes:
         """Return what the keys of all entries match."""
 
-    def send(self, call: Call, key: bytes, *words: str | bytes | int) -> bool:
-        """Send a call of the script; False when it was not taken."""
+    def send(self, call: Call, key: bytes | None, *words: str | bytes | int) -> bool:
+        """Send a call of the script, of an entry or a claim or of neither; False when it was not taken."""
 
     def arrived(self, size: int) -> None:
         """Know that so many bytes are not under way any more."""
+
+    def fails(self, node: Node | None, reason: str) -> None:
+        """Know that the server fails."""
 
 
 class Call:
@@ -61,14 +65,19 @@ class Call:
         if reply.__class__ is not ReplyError:
             if self.is_well(reply):
                 return self.on_told(reply)
-            link.end("the script's reply is malformed")
+            self._end(link, "the script's reply is malformed")
         elif str(reply).startswith("NOSCRIPT"):
             # Once for all calls that found it missing. They are lost; those to come are behind it.
             if not link.loading:
                 link.loading = link.send(LOAD, _Loaded())
         elif _FULL not in str(reply):
-            link.end(str(reply))
+            self._end(link, str(reply))
         return self.on_lost()
+
+    def _end(self, link: Link, reason: str) -> None:
+        link.end(reason)
+        # A connection that ends with nothing outstanding ends without a word; this was the last thing outstanding.
+        self._store.fails(None, reason)
 
     def is_well(self, reply: Any) -> bool:
         """Tell whether a reply is one that the script gives."""
@@ -203,7 +212,7 @@ class Purging(Call):
         self.reply.set(-1)
 
     def _go_on(self, *words: str | bytes | int) -> None:
-        if not self._store.send(self, b"", *words):
+        if not self._store.send(self, None, *words):
             self.on_lost()
 
 
