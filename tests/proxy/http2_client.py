@@ -147,12 +147,23 @@ class ClientStream:
             self.reset_by_peer = int(event.error_code or 0)
 
 
+class _Codec(h2.connection.H2Connection):
+    """h2, but a GOAWAY of the other side ends no stream in progress (RFC 9113 section 6.8)."""
+
+    def _receive_goaway_frame(self, frame: Any) -> Any:
+        state, waiting = self.state_machine.state, self._data_to_send
+        self._data_to_send = bytearray()
+        told = super()._receive_goaway_frame(frame)
+        self.state_machine.state, self._data_to_send = state, waiting
+        return told
+
+
 class Http2Client(asyncio.Protocol):
     """One connection. `events`: all that h2 told, in order; `goaways`: (code, last stream, debug data) of each."""
 
     def __init__(self, settings: dict[SettingCodes, int] | None = None, hold: bool = False) -> None:
         # Nothing that we send is put right: a test may break rules.
-        self.codec = h2.connection.H2Connection(
+        self.codec = _Codec(
             h2.config.H2Configuration(
                 client_side=True, validate_outbound_headers=False, normalize_outbound_headers=False
             )
@@ -173,8 +184,8 @@ class Http2Client(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send the preface."""
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        # uvloop's own over TLS is of no class that asyncio knows.
+        self.transport = cast(asyncio.Transport, transport)
         self.codec.initiate_connection()
         self.flush()
 

@@ -303,7 +303,9 @@ class Http2Connection(Http2Link):
         transport = self.transport
         if transport is None:
             return
-        if self.lanes or transport.get_write_buffer_size():
+        if self.ending:
+            transport.abort()
+        elif self.lanes or transport.get_write_buffer_size():
             self.give_up(ErrorCodes.NO_ERROR, "stopped")
             if self.transport is not None:
                 self.transport.abort()
