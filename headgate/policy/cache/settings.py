@@ -68,7 +68,8 @@ class Cache:
     )
     heuristic: float = setting(
         default=10.0,
-        help="Percent of the time since Last-Modified for which an answer is fresh that says nothing of it; 0 = off.",
+        help="Percent of the time since Last-Modified for which an answer is fresh that says nothing of it; 0 = off."
+        " Of answers to requests with Cookie only those with public or Vary: Cookie.",
         ge=0,
         le=100,
     )

@@ -3,6 +3,7 @@
 Laws:
 - Who may not store does not: no-store, private, Authorization and Set-Cookie win over every duration that is set.
 - What tells its age or its freshness in disorder is stale.
+- Whether an answer to a request with cookies is one caller's alone is not guessed: heuristics need it to be public.
 - An answer that nobody could ever use is not stored: it is not fresh, and there is nothing to validate it by.
 """
 
@@ -88,7 +89,8 @@ class Storing:
         if alone:
             # RFC 9213 section 2.1: then Expires says nothing, either.
             read.expires = []
-        if not self._date(entry, read, said, requested):
+        guess = said.public or b"cookie" in entry.vary or all(name.lower() != b"cookie" for name, _ in head.fields)
+        if not self._date(entry, read, said, requested, guess):
             return "no-freshness"
         return entry if self.keep(entry, now) > 0.0 else "stale"
 
@@ -122,7 +124,8 @@ class Storing:
         read = self._read(renewed, fields, said.hidden)
         if alone:
             read.expires = []
-        self._date(renewed, read, said, requested)
+        # One that was never fresh by itself may be so because that could not be guessed.
+        self._date(renewed, read, said, requested, entry.lifetime > 0.0)
         renewed.length = entry.length
         # Found under the fields that the old one named; and a 304 may forbid to keep what it renews.
         renewed.once = said.no_store or said.private or renewed.vary != entry.vary
@@ -196,8 +199,11 @@ class Storing:
         else:
             read.cookies = True
 
-    def _date(self, entry: Entry, read: _Read, said: Control, requested: float) -> bool:
-        """Set age and freshness; False where nothing allows to reuse it (RFC 9111 section 3, last item)."""
+    def _date(self, entry: Entry, read: _Read, said: Control, requested: float, guess: bool) -> bool:
+        """Set age and freshness; False where nothing allows to reuse it (RFC 9111 section 3, last item).
+
+        `guess`: by heuristics, too, where nothing is said of it.
+        """
         now = entry.received
         date = parse_date(read.date, now) if read.date is not None else None
         told = 0.0
@@ -208,7 +214,7 @@ class Storing:
         # Section 4.2.3. A Date has whole seconds: what lies behind them is no age.
         apparent = max(0.0, floor(now) - date) if date is not None else 0.0
         entry.age = max(apparent, told + max(0.0, now - requested))
-        found_lifetime = self._lifetime(entry, read, said, now if date is None else date)
+        found_lifetime = self._lifetime(entry, read, said, now if date is None else date, guess)
         if found_lifetime is None and not ((entry.etag or entry.modified) and entry.status in _HEURISTIC):
             return False
         entry.lifetime = min(found_lifetime or 0.0, entry.age + self._settings.max_ttl)
@@ -237,7 +243,7 @@ class Storing:
         else:
             entry.stale_if_error = float(for_errors)
 
-    def _lifetime(self, entry: Entry, read: _Read, said: Control, date: float) -> float | None:
+    def _lifetime(self, entry: Entry, read: _Read, said: Control, date: float, guess: bool) -> float | None:
         """Return the freshness lifetime (section 4.2.1); None where nothing is said of it."""
         settings, status = self._settings, entry.status
         if settings.ttl is not None and status in _PLAIN:
@@ -255,7 +261,7 @@ class Storing:
         if status not in _HEURISTIC and not said.public:
             return None
         modified = parse_date(entry.modified, entry.received) if entry.modified else None
-        if modified is not None and settings.heuristic:
+        if modified is not None and settings.heuristic and guess:
             return max(0.0, date - modified) * settings.heuristic / 100.0
         if settings.default_ttl and status in _PLAIN and modified is None:
             return entry.age + settings.default_ttl

@@ -33,10 +33,13 @@ def stored(
     method: str = "GET",
     authenticated: bool = False,
     requested: float = NOW,
+    cookie: bytes | None = None,
     **settings: Any,
 ) -> Entry | str:
-    response = ResponseHead(status, list(fields))
-    return Storing(Cache(**settings)).entry(RequestHead(method, b"", "http"), response, requested, NOW, authenticated)
+    head, response = RequestHead(method, b"", "http"), ResponseHead(status, list(fields))
+    if cookie is not None:
+        head.fields.append((b"Cookie", cookie))
+    return Storing(Cache(**settings)).entry(head, response, requested, NOW, authenticated)
 
 
 def entry(*fields: tuple[bytes, bytes], **rest: Any) -> Entry:
@@ -142,6 +145,31 @@ def test_no_other_status_is_guessed_to_be_fresh(status: int) -> None:
 )
 def test_what_configuration_says(fields: Fields, settings: dict[str, Any], status: int, lifetime: float) -> None:
     assert entry(*fields, status=status, **settings).lifetime == pytest.approx(lifetime)
+
+
+@pytest.mark.parametrize(
+    ("fields", "settings", "lifetime"),
+    [
+        ([], {}, 0),
+        ([cc("public")], {}, 100),
+        ([(b"Vary", b"Cookie")], {}, 100),
+        # Somebody has said it: the service, or whoever configured it.
+        ([cc("max-age=5")], {}, 5),
+        ([], {"ttl": 9.0}, 9),
+    ],
+)
+def test_an_answer_to_cookies_is_not_guessed_to_be_everybodys(
+    fields: Fields, settings: dict[str, Any], lifetime: float
+) -> None:
+    found = entry((b"Last-Modified", at(-1000)), *fields, cookie=b"session=1", **settings)
+    assert found.lifetime == pytest.approx(lifetime)
+
+
+def test_nor_after_it_was_validated() -> None:
+    modified = (b"Last-Modified", at(-1000))
+    assert renewed(entry(modified, cookie=b"session=1")).lifetime == 0
+    assert renewed(entry(modified)).lifetime == pytest.approx(110)
+    assert renewed(entry(modified, cookie=b"session=1"), cc("max-age=7")).lifetime == 7
 
 
 @pytest.mark.parametrize("value", ["no-store", "private"])
