@@ -66,6 +66,7 @@ class Lookup:
         "kept",
         "key",
         "names",
+        "passing",
         "primary",
         "reason",
         "since",
@@ -95,6 +96,8 @@ class Lookup:
         self.url = ""
         # The moment of the store before it was looked into.
         self.since = 0
+        # Whether its answer will hardly be one to keep: the service is asked as the client has asked.
+        self.passing = False
         # Whether it goes its way without the others that ask for the same.
         self.single = not cache.settings.collapse or self.asked.forced
 
@@ -115,9 +118,11 @@ class Lookup:
                 return
             if asked.only_if_cached:
                 raise Failure("not_cached")
-            if exchange.method == "HEAD" or self.caching.passes(self.key, monotonic()):
+            if exchange.method == "HEAD":
                 await self._forward(self.reason, "miss")
                 return
+            if self.caching.passes(self.key, monotonic()):
+                self.single = self.passing = True
             fill = None if self.single else self.caching.joinable(self.key)
             if fill is None:
                 break

@@ -164,7 +164,7 @@ class Fetch:
                 raise
             return
         entry = lookup.entry
-        if response.status == 304 and entry is not None and (entry.etag or entry.modified):
+        if response.status == 304 and entry is not None and (entry.etag or entry.modified) and not lookup.passing:
             await self._validated(entry, response)
         elif response.status not in ERRORS or not await self._stale_instead(response):
             await self._take(response)
@@ -175,11 +175,12 @@ class Fetch:
         guards.enter(exchange.gateway, exchange, lookup.way, lookup.cluster)
         self._request = request = upstream_request(exchange, lookup.way)
         self._as_it_came = request.fields
-        keyed = lookup.names
+        keyed = (*lookup.names, *lookup.cache.keyed)
         request.fields = [
             field for field in request.fields if (name := field[0].lower()) not in UNKEYED or name in keyed
         ]
-        request.fields = lookup.cache.rules.outgoing(request.fields, entry)
+        if not lookup.passing:
+            request.fields = lookup.cache.rules.outgoing(request.fields, entry)
         return await self._try(request)
 
     async def _ask_as_it_came(self) -> ResponseHead:
@@ -353,7 +354,7 @@ class Fetch:
             exchange.status = response.status
             exchange.release()
             return
-        if lookup.asked.range and response.status == 200:
+        if lookup.asked.range and response.status == 200 and not lookup.passing:
             # The whole was asked for so that it could be kept; this client wants a part.
             response = await self._ask_as_it_came()
         upstream = exchange.connection

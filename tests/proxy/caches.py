@@ -18,11 +18,13 @@ SIZE = 8 << 20
 
 @asynccontextmanager
 async def caching(upstream: Upstream | str, cache: Any = True, **more: Any) -> AsyncIterator[Rig]:
-    """Run a gateway with one route that has this cache; `more` as in `to`."""
+    """Run a gateway with one route that has this cache; `more` as in `to`, `extra` are services beside that one."""
+    document = to(upstream, cache=cache, **{name: value for name, value in more.items() if name != "extra"})
+    document["services"] += more.get("extra", [])
     with tempfile.TemporaryDirectory() as folder:
         made = prepare(MemoryCacheSettings(size=SIZE), [Path(folder)])
         store = {"type": "memory", "size": SIZE, "path": str(made)}
-        async with gateway(to(upstream, cache=cache, cache_store=store, **more)) as rig:
+        async with gateway({**document, "cache_store": store}) as rig:
             yield rig
 
 
