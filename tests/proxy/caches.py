@@ -17,15 +17,20 @@ SIZE = 8 << 20
 
 
 @asynccontextmanager
+async def stored() -> AsyncIterator[dict[str, Any]]:
+    """Make a store, and say how a configuration names it."""
+    with tempfile.TemporaryDirectory() as folder:
+        made = prepare(MemoryCacheSettings(size=SIZE), [Path(folder)])
+        yield {"type": "memory", "size": SIZE, "path": str(made)}
+
+
+@asynccontextmanager
 async def caching(upstream: Upstream | str, cache: Any = True, **more: Any) -> AsyncIterator[Rig]:
     """Run a gateway with one route that has this cache; `more` as in `to`, `extra` are services beside that one."""
     document = to(upstream, cache=cache, **{name: value for name, value in more.items() if name != "extra"})
     document["services"] += more.get("extra", [])
-    with tempfile.TemporaryDirectory() as folder:
-        made = prepare(MemoryCacheSettings(size=SIZE), [Path(folder)])
-        store = {"type": "memory", "size": SIZE, "path": str(made)}
-        async with gateway({**document, "cache_store": store}) as rig:
-            yield rig
+    async with stored() as store, gateway({**document, "cache_store": store}) as rig:
+        yield rig
 
 
 def counting(*lines: str, body: Callable[[int], bytes] | None = None) -> Callable[[Message], bytes]:
