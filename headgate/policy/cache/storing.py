@@ -217,8 +217,12 @@ class Storing:
         found_lifetime = self._lifetime(entry, read, said, now if date is None else date, guess)
         if found_lifetime is None and not ((entry.etag or entry.modified) and entry.status in _HEURISTIC):
             return False
-        entry.lifetime = min(found_lifetime or 0.0, entry.age + self._settings.max_ttl)
-        self._windows(entry, said)
+        if found_lifetime is None:
+            # Nobody said that it may be used again, so nobody uses it before it is validated.
+            entry.strict = True
+        else:
+            entry.lifetime = min(found_lifetime, entry.age + self._settings.max_ttl)
+            self._windows(entry, said)
         return True
 
     def _windows(self, entry: Entry, said: Control) -> None:

@@ -165,6 +165,13 @@ def test_an_answer_to_cookies_is_not_guessed_to_be_everybodys(
     assert found.lifetime == pytest.approx(lifetime)
 
 
+@pytest.mark.parametrize("cookie", [None, b"session=1"])
+def test_what_nobody_said_may_be_used_again_is_not_used_stale(cookie: bytes | None) -> None:
+    fields = (ETAG,) if cookie is None else (ETAG, (b"Last-Modified", at(-1000)))
+    found = entry(*fields, cookie=cookie, stale_while_revalidate=60.0, stale_if_error=60.0)
+    assert (found.lifetime, found.stale_while_revalidate, found.stale_if_error, found.strict) == (0, 0, 0, True)
+
+
 def test_nor_after_it_was_validated() -> None:
     modified = (b"Last-Modified", at(-1000))
     assert renewed(entry(modified, cookie=b"session=1")).lifetime == 0
