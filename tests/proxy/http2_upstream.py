@@ -71,8 +71,7 @@ class Link(asyncio.Protocol):
         self.codec.local_settings.update(self._server.settings)
         self.codec.local_settings.acknowledge()
         self.codec.initiate_connection()
-        if not self._server.silent:
-            self.flush()
+        self.flush()
         self._server.links.append(self)
         self._server.new.put_nowait(self)
 
@@ -190,6 +189,8 @@ class Link(asyncio.Protocol):
 
     def flush(self) -> None:
         """Send what the codec has to say."""
+        if self._server.silent:
+            return
         data = self.codec.data_to_send()
         if data and self.transport is not None:
             self.transport.write(data)
@@ -212,7 +213,7 @@ class Http2Upstream:
         silent: bool = False,
         hold: bool = False,
     ) -> None:
-        """`silent`: no SETTINGS are sent before `flush`; `hold`: nothing that comes is acknowledged."""
+        """`silent`: nothing is ever sent, no SETTINGS either; `hold`: nothing that comes is acknowledged."""
         self.play = play
         self.settings = settings or {}
         self.tls = tls

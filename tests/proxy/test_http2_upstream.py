@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -51,7 +50,7 @@ async def test_a_request_goes_out_and_its_answer_comes_back() -> None:
         assert (answer.status, answer.body, answer.get("x-answer")) == (201, b"world", "42")
         assert answer.get("content-length") == "5"
         (line,) = await rig.logged()
-        assert (line["status_code"], line["protocol"]) == (201, "1.1")
+        assert line["status_code"] == 201
 
 
 @on_loop
@@ -383,7 +382,9 @@ async def test_an_answer_that_is_none_ends_its_stream_alone(misbehave: Callable[
         misbehave(link, bad)
         assert (await client.answer()).status == 502
         assert [line["error"] for line in await rig.logged()] == ["upstream_protocol"]
-        await eventually(lambda: bad.reset == ErrorCodes.PROTOCOL_ERROR)
+        if misbehave not in (_too_short, _too_long):
+            # Those had ended already.
+            await eventually(lambda: bad.reset == ErrorCodes.PROTOCOL_ERROR)
         link.answer(good, b"good")
         assert (await other.answer()).body == b"good"
         assert len(upstream.links) == 1
@@ -533,7 +534,6 @@ async def test_an_upstream_that_is_late_loses_the_stream_and_if_it_said_nothing_
 async def test_a_slow_client_holds_up_its_upstream_and_nobody_else() -> None:
     async with Http2Upstream() as upstream, gateway(over(upstream)) as rig:
         slow, quick = await rig.client(), await rig.client()
-        slow.writer.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         slow.writer.transport.pause_reading()
         await slow.send(get("/slow"))
         link = await upstream.accepted()
@@ -578,10 +578,10 @@ async def _finish(link: Link, asked: Asked) -> None:
 
 @on_loop
 async def test_an_upstream_that_takes_nothing_holds_up_its_client_and_is_late() -> None:
-    service = {"timeout": {"idle": 0.3}, "retry": {"attempts": 0}}
+    service = {"timeout": {"idle": 0.3}, "retry": {"attempts": 0}, "max_body": 1 << 30}
     async with Http2Upstream(hold=True) as upstream, gateway(over(upstream, service=service)) as rig:
         client, other = await rig.client(), await rig.client()
-        length = 64 << 20
+        length = in_between()
         await client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % length)
         client.writer.write(bytes(length))
         link = await upstream.accepted()
@@ -591,10 +591,11 @@ async def test_an_upstream_that_takes_nothing_holds_up_its_client_and_is_late() 
         await other.send(get("/other"))
         link.answer(await link.asked())
         assert (await other.answer()).status == 200
-        assert (await client.answer()).status == 504
+        assert (await client.head()).status == 504
         (line, _) = sorted(await rig.logged(2), key=lambda each: each["path"])
         assert line["error"] == "idle_timeout"
-        assert client.writer.transport.get_write_buffer_size() > 0
+        # The client was held up long before its body was here.
+        assert line["bytes_in"] < 1 << 20
 
 
 @on_loop
@@ -640,7 +641,10 @@ async def test_who_is_quiet_is_asked_and_who_does_not_answer_is_left() -> None:
         await link.asked()
         (pool,) = rig.gateway._pools.values()
         (ours,) = pool._shared
-        ours.on_deadline(ours.deadline)
+        # What came with the answer to our SETTINGS was heard.
+        await eventually(lambda: link.seen(h2.events.SettingsAcknowledged))
+        while not ours._asked:
+            ours.on_deadline(ours.deadline)
         await eventually(lambda: ours.heard > ours._heard_before)
         assert len(link.seen(h2.events.PingReceived)) == 1
         ours.on_deadline(ours.deadline)
