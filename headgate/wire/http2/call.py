@@ -44,6 +44,7 @@ class Http2Call(IncomingAnswer):
 
     __slots__ = (
         "_heard",
+        "_is_call",
         "_late",
         "_limit",
         "_out_ended",
@@ -68,6 +69,8 @@ class Http2Call(IncomingAnswer):
         self._limit = NEVER
         self._late = "total_timeout"
         self._out_ended = True
+        # Of gRPC: either side may be silent for long while the other one speaks.
+        self._is_call = False
         # How often the connection had been heard when the request was sent.
         self._heard = 0
         self._waiter: Reply[ResponseHead] | None = None
@@ -149,7 +152,13 @@ class Http2Call(IncomingAnswer):
             link.send_whole(lane, block, body)
         else:
             link.send_head(lane, block, True)
-        self._wait_until(now + timeouts.response if complete else NEVER)
+        self._is_call = request.grpc
+        if complete:
+            self._wait_until(now + timeouts.response)
+        elif request.grpc:
+            self._wait_until(now + timeouts.idle)
+        else:
+            self._wait_until(NEVER)
         return waiter
 
     def _block(self, request: Outgoing, body: bytes, complete: bool) -> bytes:
@@ -181,6 +190,8 @@ class Http2Call(IncomingAnswer):
         """Send one piece of the request's body."""
         if self.lane is not None:
             self.lane.write(data)
+        if self._is_call and not self.ended:
+            self.expect_more()
 
     def finish(self, trailers: Sequence[Field] = ()) -> None:
         """End the request's body; from now on the answer is awaited."""
@@ -216,7 +227,9 @@ class Http2Call(IncomingAnswer):
 
     def moved(self) -> None:
         """Learn that the upstream took all there was."""
-        if not self._out_ended:
+        if self._is_call and not self.ended:
+            self.expect_more()
+        elif not self._out_ended:
             self._wait_until(NEVER)
 
     def detach(self) -> tuple[Owner, Transport | None, bytes]:
@@ -285,6 +298,9 @@ class Http2Call(IncomingAnswer):
             self._fail("request_timeout" if self._awaits_client() else self._late)
         elif self._waiter is not None and self._out_ended:
             self._fail("response_timeout")
+        elif self._is_call and not self._out_ended and self.lane is not None and not self.lane.queued:
+            # Both are silent, and either might speak: the upstream is not to blame.
+            self._fail("request_timeout", "a silent call")
         else:
             self._fail("idle_timeout")
         if not heard:
