@@ -15,6 +15,14 @@ from pathlib import Path
 from bench import credentials, policies
 from bench.policies import ENDPOINTS, Policies
 
+# Seconds for which answers stay in a cache: longer than a row takes.
+_FRESH = 3600
+# The upstream says nothing of it, and HAProxy stores nothing that does not.
+_HAPROXY_CACHE = f"""  http-request cache-use answers
+  http-response set-header Cache-Control "max-age={_FRESH}"
+  http-response cache-store answers
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
@@ -29,7 +37,8 @@ class Certificate:
 class Setting:
     """What a row asks of a peer: where to listen, whom to ask, how many routes to hold, and which policies.
 
-    `redis` is the port of a Redis server for Headgate's limit; 0 where no row needs one.
+    `redis` is the port of a Redis server for Headgate's limit; 0 where no row needs one. `http2`: clients speak HTTP/2
+    by prior knowledge, upstreams HTTP/1.1; `cached`: answers come from the peer's cache after the first.
     """
 
     port: int
@@ -41,6 +50,8 @@ class Setting:
     options: tuple[tuple[str, object], ...] = ()
     policies: Policies | None = None
     redis: int = 0
+    http2: bool = False
+    cached: bool = False
 
 
 def route_path(number: int) -> str:
@@ -72,20 +83,23 @@ def nginx_conf(setting: Setting, user: str) -> str:
     what the client has not taken yet, and lose for that.
     """
     tls = setting.certificate
-    listen = f"listen 127.0.0.1:{setting.port}{' ssl' if tls else ''} backlog=4096;"
+    listen = f"listen 127.0.0.1:{setting.port}{' ssl' if tls else ''}{' http2' if setting.http2 else ''} backlog=4096;"
+    path = f"{setting.folder}/nginx-cache-{setting.port}"
+    zone = f"proxy_cache_path {path} keys_zone=answers:10m use_temp_path=off;" if setting.cached else ""
+    cache = f"proxy_cache answers; proxy_cache_valid 200 {_FRESH}s;" if setting.cached else ""
     # TLS 1.3 is not among the defaults of nginx before 1.23.4; the other peers speak it.
     keys = f"ssl_certificate {tls.cert}; ssl_certificate_key {tls.key}; ssl_protocols TLSv1.2 TLSv1.3;" if tls else ""
     return f"""{_nginx_main(setting.folder, "nginx", user)}
 http {{
   access_log off; {_nginx_temporary(setting.folder, "nginx")}
   keepalive_requests 100000000; keepalive_timeout 3600s;
-  client_max_body_size 0; proxy_request_buffering off; proxy_max_temp_file_size 0; proxy_buffers 16 8k;
+  client_max_body_size 0; proxy_request_buffering off; proxy_max_temp_file_size 0; proxy_buffers 16 8k; {zone}
   upstream api {{
     server 127.0.0.1:{setting.upstream}; keepalive 128; keepalive_requests 100000000; keepalive_timeout 3600s;
   }}
   server {{
     {listen} {keys}
-    location / {{ proxy_pass http://api; proxy_http_version 1.1; proxy_set_header Connection ""; }}
+    location / {{ proxy_pass http://api; proxy_http_version 1.1; proxy_set_header Connection ""; {cache} }}
   }}
 }}
 """
@@ -110,6 +124,8 @@ def haproxy_conf(setting: Setting) -> str:
     frontend = policies.haproxy_frontend(setting.policies, setting.folder) if setting.policies is not None else ""
     crypt = f" ssl crt {tls.both} alpn http/1.1" if tls else ""
     servers = policies.haproxy_backend(setting.upstream) if full else f"  server one 127.0.0.1:{setting.upstream}\n"
+    store = f"cache answers\n  total-max-size 64\n  max-age {_FRESH}\n" if setting.cached else ""
+    cache = _HAPROXY_CACHE if setting.cached else ""
     return f"""global
   nbthread 1
   maxconn 4096
@@ -120,11 +136,11 @@ def haproxy_conf(setting: Setting) -> str:
   timeout connect 5s
   timeout client 600s
   timeout server 600s
-frontend all
-  bind 127.0.0.1:{setting.port}{crypt} backlog 4096
+{store}frontend all
+  bind 127.0.0.1:{setting.port}{crypt}{" proto h2" if setting.http2 else ""} backlog 4096
 {frontend}  default_backend api
 backend api
-{servers}"""
+{cache}{servers}"""
 
 
 def envoy_conf(setting: Setting) -> str:
@@ -218,6 +234,8 @@ def headgate_conf(setting: Setting) -> str:
         service |= policies.headgate_service(setting.upstream)
         limits = policies.headgate_limits(setting.policies, setting.redis)
         limits |= policies.headgate_gateway(setting.policies, setting.folder)
+    if setting.cached:
+        limits["cache"] = {"ttl": _FRESH}
     return json.dumps(
         {
             "listen": [listener],

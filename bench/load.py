@@ -1,4 +1,4 @@
-"""The load: wrk for requests, and a client of our own for whole TLS handshakes.
+"""The load: wrk for requests, h2load for those over HTTP/2, and a client of our own for whole TLS handshakes.
 
 wrk keeps the session of a TLS connection and resumes it on the next, and no option or OpenSSL setting of the client
 stops that in TLS 1.3; a resumed handshake costs a gateway a third of a whole one. So handshakes are counted with
@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,13 +24,17 @@ _SIZES = {"B": 1, "KB": 2**10, "MB": 2**20, "GB": 2**30, "TB": 2**40}
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What is asked of the gateway, and how: `script` is Lua for wrk, `handshakes` a new TLS connection a request."""
+    """What is asked of the gateway, and how: `script` is Lua for wrk, `handshakes` a new TLS connection a request.
+
+    With `streams` it is HTTP/2 by prior knowledge, and so many requests at once on each connection.
+    """
 
     path: str = "/api/v1/things?page=2"
     connections: int = 64
     script: str = ""
     tls: bool = False
     handshakes: bool = False
+    streams: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,24 @@ def parse_wrk(text: str) -> Result:
     return Result(int(requests), float(seconds) * _UNITS[unit], read, failed, latency)
 
 
+def parse_h2load(text: str, log: str) -> Result:
+    """Read what h2load prints, and its log: a line of start, status and microseconds for each request.
+
+    Raises ValueError when the summary is not there, as when h2load could not connect.
+    """
+    finished = re.search(r"finished in ([\d.]+)(\w+)", text)
+    counts = re.search(r"requests: \d+ total, \d+ started, (\d+) done, \d+ succeeded, (\d+) failed", text)
+    statuses = re.search(r"status codes: \d+ 2xx, (\d+) 3xx, (\d+) 4xx, (\d+) 5xx", text)
+    read = re.search(r"traffic: \S+ \((\d+)\) total", text)
+    if finished is None or counts is None or statuses is None or read is None:
+        raise ValueError(f"no summary in the output of h2load:\n{text}")
+    took = sorted(int(line.split("\t")[2]) for line in log.splitlines() if line.count("\t") == 2)
+    latency = {percent: took[len(took) * percent // 100] * 1e-6 for percent in (50, 75, 90, 99)} if took else {}
+    # Those whose heads had come when the time was over are in the statuses, and not done.
+    failed = int(counts[2]) + sum(map(int, statuses.groups()))
+    return Result(int(counts[1]), float(finished[1]) * _UNITS[finished[2]], int(read[1]), failed, latency)
+
+
 def need_wrk() -> str:
     """Return the version of wrk; raises CannotRunError, with how to install it, when it is missing."""
     path = shutil.which("wrk")
@@ -87,6 +110,8 @@ def run(load: Load, port: int, core: int, seconds: float) -> Result:
         found = json.loads(done)
         latency = {int(percent): value for percent, value in found["latency"].items()}
         return Result(found["requests"], found["seconds"], found["read"], found["failed"], latency)
+    if load.streams:
+        return _run_h2load(load, port, pin, [f"-D{max(1, round(seconds))}"], seconds)
     url = f"{'https' if load.tls else 'http'}://127.0.0.1:{port}{load.path}"
     options = ["-t1", f"-c{load.connections}", f"-d{max(1, round(seconds))}s", "--latency", "--timeout", "10s"]
     if load.script:
@@ -95,6 +120,31 @@ def run(load: Load, port: int, core: int, seconds: float) -> Result:
         return parse_wrk(_run([*pin, "wrk", *options, url], seconds))
     except ValueError as error:
         raise CannotRunError(str(error)) from error
+
+
+def answers_http2(port: int, path: str, *fields: tuple[str, str]) -> bool:
+    """Tell whether 127.0.0.1:`port` answers 200 to a GET of `path` over HTTP/2 now."""
+    try:
+        return _run_h2load(Load(path, connections=1, streams=1), port, [], ["-n1"], 5, *fields).failed == 0
+    except CannotRunError:
+        return False
+
+
+def _run_h2load(
+    load: Load, port: int, pin: list[str], amount: list[str], seconds: float, *fields: tuple[str, str]
+) -> Result:
+    program = shutil.which("h2load")
+    if program is None:
+        raise CannotRunError("h2load is missing: apt-get install nghttp2-client")
+    headers = [f"--header={name}: {value}" for name, value in fields]
+    with tempfile.NamedTemporaryFile("r", prefix="h2load-") as log:
+        options = ["-t1", f"-c{load.connections}", f"-m{load.streams}", *amount, f"--log-file={log.name}", *headers]
+        try:
+            return parse_h2load(
+                _run([*pin, program, *options, f"http://127.0.0.1:{port}{load.path}"], seconds), log.read()
+            )
+        except ValueError as error:
+            raise CannotRunError(str(error)) from error
 
 
 def _run(command: list[str], seconds: float) -> str:

@@ -24,6 +24,7 @@ class Subject:
     """A peer in a row, under its own label.
 
     `options` are further top-level keys of Headgate's configuration; `telemetry` is put over what it has there.
+    `cached`: with the peer's cache on.
     """
 
     label: str
@@ -31,6 +32,7 @@ class Subject:
     routes: int = 0
     options: tuple[tuple[str, object], ...] = ()
     policies: Policies | None = None
+    cached: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,10 @@ class Bound:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One figure. `fresh` starts the peer anew for every round; `uploads` makes the upstream one that reads bodies."""
+    """One figure. `fresh` starts the peer anew for every round; `uploads` makes the upstream one that reads bodies.
+
+    `http2`: clients speak HTTP/2 by prior knowledge.
+    """
 
     name: str
     title: str
@@ -61,6 +66,7 @@ class Row:
     tls: bool = False
     fresh: bool = False
     uploads: bool = False
+    http2: bool = False
 
 
 def _peers(*names: str, policies: Policies | None = None) -> tuple[Subject, ...]:
@@ -96,6 +102,8 @@ _UPLOADERS = (
 )
 # All of it is on one core: that there is little left of it is no overload.
 _SCRAPED = (Subject("headgate", "headgate", routes=10_000, options=(("overload", {"enabled": False}),)),)
+# As browsers and gRPC clients do: few connections, many requests at once on each.
+_STREAMS = Load(connections=8, streams=16)
 _ALL = _peers("headgate", "headgate-compiled", "nginx", "haproxy", "envoy", "usual")
 _PROXIES = _peers("headgate", "headgate-compiled", "nginx", "haproxy", "envoy")
 _BOTH = ("nginx", "envoy")
@@ -116,6 +124,11 @@ def _full(name: str, who: str, callers: Callers | None) -> Row:
         tuple(bounds),
         tuple(peer for peer in ("haproxy", "envoy") if peer in peers),
     )
+
+
+def _cached(*names: str) -> tuple[Subject, ...]:
+    """Make two subjects of each peer: one that proxies, and one that answers from its cache."""
+    return tuple(Subject(f"{name}-{word}", name, cached=word == "hit") for name in names for word in ("proxied", "hit"))
 
 
 ROWS: dict[str, Row] = {
@@ -175,6 +188,38 @@ ROWS: dict[str, Row] = {
         _full("policies-tokens", "10,000 tokens (HS256) in turn, role, limit by caller", Callers("hs256", 10_000)),
         _full("policies-rsa", "10,000 tokens (RS256) in turn, role, limit by caller", Callers("rs256", 10_000)),
         _full("policies-key", "one API key, role, limit by caller", Callers("key", 1)),
+        Row(
+            "http2",
+            "HTTP/2 from clients, HTTP/1.1 to the upstream: 8 connections, 16 streams each",
+            "CPU us/request",
+            _PROXIES,
+            measure.cpu_per_request(_STREAMS),
+            ratios=_BOTH,
+            http2=True,
+        ),
+        Row(
+            "http2-policies",
+            "The same with policies on (limit by address, without a credential)",
+            "CPU us/request",
+            _peers("headgate", "headgate-compiled", "haproxy", "envoy", policies=Policies()),
+            measure.cpu_per_request(_STREAMS),
+            # 8,000 requests a second of one core.
+            (Bound("headgate", 125.0), Bound("headgate-compiled", 125.0)),
+            ("haproxy", "envoy"),
+            http2=True,
+        ),
+        Row(
+            "cache",
+            "Proxied against answered from the cache: small JSON answer, 64 keep-alive connections",
+            "CPU us/request",
+            _cached("headgate", "headgate-compiled", "nginx", "haproxy"),
+            measure.cpu_per_request(Load()),
+            (
+                Bound("headgate-hit", 0.5, "headgate-proxied"),
+                Bound("headgate-compiled-hit", 0.5, "headgate-compiled-proxied"),
+            ),
+            ("nginx-hit",),
+        ),
         Row(
             "limit-shared",
             "All other policies on, without a limit and with one counted in memory that all workers share",

@@ -94,12 +94,20 @@ class Bed:
             routes=subject.routes,
             options=subject.options,
             policies=asked,
+            http2=self.row.http2,
+            cached=subject.cached,
             redis=self.redis() if asked is not None and asked.limit == "redis" else 0,
         )
         running = peers.start(PEERS[subject.peer], self.stage, setting, self.cores.gateway)
         path = route_path(0) if subject.routes else "/"
         shown = [asked.callers.field(0)] if asked is not None and asked.callers is not None else []
-        first = wait_until(running, lambda: measure.answers(setting.port, path, self.row.tls, *shown))
+
+        def answers() -> bool:
+            if self.row.http2:
+                return load.answers_http2(setting.port, path, *shown)
+            return measure.answers(setting.port, path, self.row.tls, *shown)
+
+        first = wait_until(running, answers)
         return Up(subject.label, running, setting, running.worker(setting.port), first)
 
 

@@ -54,9 +54,7 @@ def run(arguments: Namespace) -> int:
     done = tell(arguments, "/api/v1/cache/purge", named)
     if done is None:
         return 1
-    count = done["purged"]
-    answers = "1 answer" if count == 1 else f"{count:,} answers"
-    print(json.dumps(done, indent=2) if arguments.json else f"purged {answers} {_PURGED[done['by']]}")
+    print(json.dumps(done, indent=2) if arguments.json else f"purged {_answers(done['purged'])} {_PURGED[done['by']]}")
     return 0
 
 
@@ -83,11 +81,15 @@ def text(shown: dict[str, Any]) -> str:
 def _store(store: dict[str, Any]) -> str:
     if store["away"]:
         return f"{store['type']}, AWAY: services are asked"
-    parts = [f"{store['entries']:,} answers"] if store["entries"] is not None else []
+    parts = [_answers(store["entries"])] if store["entries"] is not None else []
     if store["bytes"] is not None:
         parts.append(size(store["bytes"]) + (f" of {size(store['size'])}" if store["size"] is not None else ""))
     counts = ("stored", "evicted", "refused", "purged")
     return ", ".join([store["type"], *parts, *(f"{store[name]:,} {name}" for name in counts)])
+
+
+def _answers(count: int) -> str:
+    return "1 answer" if count == 1 else f"{count:,} answers"
 
 
 def _counts(route: dict[str, Any]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,6 +54,32 @@ def test_headgate_routes_are_distinct_and_one_in_four_is_a_template() -> None:
 )
 def test_every_peer_speaks_tls_when_asked(text: str, mark: str) -> None:
     assert mark in text
+
+
+def test_over_http2_everybody_is_asked_by_prior_knowledge() -> None:
+    asked = setting(http2=True)
+    assert "listen 127.0.0.1:1 http2 " in configs.nginx_conf(asked, "")
+    assert "bind 127.0.0.1:1 proto h2 " in configs.haproxy_conf(asked)
+    # Envoy tells by the first bytes, as Headgate does.
+    assert "codec_type" not in configs.envoy_conf(asked)
+    assert json.loads(configs.headgate_conf(asked))["listen"] == [{"address": "127.0.0.1:1"}]
+
+
+@pytest.mark.parametrize(
+    ("write", "mark"),
+    [
+        (lambda asked: configs.nginx_conf(asked, ""), "proxy_cache answers; proxy_cache_valid 200 3600s;"),
+        (configs.haproxy_conf, "http-request cache-use answers"),
+        (configs.headgate_conf, '"ttl": 3600'),
+    ],
+    ids=["nginx", "haproxy", "headgate"],
+)
+def test_answers_are_cached_where_a_subject_wants_it(write: Callable[[Setting], str], mark: str) -> None:
+    assert mark in write(setting(cached=True))
+    assert mark not in write(setting())
+    result = load([], environ={}, layers=[Layer("bench", configs.headgate_conf(setting(cached=True)))])
+    assert result.config is not None
+    assert result.config.routes[0].cache is not None
 
 
 def test_options_of_a_subject_reach_headgate_alone() -> None:

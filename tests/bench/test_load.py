@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from bench.load import key_script, parse_wrk, spread_script
+from bench.load import key_script, parse_h2load, parse_wrk, spread_script
 
 SUMMARY = """Running 3s test @ http://127.0.0.1:40000/
   1 threads and 64 connections
@@ -52,6 +52,37 @@ def test_units(printed: str, seconds: float, read: int) -> None:
 def test_no_summary_is_an_error_that_shows_what_was_printed() -> None:
     with pytest.raises(ValueError, match="unable to connect"):
         parse_wrk("unable to connect to 127.0.0.1:1 Connection refused")
+
+
+H2LOAD = """starting benchmark...
+finished in 3.00s, 7855.70 req/s, 1.80MB/s
+requests: 23567 total, 23695 started, 23567 done, 23567 succeeded, 0 failed, 0 errored, 0 timeout
+status codes: 23568 2xx, 0 3xx, 0 4xx, 0 5xx
+traffic: 5.40MB (5660000) total, 1.05MB (1104096) headers (space savings 90.27%), 4.49MB (4713400) data
+                     min         max         mean         sd        +/- sd
+time for request:     1.94ms    139.66ms     13.60ms     11.05ms    94.97%
+"""
+
+
+def test_a_good_run_over_http2_is_read() -> None:
+    log = "".join(f"17000\t200\t{micros}\n" for micros in range(100, 0, -1))
+    result = parse_h2load(H2LOAD, log)
+    assert (result.requests, result.seconds, result.read, result.failed) == (23567, 3.0, 5_660_000, 0)
+    assert result.latency == pytest.approx({50: 51e-6, 75: 76e-6, 90: 91e-6, 99: 100e-6})
+    assert parse_h2load(H2LOAD, "").latency == {}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "failed"),
+    [("0 3xx, 0 4xx, 0 5xx", "1 3xx, 2 4xx, 3 5xx", 6), ("0 failed", "7 failed", 7)],
+)
+def test_what_was_not_good_over_http2_is_counted(before: str, after: str, failed: int) -> None:
+    assert parse_h2load(H2LOAD.replace(before, after), "").failed == failed
+
+
+def test_no_summary_of_h2load_is_an_error() -> None:
+    with pytest.raises(ValueError, match="UNAVAILABLE"):
+        parse_h2load("UNAVAILABLE", "")
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 10, 7919, 10_000])
