@@ -183,7 +183,7 @@ class Tries:
             raise Failure(self._late, failure.reason)
         held = self._held()
         elsewhere = any(each.weight and each not in self.tried for each in cluster.targets)
-        replayable = not failure.sent or held is not None
+        replayable = held is not None or (not failure.sent and self._untouched())
         if not retry.allows(
             failure, exchange.method, exchange.attempts, replayable=replayable, elsewhere=elsewhere
         ) or (retry.charged(failure) and not self.charge()):
@@ -278,6 +278,11 @@ class Tries:
         if isinstance(sink, KeptBody):
             return sink.whole
         return self.body if sink is None and len(self.body) <= self.retry.buffer else None
+
+    def _untouched(self) -> bool:
+        """Tell whether nothing of the body has left besides what is held as `body`: it was not streamed on."""
+        stream = self.exchange.stream
+        return stream.sink is None or stream.bytes_in <= len(self.body)
 
     def _rewind(self, held: bytes | None) -> None:
         """Let the next try begin with the body that is held; what arrives meanwhile waits."""

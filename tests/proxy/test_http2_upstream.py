@@ -227,7 +227,8 @@ async def test_a_refused_stream_whose_body_was_not_kept_is_not_sent_in_part() ->
         await eventually(lambda: asked.body == b"firstsecond!")
         link.reset(asked, ErrorCodes.REFUSED_STREAM)
         assert (await client.answer()).status == 502
-        assert len(link.requests) == 1
+        assert len(link.seen(h2.events.RequestReceived)) == len(upstream.links) == 1
+        assert not any(isinstance(event, Exception) for event in link.events)
 
 
 @on_loop
