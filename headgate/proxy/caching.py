@@ -249,7 +249,10 @@ class Lookup:
         return reader
 
     def sign(self, head: ResponseHead, member: bytes) -> None:
-        """Say in an answer what the cache did, where it shall be said."""
+        """Say in an answer what the cache did, where it shall be said, and in the record of its request."""
+        notes = self.exchange.notes
+        if notes is not None:
+            notes.cache = member.partition(b"; ")[2].decode()
         if self.cache.settings.status_header:
             head.fields.append((b"Cache-Status", member))
 

@@ -251,6 +251,8 @@ class Fetch:
         authenticated = exchange.identity.kind != "anonymous" or head.get(b"authorization") is not None
         entry = rules.storable(head, response, self._requested, now, authenticated)
         if isinstance(entry, str):
+            if exchange.notes is not None:
+                exchange.notes.unkept = entry
             await self._pass(response)
             return
         self._fill.place = Place(lookup.url, entry.tags)

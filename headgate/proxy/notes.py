@@ -32,7 +32,7 @@ _WAITED = 0.0001
 class Notes:
     """Of one request. `sampled` says why it is recorded; while it is empty that is decided at the end."""
 
-    __slots__ = ("_ids", "_started", "attempts", "cache", "candidates", "gates", "plan", "sampled")
+    __slots__ = ("_ids", "_started", "attempts", "cache", "candidates", "gates", "plan", "sampled", "unkept")
 
     def __init__(self, sampled: str, started: float, plan: int, ids: Ids) -> None:
         """Begin for a request that began at `started` (monotonic seconds) on the plan of this number."""
@@ -45,6 +45,8 @@ class Notes:
         self.candidates: list[Candidate] | None = None
         # What the cache did and why, in words of RFC 9211: the member of Cache-Status behind its name.
         self.cache = ""
+        # And why it did not keep what the service answered, in a word of policy.cache.storing.
+        self.unkept = ""
 
     def after(self, moment: float) -> float:
         """Return a moment of the monotonic clock as seconds after the request began."""

@@ -142,7 +142,7 @@ def _gates(exchange: Exchange, notes: Notes) -> list[Gate]:
     if _stopped(gates) or cluster is None:
         return gates
     if exchange.cache:
-        gates.append(_cached(exchange.cache, notes.cache))
+        gates.append(_cached(exchange.cache, notes))
     if cluster.breaker is not None and (exchange.ticket >= 0 or error == "breaker_open"):
         gates.append(_verdict("breaker", exchange, error == "breaker_open") | {"detail": _breaker(exchange)})
     if cluster.adaptive is not None and (exchange.attempts or error == "shed"):
@@ -157,10 +157,12 @@ def _verdict(name: str, exchange: Exchange, denied: bool) -> Gate:
     return {"gate": name, "verdict": "deny", "detail": clipped(said)}
 
 
-def _cached(result: str, said: str) -> Gate:
+def _cached(result: str, notes: Notes) -> Gate:
     """Tell what the cache made of the request, and why as far as that was noted."""
     verdict: Verdict = "answer" if result in FROM_CACHE else "pass"
-    return {"gate": "cache", "verdict": verdict, "detail": clipped(f"{result}: {said}" if said else result)}
+    why = f": {notes.cache}" if notes.cache else ""
+    unkept = f", not kept: {notes.unkept}" if notes.unkept else ""
+    return {"gate": "cache", "verdict": verdict, "detail": f"{result}{why}{unkept}"}
 
 
 def _stopped(gates: Sequence[Gate]) -> bool:

@@ -12,6 +12,7 @@ import pytest
 from headgate.plugin import Answer, Deny
 from headgate.proxy.plan import Plan
 from headgate.telemetry.record import MOST_CANDIDATES, Record
+from tests.proxy.caches import caching
 from tests.proxy.callers import keys, static, with_key
 from tests.proxy.peers import Message, Upstream, answering, eventually, free_port, get, ok
 from tests.proxy.script import answer, reset, scripted, silence
@@ -555,3 +556,30 @@ async def test_a_reload_changes_what_is_recorded_from_the_next_request_on() -> N
         rig.apply(off)
         await _asked(rig, 2)
         await rig.records(2)
+
+
+# -- the cache -----------------------------------------------------------------------------------------------------
+
+
+@on_loop
+async def test_what_the_cache_did_is_told_with_its_reason() -> None:
+    def answered(asked: Message) -> bytes:
+        return ok(b"x", "Cache-Control: " + ("no-store" if asked.target.startswith("/secret") else "max-age=60"))
+
+    document: dict[str, Any] = telemetry(ALL)
+    bypass = {"bypass": {"headers": "X-Past"}}
+    async with Upstream(answering(answered)) as upstream, caching(upstream, bypass, **document) as rig:
+        asked = [get("/a"), get("/a"), get("/a", "X-Past: 1"), get("/a", method="POST", body=b"x"), get("/secret")]
+        for each in asked:
+            assert (await rig.ask(each)).status == 200
+        records = await rig.records(len(asked))
+    told = [of(record, "cache") for record in records]
+    assert [(each["verdict"], each["detail"].partition("; ttl")[0]) for each in told] == [
+        ("pass", "miss: fwd=uri-miss"),
+        ("answer", "hit: hit"),
+        ("pass", "bypass: fwd=bypass"),
+        ("pass", "bypass: fwd=method"),
+        ("pass", "miss: fwd=uri-miss, not kept: no-store"),
+    ]
+    assert [record["cache"] for record in records] == ["miss", "hit", "bypass", "bypass", "miss"]
+    assert records[1]["attempts"] == []
