@@ -28,9 +28,6 @@ class HealthSettings:
         default="http",
         help="http: ask `path`; grpc: call grpc.health.v1.Health/Check, over HTTP/2; tcp: connect, no more.",
     )
-    service: str = setting(
-        default="", help="Name that type grpc asks for; empty: the server as a whole.", max_length=500
-    )
     path: str = setting(
         default="/health",
         help="Path that answers well when the endpoint is well; the path in an endpoint's URL is not put before it.",
@@ -42,6 +39,9 @@ class HealthSettings:
     )
     body: str | None = setting(
         default=None, help="RE2 expression that must be found in the first 64 KiB of the answer's body."
+    )
+    service: str = setting(
+        default="", help="Name that type grpc asks for; empty: the server as a whole.", max_length=500
     )
     interval: Seconds = setting(default=30.0, help="Seconds from one check to the next.", gt=0, le=86400)
     timeout: Seconds = setting(default=5.0, help="Seconds for one check.", gt=0, le=3600)

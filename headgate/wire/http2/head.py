@@ -119,14 +119,17 @@ def request_head(heads: HeadReader, fields: Fields, ended: bool) -> RequestHead:
 
 def refused_head(fields: Fields, scheme: str) -> RequestHead:
     """Build the head of a request that cannot be served, for the log."""
-    method, target = b"-", b""
+    method, target, kind = b"-", b"", b""
     for name, value in fields:
         if name == b":method" and http1.safe_name(value) and len(value) <= _LONGEST_NAME:
             method = value
         elif name == b":path":
             target = value
+        elif name == b"content-type":
+            kind = value
     head = http1.refused_head(method, target, scheme)
     head.version = "2"
+    head.grpc = method == b"POST" and speaks_grpc(kind)
     return head
 
 
