@@ -98,6 +98,14 @@ def need_wrk() -> str:
     return found[1] if found else "?"
 
 
+def h2load_version() -> str:
+    """Return the version of h2load, which only rows over HTTP/2 need."""
+    path = shutil.which("h2load")
+    said = subprocess.run([path, "--version"], capture_output=True, text=True, check=False).stdout if path else ""
+    found = re.search(r"nghttp2/(\S+)", said)
+    return found[1] if found else "missing"
+
+
 def run(load: Load, port: int, core: int, seconds: float) -> Result:
     """Put the load on 127.0.0.1:`port` for so many seconds, from `core`.
 

@@ -184,5 +184,6 @@ def describe_machine(cores: Cores) -> dict[str, str]:
         "kernel": f"{system.sysname} {system.release.partition('-')[0]} {system.machine}",
         "load before": f"{os.getloadavg()[0]:.2f}",
         "wrk": load.need_wrk(),
+        "h2load": load.h2load_version(),
         **versions,
     }
