@@ -10,6 +10,7 @@ Laws:
 
 from __future__ import annotations
 
+from functools import lru_cache
 from hashlib import blake2b
 from urllib.parse import unquote_to_bytes, urljoin
 
@@ -23,13 +24,26 @@ _SAFE = frozenset(("GET", "HEAD", "OPTIONS", "TRACE"))
 # Lists whose members mean the same in any order and letter case, their weights aside (RFC 9110 section 12.5).
 _LISTS = frozenset((b"accept-encoding", b"accept-language", b"accept-charset"))
 _MOST_NAMES = 16
+# Bytes of a part up to which what is made of it is remembered, and how many are, of each route.
+_SHORT = 256
+_MOST_QUERIES = 1024
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class Keys:
     """The keys of one route's requests."""
 
-    __slots__ = ("_all", "_excluded", "_headers", "_included", "_ordered", "_partition", "_prefixes", "_route")
+    __slots__ = (
+        "_all",
+        "_excluded",
+        "_headers",
+        "_included",
+        "_ordered",
+        "_partition",
+        "_prefixes",
+        "_queries",
+        "_route",
+    )
 
     def __init__(self, settings: CacheKey, route: str) -> None:
         """`route` names the route: another one's answers are other answers."""
@@ -41,6 +55,7 @@ class Keys:
         self._prefixes = tuple(name[:-1].encode() for name in settings.exclude if name.endswith("*"))
         self._headers = tuple(sorted({name.lower().encode() for name in settings.headers}))
         self._partition = settings.partition
+        self._queries: dict[bytes, bytes] = {}
 
     def partition(self, identity: Identity) -> bytes:
         """Return who shares answers with that caller; empty: everybody who did not say who they are."""
@@ -54,14 +69,20 @@ class Keys:
         """Return the key (20 bytes) of a request answered by that service, before Vary."""
         query = head.query
         if query:
-            query = self._query(query, self._ordered)
+            query = self._query(query)
         shown = values_of(head.fields, self._headers) if self._headers else None
         parts = (partition, self._route, service, head.scheme, head.authority, head.path, query, shown)
+        if shown is None and len(head.path) + (len(query) if query else 0) <= _SHORT:
+            return _remembered(parts)
         return _digest(parts)
 
     def variant(self, primary: bytes, names: tuple[bytes, ...], head: RequestHead) -> bytes:
         """Return the key (20 bytes) of a request whose answers differ by the fields `names`."""
-        return _digest((primary, names, values_of(head.fields, names)))
+        values = values_of(head.fields, names)
+        for value in values:
+            if value is not None and len(value) > _SHORT:
+                return _digest((primary, names, values))
+        return _remembered((primary, names, values))
 
     def url(self, head: RequestHead) -> str:
         """Return what its entry is purged by: scheme://authority/path?query; parameters that count, sorted."""
@@ -91,17 +112,29 @@ class Keys:
 
     def _url(self, scheme: str, authority: str, path: str, query: bytes | None) -> str:
         text = f"{scheme}://{authority}{path}"
-        return text if query is None else f"{text}?{self._query(query, False).decode('latin-1')}"
+        if query is None:
+            return text
+        kept = self._query(query)
+        return f"{text}?{(_sorted(kept) if self._ordered else kept).decode('latin-1')}"
 
-    def _query(self, query: bytes, ordered: bool) -> bytes:
-        """Return the parameters that count. Those of one name keep their order: it may mean something."""
+    def _query(self, query: bytes) -> bytes:
+        """Return the parameters that count, sorted unless their order does."""
         plain = self._all and not self._excluded and not self._prefixes
-        if plain and (ordered or b"&" not in query):
+        if plain and (self._ordered or b"&" not in query):
             return query
-        kept = [piece for piece in query.split(b"&") if piece and (plain or self._counts(piece))]
-        if not ordered:
-            kept.sort(key=_name)
-        return b"&".join(kept)
+        known = self._queries.get(query)
+        if known is not None:
+            return known
+        kept = query
+        if not plain:
+            kept = b"&".join([piece for piece in query.split(b"&") if piece and self._counts(piece)])
+        if not self._ordered:
+            kept = _sorted(kept)
+        if len(query) <= _SHORT:
+            if len(self._queries) >= _MOST_QUERIES:
+                self._queries.clear()
+            self._queries[query] = kept
+        return kept
 
     def _counts(self, piece: bytes) -> bool:
         if b";" in piece:
@@ -123,8 +156,7 @@ def purge_url(text: str) -> str:
     written = f"{scheme}://{authority}{path}"
     if query is None:
         return written
-    kept = sorted((piece for piece in query.split(b"&") if piece), key=_name) if b"&" in query else [query]
-    return f"{written}?{b'&'.join(kept).decode('latin-1')}"
+    return f"{written}?{_sorted(query).decode('latin-1')}"
 
 
 def merged(names: tuple[bytes, ...], known: tuple[bytes, ...]) -> tuple[bytes, ...]:
@@ -143,18 +175,36 @@ def values_of(fields: Fields, names: tuple[bytes, ...]) -> tuple[bytes | None, .
         lower = name.lower()
         if lower in names:
             if lower in _LISTS:
-                value = b",".join(tokens(value))
+                value = _in_order(value) if len(value) <= _SHORT else _of_list(value)
             elif b"," in value:
                 value = b",".join(part.strip(b" \t") for part in value.split(b","))
             found.setdefault(lower, []).append(value.strip(b" \t"))
-    return tuple(_joined(name, found.get(name)) for name in names)
+    return tuple([_joined(name, found.get(name)) for name in names])
 
 
 def _joined(name: bytes, values: list[bytes] | None) -> bytes | None:
     if values is None:
         return None
+    if len(values) == 1:
+        return values[0]
     value = b",".join(values)
-    return b",".join(sorted(value.split(b","))) if name in _LISTS and b"," in value else value
+    return _of_list(value) if name in _LISTS else value
+
+
+def _of_list(value: bytes) -> bytes:
+    return b",".join(sorted(tokens(value)))
+
+
+_in_order = lru_cache(maxsize=1024)(_of_list)
+
+
+def _sorted(query: bytes) -> bytes:
+    """Return the parameters by their names. Those of one name keep their order: it may mean something."""
+    if b"&" not in query:
+        return query
+    pieces = [piece for piece in query.split(b"&") if piece]
+    pieces.sort(key=_name)
+    return b"&".join(pieces)
 
 
 def _name(piece: bytes) -> bytes:
@@ -165,6 +215,10 @@ def _name(piece: bytes) -> bytes:
 def _digest(parts: tuple[object, ...]) -> bytes:
     # How Python writes a tuple of texts and bytes down, no two of them alike.
     return blake2b(repr(parts).encode(), digest_size=_SIZE).digest()
+
+
+# What is asked for often is not digested anew; some 4 MiB at most.
+_remembered = lru_cache(maxsize=4096)(_digest)
 
 
 def _parts(text: str) -> tuple[str, str, str, bytes | None]:

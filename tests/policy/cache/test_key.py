@@ -64,6 +64,24 @@ def test_queries(one: bytes | None, other: bytes | None, settings: dict[str, Any
     assert same(request(query=one), request(query=other), **settings) is alike
 
 
+@given(st.lists(st.sampled_from([b"a=1", b"a=2", b"b=1", b"%61=3", b"", b"utm_x=1", b"c;utm_y=1"]), max_size=6))
+def test_what_is_remembered_is_what_was_found(pieces: list[bytes]) -> None:
+    query = b"&".join(pieces)
+    made = keys(exclude=["utm_*"])
+    first = made.primary(request(query=query), b"", "s")
+    assert made.primary(request(query=query), b"", "s") == first
+    assert keys(exclude=["utm_*"]).primary(request(query=query), b"", "s") == first
+    long = b"&".join([*pieces, b"long=" + b"x" * 300])
+    assert made.primary(request(query=long), b"", "s") != first
+
+
+def test_no_more_is_remembered_than_there_is_room_for() -> None:
+    made = keys()
+    for at in range(3000):
+        made.primary(request(query=b"b=%d&a=1" % at), b"", "s")
+    assert len(made._queries) <= 1024
+
+
 def test_get_and_head_are_the_same() -> None:
     assert same(request(), request(method="HEAD"))
 
