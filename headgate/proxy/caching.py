@@ -12,16 +12,19 @@ away is a miss.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final, cast
 
 from headgate.core.clock import monotonic, wall
 from headgate.core.failure import Failure
+from headgate.core.identity import ANONYMOUS
 from headgate.core.message import UNKNOWN_LENGTH, ResponseHead, may_have_body
 from headgate.core.steps import Reply
 from headgate.policy.cache import status
 from headgate.policy.cache.answering import answer
 from headgate.policy.cache.entry import Entry, Varies, decode
+from headgate.policy.cache.reuse import Verdict
 from headgate.proxy import guards
 from headgate.proxy.fanout import PIECE, Gathered, Reader, Room, read
 from headgate.proxy.fetching import Fetch
@@ -36,15 +39,15 @@ if TYPE_CHECKING:
     from headgate.proxy.exchange import Exchange
     from headgate.proxy.filling import Caching, Fill
     from headgate.proxy.plan import RouteRuntime
-    from headgate.stores.cache.store import Cached
+    from headgate.stores.cache.store import Cached, CacheStore
 
 # How often a request looks for an entry again after what it waited for came to nothing, before it asks by itself.
 _MOST_TURNS: Final = 4
 
 
-async def serve(exchange: Exchange, way: RouteRuntime, cache: CachedRoute, cluster: Cluster) -> None:
-    """Answer from the cache, or by the service."""
-    await Lookup(exchange, way, cache, cluster).serve()
+def serve(exchange: Exchange, way: RouteRuntime, cache: CachedRoute, cluster: Cluster) -> Awaitable[None] | None:
+    """Answer from the cache, or by the service; what is returned, if anything, is to be waited for."""
+    return Lookup(exchange, way, cache, cluster).serve()
 
 
 class Lookup:
@@ -71,7 +74,6 @@ class Lookup:
         "reason",
         "since",
         "single",
-        "url",
         "way",
     )
 
@@ -93,7 +95,6 @@ class Lookup:
         self.names: tuple[bytes, ...] = ()
         self.entry: Entry | None = None
         self.reason: status.Forward = "uri-miss"
-        self.url = ""
         # The moment of the store before it was looked into.
         self.since = 0
         # Whether its answer will hardly be one to keep: the service is asked as the client has asked.
@@ -101,24 +102,37 @@ class Lookup:
         # Whether it goes its way without the others that ask for the same.
         self.single = not cache.settings.collapse or self.asked.forced
 
-    async def serve(self) -> None:
-        """Answer the request.
+    def serve(self) -> Awaitable[None] | None:
+        """Answer the request; what is returned, if anything, is to be waited for, and may be a Failure."""
+        asked = self.asked
+        if asked.bypass:
+            return self._forward(cast(status.Forward, asked.bypass), "bypass")
+        self.identify()
+        pending = self.find()
+        if pending is None:
+            verdict = self._verdict()
+            if verdict is not None:
+                return self._give_found(verdict)
+        return self._go_on(pending)
+
+    async def _go_on(self, pending: Awaitable[None] | None) -> None:
+        """Answer once what is `pending` has been found, or by the service.
 
         Raises:
             Failure: as of the service; not_cached.
         """
-        exchange, asked = self.exchange, self.asked
-        if asked.bypass:
-            await self._forward(cast(status.Forward, asked.bypass), "bypass")
-            return
-        self.identify()
         for _ in range(_MOST_TURNS):
-            await self.find()
-            if await self._answered():
+            if pending is not None:
+                await pending
+            verdict = self._verdict()
+            if verdict is not None:
+                given = self._give_found(verdict)
+                if given is not None:
+                    await given
                 return
-            if asked.only_if_cached:
+            if self.asked.only_if_cached:
                 raise Failure("not_cached")
-            if exchange.method == "HEAD":
+            if self.exchange.method == "HEAD":
                 await self._forward(self.reason, "miss")
                 return
             if self.caching.passes(self.key, monotonic()):
@@ -128,75 +142,88 @@ class Lookup:
                 break
             if await self._followed(fill):
                 return
+            pending = self.find()
         await Fetch(self).run()
 
     def identify(self) -> None:
         """Work out what the request's entry is kept under."""
-        exchange, keys = self.exchange, self.cache.keys
+        exchange, cache = self.exchange, self.cache
         head, peer = exchange.stream.head, exchange.peer
-        partition = keys.partition(exchange.identity)
-        if not partition and self.cache.settings.key.partition != "shared":
-            shown = head.get(b"authorization")
-            if shown is not None:
-                # Credentials that are the service's to judge: who showed them is not known, but whoever shows them
-                # again is the same.
-                partition = sha256(shown).digest()
-        if peer is not None and (peer.scheme != head.scheme or peer.host != head.host or peer.port != head.port):
+        partition = cache.keys.partition(exchange.identity) if exchange.identity is not ANONYMOUS else b""
+        if not partition and cache.private and head.get(b"authorization") is not None:
+            # Credentials that are the service's to judge: who showed them is not known, but whoever shows them again
+            # is the same.
+            partition = sha256(head.get(b"authorization") or b"").digest()
+        if peer is not None and (peer.host != head.host or peer.scheme != head.scheme or peer.port != head.port):
             # The service is told what the client asked a trusted proxy for, and may answer by that.
             partition += f"|{peer.scheme}|{peer.host}|{peer.port}".encode()
-        self.primary = keys.primary(head, partition, self.cluster.name)
-        self.url = keys.url(head)
+        self.primary = cache.primary(head, partition, self.cluster.name)
 
     # -- the store -------------------------------------------------------------------------------------------------
 
-    async def find(self) -> None:
-        """Look for the entry of the request."""
+    def find(self) -> Awaitable[None] | None:
+        """Look for the entry of the request; what is returned, if anything, is to be waited for."""
         self.key, self.names, self.entry, self.reason = self.primary, (), None, "uri-miss"
-        store = self.caching.store
-        self.since = store.moment if store is not None else 0
-        found = await self._get(self.primary)
-        if isinstance(found, Varies):
-            self.names = found.names
-            self.key = self.cache.keys.variant(self.primary, found.names, self.exchange.stream.head)
-            self.reason = "vary-miss"
-            found = await self._get(self.key)
-        if isinstance(found, Entry):
-            self.entry = found
-            self.reason = "stale"
-
-    async def _get(self, key: bytes) -> Entry | Varies | None:
         store = self.caching.store
         if store is None or store.failing:
             return None
-        cached: Cached | Reply[Cached | None] | None = store.get(key)
-        if isinstance(cached, Reply):
-            cached = await cached
+        self.since = store.moment
+        found = store.get(self.primary)
+        if isinstance(found, Reply):
+            return self._find_later(store, found)
+        if self._varies(found):
+            found = store.get(self.key)
+            if isinstance(found, Reply):
+                return self._find_later(store, found)
+            self._varies(found)
+        return None
+
+    async def _find_later(self, store: CacheStore, found: Reply[Cached | None]) -> None:
+        if self._varies(await found):
+            again = store.get(self.key)
+            self._varies(await again if isinstance(again, Reply) else again)
+
+    def _varies(self, cached: Cached | None) -> bool:
+        """Take what was found; tell whether it only says by what answers vary."""
         if cached is None:
-            return None
-        self.kept, self.body = cached.head, cached.body
-        return decode(cached.head)
+            return False
+        found = decode(cached.head)
+        if isinstance(found, Varies):
+            if self.names:
+                return False
+            self.names = found.names
+            self.key = self.cache.keys.variant(self.primary, found.names, self.exchange.stream.head)
+            self.reason = "vary-miss"
+            return True
+        if found is not None:
+            self.entry, self.kept, self.body = found, cached.head, cached.body
+            self.reason = "stale"
+        return False
 
     # -- answers ---------------------------------------------------------------------------------------------------
 
-    async def _answered(self) -> bool:
-        """Answer from the entry that was found, if it is good for that; tell whether it was."""
+    def _verdict(self) -> Verdict | None:
+        """Tell what the entry that was found is good for; None if it is no answer as it is."""
         entry = self.entry
         if entry is None:
-            return False
+            return None
         verdict = self.cache.rules.judge(entry, self.asked, wall())
-        use = verdict.use
-        if use == "fresh":
-            await self.give(entry, self.body, verdict.age, status.hit(verdict.ttl), "hit")
-            return True
-        if use == "revalidate":
-            self.exchange.gateway.refreshes.begin(self)
-            await self.give(entry, self.body, verdict.age, status.hit(verdict.ttl), "stale")
-            return True
+        if verdict.use == "fresh" or verdict.use == "revalidate":
+            return verdict
         if verdict.ttl > 0:
             self.reason = "request"
-        return False
+        return None
 
-    async def give(self, entry: Entry, body: bytes, age: int, member: bytes, result: str) -> None:
+    def _give_found(self, verdict: Verdict) -> Awaitable[None] | None:
+        """Answer with the entry that was found."""
+        entry = self.entry
+        assert entry is not None
+        fresh = verdict.use == "fresh"
+        if not fresh:
+            self.exchange.gateway.refreshes.begin(self)
+        return self.give(entry, self.body, verdict.age, status.hit(verdict.ttl), "hit" if fresh else "stale")
+
+    def give(self, entry: Entry, body: bytes, age: int, member: bytes, result: str) -> Awaitable[None] | None:
         """Answer with an entry; `member` is for Cache-Status, `result` for the log."""
         exchange, stream = self.exchange, self.exchange.stream
         made = answer(entry, self.asked, age)
@@ -216,7 +243,8 @@ class Lookup:
             reader = self.reader(whole, head, start, stop)
             whole.write(body)
             whole.finish()
-            await read(reader)
+            return read(reader)
+        return None
 
     def begin(self, entry: Entry, body: Gathered, age: int, member: bytes, length: int) -> Reader | None:
         """Begin to answer with an entry whose body is arriving; `length` is below zero while it is not known.
@@ -254,7 +282,7 @@ class Lookup:
         if notes is not None:
             notes.cache = member.partition(b"; ")[2].decode()
         if self.cache.settings.status_header:
-            head.fields.append((b"Cache-Status", member))
+            head.fields.append((status.NAME, member))
 
     async def stale(self) -> bool:
         """Answer with a stale entry where the service has failed; tell whether there is one that may be used so."""
@@ -262,7 +290,9 @@ class Lookup:
         if entry is None or not self.cache.rules.stale_if_error(entry, self.asked, now):
             return False
         verdict = self.cache.rules.judge(entry, self.asked, now)
-        await self.give(entry, self.body, verdict.age, status.hit(verdict.ttl), "stale")
+        given = self.give(entry, self.body, verdict.age, status.hit(verdict.ttl), "stale")
+        if given is not None:
+            await given
         return True
 
     # -- with others -----------------------------------------------------------------------------------------------
@@ -303,7 +333,9 @@ class Lookup:
             return False
         member = status.forwarded(self.reason, collapsed=True)
         if body is None:
-            await self.give(entry, fill.whole, verdict.age, member, "collapsed")
+            given = self.give(entry, fill.whole, verdict.age, member, "collapsed")
+            if given is not None:
+                await given
         else:
             self.exchange.cache = "collapsed"
             reader = self.begin(entry, body, verdict.age, member, fill.length)

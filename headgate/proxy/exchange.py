@@ -152,8 +152,7 @@ class Exchange:
             self._arrive()
             if self.plan.entry is not None and self.plan.entry.answered(self):
                 return
-            pending = self._count()
-            if pending is not None:
+            if (pending := self._count()) is not None:
                 await pending
             way = self._enter()
             if way is None:
@@ -167,7 +166,8 @@ class Exchange:
                 self._answer_here(way)
                 return
             if way.cache is not None:
-                await serve(self, way, way.cache, cluster)
+                if (pending := serve(self, way, way.cache, cluster)) is not None:
+                    await pending
                 return
             guards.enter(self.gateway, self, way, cluster)
             request = upstream_request(self, way)

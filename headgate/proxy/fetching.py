@@ -60,11 +60,12 @@ UNKEYED: Final = frozenset(
 class Fetch:
     """One request that fetches what it looked for."""
 
-    __slots__ = ("_as_it_came", "_claimed", "_fill", "_lookup", "_reader", "_request", "_requested")
+    __slots__ = ("_as_it_came", "_claimed", "_fill", "_lookup", "_reader", "_request", "_requested", "_url")
 
     def __init__(self, lookup: Lookup) -> None:
         self._lookup = lookup
-        self._fill = Fill(lookup.key, Place(lookup.url, ()), lookup.since, lookup.exchange.steps.interrupt)
+        self._url = lookup.cache.keys.url(lookup.exchange.stream.head)
+        self._fill = Fill(lookup.key, Place(self._url, ()), lookup.since, lookup.exchange.steps.interrupt)
         self._claimed = b""
         self._reader: Reader | None = None
         self._request: Outgoing | None = None
@@ -137,7 +138,9 @@ class Fetch:
                 return False
             await pause(lookup.exchange.gateway.loop, min(look, left))
             look = min(look * 2, _LAST_LOOK)
-            await lookup.find()
+            pending = lookup.find()
+            if pending is not None:
+                await pending
             entry = lookup.entry
             if entry is None:
                 continue
@@ -205,7 +208,9 @@ class Fetch:
         """Answer with an entry, if anybody is there."""
         self._alone()
         if self._lookup.client:
-            await self._lookup.give(entry, body, age, member, result)
+            given = self._lookup.give(entry, body, age, member, result)
+            if given is not None:
+                await given
 
     async def _stale(self) -> bool:
         """Answer with an old entry, if it may stand in."""
@@ -235,7 +240,7 @@ class Fetch:
         guards.settled(exchange, lookup.cluster, monotonic())
         keep = rules.keep(renewed, now)
         if store is not None and keep > 0 and not self._fill.outdated:
-            place, cached = Place(lookup.url, renewed.tags), Cached(renewed.encode(), body)
+            place, cached = Place(self._url, renewed.tags), Cached(renewed.encode(), body)
             store.renew(lookup.key, lookup.kept, cached, place, keep, self._fill.since)
         elif store is not None:
             store.drop(lookup.key)
@@ -255,7 +260,7 @@ class Fetch:
                 exchange.notes.unkept = entry
             await self._pass(response)
             return
-        self._fill.place = Place(lookup.url, entry.tags)
+        self._fill.place = Place(self._url, entry.tags)
         self._name(entry)
         upstream = exchange.connection
         assert upstream is not None
@@ -272,7 +277,9 @@ class Fetch:
             return
         member = self._member(entry)
         if not lookup.asked.plain:
-            await lookup.give(entry, body, int(entry.age), member, "miss")
+            given = lookup.give(entry, body, int(entry.age), member, "miss")
+            if given is not None:
+                await given
         else:
             exchange.cache = "miss"
             lookup.sign(response, member)
@@ -288,7 +295,7 @@ class Fetch:
         fill.final = lookup.cache.keys.variant(lookup.primary, names, lookup.exchange.stream.head)
         if names != lookup.names and store is not None:
             keep = lookup.cache.settings.max_ttl
-            store.put(lookup.primary, Cached(Varies(names).encode(), b""), Place(lookup.url, ()), keep, fill.since)
+            store.put(lookup.primary, Cached(Varies(names).encode(), b""), Place(self._url, ()), keep, fill.since)
 
     def _keep(self, entry: Entry, body: bytes, now: float) -> None:
         """Put a whole answer into the store."""

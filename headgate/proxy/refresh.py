@@ -77,7 +77,7 @@ class Refresh(Exchange):
         self.trace = None
         self._lookup = lookup = Lookup(self, stale.way, cache, stale.cluster)
         lookup.client = False
-        lookup.key, lookup.names, lookup.primary, lookup.url = stale.key, stale.names, stale.primary, stale.url
+        lookup.key, lookup.names, lookup.primary = stale.key, stale.names, stale.primary
         lookup.entry, lookup.kept, lookup.body, lookup.since = stale.entry, stale.kept, stale.body, stale.since
 
     async def _run(self) -> None:
