@@ -20,7 +20,7 @@ from h2.events import ConnectionTerminated, Event
 from h2.settings import SettingCodes, Settings
 from h2.stream import H2Stream, StreamInputs
 from hpack.struct import Header
-from hyperframe.frame import Frame, GoAwayFrame, SettingsFrame
+from hyperframe.frame import Frame, GoAwayFrame, RstStreamFrame, SettingsFrame
 
 from headgate.wire.http2.fields import FieldDecoder
 
@@ -59,6 +59,13 @@ class Codec(H2Connection):
         self.max_inbound_frame_size = self.local_settings.max_frame_size
         self.decoder = decoder
         self.unread_table = False
+        # Resets that were sent, by us or by h2 for a frame out of place.
+        self.resets = 0
+
+    def _prepare_for_sending(self, frames: list[Frame]) -> None:
+        if frames:
+            self.resets += type(frames[-1]) is RstStreamFrame
+            super()._prepare_for_sending(frames)
 
     @property
     def open_inbound_streams(self) -> int:

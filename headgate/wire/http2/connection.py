@@ -22,6 +22,7 @@ from headgate.core.clock import monotonic
 from headgate.core.failure import Failure
 from headgate.core.message import Fields
 from headgate.wire.http2.codec import Codec
+from headgate.wire.http2.end import LaneEnd
 from headgate.wire.http2.fields import FieldDecoder
 from headgate.wire.http2.guard import FrameGuard
 from headgate.wire.http2.head import refused_head, request_head
@@ -170,7 +171,7 @@ class Http2Connection(Http2Link):
             # RFC 9113 section 8.7: it was not processed, so it may be asked again.
             self.turn_away(number, ErrorCodes.REFUSED_STREAM)
             if not self._left:
-                self._blame()
+                self.blame()
             return
         heads = self.rules.heads
         failure: Failure | None = None
@@ -180,7 +181,8 @@ class Http2Connection(Http2Link):
             failure = refused
             head = refused_head(fields, heads.scheme)
         stream = Http2Stream(self, head, self.read_at)
-        stream.ended = ended
+        # What follows an extended CONNECT is no body: it waits, unacknowledged, for the tunnel.
+        stream.ended = ended or bool(head.upgrade)
         stream.lane = lane = self.admit(number, stream, ended)
         if failure is not None:
             stream.failure = failure
@@ -216,16 +218,19 @@ class Http2Connection(Http2Link):
 
     def ended_first(self, lane: Lane) -> None:
         """Tell the client that nobody wants the rest of a request that is answered."""
-        stream = lane.carried
-        assert isinstance(stream, Http2Stream)
-        stream.answered_first()
+        carried = lane.carried
+        if isinstance(carried, Http2Stream):
+            carried.answered_first()
+        elif isinstance(carried, LaneEnd):
+            carried.ended_first()
 
     def lane_closed(self, lane: Lane) -> None:
         """Wait for further requests, or close when that was the last one."""
-        stream = lane.carried
-        assert isinstance(stream, Http2Stream)
-        if stream.wheel_at != NEVER:
-            self.rules.wheel.cancel(stream)
+        carried = lane.carried
+        if isinstance(carried, LaneEnd):
+            carried.lane_closed()
+        elif isinstance(carried, Http2Stream) and carried.wheel_at != NEVER:
+            self.rules.wheel.cancel(carried)
         if self.lanes:
             return
         if self._left:
@@ -238,12 +243,6 @@ class Http2Connection(Http2Link):
                 self.rules.wheel.arm(self, due)
             else:
                 self.deadline = min(due, self.deadline) if self._waits() else due
-
-    def _blame(self) -> None:
-        violation = self.guard.blame(self.read_at)
-        if violation is not None:
-            self.refused(violation.kind, violation.sentence)
-            self.give_up(violation.code, violation.sentence)
 
     def judge_again(self) -> None:
         """Do nothing: no request waits here."""

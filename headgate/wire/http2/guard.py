@@ -150,6 +150,18 @@ class FrameGuard:
             self._turn(now)
         return self._count_reset()
 
+    def stray(self, frames: int, now: float) -> Violation | None:
+        """Count frames that h2 answered with a reset: they came behind the end of their stream.
+
+        Who is refused early has some on their way, so those that a stream accounts for are free.
+        """
+        free = min(self._credit, frames)
+        self._credit -= free
+        if now >= self._until:
+            self._turn(now)
+        self._controls += frames - free
+        return _CONTROLS if self._controls > self._bounds.max_control_frames else None
+
     def _judge(self, kind: int, length: int, flags: int, now: float) -> Violation | None:
         if length > MAX_FRAME:
             return _FRAME_SIZE
@@ -173,8 +185,9 @@ class FrameGuard:
             self._turn(now)
         if kind == _RST_STREAM:
             return self._count_reset()
-        if kind == _SETTINGS and length > _MAX_SETTINGS * _SETTING:
-            return _SETTINGS_COUNT
+        if kind == _SETTINGS and length > (0 if flags & _ACK else _MAX_SETTINGS * _SETTING):
+            # Section 6.5: an acknowledgement has no content.
+            return _FRAME_SIZE if flags & _ACK else _SETTINGS_COUNT
         self._controls += 1
         return _CONTROLS if self._controls > self._bounds.max_control_frames else None
 

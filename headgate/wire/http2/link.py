@@ -16,6 +16,7 @@ from h2.errors import ErrorCodes
 from h2.events import (
     ConnectionTerminated,
     DataReceived,
+    Event,
     InformationalResponseReceived,
     PingAckReceived,
     RemoteSettingsChanged,
@@ -33,7 +34,7 @@ from headgate.core.clock import monotonic
 from headgate.core.failure import Failure
 from headgate.core.message import Fields
 from headgate.wire.http2.codec import Codec
-from headgate.wire.http2.guard import FrameGuard
+from headgate.wire.http2.guard import FrameGuard, Violation
 from headgate.wire.http2.lane import Carried, Lane
 from headgate.wire.http2.writer import LinkWriter
 from headgate.wire.timers import NEVER
@@ -82,19 +83,21 @@ class Http2Link(LinkWriter):
         self.read_at = now = monotonic()
         violation = self.guard.look(data, now)
         if violation is not None:
-            self.refused(violation.kind, violation.sentence)
-            self.give_up(violation.code, violation.sentence)
+            self._send_away(violation)
             return
+        resets = self.codec.resets
         try:
             events = self.codec.receive_data(data)
         except ProtocolError as error:
             self.refused("protocol", str(error))
             self.give_up(int(error.error_code), "protocol error")
             return
-        for event in events:
-            self._happened(event)
-        self._take()
-        self.taken()
+        resets = self.codec.resets - resets
+        if resets:
+            self._judged(self.guard.stray(resets, now))
+        if self._all_happened(events):
+            self._take()
+            self.taken()
 
     def eof_received(self) -> bool:
         """Close: half a connection is of no use here."""
@@ -117,6 +120,14 @@ class Http2Link(LinkWriter):
 
     # -- what h2 made of a read ------------------------------------------------------------------------------------
 
+    def _all_happened(self, events: list[Event]) -> bool:
+        """Tell whether the connection goes on: one event may be one too many, and nothing behind that is served."""
+        for event in events:
+            if self.ending:
+                break
+            self._happened(event)
+        return not self.ending
+
     def _happened(self, event: Any) -> None:
         kind = type(event)
         if kind is RequestReceived:
@@ -138,6 +149,8 @@ class Http2Link(LinkWriter):
             if lane is not None:
                 self._close_lane(lane)
                 lane.carried.reset_came(int(event.error_code))
+                if not event.remote_reset:
+                    self.blame()
         else:
             self._happened_seldom(kind, event)
 
@@ -227,6 +240,18 @@ class Http2Link(LinkWriter):
         if self.ending or self.peer_last >= 0 or codec.highest_outbound_stream_id >= codec.HIGHEST_ALLOWED_STREAM_ID:
             return 0
         return max(0, int(codec.remote_settings.max_concurrent_streams) - len(self.lanes))
+
+    def blame(self) -> None:
+        """Count a stream that we reset, or refuse, for what the peer did; too many end the connection."""
+        self._judged(self.guard.blame(self.read_at))
+
+    def _judged(self, violation: Violation | None) -> None:
+        if violation is not None:
+            self._send_away(violation)
+
+    def _send_away(self, violation: Violation) -> None:
+        self.refused(violation.kind, violation.sentence)
+        self.give_up(violation.code, violation.sentence)
 
     def go_away(self, code: int, last: int, debug: bytes = b"") -> None:
         """Send GOAWAY; streams go on. `last` is the highest stream of the peer that was or will be served."""

@@ -7,7 +7,6 @@ without being cut (RFC 9113 section 8.1: RST_STREAM with NO_ERROR behind the who
 
 from __future__ import annotations
 
-from asyncio import Transport
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ from h2.errors import ErrorCodes
 from headgate.core.failure import Failure
 from headgate.core.message import UNKNOWN_LENGTH, Field, Fields, RequestHead, ResponseHead, may_have_body
 from headgate.wire.http2.encoding import STATUS, encode, encode_lines, integer
+from headgate.wire.http2.end import LaneEnd
 from headgate.wire.http2.head import request_trailers
 from headgate.wire.http2.lane import Lane
 from headgate.wire.pace import BodyPace, next_look
@@ -25,7 +25,7 @@ from headgate.wire.timers import NEVER
 
 if TYPE_CHECKING:
     from headgate.wire.http2.connection import Http2Connection
-    from headgate.wire.tunnel import Owner
+    from headgate.wire.tunnel import TunnelEnd
 
 # Most answers are short: their length field is written once.
 _COMMON = 8192
@@ -80,7 +80,7 @@ class Http2Stream(ClientStream):
         """Take one piece of the body."""
         if self._pace is not None:
             self._pace.last_byte = self._client.read_at
-        if 0 <= self.head.length < self.bytes_in + len(data):
+        if 0 <= self.head.length < self.bytes_in + len(data) and not self.head.upgrade:
             self._mismatched()
         self.feed(data)
         if self.failure is not None and self.lane is not None:
@@ -91,7 +91,7 @@ class Http2Stream(ClientStream):
         self._pace = None
         if self.deadline != NEVER and self._stalled_at == NEVER:
             self._client.rules.wheel.cancel(self)
-        if self.failure is not None:
+        if self.failure is not None or self.head.upgrade:
             return
         if 0 <= self.head.length != self.bytes_in:
             self._mismatched()
@@ -100,15 +100,19 @@ class Http2Stream(ClientStream):
             try:
                 self.trailers = request_trailers(self._client.rules.heads, trailers)
             except Failure as failure:
-                self.malformed = True
-                self.fail(failure)
+                self._broken(failure)
                 return
         self.feed_end()
 
     def _mismatched(self) -> None:
-        # RFC 9113 section 8.1.1: a stream error, behind which an answer may say so.
+        self._broken(Failure("bad_request", "Content-Length differs from the body"))
+
+    def _broken(self, failure: Failure) -> None:
+        # RFC 9113 section 8.1.1: a stream error, behind which an answer may say so. What was begun is given up, as if
+        # the client had reset the stream, and is counted as that.
         self.malformed = True
-        self.fail(Failure("bad_request", "Content-Length differs from the body"))
+        self.fail(failure)
+        self._client.blame()
 
     def reset_came(self, code: int) -> None:
         """Learn that the client has given the request up."""
@@ -179,7 +183,9 @@ class Http2Stream(ClientStream):
         self.responded = True
         lane = self.lane
         assert lane is not None
-        block = encode(STATUS[head.status], head.fields)
+        # RFC 8441 section 5: to an extended CONNECT 2xx says that there is a tunnel, so whoever made none says so.
+        status = 501 if self.head.upgrade and 200 <= head.status < 300 else head.status
+        block = encode(STATUS[status], head.fields)
         for lines in head.blocks:
             block += encode_lines(lines)
         length = head.length
@@ -203,11 +209,22 @@ class Http2Stream(ClientStream):
         """Answer an extended CONNECT (RFC 8441 section 5): 200, and what follows belongs to a tunnel."""
         self.responded = self.done = True
         if self.lane is not None:
-            self._client.send_head(self.lane, encode(STATUS[200], head.fields), False)
+            # RFC 8441 section 5: what proves that a server of HTTP/1.1 means WebSocket is not used.
+            fields = [field for field in head.fields if field[0].lower() != b"sec-websocket-accept"]
+            block = encode(STATUS[200], fields)
+            for lines in head.blocks:
+                block += encode_lines(lines)
+            self._client.send_head(self.lane, block, False)
 
-    def detach(self) -> tuple[Owner, Transport | None, bytes]:
-        """Leave what carried the request to a tunnel."""
-        raise NotImplementedError
+    def detach(self) -> tuple[TunnelEnd | None, bytes]:
+        """Leave the stream to a tunnel."""
+        lane = self.lane
+        if lane is None or lane.closed:
+            return None, b""
+        self._over()
+        self.bytes_in = 0
+        # Taken as it is: what is acknowledged of it, the tunnel decides.
+        return LaneEnd(lane, ErrorCodes.CANCEL, self._over), ClientStream.take(self)
 
     def write(self, data: bytes) -> None:
         """Send one piece of the answer's body."""
