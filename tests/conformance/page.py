@@ -29,7 +29,8 @@ _REMARKS: Final = """\
 ## What is not a pass, and why
 
 - `stale-close-*` ask that nothing stale is served when the service closes the connection. They depend on
-  `stale-close`, which wants the opposite where nothing forbids it; here that takes `stale_if_error`.
+  `stale-close`, which wants the opposite where nothing forbids it; here that takes `stale_if_error`. With it they are
+  held to be failures, for the suite takes any answer for a cached one that the service did not give: the 502, too.
 - `*-Set-Cookie` and `other-set-cookie`: an answer with Set-Cookie is one caller's. `set_cookie: true` stores it without
   that field.
 - `headers-store-Transfer-Encoding`: an answer with an unknown coding is framed in no known way, and is refused.
