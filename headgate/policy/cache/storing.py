@@ -171,7 +171,7 @@ class Storing:
                 self._note(entry, read, name, field)
             if name in self._tags:
                 read.tags.append(field[1])
-            if name in _NEVER or name in hidden or name == b"set-cookie" or name == b"surrogate-control":
+            if name in _NEVER or name in hidden or name == b"set-cookie":
                 continue
             if name.startswith(_LIMITS):
                 continue

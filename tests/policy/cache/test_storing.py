@@ -256,7 +256,6 @@ def test_the_fields_that_are_kept() -> None:
         ETAG,
         (b"Age", b"3"),
         (b"Proxy-Authenticate", b"Basic"),
-        (b"Surrogate-Control", b""),
         (b"X-Secret", b"1"),
         (b"x-mine", b"1"),
         (b"RateLimit-Remaining", b"1"),
@@ -320,6 +319,11 @@ def test_a_304_renews_the_fields_that_it_has() -> None:
     assert not found.once
     # The old one was not changed.
     assert first.lifetime == 1
+
+
+def test_what_is_said_to_caches_like_this_alone_holds_on() -> None:
+    found = renewed(entry((b"Surrogate-Control", b"max-age=9"), cc("no-store"), ETAG))
+    assert (found.lifetime, found.once) == (9, False)
 
 
 def test_one_that_says_nothing_leaves_everything_as_it_was() -> None:
