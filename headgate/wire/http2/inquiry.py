@@ -1,7 +1,7 @@
 """One question over HTTP/2 on a connection of its own, for whoever asks now and then: health checks.
 
 Laws: what comes is bounded, and no more is kept than is asked for; whatever the peer sends that is no answer is a
-Failure. h2 holds the rules; nothing is shared with other questions, so nothing here needs to be fast.
+Failure. FrameGuard and h2 hold the rules; nothing is shared with other questions, so nothing here needs to be fast.
 """
 
 from __future__ import annotations
@@ -23,8 +23,11 @@ from h2.events import (
 from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes, Settings
 
+from headgate.core.clock import monotonic
 from headgate.core.failure import Failure
 from headgate.core.message import Fields
+from headgate.wire.http2.guard import FrameGuard
+from headgate.wire.settings import Http2Limits
 
 _PIECE = 16 * 1024
 # Bytes of frames, all kinds together, that an answer may take besides what is asked for of its body.
@@ -95,6 +98,7 @@ async def inquire(
     codec.send_headers(_STREAM, fields, end_stream=not body)
     if body:
         codec.send_data(_STREAM, body, end_stream=True)
+    guard = FrameGuard(Http2Limits(), _MOST_FIELDS, False)
     told, seen = _Told(most), 0
     while not told.ended:
         writer.write(codec.data_to_send())
@@ -107,6 +111,9 @@ async def inquire(
         seen += len(piece)
         if seen > most + _MOST_BESIDES:
             raise Failure("upstream_protocol", f"more than {_MOST_BESIDES} bytes besides the answer", sent=True)
+        violation = guard.look(piece, monotonic())
+        if violation is not None:
+            raise Failure("upstream_protocol", f"no HTTP/2 answer: {violation.sentence}", sent=True)
         try:
             for event in codec.receive_data(piece):
                 told.take(event)
