@@ -12,7 +12,9 @@ from typing import TypeVar
 
 from headgate.config.check_access import check_access
 from headgate.config.check_admin import check_admin
+from headgate.config.check_cache import check_cache
 from headgate.config.check_discovery import check_discovery
+from headgate.config.check_grpc import check_grpc
 from headgate.config.check_health import check_service_health
 from headgate.config.check_hygiene import check_hygiene
 from headgate.config.check_introspection import check_introspection
@@ -85,7 +87,9 @@ def check(config: Config, names: Iterable[str], environ: Mapping[str, str]) -> l
     found += check_plugins(config)
     found += check_routes(config, known)
     found += check_traffic(config)
+    found += check_grpc(config)
     found += check_store(config)
+    found += check_cache(config)
     found += check_jwt(config)
     found += check_keys(config)
     found += check_introspection(config)
