@@ -1,4 +1,4 @@
-"""Checks of the store of limits."""
+"""Checks of the stores of limits and of cached answers."""
 
 from __future__ import annotations
 
@@ -8,17 +8,21 @@ from headgate.config.check_values import Finding
 from headgate.config.check_wire import check_authorities, check_pair
 from headgate.config.problems import Path
 from headgate.config.schema import Config
+from headgate.stores.cache.settings import RedisCacheSettings
 from headgate.stores.redis.address import parse
-from headgate.stores.settings import RedisStoreSettings
+from headgate.stores.settings import RedisStoreSettings, RedisTls
 
 _PATH: Path = ("store",)
+_CACHE_PATH: Path = ("cache_store",)
 
 
 def check_store(config: Config) -> Iterator[Finding]:
-    """Find what keeps the store from being reached."""
+    """Find what keeps the stores from being reached."""
     store = config.store
     if isinstance(store, RedisStoreSettings):
         yield from _redis(store)
+    if isinstance(config.cache_store, RedisCacheSettings):
+        yield from _cache(config.cache_store)
 
 
 def _redis(store: RedisStoreSettings) -> Iterator[Finding]:
@@ -39,9 +43,22 @@ def _redis(store: RedisStoreSettings) -> Iterator[Finding]:
             schemes.add(server.tls)
     if "{" in store.prefix or "}" in store.prefix:
         yield Finding((*_PATH, "prefix"), "a brace in the prefix would put all keys into one slot of a cluster")
-    yield from check_pair(store.tls.cert, store.tls.key, (*_PATH, "tls"))
-    if store.tls.ca is not None:
-        yield from check_authorities(store.tls.ca, (*_PATH, "tls", "ca"))
-    if store.tls.cert is not None and schemes == {False}:
+    yield from _tls(store.tls, schemes, _PATH)
+
+
+def _cache(store: RedisCacheSettings) -> Iterator[Finding]:
+    schemes = set()
+    try:
+        schemes.add(parse(store.url).tls)
+    except ValueError as error:
+        yield Finding((*_CACHE_PATH, "url"), str(error), "write redis://HOST:PORT/DATABASE")
+    yield from _tls(store.tls, schemes, _CACHE_PATH)
+
+
+def _tls(tls: RedisTls, schemes: set[bool], path: Path) -> Iterator[Finding]:
+    yield from check_pair(tls.cert, tls.key, (*path, "tls"))
+    if tls.ca is not None:
+        yield from check_authorities(tls.ca, (*path, "tls", "ca"))
+    if tls.cert is not None and schemes == {False}:
         message = "a client certificate is set, but no URL is rediss://, so it is never shown"
-        yield Finding((*_PATH, "tls", "cert"), message, "write the URLs as rediss://", "warning")
+        yield Finding((*path, "tls", "cert"), message, "write the URLs as rediss://", "warning")

@@ -288,6 +288,12 @@ store:
     "SharedStoreSettings": """
 store: {type: shared, size: 256MiB}
 """,
+    "MemoryCacheSettings": """
+cache_store: {type: memory, size: 1GiB}
+""",
+    "RedisCacheSettings": """
+cache_store: {type: redis, url: "rediss://cache.internal:6379/0", password: "${REDIS_PASSWORD:-}"}
+""",
     "BreakerSettings": """
 services:
   - name: chat

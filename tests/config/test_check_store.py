@@ -1,4 +1,4 @@
-"""What is said about the store of limits."""
+"""What is said about the stores of limits and of cached answers."""
 
 from __future__ import annotations
 

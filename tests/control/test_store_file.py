@@ -1,17 +1,20 @@
-"""The file that limits are counted in: when it is made, how long it stays, and that nothing of it is left."""
+"""The files that workers share: when they are made, how long they stay, and that nothing of them is left."""
 
 from __future__ import annotations
 
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from headgate.config.resolve import ResolvedConfig, resolve
-from headgate.config.schema import Config, Listen, Service
+from headgate.config.schema import Config, Listen, Route, Service
 from headgate.control.store_file import StoreFile, StoreFiles
+from headgate.policy.cache.settings import Cache
 from headgate.policy.limit.settings import Limit, ServiceRateLimit
+from headgate.stores.cache.settings import MemoryCacheSettings
 from headgate.stores.settings import MemoryStoreSettings, SharedStoreSettings
 from tests.control.driver import Rig, state_of, until
 
@@ -215,3 +218,58 @@ def test_where_the_runtime_folder_has_no_room_another_is_found(tmp_path: Path, m
     monkeypatch.setattr(os, "posix_fallocate", full)
     folder = Path(StoreFiles(runtime, {}).prepare(config(SharedStoreSettings(size=SIZE)))["store"].path)
     assert folder.parent.parent == spare
+
+
+# -- cached answers ---------------------------------------------------------------------------------------------------
+
+
+def caching(size: int = SIZE, *, cache: bool = True) -> ResolvedConfig:
+    service = Service(name="a", url="http://a", routes=[Route(name="all", cache=Cache() if cache else None)])
+    return resolve(Config(services=[service], cache_store=MemoryCacheSettings(size=size)))
+
+
+def test_cached_answers_have_a_file_where_a_route_caches(tmp_path: Path) -> None:
+    files = StoreFiles(tmp_path, {})
+    stores = files.prepare(caching(cache=False))
+    assert stores["cache_store"].path is None
+    files.conclude(taken=True)
+    assert list(tmp_path.iterdir()) == []
+    folder = Path(files.prepare(caching())["cache_store"].path)
+    files.conclude(taken=True)
+    assert files.current == {"cache_store": StoreFile(MemoryCacheSettings(size=SIZE), folder)}
+    assert sum(each.stat().st_size for each in folder.iterdir()) == SIZE
+
+
+def test_a_reload_keeps_what_is_cached_as_long_as_the_store_stays_the_same(tmp_path: Path) -> None:
+    files = StoreFiles(tmp_path, {})
+    folder = Path(files.prepare(caching())["cache_store"].path)
+    files.conclude(taken=True)
+    successor = StoreFiles(tmp_path, files.current)
+    assert Path(successor.prepare(caching())["cache_store"].path) == folder
+    successor.conclude(taken=True)
+    other = Path(successor.prepare(caching(2 * SIZE))["cache_store"].path)
+    successor.conclude(taken=False)
+    assert (folder.is_dir(), other.is_dir()) == (True, False)
+    other = Path(successor.prepare(caching(2 * SIZE))["cache_store"].path)
+    successor.conclude(taken=True)
+    assert (folder.is_dir(), other.is_dir()) == (False, True)
+
+
+def test_where_one_of_two_files_finds_no_room_the_other_is_not_left_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headgate.control.store_file.spare_folders", lambda _: [])
+    limited = replace(caching(2 * SIZE), limits=config(SharedStoreSettings(size=SIZE)).limits)
+    limited = replace(limited, store=SharedStoreSettings(size=SIZE))
+    allocate = os.posix_fallocate
+
+    def full(file: int, offset: int, length: int) -> None:
+        if length > SIZE:
+            raise OSError(28, "No space left on device")
+        allocate(file, offset, length)
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    files = StoreFiles(tmp_path, {})
+    with pytest.raises(ValueError, match=r"cached answers finds no place for its 2 MiB .*cache_store\.size"):
+        files.prepare(limited)
+    assert list(tmp_path.iterdir()) == []
