@@ -68,6 +68,7 @@ class FrameGuard:
         "_controls",
         "_credit",
         "_greeted",
+        "_highest",
         "_kind",
         "_left",
         "_max_block",
@@ -93,6 +94,7 @@ class FrameGuard:
         # SETTINGS whose content did not come whole; how many meant nothing.
         self._collected = b""
         self._strange = 0
+        self._highest = 0
         # Of this window.
         self._until = 0.0
         self._controls = 0
@@ -134,7 +136,8 @@ class FrameGuard:
                 return None
             length = data[at] << 16 | data[at + 1] << 8 | data[at + 2]
             self._kind = kind = data[at + 3]
-            violation = self._judge(kind, length, data[at + 4], now)
+            number = int.from_bytes(data[at + 5 : at + _HEADER], "big") if kind == _HEADERS else 0
+            violation = self._judge(kind, length, data[at + 4], number, now)
             if violation is not None:
                 return violation
             self._left = length
@@ -162,7 +165,7 @@ class FrameGuard:
         self._controls += frames - free
         return _CONTROLS if self._controls > self._bounds.max_control_frames else None
 
-    def _judge(self, kind: int, length: int, flags: int, now: float) -> Violation | None:
+    def _judge(self, kind: int, length: int, flags: int, number: int, now: float) -> Violation | None:
         if length > MAX_FRAME:
             return _FRAME_SIZE
         if not self._greeted:
@@ -177,7 +180,7 @@ class FrameGuard:
             if (length and not (flags & _PADDED and length <= _ALL_PADDING)) or flags & _END_STREAM:
                 return None
         elif kind in (_HEADERS, _PUSH_PROMISE):
-            return self._begin_block(length, flags, now)
+            return self._begin_block(length, flags, number, now)
         elif kind == _WINDOW_UPDATE and self._credit > 0:
             self._credit -= 1
             return None
@@ -191,11 +194,13 @@ class FrameGuard:
         self._controls += 1
         return _CONTROLS if self._controls > self._bounds.max_control_frames else None
 
-    def _begin_block(self, length: int, flags: int, now: float) -> Violation | None:
+    def _begin_block(self, length: int, flags: int, number: int, now: float) -> Violation | None:
         if now >= self._until:
             self._turn(now)
-        self._streams += 1
-        self._credit += _CREDIT
+        if number > self._highest:
+            self._highest = number
+            self._streams += 1
+            self._credit += _CREDIT
         if length > self._max_block:
             return _BLOCK_SIZE
         if not flags & _END_HEADERS:
