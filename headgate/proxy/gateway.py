@@ -259,12 +259,12 @@ class Gateway:
         """Join client and upstream until either leaves or both are silent for `idle` seconds."""
         stream.on_failed = None
         stream.switch(head)
-        owner, client, ahead = stream.detach()
-        held, server, behind = upstream.detach()
+        client, ahead = stream.detach()
+        server, behind = upstream.detach()
         if client is None or server is None:
             upstream.close()
             raise Failure("client_closed" if client is None else "upstream_reset", "before the tunnel began")
-        tunnel = Tunnel(self.wheel, idle, (owner, client), (held, server))
+        tunnel = Tunnel(self.wheel, idle, client, server)
         cells, cell = self.metrics.cells, self.metrics.upgrades_open
         cells[cell] += 1
         try:

@@ -14,7 +14,6 @@ looks complete to its sink; a call whose answer was not read to its end is of no
 
 from __future__ import annotations
 
-from asyncio import Transport
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
@@ -25,7 +24,7 @@ from headgate.wire.pipe import Sink, Source
 if TYPE_CHECKING:
     from headgate.wire.outgoing import Outgoing
     from headgate.wire.settings import Timeouts
-    from headgate.wire.tunnel import Owner
+    from headgate.wire.tunnel import TunnelEnd
 
 
 class Call(Sink, Source, Protocol):
@@ -68,5 +67,5 @@ class Call(Sink, Source, Protocol):
     def close(self) -> None:
         """Give up at once; what is still on its way is of no interest."""
 
-    def detach(self) -> tuple[Owner, Transport | None, bytes]:
-        """Leave what carried a 101 to a tunnel: who keeps its books, the socket, what came behind the head."""
+    def detach(self) -> tuple[TunnelEnd | None, bytes]:
+        """Leave what carried a 101 to a tunnel, with what came behind the head; None when the upstream is gone."""

@@ -5,7 +5,6 @@ Law: an answer that is cut never looks complete, to HTTP/1.0 neither.
 
 from __future__ import annotations
 
-from asyncio import Transport
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -13,10 +12,10 @@ from headgate.core.failure import Failure
 from headgate.core.message import UNKNOWN_LENGTH, Field, RequestHead, ResponseHead, may_have_body
 from headgate.wire import http1
 from headgate.wire.stream import ClientStream
+from headgate.wire.tunnel import SocketEnd, TunnelEnd
 
 if TYPE_CHECKING:
     from headgate.wire.downstream import ClientConnection
-    from headgate.wire.tunnel import Owner
 
 _LINE = b": ".join
 # Most answers are short: their length field is written once.
@@ -121,10 +120,10 @@ class Http1Stream(ClientStream):
         lines += (b"Upgrade: " + head.upgrade, b"", b"")
         self._client.write(b"\r\n".join(lines))
 
-    def detach(self) -> tuple[Owner, Transport | None, bytes]:
+    def detach(self) -> tuple[TunnelEnd | None, bytes]:
         """Leave the socket to a tunnel."""
         transport, ahead = self._client.detach()
-        return self._client, transport, ahead
+        return SocketEnd(self._client, transport) if transport is not None else None, ahead
 
     def write(self, data: bytes) -> None:
         """Send one piece of the answer's body."""

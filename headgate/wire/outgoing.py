@@ -13,11 +13,11 @@ _LINE = b": ".join
 class Outgoing:
     """A request as the upstream shall see it. `length` as in RequestHead; `fields` are end-to-end fields.
 
-    `block` holds further fields as lines, made once for many requests, `trace` those of its trace. An empty
+    `challenge` is the key of a WebSocket whose client sent none. `block` holds further fields as lines, made once for many requests, `trace` those of its trace. An empty
     `authority` is the endpoint's own. `grpc` as in RequestHead: it goes with `te: trailers`.
     """
 
-    __slots__ = ("authority", "block", "fields", "grpc", "length", "method", "target", "trace", "upgrade")
+    __slots__ = ("authority", "block", "challenge", "fields", "grpc", "length", "method", "target", "trace", "upgrade")
 
     def __init__(self, method: str, target: bytes, fields: Fields, length: int) -> None:
         self.method = method
@@ -28,6 +28,7 @@ class Outgoing:
         self.fields = fields
         self.length = length
         self.upgrade = b""
+        self.challenge = b""
         self.grpc = False
 
     def encode(self, prefix: bytes, authority: bytes, body: bytes, complete: bool) -> bytes:
@@ -53,6 +54,8 @@ class Outgoing:
             lines.append(b"Content-Length: %d" % length)
         if self.upgrade:
             lines += (b"Connection: Upgrade", b"Upgrade: " + self.upgrade)
+            if self.challenge:
+                lines.append(b"Sec-WebSocket-Key: " + self.challenge)
         lines.append(b"")
         lines.append(body)
         return b"\r\n".join(lines)

@@ -8,7 +8,6 @@ wire.http2.stream.
 
 from __future__ import annotations
 
-from asyncio import Transport
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
@@ -18,7 +17,7 @@ from headgate.wire.pipe import Sink, Source
 
 if TYPE_CHECKING:
     from headgate.wire.rules import Rules
-    from headgate.wire.tunnel import Owner
+    from headgate.wire.tunnel import TunnelEnd
 
 
 class Downstream(Protocol):
@@ -192,8 +191,8 @@ class ClientStream:
         """Answer that the protocol is changed (a 101); what follows belongs to a tunnel."""
         raise NotImplementedError
 
-    def detach(self) -> tuple[Owner, Transport | None, bytes]:
-        """Leave what carried the request to a tunnel: who keeps its books, the socket, what was read ahead."""
+    def detach(self) -> tuple[TunnelEnd | None, bytes]:
+        """Leave what carried the request to a tunnel, with what was read ahead; None when the client is gone."""
         raise NotImplementedError
 
     def write(self, data: bytes) -> None:

@@ -1,7 +1,8 @@
-"""A byte tunnel between a client and an upstream, after a 101 (WebSocket).
+"""A byte tunnel between a client and an upstream, after a 101 (WebSocket), or after a 200 to an extended CONNECT.
 
-Law: both sockets leave their HTTP protocols for a `TunnelEnd` each; what one end cannot write pauses the other's
-reading; either end's close closes the other after what was written has left; silence ends both.
+Law: what carried the two requests leaves HTTP for a `TunnelEnd` each, a socket or a stream of HTTP/2 (wire.http2.end);
+what one end cannot write pauses the other's reading; either end's close closes the other after what was written has
+left; silence ends both.
 """
 
 from __future__ import annotations
@@ -21,24 +22,68 @@ class Owner(Protocol):
         """Learn that the socket is closed."""
 
 
-class TunnelEnd(asyncio.Protocol):
-    """One socket of a tunnel."""
+class TunnelEnd(Protocol):
+    """One end, as the other one sees it: a Source of the bytes that come to it, and where bytes go.
 
-    __slots__ = ("bytes", "owner", "peer", "transport", "tunnel")
+    What comes is handed to `peer.write`, and counted in `bytes`. The tunnel is told of each piece (`heard`), and once
+    of the end (`end_lost`), as the peer is (`close`).
+    """
 
-    def __init__(self, tunnel: Tunnel, owner: Owner, transport: asyncio.Transport) -> None:
-        self.tunnel = tunnel
-        self.owner = owner
-        self.transport: asyncio.Transport | None = transport
-        self.peer: TunnelEnd = self
+    bytes: int
+
+    def join(self, tunnel: Tunnel, peer: TunnelEnd) -> None:
+        """Take bytes from now on as the tunnel's; nothing is read before `resume`."""
+
+    def came(self, data: bytes) -> None:
+        """Hand bytes that came to the other end."""
+
+    def write(self, data: bytes) -> None:
+        """Send bytes, if there is still somebody to take them."""
+
+    def pause(self) -> None:
+        """Stop reading."""
+
+    def resume(self) -> None:
+        """Read again."""
+
+    def settle(self) -> None:
+        """Act on an end that came before the tunnel did."""
+
+    def close(self) -> None:
+        """End when all that was written has left."""
+
+    def abort(self) -> None:
+        """End at once."""
+
+
+class SocketEnd(asyncio.Protocol):
+    """A socket as the end of a tunnel."""
+
+    __slots__ = ("_owner", "_peer", "_transport", "_tunnel", "bytes")
+
+    def __init__(self, owner: Owner, transport: asyncio.Transport) -> None:
+        self._owner = owner
+        self._transport: asyncio.Transport | None = transport
+        self._tunnel: Tunnel | None = None
+        self._peer: TunnelEnd = self
         self.bytes = 0
 
+    def join(self, tunnel: Tunnel, peer: TunnelEnd) -> None:
+        """Take the socket over."""
+        self._tunnel = tunnel
+        self._peer = peer
+        if self._transport is not None:
+            self._transport.set_protocol(self)
+
     def data_received(self, data: bytes) -> None:
+        """Take bytes from the socket."""
+        self.came(data)
+
+    def came(self, data: bytes) -> None:
         """Hand bytes to the other end."""
         self.bytes += len(data)
-        self.tunnel.heard()
-        if self.peer.transport is not None:
-            self.peer.transport.write(data)
+        cast(Tunnel, self._tunnel).heard()
+        self._peer.write(data)
 
     def eof_received(self) -> bool:
         """Close: WebSocket has its own closing handshake, and half a tunnel is no use to anybody."""
@@ -46,21 +91,46 @@ class TunnelEnd(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Close the other end too."""
-        self.transport = None
-        self.owner.connection_lost(exc)
-        if self.peer.transport is not None:
-            self.peer.transport.close()
-        self.tunnel.end_lost()
+        self._transport = None
+        self._owner.connection_lost(exc)
+        self._peer.close()
+        cast(Tunnel, self._tunnel).end_lost()
 
     def pause_writing(self) -> None:
         """Pause the other end's reading."""
-        if self.peer.transport is not None:
-            self.peer.transport.pause_reading()
+        self._peer.pause()
 
     def resume_writing(self) -> None:
         """Let the other end read again."""
-        if self.peer.transport is not None:
-            self.peer.transport.resume_reading()
+        self._peer.resume()
+
+    def write(self, data: bytes) -> None:
+        """Write, if the socket is still there."""
+        if self._transport is not None:
+            self._transport.write(data)
+
+    def pause(self) -> None:
+        """Stop reading."""
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read again."""
+        if self._transport is not None:
+            self._transport.resume_reading()
+
+    def settle(self) -> None:
+        """A socket tells of its end when it is read."""
+
+    def close(self) -> None:
+        """Close when all is written."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Close at once."""
+        if self._transport is not None:
+            self._transport.abort()
 
 
 class Tunnel:
@@ -68,36 +138,30 @@ class Tunnel:
 
     __slots__ = ("_idle", "_open", "client", "deadline", "ended", "upstream", "wheel", "wheel_at")
 
-    def __init__(
-        self,
-        wheel: TimerWheel,
-        idle: float,
-        client: tuple[Owner, asyncio.Transport],
-        upstream: tuple[Owner, asyncio.Transport],
-    ) -> None:
+    def __init__(self, wheel: TimerWheel, idle: float, client: TunnelEnd, upstream: TunnelEnd) -> None:
         self.wheel = wheel
         self.deadline = NEVER
         self.wheel_at = NEVER
         self._idle = idle
         self._open = 2
         self.ended: Reply[None] = Reply()
-        self.client = TunnelEnd(self, *client)
-        self.upstream = TunnelEnd(self, *upstream)
-        self.client.peer, self.upstream.peer = self.upstream, self.client
+        self.client = client
+        self.upstream = upstream
 
     def start(self, from_client: bytes, from_upstream: bytes) -> None:
-        """Switch both sockets over; what was read ahead goes first."""
-        ends = ((self.client, from_client), (self.upstream, from_upstream))
-        for end, _ in ends:
-            transport = cast(asyncio.Transport, end.transport)
-            transport.set_protocol(end)
-        for end, _ in ends:
-            cast(asyncio.Transport, end.transport).resume_reading()
+        """Switch both ends over; what was read ahead goes first."""
+        self.client.join(self, self.upstream)
+        self.upstream.join(self, self.client)
+        self.client.resume()
+        self.upstream.resume()
         # Behind it, since what was read ahead may fill the other end's buffer, which pauses its sender again.
-        for end, ahead in ends:
-            if ahead:
-                end.data_received(ahead)
+        if from_client:
+            self.client.came(from_client)
+        if from_upstream:
+            self.upstream.came(from_upstream)
         self.wheel.arm(self, monotonic() + self._idle)
+        self.client.settle()
+        self.upstream.settle()
 
     def heard(self) -> None:
         """Note that an end spoke."""
@@ -109,9 +173,8 @@ class Tunnel:
 
     def cut(self) -> None:
         """Close both ends at once."""
-        for end in (self.client, self.upstream):
-            if end.transport is not None:
-                end.transport.abort()
+        self.client.abort()
+        self.upstream.abort()
 
     def end_lost(self) -> None:
         """Learn that one end is closed; with both, the tunnel is over."""

@@ -23,14 +23,15 @@ from headgate.core.message import UNKNOWN_LENGTH, Field, Fields, ResponseHead, m
 from headgate.core.steps import Reply
 from headgate.wire import http1
 from headgate.wire.answer_head import response_head
+from headgate.wire.challenge import accept, challenge_for
 from headgate.wire.outgoing import Outgoing
 from headgate.wire.pipe import Sink, Source
 from headgate.wire.settings import Timeouts
 from headgate.wire.timers import NEVER
+from headgate.wire.tunnel import SocketEnd, TunnelEnd
 
 if TYPE_CHECKING:
     from headgate.wire.pool import Pool
-    from headgate.wire.tunnel import Owner
 
 HIGH_WATER = 65536
 # Precedent: the same bounds as for requests (Envoy: 100 fields, 60 KiB), doubled for generous upstreams.
@@ -46,6 +47,7 @@ class UpstreamConnection(asyncio.Protocol):
     """One connection to one endpoint."""
 
     __slots__ = (
+        "_challenge",
         "_chunked_out",
         "_corked",
         "_fields",
@@ -111,6 +113,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._corked = b""
         self._out_ended = True
         self._chunked_out = False
+        self._challenge = b""
         # Of the answer in.
         self.ended = True
         self.bytes_in = 0
@@ -223,6 +226,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._pieces = None
         waiter: Reply[ResponseHead] = Reply()
         self._waiter = waiter
+        if request.upgrade == b"websocket":
+            request.challenge = self._challenge = challenge_for(request.fields)
         if self.transport is None:
             self._fail("upstream_reset", "closed before sending")
             return waiter
@@ -420,8 +425,11 @@ class UpstreamConnection(asyncio.Protocol):
             if status != 100:
                 self._interims = [*(self._interims or ()), head]
             return
-        if status == 101 and (not request.upgrade or head.upgrade != request.upgrade):
-            raise Failure("upstream_protocol", "switched to a protocol that was not asked for")
+        if status == 101:
+            if not request.upgrade or head.upgrade != request.upgrade:
+                raise Failure("upstream_protocol", "switched to a protocol that was not asked for")
+            if self._challenge and head.get(b"sec-websocket-accept") != accept(self._challenge):
+                raise Failure("upstream_protocol", "no answer to the key of a WebSocket")
         persistent = parser.should_keep_alive()
         chunked = not until_close and head.length == UNKNOWN_LENGTH
         if chunked or not persistent:
@@ -532,9 +540,9 @@ class UpstreamConnection(asyncio.Protocol):
             self.answered_at = monotonic()
             waiter.set(head)
 
-    def detach(self) -> tuple[Owner, asyncio.Transport | None, bytes]:
-        """Leave the socket to a tunnel; returns it with what came behind the 101."""
-        return self, self.transport, self.take()
+    def detach(self) -> tuple[TunnelEnd | None, bytes]:
+        """Leave the socket to a tunnel, with what came behind the 101."""
+        return SocketEnd(self, self.transport) if self.transport is not None else None, self.take()
 
     # -- deadlines -------------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from headgate.core.clock import monotonic
 from headgate.wire.timers import TimerWheel
-from headgate.wire.tunnel import Tunnel, TunnelEnd
+from headgate.wire.tunnel import SocketEnd, Tunnel
 
 IDLE = 3600.0
 
@@ -106,8 +106,8 @@ class Stage:
         self.tunnel = Tunnel(
             self.wheel,
             IDLE,
-            (self.owners[0], cast(Transport, self.client)),
-            (self.owners[1], cast(Transport, self.upstream)),
+            SocketEnd(self.owners[0], cast(Transport, self.client)),
+            SocketEnd(self.owners[1], cast(Transport, self.upstream)),
         )
         self.tunnel.start(ahead, behind)
 
@@ -124,7 +124,7 @@ EITHER = pytest.mark.parametrize("side", [0, 1], ids=["client", "upstream"])
 
 def test_bytes_go_both_ways_and_are_counted() -> None:
     stage = Stage()
-    assert [type(side.protocol) for side in stage.sides] == [TunnelEnd, TunnelEnd]
+    assert [type(side.protocol) for side in stage.sides] == [SocketEnd, SocketEnd]
     stage.client.receive(b"hello")
     stage.upstream.receive(b"hi")
     stage.client.receive(b"!")

@@ -10,7 +10,6 @@ Laws:
 
 from __future__ import annotations
 
-from asyncio import Transport
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -18,10 +17,12 @@ from h2.errors import ErrorCodes
 
 from headgate.core.clock import monotonic
 from headgate.core.failure import Failure
-from headgate.core.message import UNKNOWN_LENGTH, Field, Fields, ResponseHead
+from headgate.core.message import UNKNOWN_LENGTH, Field, Fields, ResponseHead, first
 from headgate.core.steps import Reply
+from headgate.wire.challenge import accept
 from headgate.wire.http2.answer import IncomingAnswer
 from headgate.wire.http2.encoding import encode, encode_lines, parse_lines
+from headgate.wire.http2.end import LaneEnd
 from headgate.wire.outgoing import Outgoing
 from headgate.wire.pipe import Source
 from headgate.wire.settings import Timeouts
@@ -29,7 +30,7 @@ from headgate.wire.timers import NEVER
 
 if TYPE_CHECKING:
     from headgate.wire.http2.upstream import Http2Upstream
-    from headgate.wire.tunnel import Owner
+    from headgate.wire.tunnel import TunnelEnd
 
 # RFC 9110 section 8.6: methods that anticipate content say so when it is empty.
 _SAY_EMPTY = frozenset(("POST", "PUT", "PATCH"))
@@ -45,10 +46,12 @@ class Http2Call(IncomingAnswer):
     __slots__ = (
         "_heard",
         "_is_call",
+        "_key",
         "_late",
         "_limit",
         "_out_ended",
         "_timeouts",
+        "_upgrade",
         "_waiter",
         "deadline",
         "link",
@@ -73,6 +76,9 @@ class Http2Call(IncomingAnswer):
         self._is_call = False
         # How often the connection had been heard when the request was sent.
         self._heard = 0
+        # Of a tunnel that is asked for: the protocol, and the key of a client's WebSocket over HTTP/1.1.
+        self._upgrade = b""
+        self._key = b""
         self._waiter: Reply[ResponseHead] | None = None
 
     # -- the end ---------------------------------------------------------------------------------------------------
@@ -131,6 +137,7 @@ class Http2Call(IncomingAnswer):
         waiter: Reply[ResponseHead] = Reply()
         self._waiter = waiter
         self.method = request.method
+        self._upgrade = request.upgrade
         self._timeouts = timeouts
         self.ended = False
         self._out_ended = complete
@@ -138,13 +145,16 @@ class Http2Call(IncomingAnswer):
             self._limit = now + timeouts.total
         self.served = link.sends()
         self._heard = link.heard
+        if request.upgrade and not link.tunnels:
+            self._fail("upstream_protocol", "takes no extended CONNECT (RFC 8441)", sent=False)
+            return waiter
         try:
             self.lane = lane = link.open_lane(self)
         except Failure as failure:
             self._fail(failure.reason, failure.detail, sent=False, reused=self.served > 1)
             return waiter
         block = self._block(request, body, complete)
-        if not complete:
+        if not complete or request.upgrade:
             link.send_head(lane, block, False)
             if body:
                 lane.write(body)
@@ -164,13 +174,19 @@ class Http2Call(IncomingAnswer):
     def _block(self, request: Outgoing, body: bytes, complete: bool) -> bytes:
         """Write the head of the request."""
         pool = self.link.pool
+        fields = request.fields
         start: Fields = [
-            (b":method", request.method.encode()),
+            (b":method", b"CONNECT" if request.upgrade else request.method.encode()),
             (b":scheme", pool.scheme),
             (b":authority", request.authority or pool.authority),
             (b":path", pool.prefix + request.target if pool.prefix else request.target),
         ]
-        block = encode(encode(b"", start), request.fields)
+        if request.upgrade:
+            # RFC 8441 section 5; the key of HTTP/1.1 is answered by us.
+            start.append((b":protocol", request.upgrade))
+            self._key = first(fields, b"sec-websocket-key") or b""
+            fields = [field for field in fields if field[0].lower() != b"sec-websocket-key"]
+        block = encode(encode(b"", start), fields)
         if request.block:
             block += encode_lines(request.block)
         if request.trace:
@@ -232,9 +248,15 @@ class Http2Call(IncomingAnswer):
         elif not self._out_ended:
             self._wait_until(NEVER)
 
-    def detach(self) -> tuple[Owner, Transport | None, bytes]:
-        """Leave what carried a 101 to a tunnel."""
-        raise NotImplementedError
+    def detach(self) -> tuple[TunnelEnd | None, bytes]:
+        """Leave the stream to a tunnel, with what came behind the head; the place is given up when that is over."""
+        lane = self.lane
+        if lane is None or lane.closed or self.gone:
+            return None, b""
+        behind = self.take()
+        self.ended = True
+        self.rest()
+        return LaneEnd(lane, ErrorCodes.CANCEL, self.release), behind
 
     # -- the answer in ---------------------------------------------------------------------------------------------
 
@@ -245,9 +267,19 @@ class Http2Call(IncomingAnswer):
             return
         self._waiter = None
         self.answered_at = monotonic()
-        if not self.ended:
+        if self._upgrade and 200 <= head.status < 300:
+            self._switched(head)
+        elif not self.ended:
             self.expect_more()
         waiter.set(head)
+
+    def _switched(self, head: ResponseHead) -> None:
+        """Make of the answer to an extended CONNECT the 101 that it stands for (RFC 8441 section 5)."""
+        head.status = 101
+        head.upgrade = self._upgrade
+        if self._key:
+            head.fields.append((b"Sec-WebSocket-Accept", accept(self._key)))
+        self.rest()
 
     def reset_came(self, code: int) -> None:
         """Learn that the upstream has reset the stream."""

@@ -133,6 +133,9 @@ class Http2Stream(ClientStream):
 
     def take(self) -> bytes:
         """Return what has arrived and was not taken yet, and make room for more."""
+        if self.head.upgrade:
+            # No body: it waits for the tunnel, and must never stand behind a request that is asked for one.
+            return b""
         data = super().take()
         if data and self.lane is not None:
             self.lane.acknowledge()
