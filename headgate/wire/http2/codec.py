@@ -18,7 +18,7 @@ from h2.connection import AllowedStreamIDs, ConnectionState, H2Connection
 from h2.errors import ErrorCodes
 from h2.events import ConnectionTerminated, Event
 from h2.settings import SettingCodes, Settings
-from h2.stream import H2Stream, StreamInputs
+from h2.stream import H2Stream, H2StreamStateMachine, StreamClosedBy, StreamInputs, StreamState
 from hpack.struct import Header
 from hyperframe.frame import Frame, GoAwayFrame, RstStreamFrame, SettingsFrame
 
@@ -35,6 +35,15 @@ class _Stream(H2Stream):
 
     def _process_received_headers(self, headers: Iterable[Header], *_: Any) -> list[Header]:
         return headers if type(headers) is list else list(headers)
+
+
+def _end_sent(machine: H2StreamStateMachine) -> None:
+    """Take the step of SEND_END_STREAM, which is in order: the link sends nothing on a lane that is closed."""
+    if machine.state is StreamState.HALF_CLOSED_REMOTE:
+        machine.state = StreamState.CLOSED
+        machine.stream_closed_by = StreamClosedBy.SEND_END_STREAM
+    else:
+        machine.state = StreamState.HALF_CLOSED_LOCAL
 
 
 class Codec(H2Connection):
@@ -96,22 +105,43 @@ class Codec(H2Connection):
     def head_sent(self, stream: H2Stream, interim: bool, ended: bool) -> None:
         """Note a head, or trailers, that the link writes."""
         machine = stream.state_machine
-        machine.process_input(StreamInputs.SEND_INFORMATIONAL_HEADERS if interim else StreamInputs.SEND_HEADERS)
+        if machine.state is StreamState.IDLE:
+            machine.process_input(StreamInputs.SEND_HEADERS)
+        elif not interim:
+            machine.headers_sent = True
         if ended:
-            machine.process_input(StreamInputs.SEND_END_STREAM)
+            _end_sent(machine)
 
     def data_sent(self, stream: H2Stream, size: int, ended: bool) -> None:
         """Note a DATA frame that the link writes; it is within the windows."""
         stream.outbound_flow_control_window -= size
         self.outbound_flow_control_window -= size
         if ended:
-            stream.state_machine.process_input(StreamInputs.SEND_END_STREAM)
+            _end_sent(stream.state_machine)
 
     def go_away(self, code: int, last: int, debug: bytes) -> bytes:
         """Return a GOAWAY; streams go on."""
         return GoAwayFrame(stream_id=0, last_stream_id=last, error_code=code, additional_data=debug).serialize()
 
-    # -- what comes ------------------------------------------------------------------------------------------------
+    # -- what comes: wire.http2.frames -----------------------------------------------------------------------------
+
+    def begin_request(self, number: int, ended: bool) -> None:
+        """Open the stream of a request whose head came; its number is above all others."""
+        stream = _Stream(
+            number,
+            config=self.config,
+            inbound_window_size=self.local_settings.initial_window_size,
+            outbound_window_size=self.remote_settings.initial_window_size,
+        )
+        stream.max_outbound_frame_size = self.max_outbound_frame_size
+        machine = stream.state_machine
+        machine.state = StreamState.HALF_CLOSED_REMOTE if ended else StreamState.OPEN
+        machine.client = False
+        machine.headers_received = True
+        self.streams[number] = stream
+        self.highest_inbound_stream_id = number
+
+    # -- what comes, and is left to h2 -----------------------------------------------------------------------------
 
     def _terminate_connection(self, error_code: ErrorCodes) -> None:
         """Leave GOAWAY to the link, which tells it with the sentence."""

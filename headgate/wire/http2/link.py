@@ -34,6 +34,7 @@ from headgate.core.clock import monotonic
 from headgate.core.failure import Failure
 from headgate.core.message import Fields
 from headgate.wire.http2.codec import Codec
+from headgate.wire.http2.frames import receive
 from headgate.wire.http2.guard import FrameGuard, Violation
 from headgate.wire.http2.lane import Carried, Lane
 from headgate.wire.http2.writer import LinkWriter
@@ -87,7 +88,7 @@ class Http2Link(LinkWriter):
             return
         resets = self.codec.resets
         try:
-            events = self.codec.receive_data(data)
+            events = receive(self.codec, data)
         except ProtocolError as error:
             self.refused("protocol", str(error))
             self.give_up(int(error.error_code), "protocol error")
