@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 from headgate.stores.cache.ghosts import Ghosts
 from headgate.stores.cache.index import MOST_USES, Index
@@ -45,12 +45,28 @@ _SHARE: Final = 4
 _MOST_KEPT: Final = 64
 _MOST_KEPT_TIMES: Final = 16
 _CHUNK: Final = 1024
+# Copies that a process keeps of what it has read, so that what is asked for again and again is not copied each time:
+# 8 MiB at most.
+_MOST_RECENT: Final = 1024
+_LARGEST_RECENT: Final = 8192
+
+
+class _Recent(NamedTuple):
+    """A copy of an entry, and where that is; while the slot leads there the copy is true."""
+
+    slot: int
+    place: int
+    expires: int
+    mark: int
+    tags: tuple[int, ...]
+    since: int
+    cached: Cached
 
 
 class Entries:
     """All of them."""
 
-    __slots__ = ("_cells", "_ghosts", "_index", "_main", "_memory", "_purges", "_rings", "_small")
+    __slots__ = ("_cells", "_ghosts", "_index", "_main", "_memory", "_purges", "_recent", "_rings", "_small")
 
     def __init__(self, shared: Shared, purges: Purges) -> None:
         layout = shared.layout
@@ -62,12 +78,21 @@ class Entries:
         self._rings = (self._small, self._main)
         self._index = Index(shared)
         self._ghosts = Ghosts(shared)
+        self._recent: dict[bytes, _Recent] = {}
 
     # -- looking --------------------------------------------------------------------------------------------------
 
     def find(self, key: bytes, now: int) -> Cached | None:
-        """Copy the entry of a key, if there is one that lives, and count its use. It needs no lock."""
+        """Return the entry of a key, if there is one that lives, and count its use. It needs no lock."""
         index = self._index
+        known = self._recent.get(key)
+        if known is not None:
+            if index.place(known.slot) == known.place:
+                if known.expires <= now or self._purges.is_dead(known.mark, known.tags, known.since):
+                    return None
+                self._use(known.slot)
+                return known.cached
+            del self._recent[key]
         for slot in index.candidates(key):
             place = index.place(slot)
             if not place:
@@ -83,11 +108,20 @@ class Entries:
             # All was copied; what follows is true of it if it was there all the time.
             if ring.tail > offset or header.expires <= now or self._purges.is_dead(header.mark, tags, header.since):
                 return None
-            uses = index.uses(slot)
-            if uses < MOST_USES:
-                index.set_uses(slot, uses + 1)
+            self._use(slot)
+            if header.head_bytes + header.body_bytes <= _LARGEST_RECENT:
+                if len(self._recent) >= _MOST_RECENT:
+                    self._recent.clear()
+                recent = _Recent(slot, place, header.expires, header.mark, tags, header.since, cached)
+                self._recent[key] = recent
             return cached
         return None
+
+    def _use(self, slot: int) -> None:
+        index = self._index
+        uses = index.uses(slot)
+        if uses < MOST_USES:
+            index.set_uses(slot, uses + 1)
 
     def slot(self, key: bytes) -> int:
         """Return the slot of a key's entry, dead or alive; -1 when there is none."""

@@ -98,6 +98,9 @@ class Marked(Call):
     def is_well(self, reply: Any) -> bool:
         return _is_number(reply)
 
+    def on_told(self, reply: Any) -> None:
+        self._store.moment = int(reply)
+
 
 class Get(Call):
     """An entry is looked up."""

@@ -67,12 +67,6 @@ class Statistics(NamedTuple):
 class Purgeable(Protocol):
     """What an operator asks of a store."""
 
-    def purged(self, place: Place, since: int) -> bool:
-        """Tell whether something there that was asked for at that moment was purged since; true where that is in doubt.
-
-        For those who wait for what another request is fetching.
-        """
-
     def purge(self, what: Purge) -> int | Reply[int]:
         """Forget all that this names; return how many there were, less than 0 when it is not done."""
 
@@ -114,6 +108,12 @@ class CacheStore(Purgeable, Protocol):
 
     def yield_(self, key: bytes) -> None:
         """Fetch it no more, whatever came of it."""
+
+    def purged(self, place: Place, since: int) -> bool:
+        """Tell whether something there that was asked for at that moment was purged since; true where that is in doubt.
+
+        For those who wait for what another request is fetching.
+        """
 
     def invalidate(self, url: str) -> None:
         """Forget all entries of a URL, and wait for nothing: for requests that change what is there."""
