@@ -130,7 +130,7 @@ _TABLE = (
     Family(
         "headgate_health_checks_total",
         "counter",
-        "Active checks of endpoints, by how they ended: well, status, body, or reason of the failure.",
+        "Active checks of endpoints, by how they ended: well, status, body, grpc_status, not_serving, or a failure.",
         ("service", "outcome"),
     ),
     Family(
