@@ -155,6 +155,8 @@ class Breaker:
         try:
             async with asyncio.timeout(CEILING):
                 for piece in pieces:
+                    if self.writer.is_closing():
+                        return False
                     self.writer.write(piece)
                     await self.writer.drain()
         except ConnectionError:

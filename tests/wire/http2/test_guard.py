@@ -76,8 +76,20 @@ def test_what_clients_do_passes(sent: bytes) -> None:
 def test_who_cancels_less_than_half_may_cancel_often() -> None:
     # A proxy in front of us has many users on one connection.
     judge = guard()
-    for round_ in range(100):
-        assert judge.look(streams(20) + resets(10), 0.01 * round_) is None
+    for first in range(1, 4001, 40):
+        assert judge.look(streams(20, first=first) + b"".join(rst_stream(first + n) for n in range(10)), 1.0) is None
+
+
+def test_trailers_begin_no_stream() -> None:
+    sent = b"".join(headers(n, HEAD, end=False) + headers(n, HEAD) + rst_stream(n) for n in range(1, 203, 2))
+    assert verdict(guard().look(sent, 1.0)) == ("rapid_reset", ENHANCE_YOUR_CALM)
+
+
+def test_what_comes_behind_a_streams_end_is_bounded_beyond_what_was_on_its_way() -> None:
+    judge = guard()
+    assert judge.look(streams(10), 1.0) is None
+    assert judge.stray(1040, 1.0) is None
+    assert verdict(judge.stray(1, 1.0)) == ("control_flood", ENHANCE_YOUR_CALM)
 
 
 def test_a_large_download_is_no_flood() -> None:

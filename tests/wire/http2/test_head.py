@@ -335,7 +335,7 @@ def test_both_versions_read_the_same_request(method: bytes, path: bytes, host: b
     names = {name for name, _ in fields}
     # What only one of them has, or what crumbs and lists are put together from.
     assume(not names & {b"host", b"content-length", b"connection", b"te", b"expect", b"transfer-encoding", b"upgrade"})
-    assume(all(name[:1] != b":" for name in names))
+    assume(all(b":" not in name for name in names))
     two: RequestHead | None = None
     try:
         start = [(b":method", method), (b":scheme", b"http"), (b":authority", host), (b":path", path)]
