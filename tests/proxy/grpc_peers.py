@@ -47,7 +47,7 @@ class GrpcServer(grpc.GenericRpcHandler):  # type: ignore[misc]
 
     def service(self, handler_call_details: Any) -> Any:
         """Find a method."""
-        name = handler_call_details.method.removeprefix(_METHOD)
+        name = handler_call_details.method.rpartition("/")[2]
         behaviour = self.methods.get(name)
         if behaviour is None:
             return None

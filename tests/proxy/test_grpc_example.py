@@ -7,21 +7,12 @@ from typing import Any
 
 import yaml
 
-from tests.proxy.grpc_peers import Context, GrpcServer, aborting, calling, code, fails, method
+from tests.proxy.grpc_peers import Context, GrpcServer, aborting, calling, code, fails
 from tests.proxy.peers import Upstream, answering, get, ok
 from tests.proxy.stage import ADDRESS, gateway, on_loop
 
 EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "grpc.yaml"
 INVENTORY = "/shop.Inventory/"
-
-
-class Inventory(GrpcServer):
-    """The service of the example, whose methods are named after it."""
-
-    def service(self, handler_call_details: Any) -> Any:
-        """Find a method by its own name."""
-        named = handler_call_details.method.replace(INVENTORY, method(""))
-        return super().service(handler_call_details._replace(method=named))
 
 
 def example(web: str, *servers: str) -> dict[str, Any]:
@@ -40,10 +31,10 @@ async def test_the_example_does_what_it_says() -> None:
         left.append(context.time_remaining())
         return request
 
-    ill = Inventory(UnaryGet=aborting(14), UnaryReserve=aborting(14))
+    ill = GrpcServer(UnaryGet=aborting(14), UnaryReserve=aborting(14))
     async with (
         ill,
-        Inventory(UnaryGet=tell) as well,
+        GrpcServer(UnaryGet=tell) as well,
         Upstream(answering(lambda _: ok(b"page"))) as page,
         gateway(example(page.url, ill.url, well.url)) as rig,
         calling(rig) as channel,
