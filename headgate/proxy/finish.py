@@ -38,8 +38,8 @@ def finish(exchange: Exchange) -> None:
         series = route.only_series
     else:
         series = route.series[cluster.name if cluster is not None else ""]
-    series.finish(exchange.method, exchange.status, duration, stream.bytes_in, stream.bytes_out, exchange.error)
-    gateway.metrics.spoke(exchange.version)
+    method, status, version = exchange.method, exchange.status, exchange.version
+    series.finish(method, status, duration, stream.bytes_in, stream.bytes_out, exchange.error, version)
     if exchange.grpc_status >= 0:
         series.called(exchange.grpc_status)
     if exchange.cache:

@@ -143,15 +143,13 @@ class Metrics:
         """Count a request in. `RequestSeries.finish` counts it out, exactly once."""
         self.cells[self.in_flight] += 1
 
-    def spoke(self, version: str) -> None:
-        """Count an answered request by the version of HTTP that its client spoke."""
-        if not self.wanted.enabled:
-            return
+    def spoken(self, version: str) -> int:
+        """Return the cell that counts requests by the version of HTTP that their clients spoke."""
         index = self._spoken.get(version)
         if index is None:
             known = version if version in VERSIONS else OTHER
             index = self._spoken[known] = self.counter("headgate_protocol_requests_total", known)
-        self.cells[index] += 1
+        return index
 
     def violated(self, kind: str) -> None:
         """Count an HTTP/2 connection that was ended for what its client did; `kind` is one of a fixed few."""
@@ -246,11 +244,18 @@ class RequestSeries:
         self._cached: dict[str, tuple[int, int]] = {}
 
     def finish(
-        self, method: str, status: int, seconds: float, request_bytes: int, response_bytes: int, reason: str = ""
+        self,
+        method: str,
+        status: int,
+        seconds: float,
+        request_bytes: int,
+        response_bytes: int,
+        reason: str = "",
+        version: str = "1.1",
     ) -> None:
         """Count a request out: its answer, how long it took in seconds, and the bytes of both bodies.
 
-        `reason` is a key of REASONS where the gateway had one to end it, else "".
+        `reason` is a key of REASONS where the gateway had one to end it, else ""; `version` that of HTTP.
         """
         found = self._counts.get((method, status, reason) if self._by_reason else (method, status))
         if found is None:
@@ -266,6 +271,7 @@ class RequestSeries:
             cells[self._bytes_in] += request_bytes
         if response_bytes:
             cells[self._bytes_out] += response_bytes
+        cells[self._metrics.spoken(version)] += 1
 
     def called(self, code: int) -> None:
         """Count a call of gRPC by the code it ended with, one of the seventeen."""
@@ -315,7 +321,14 @@ class Uncounted(RequestSeries):
     __slots__ = ()
 
     def finish(
-        self, method: str, status: int, seconds: float, request_bytes: int, response_bytes: int, reason: str = ""
+        self,
+        method: str,
+        status: int,
+        seconds: float,
+        request_bytes: int,
+        response_bytes: int,
+        reason: str = "",
+        version: str = "1.1",
     ) -> None:
         """Let a request out."""
         self._cells[self._in_flight] -= 1

@@ -101,8 +101,8 @@ def test_what_the_cache_made_of_requests_is_counted_with_the_bytes_it_gave(
 @pytest.mark.parametrize(("version", "known"), [("1.0", "1.0"), ("1.1", "1.1"), ("2", "2"), ("9.9", OTHER)])
 def test_requests_are_counted_by_what_their_clients_spoke(version: str, known: str) -> None:
     metrics, region = make()
-    metrics.spoke(version)
-    metrics.spoke(version)
+    for service in ("one", "other"):
+        metrics.requests("r", service).finish("GET", 200, 0.1, 0, 0, "", version)
     assert totals(region)["headgate_protocol_requests_total", (known,)] == [2]
 
 

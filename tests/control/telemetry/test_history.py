@@ -65,7 +65,7 @@ def test_a_second_is_the_sum_of_all_workers() -> None:
 def test_what_clients_spoke_and_the_cache_answered_is_told_apart() -> None:
     scene = Scene()
     for slot, version in ((0, "1.1"), (1, "1.1"), (0, "2"), (1, "2"), (1, "2")):
-        scene.metrics[slot].spoke(version)
+        scene.metrics[slot].requests("pages", "site").finish("GET", 200, 0.1, 0, 0, "", version)
     series = scene.metrics[0].requests("pages", "site")
     for result in ("hit", "stale", "miss", "bypass", "hit"):
         series.cached(result, 100)
@@ -167,7 +167,7 @@ def test_a_tick_has_one_value_each() -> None:
     tick = scene.history.described(scene.history.close_second(scene.now, 1.0))
     assert (tick["at"], tick["step"], tick["requests"], tick["errors"]) == (scene.now, 1.0, 4.0, 4.0)
     assert tick["by_status"] == {"1xx": 0.0, "2xx": 0.0, "3xx": 0.0, "4xx": 0.0, "5xx": 4.0}
-    assert tick["by_protocol"] == dict.fromkeys(PROTOCOLS, 0.0)
+    assert tick["by_protocol"] == {**dict.fromkeys(PROTOCOLS, 0.0), "HTTP/1.1": 4.0}
     assert tick["cache"] == dict.fromkeys(CACHE, 0.0)
     services = tick["by_service"]
     assert isinstance(services, dict) and services["api"]["errors"] == 4.0
