@@ -29,8 +29,6 @@ class TunnelEnd(Protocol):
     of the end (`end_lost`), as the peer is (`close`).
     """
 
-    bytes: int
-
     def join(self, tunnel: Tunnel, peer: TunnelEnd) -> None:
         """Take bytes from now on as the tunnel's; nothing is read before `resume`."""
 
@@ -54,6 +52,9 @@ class TunnelEnd(Protocol):
 
     def abort(self) -> None:
         """End at once."""
+
+    # Last, for above it the name would hide the type.
+    bytes: int
 
 
 class SocketEnd(asyncio.Protocol):
