@@ -43,6 +43,8 @@ class Answering(Protocol):
 
     def yield_(self, key: bytes) -> None: ...
 
+    def purged(self, place: Place, since: int) -> bool: ...
+
     def invalidate(self, url: str) -> None: ...
 
     def purge(self, what: Purge) -> int: ...
@@ -235,6 +237,16 @@ class CacheContract:
         two.invalidate(url("a"))
         seen(two)
         assert held(one, "a", "a of bob", "b") == ["b"]
+
+    @pytest.mark.parametrize("scope", ["url", "prefix", "tag", "all"])
+    def test_who_waits_for_what_another_fetches_learns_of_a_purge(self, open_store: Open, scope: Scope) -> None:
+        store, another = open_store(), open_store()
+        place = Place(url("a"), ("red",))
+        since = seen(store)
+        assert not store.purged(place, since)
+        another.purge(Purge(scope, {"url": url("a"), "prefix": url(""), "tag": "red", "all": ""}[scope]))
+        assert not store.purged(place, seen(store))
+        assert store.purged(place, since)
 
     def test_who_has_too_many_tags_is_not_kept(self, open_store: Open) -> None:
         store = open_store()

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import random
+import signal
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
 
-from headgate.stores.cache.layout import prepare
+from headgate.stores.cache.index import Index
+from headgate.stores.cache.layout import Shared, prepare
 from headgate.stores.cache.memory import MemoryCache
+from headgate.stores.cache.ring import Ring
 from headgate.stores.cache.settings import MemoryCacheSettings
 from headgate.stores.cache.store import Cached, Place, Purge
 from tests.stores.cache.contract import KEEP, CacheContract, Open, cached, held, key, put, url
+from tests.stores.processes import holding, together
 
 SIZE = 1 << 20
 
@@ -123,6 +131,30 @@ def test_who_comes_back_soon_stays_longer_than_who_came_once(store: MemoryCache)
     assert held(store, "again") == ["again"]
 
 
+def test_more_is_found_than_if_the_last_used_stayed(store: MemoryCache) -> None:
+    # Half of the requests come from readers who ask for few things often, half from one who reads everything once.
+    chance = random.Random(6)
+    weights = list(accumulate(1 / place**0.9 for place in range(1, 3001)))
+    wanted = chance.choices(range(3000), cum_weights=weights, k=6000)
+    recent: OrderedDict[int, None] = OrderedDict()
+    found = found_there = 0
+    for turn, number in enumerate(wanted):
+        if held(store, f"{number}"):
+            found += 1
+        else:
+            put(store, f"{number}", size=1500)
+        put(store, f"once {turn}", size=1500)
+        if number in recent:
+            found_there += 1
+            del recent[number]
+        recent[number] = recent[-turn - 1] = None
+        while len(recent) > 600:
+            recent.popitem(last=False)
+    entries = statistics(store)[0]
+    assert entries < 600
+    assert found > found_there * 1.1
+
+
 def test_what_has_expired_or_was_purged_goes_before_what_lives(store: MemoryCache, clock: Clock) -> None:
     for number in range(250):
         put(store, f"short {number}", size=1500, keep=10)
@@ -200,6 +232,88 @@ def test_a_hundred_thousand_entries_of_two_kibibytes_take_less_than_300_megabyte
     assert statistics(store)[0] == count
     assert all(store.get(each) == Cached(head, body) for each in keys)
     store.close()
+
+
+# -- readers and writers ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reads", [0, 1])
+def test_what_is_overwritten_while_it_is_read_is_not_found(
+    store: MemoryCache, folder: Path, monkeypatch: pytest.MonkeyPatch, reads: int
+) -> None:
+    writer = MemoryCache(folder)
+    put(writer, "a", size=1500)
+    read = Ring.read
+    left = reads
+
+    def interrupted(ring: Ring, offset: int, count: int) -> bytes:
+        nonlocal left
+        left -= 1
+        if left == -1:
+            monkeypatch.setattr(Ring, "read", read)
+            for number in range(2000):
+                put(writer, f"{number}", size=1500)
+        return read(ring, offset, count)
+
+    monkeypatch.setattr(Ring, "read", interrupted)
+    assert store.get(key("a")) is None
+    assert left < 0
+    writer.close()
+
+
+def test_an_entry_that_moves_on_while_it_is_read_is_right_or_not_found(
+    store: MemoryCache, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = MemoryCache(folder)
+    put(writer, "a", size=1500)
+    candidates = Index.candidates
+
+    def interrupted(index: Index, sought: bytes) -> list[int]:
+        found = candidates(index, sought)
+        monkeypatch.setattr(Index, "candidates", candidates)
+        for number in range(100):
+            put(writer, f"{number}", size=1500)
+        return found
+
+    monkeypatch.setattr(Index, "candidates", interrupted)
+    assert store.get(key("a")) == cached("a", 1500)
+    writer.close()
+
+
+def test_on_a_machine_that_keeps_no_order_readers_keep_out_writers(
+    store: MemoryCache, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headgate.stores.cache.memory._ORDERED", False)
+    put(store, "a")
+    with holding(lambda: locked(folder)):
+        (found,) = together(1, lambda _: waits(folder))
+    assert found
+    assert held(store, "a") == ["a"]
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the lock of another opening of the file."""
+    shared = Shared(folder)
+    shared.lock()
+    yield
+    shared.close()
+
+
+def waits(folder: Path) -> bool:
+    """Tell whether looking something up waits for the lock: an alarm ends it."""
+    store = MemoryCache(folder)
+
+    def ring(number: int, frame: object) -> None:
+        raise TimeoutError
+
+    signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, 0.2)
+    try:
+        store.get(key("a"))
+    except TimeoutError:
+        return True
+    return False
 
 
 # -- the file ---------------------------------------------------------------------------------------------------------

@@ -80,6 +80,9 @@ class Waiting:
         self.wait("yield_", key)
         self.done()
 
+    def purged(self, place: Place, since: int) -> bool:
+        return self.store.purged(place, since)
+
     def invalidate(self, url: str) -> None:
         self.wait("invalidate", url)
         self.done()
