@@ -13,8 +13,9 @@ _LINE = b": ".join
 class Outgoing:
     """A request as the upstream shall see it. `length` as in RequestHead; `fields` are end-to-end fields.
 
-    `challenge` is the key of a WebSocket whose client sent none. `block` holds further fields as lines, made once for many requests, `trace` those of its trace. An empty
-    `authority` is the endpoint's own. `grpc` as in RequestHead: it goes with `te: trailers`.
+    `block` holds further fields as lines, made once for many requests, `trace` those of its trace. An empty
+    `authority` is the endpoint's own. `grpc`: a call of gRPC, whose servers ask for `te: trailers`. `challenge` is the
+    key of a WebSocket whose client has sent none.
     """
 
     __slots__ = ("authority", "block", "challenge", "fields", "grpc", "length", "method", "target", "trace", "upgrade")

@@ -256,7 +256,7 @@ async def test_what_one_end_does_not_take_the_other_does_not_send(slow: str) -> 
             stream.acknowledge()
             await client.until(lambda: len(stream.body) > 1 << 20)
         else:
-            link.writer.transport.pause_reading()
+            link.writer.transport.pause_reading()  # type: ignore[attr-defined]
             sent = 0
             while sent < in_between():
                 # Until the window stays closed.
@@ -270,5 +270,5 @@ async def test_what_one_end_does_not_take_the_other_does_not_send(slow: str) -> 
                 await stream.send(bytes(room))
                 sent += room
             assert sent < in_between()
-            link.writer.transport.resume_reading()
+            link.writer.transport.resume_reading()  # type: ignore[attr-defined]
             await link.read(sent)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import h2.events
@@ -13,8 +15,9 @@ from h2.settings import SettingCodes
 
 from headgate.core.clock import monotonic
 from tests.proxy.http2_upstream import Asked, Http2Upstream, Link, replying
-from tests.proxy.peers import Upstream, Wire, eventually, get, in_between
+from tests.proxy.peers import Upstream, Wire, answering, eventually, get, in_between, ok
 from tests.proxy.stage import gateway, on_loop, to
+from tests.wire.certificates import Authority
 
 HTTP2 = {"protocol": "http2"}
 
@@ -397,7 +400,7 @@ def _frame(kind: int, flags: int, stream: int, content: bytes = b"") -> bytes:
 
 # A promise, a frame larger than announced, one on a stream that nobody opened, a block that is none, a CONTINUATION
 # without end, and settings that may not be.
-_BREACHES = {
+_BREACHES: dict[str, Callable[[Asked], bytes]] = {
     "push": lambda asked: _frame(5, 4, asked.number, (2).to_bytes(4, "big") + b"\x82"),
     "size": lambda asked: (16385).to_bytes(3, "big") + bytes((0, 0)) + asked.number.to_bytes(4, "big"),
     "idle": lambda asked: _frame(0, 0, 99, b"x"),
@@ -535,7 +538,7 @@ async def test_an_upstream_that_is_late_loses_the_stream_and_if_it_said_nothing_
 async def test_a_slow_client_holds_up_its_upstream_and_nobody_else() -> None:
     async with Http2Upstream() as upstream, gateway(over(upstream)) as rig:
         slow, quick = await rig.client(), await rig.client()
-        slow.writer.transport.pause_reading()
+        slow.writer.transport.pause_reading()  # type: ignore[attr-defined]
         await slow.send(get("/slow"))
         link = await upstream.accepted()
         asked = await link.asked()
@@ -561,7 +564,7 @@ async def test_a_slow_client_holds_up_its_upstream_and_nobody_else() -> None:
             link.answer(await link.asked(), bytes(50_000))
             await eventually(lambda: True)
             assert len((await quick.answer()).body) == 50_000
-        slow.writer.transport.resume_reading()
+        slow.writer.transport.resume_reading()  # type: ignore[attr-defined]
         link_data = asyncio.create_task(_finish(link, asked))
         head = await slow.head()
         assert head.status == 200
@@ -643,7 +646,7 @@ async def test_who_is_quiet_is_asked_and_who_does_not_answer_is_left() -> None:
         (pool,) = rig.gateway._pools.values()
         (ours,) = pool._shared
         # What came with the answer to our SETTINGS was heard.
-        await eventually(lambda: link.seen(h2.events.SettingsAcknowledged))
+        await eventually(lambda: bool(link.seen(h2.events.SettingsAcknowledged)))
         while not ours._asked:
             ours.on_deadline(ours.deadline)
         await eventually(lambda: ours.heard > ours._heard_before)
@@ -655,3 +658,115 @@ async def test_who_is_quiet_is_asked_and_who_does_not_answer_is_left() -> None:
         ours.on_deadline(ours.deadline)
         assert (await client.answer()).status == 502
         await eventually(lambda: link.lost)
+
+
+# -- which version is spoken ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path)
+
+
+def secured(authority: Authority, *protocols: str) -> ssl.SSLContext:
+    """Return the context of a server that agrees to these versions."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*authority.issue("127.0.0.1"))
+    if protocols:
+        context.set_alpn_protocols(protocols)
+    return context
+
+
+@pytest.mark.parametrize("protocol", ["http2", "auto"])
+@on_loop
+async def test_http2_is_agreed_on_in_the_handshake(protocol: str, authority: Authority) -> None:
+    tls = secured(authority, "h2", "http/1.1")
+    service = {"protocol": protocol, "tls": {"ca": authority.path}}
+    async with Http2Upstream(tls=tls) as upstream, gateway(over(upstream, service=service)) as rig:
+        clients = [await rig.client() for _ in range(5)]
+        for client in clients:
+            await client.send(get(method="PUT", body=b"x" * 100_000))
+        link = await upstream.accepted()
+        for _ in clients:
+            asked = await link.asked(ended=True)
+            assert asked.pseudo[":scheme"] == "https"
+            link.answer(asked, asked.body[:10_000])
+        for client in clients:
+            assert (await client.answer()).body == b"x" * 10_000
+        assert len(upstream.links) == 1
+
+
+@pytest.mark.parametrize("said", [(), ("http/1.1",)])
+@on_loop
+async def test_an_endpoint_that_chooses_http1_gets_it(said: tuple[str, ...], authority: Authority) -> None:
+    service = {"protocol": "auto", "tls": {"ca": authority.path}}
+    play = answering(lambda request: ok(request.target.encode()))
+    async with (
+        Upstream(play, tls=secured(authority, *said)) as upstream,
+        gateway(to(upstream, service=service)) as rig,
+    ):
+        clients = [await rig.client() for _ in range(10)]
+        for number, client in enumerate(clients):
+            await client.send(get(f"/{number}"))
+        for number, client in enumerate(clients):
+            assert (await client.answer()).body == b"/%d" % number
+        (pool,) = rig.gateway._pools.values()
+        assert (pool.active, pool._opening, len(pool._waiters)) == (0, 0, 0)
+        assert pool.open == len(upstream.links) == pool.idle
+
+
+@on_loop
+async def test_an_endpoint_that_does_not_agree_to_http2_is_none_of_a_service_that_must(authority: Authority) -> None:
+    service = HTTP2 | {"tls": {"ca": authority.path}, "retry": {"attempts": 0}}
+    tls = secured(authority, "http/1.1")
+    async with Upstream(tls=tls) as upstream, gateway(to(upstream, service=service)) as rig:
+        assert (await rig.ask(get())).status == 502
+        (line,) = await rig.logged()
+        assert line["error"] == "tls"
+        assert "ALPN" in line["detail"]
+        (pool,) = rig.gateway._pools.values()
+        await eventually(lambda: pool.open == 0)
+
+
+@on_loop
+async def test_an_endpoint_without_tls_has_nothing_to_choose() -> None:
+    play = answering(lambda _: ok(b"plain"))
+    async with Upstream(play) as upstream, gateway(to(upstream, service={"protocol": "auto"})) as rig:
+        assert (await rig.ask(get())).body == b"plain"
+
+
+# -- copies and second askings -------------------------------------------------------------------------------------
+
+
+@on_loop
+async def test_a_second_endpoint_is_asked_and_the_slow_one_reset() -> None:
+    async with Http2Upstream() as slow, Http2Upstream(replying(b"quick")) as quick:
+        service = HTTP2 | {"retry": {"hedge": 0.02}}
+        async with gateway(to(slow.url, quick.url, service=service)) as rig:
+            for number in range(64):
+                client = await rig.client()
+                await client.send(get(f"/{number}"))
+                assert (await client.answer()).body == b"quick"
+                if slow.links and slow.links[0].requests:
+                    break
+            else:
+                raise AssertionError("the slow one was never asked")
+            (asked, *_) = slow.links[0].requests.values()
+            await eventually(lambda: asked.reset == ErrorCodes.CANCEL)
+            assert not slow.links[0].lost
+
+
+@on_loop
+async def test_a_copy_goes_to_a_service_of_http2() -> None:
+    async with Http2Upstream(replying(b"real")) as real, Http2Upstream() as copy:
+        document = to(real.url, service=HTTP2, route={"mirror": {"service_name": "copy"}})
+        document["services"].append({"name": "copy", "endpoints": [copy.url], **HTTP2})
+        async with gateway(document) as rig:
+            client = await rig.client()
+            await client.send(get(method="POST", body=b"body"))
+            assert (await client.answer()).body == b"real"
+            link = await copy.accepted()
+            asked = await link.asked(ended=True)
+            assert (asked.method, asked.body) == ("POST", b"body")
+            link.answer(asked, b"thrown away")
+            await eventually(lambda: all(pool.calls == 0 for pool in rig.gateway._pools.values()))

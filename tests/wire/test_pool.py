@@ -73,6 +73,13 @@ async def settled(is_so: Callable[[], bool]) -> None:
         await asyncio.sleep(0.001)
 
 
+async def opened(pool: Pool) -> UpstreamConnection:
+    """Wait for a connection of HTTP/1, which is its own call."""
+    connection = await pool.connect(5)
+    assert isinstance(connection, UpstreamConnection)
+    return connection
+
+
 def done_with(connection: UpstreamConnection) -> None:
     """Give a connection back as after an exchange."""
     connection.pool.put(connection)
@@ -83,7 +90,7 @@ def test_the_last_one_put_is_the_first_one_taken() -> None:
         async with Server() as url:
             pool = pool_to(url)
             assert pool.take(True) is None
-            made = [await pool.connect(5) for _ in range(3)]
+            made = [await opened(pool) for _ in range(3)]
             for connection in made:
                 done_with(connection)
             assert [pool.take(True) for _ in range(3)] == made[::-1]
@@ -100,7 +107,7 @@ def test_more_than_may_be_idle_are_closed() -> None:
     async def scenario() -> None:
         async with Server() as url:
             pool = pool_to(url, max_idle=1)
-            made = [await pool.connect(5) for _ in range(3)]
+            made = [await opened(pool) for _ in range(3)]
             for connection in made:
                 done_with(connection)
             await settled(lambda: pool.open == 1)
@@ -116,7 +123,7 @@ def test_one_in_doubt_is_looked_at_before_it_gets_what_must_not_be_repeated() ->
         server = Server()
         async with server as url:
             pool = pool_to(url)
-            connection = await pool.connect(5)
+            connection = await opened(pool)
             await settled(lambda: len(server.accepted) == 1)
             done_with(connection)
             connection.idle_since -= 1
@@ -165,7 +172,7 @@ def test_whoever_gives_up_while_waiting_loses_nobody_a_connection() -> None:
     async def scenario() -> None:
         async with Server() as url:
             pool = pool_to(url, max_connections=1)
-            connection = await pool.connect(5)
+            connection = await opened(pool)
             for last_moment in (False, True):
                 first, second = (asyncio.create_task(pool.connect(5)) for _ in range(2))
                 await turns()
@@ -195,7 +202,7 @@ def test_a_place_that_falls_vacant_is_one_place() -> None:
     async def scenario() -> None:
         async with Server() as url:
             pool = pool_to(url, max_connections=1)
-            connection = await pool.connect(5)
+            connection = await opened(pool)
             waiting = [asyncio.create_task(pool.connect(5)) for _ in range(3)]
             await turns()
             connection.close()
@@ -216,13 +223,13 @@ def test_a_retired_pool_keeps_nothing() -> None:
     async def scenario() -> None:
         async with Server() as url:
             pool = pool_to(url)
-            idle, busy = await pool.connect(5), await pool.connect(5)
+            idle, busy = await opened(pool), await opened(pool)
             done_with(idle)
             pool.retire()
             await settled(lambda: pool.open == 1)
             done_with(busy)
             await settled(lambda: pool.open == 0)
-            late = await pool.connect(5)
+            late = await opened(pool)
             done_with(late)
             await settled(lambda: pool.open == 0)
 

@@ -201,6 +201,7 @@ def test_a_slow_end_that_breaks_releases_nobody_who_is_gone(side: int) -> None:
     assert stage.is_over()
     # What the loop may still tell an end whose peer is gone.
     for end in (stage.tunnel.client, stage.tunnel.upstream):
+        assert isinstance(end, SocketEnd)
         end.data_received(b"late")
         end.pause_writing()
         end.resume_writing()

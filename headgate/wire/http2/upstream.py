@@ -190,6 +190,16 @@ class Http2Upstream(Http2Link):
         if isinstance(lane.carried, LaneEnd):
             lane.carried.lane_closed()
 
+    def uncork(self) -> None:
+        """Write what there is."""
+        try:
+            super().uncork()
+        except RuntimeError:
+            if self.counted:
+                raise
+            # Whoever was connecting gave up in this moment: uvloop then closes the socket without a word to us.
+            self.connection_lost(None)
+
     def data_received(self, data: bytes) -> None:
         """Take bytes from the socket."""
         self.heard += 1
