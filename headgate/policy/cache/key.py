@@ -140,7 +140,7 @@ class Keys:
         if b";" in piece:
             # Some applications take it for an ampersand, and would see a parameter that the key does not.
             return True
-        name = _name(piece)
+        name = parameter_name(piece)
         if not self._all:
             return name in self._included
         return not (name in self._excluded or (self._prefixes and name.startswith(self._prefixes)))
@@ -203,11 +203,12 @@ def _sorted(query: bytes) -> bytes:
     if b"&" not in query:
         return query
     pieces = [piece for piece in query.split(b"&") if piece]
-    pieces.sort(key=_name)
+    pieces.sort(key=parameter_name)
     return b"&".join(pieces)
 
 
-def _name(piece: bytes) -> bytes:
+def parameter_name(piece: bytes) -> bytes:
+    """Return the name in a piece of a query, as applications read it."""
     name = piece.partition(b"=")[0]
     return unquote_to_bytes(name.replace(b"+", b" ")) if b"%" in name or b"+" in name else name
 

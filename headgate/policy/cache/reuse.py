@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 from headgate.core.message import Fields, RequestHead, ResponseHead
 from headgate.policy.cache.directives import ABSENT, NOTHING, SURROGATE_CAPABILITY, control
 from headgate.policy.cache.entry import Entry
+from headgate.policy.cache.key import parameter_name
 from headgate.policy.cache.settings import Cache
 from headgate.policy.cache.storing import Storing
 
@@ -98,7 +99,7 @@ class Rules:
             # A body that counts for nothing in the key; a connection that becomes another one.
             asked.bypass = "bypass"
             return asked
-        if self._query and head.query and any(_name(piece) in self._query for piece in head.query.split(b"&")):
+        if self._query and head.query and any(parameter_name(piece) in self._query for piece in head.query.split(b"&")):
             asked.bypass = "bypass"
         lines = b""
         for field in head.fields:
@@ -229,7 +230,3 @@ def _note(asked: Asked, name: bytes, value: bytes) -> None:
 
 def _stale(entry: Entry) -> Use:
     return "validate" if entry.etag or entry.modified else "fetch"
-
-
-def _name(piece: bytes) -> bytes:
-    return piece.partition(b"=")[0]

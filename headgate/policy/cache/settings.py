@@ -105,7 +105,7 @@ class Cache:
     tags: Annotated[list[str], OneOrMany()] = setting(
         default=lambda: ["Cache-Tag", "Surrogate-Key"], help="Fields of answers that name tags to purge by."
     )
-    max_entry: Bytes = setting(default=1 << 20, help="Bytes of a body; larger ones are not stored.", ge=1, le=1 << 28)
+    max_entry: Bytes = setting(default=1 << 20, help="Bytes of a body; larger ones are not stored.", ge=1, le=1 << 26)
     collapse: bool = setting(default=True, help="Let requests for an entry that is being fetched wait for it.")
     wait: Seconds = setting(
         default=5.0, help="Seconds to wait for what another worker fetches, before asking by oneself.", ge=0, le=300

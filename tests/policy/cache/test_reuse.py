@@ -53,6 +53,7 @@ RULES = Rules(Cache())
         (request((b"Cookie", b"a=1; session=2")), "bypass"),
         (request((b"Cookie", b"a=session")), ""),
         (request(query=b"a=1&draft"), "bypass"),
+        (request(query=b"a=1&%64raft=1"), "bypass"),
         (request(query=b"drafts=1"), ""),
     ],
 )
