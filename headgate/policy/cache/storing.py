@@ -37,6 +37,7 @@ _MOST_NAMES = 32
 # nobody knows which of them is meant.
 _AGE = re.compile(rb"([0-9]{1,10})(?:,[0-9]{1,10})*")
 _ETAG = re.compile(rb'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"')
+_LONGEST_AGE = 100
 _LONGEST_VALIDATOR = 1024
 _GRACE = 60.0
 
@@ -208,7 +209,8 @@ class Storing:
         date = parse_date(read.date, now) if read.date is not None else None
         told = 0.0
         if read.age:
-            found = _AGE.fullmatch(b", ".join(read.age))
+            line = b", ".join(read.age)
+            found = _AGE.fullmatch(line) if len(line) <= _LONGEST_AGE else None
             # In disorder: as old as can be.
             told = float(found[1]) if found is not None else 1e10
         # Section 4.2.3. A Date has whole seconds: what lies behind them is no age.

@@ -217,7 +217,7 @@ def test_its_age(fields: Fields, requested: float, age: float) -> None:
     assert entry(FRESH, *fields, requested=requested).age == age
 
 
-@pytest.mark.parametrize("value", [b"abc", b"-7", b"7.0", b"", b"0;a=b", b"0, 0", b"99999999999"])
+@pytest.mark.parametrize("value", [b"abc", b"-7", b"7.0", b"", b"0;a=b", b"0, 0", b"99999999999", b"0" + b",0" * 60])
 def test_an_age_in_disorder_is_stale(value: bytes) -> None:
     assert stored(FRESH, (b"Age", value)) == "stale"
 
