@@ -130,6 +130,7 @@ class Lookup:
                 if given is not None:
                     await given
                 return
+            self.exchange.cache = "miss"
             if self.asked.only_if_cached:
                 raise Failure("not_cached")
             if self.exchange.method == "HEAD":
@@ -307,6 +308,7 @@ class Lookup:
         if fill.state == "asked":
             await fill.settled(self.exchange.gateway.loop, *self._patience())
         if fill.state == "failed":
+            self.exchange.cache = "collapsed"
             failure = fill.failure
             if await self.stale():
                 return True

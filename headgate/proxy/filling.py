@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 State = Literal["asked", "live", "whole", "passed", "failed", "left"]
 
-# Bytes of bodies that a worker gathers at a time; what finds no room goes through, and is not kept.
-_ROOM: Final = 64 << 20
+# Bytes of bodies that a worker gathers at a time, two of the largest; what finds no room goes through, and is not kept.
+ROOM: Final = 128 << 20
 # Keys whose answers were found not to be kept, and for how long nobody waits for one of them (Varnish: hit-for-miss).
 _MOST_PASSING: Final = 16_384
 _PASSING_SECONDS: Final = 10.0
@@ -153,7 +153,7 @@ class Caching:
     def __init__(self, opening: CacheOpening) -> None:
         self._opening = opening
         self.fills: dict[bytes, Fill] = {}
-        self.room = Room(_ROOM)
+        self.room = Room(ROOM)
         # Until when, in seconds of the monotonic clock.
         self._passing: dict[bytes, float] = {}
 

@@ -270,3 +270,53 @@ async def test_hits_go_on_when_the_service_is_gone_and_its_breaker_open() -> Non
         assert (await rig.ask(get("/a"))).body == b"1"
         line = rig.log[-1]
         assert (line["status_code"], line["cache"], line.get("error")) == (200, "hit", None)
+
+
+@on_loop
+async def test_a_service_that_is_named_in_the_path_is_cached_as_its_route_says() -> None:
+    seen: list[Message] = []
+    surface = [{"path": "/call/{service}/{path}", "view": "proxy"}]
+    async with Upstream(answering(counting(), seen)) as upstream, caching(upstream, surface=surface) as rig:
+        assert [(await rig.ask(get(target))).body for target in ("/call/api/a", "/a", "/call/api/b")] == [
+            b"1",
+            b"1",
+            b"2",
+        ]
+        assert [each.target for each in seen] == ["/a", "/b"]
+
+
+@on_loop
+async def test_an_upgrade_passes_by() -> None:
+    async with Upstream() as upstream, caching(upstream, route={"upgrade": ["websocket"]}) as rig:
+        client = await rig.client()
+        await client.send(get("/a", "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: abc"))
+        link = await upstream.accepted()
+        await link.message()
+        await link.send(b"HTTP/1.1 101 Switching\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        assert (await client.answer()).status == 101
+        await client.send(b"there")
+        assert await link.read(5) == b"there"
+        await link.send(b"back")
+        assert await client.read(4) == b"back"
+
+
+@on_loop
+async def test_trailers_go_to_those_who_get_the_answer_as_it_arrives() -> None:
+    async with Upstream() as upstream, caching(upstream, http={"trailers": ["X-Sum"]}) as rig:
+        client = await rig.client()
+        await client.send(get("/a"))
+        link = await upstream.accepted()
+        await link.message()
+        head = b"HTTP/1.1 200 Fine\r\nTransfer-Encoding: chunked\r\nCache-Control: max-age=60\r\n\r\n"
+        await link.send(head + b"3\r\nabc\r\n0\r\nX-Sum: 6\r\n\r\n")
+        answer = await client.answer()
+        assert (answer.body, answer.trailers) == (b"abc", [("x-sum", "6")])
+        again = await rig.ask(get("/a"))
+        assert (again.body, again.trailers) == (b"abc", [])
+
+
+@on_loop
+async def test_an_error_of_the_service_is_counted_as_a_miss() -> None:
+    async with caching("http://127.0.0.1:1", service={"retry": {"attempts": 0}}) as rig:
+        assert (await rig.ask(get("/a"))).status == 502
+        assert rig.log[-1]["cache"] == "miss"

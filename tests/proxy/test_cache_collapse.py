@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from headgate.proxy.filling import ROOM
 from tests.proxy.caches import caching
 from tests.proxy.peers import Cut, Message, Upstream, Wire, answering, eventually, free_port, get, in_between, ok
 from tests.proxy.stage import Rig, on_loop
@@ -92,7 +93,7 @@ async def test_who_wants_a_part_or_has_it_already_shares_it_too() -> None:
 @on_loop
 async def test_a_client_that_reads_slowly_holds_up_nobody() -> None:
     size = in_between() // 2 + (4 << 20)
-    async with Upstream() as upstream, caching(upstream, {"max_entry": 2 * size}) as rig:
+    async with Upstream() as upstream, caching(upstream, {"max_entry": size}) as rig:
         slow, fast = await crowd(rig, get("/a"), 2)
         link = await upstream.accepted()
         await link.message()
@@ -126,7 +127,7 @@ async def test_what_turns_out_too_large_goes_on_to_those_who_have_begun_it() -> 
         await asyncio.gather(*reading)
         assert got == [1_000_000] * 3
         await eventually(lambda: rig.gateway.in_flight == 0)
-        assert rig.gateway.caching.room.left == 64 << 20
+        assert rig.gateway.caching.room.left == ROOM
         # From now on nobody waits for one of these.
         one, other = await crowd(rig, get("/a"), 2)
         for client in (one, other):
@@ -174,7 +175,7 @@ async def test_what_nobody_waits_for_is_given_up(when: str) -> None:
         assert await link.rest() == b""
         assert [line["error"] for line in await rig.logged(2)] == ["client_closed"] * 2
         assert not rig.gateway.caching.fills
-        assert rig.gateway.caching.room.left == 64 << 20
+        assert rig.gateway.caching.room.left == ROOM
 
 
 @on_loop
