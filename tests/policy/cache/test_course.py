@@ -164,7 +164,7 @@ class Course:
         assert step.asks != b"max-age=3" or age <= 3
 
 
-@settings(max_examples=400)
+@settings(max_examples=200)
 @given(st.lists(STEPS, min_size=4, max_size=25))
 def test_whatever_happens(steps: list[Step]) -> None:
     course = Course()
