@@ -46,7 +46,7 @@ def words(exchange: Exchange, failure: Failure) -> Fields:
 
 
 def trailers_only(exchange: Exchange, head: ResponseHead, body: bytes) -> bytes:
-    """Make an answer of our own one of gRPC, unless it is; returns what of its body goes out."""
+    """Make an answer of our own one of gRPC, which has no body; a text in it becomes the message."""
     fields = head.fields
     said = first(fields, grpc.STATUS)
     if said is not None:
@@ -56,8 +56,6 @@ def trailers_only(exchange: Exchange, head: ResponseHead, body: bytes) -> bytes:
         fields.append((grpc.STATUS, b"%d" % code))
     exchange.grpc_status = code
     kind = first(fields, b"content-type") or b""
-    if speaks_grpc(kind):
-        return body
     if first(fields, grpc.MESSAGE) is None and kind.startswith(b"text/plain") and len(body) <= _LONGEST_TEXT:
         fields.append((grpc.MESSAGE, grpc.message(body.decode("utf-8", "replace").strip())))
     head.fields = [field for field in fields if field[0].lower() != b"content-type"]

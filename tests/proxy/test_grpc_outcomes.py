@@ -24,6 +24,7 @@ from tests.proxy.grpc_peers import (
 )
 from tests.proxy.http2_client import http2
 from tests.proxy.http2_upstream import Asked, Http2Upstream, Link
+from tests.proxy.peers import eventually
 from tests.proxy.stage import gateway, on_loop
 
 SOON = {"backoff": {"base": 0, "max": 0}, "budget": {"minimum": 10}}
@@ -175,6 +176,20 @@ async def test_another_endpoint_answers_for_one_that_is_unavailable() -> None:
         assert len(well.asked) == 4
 
 
+@on_loop
+async def test_who_gives_up_while_a_call_is_tried_again_has_given_up() -> None:
+    async with Http2Upstream() as upstream, gateway(over(upstream, route=retrying("unavailable"))) as rig:
+        async with await http2(rig) as client:
+            stream = client.request(method("Unary"), *CALL, method="POST", body=framed(b""))
+            link = await upstream.accepted()
+            link.head(await link.asked(), *CALL, ("grpc-status", "14"), end=True)
+            asked = await link.asked()
+            stream.reset()
+            await eventually(lambda: asked.reset is not None)
+        (line,) = await rig.logged()
+        assert (line["status_code"], line["grpc_status"], line["attempts"]) == (499, 1, 2)
+
+
 # -- breakers and ejection -----------------------------------------------------------------------------------------
 
 
@@ -260,6 +275,19 @@ async def test_an_endpoint_whose_codes_are_bad_is_ejected() -> None:
     ):
         for _ in range(8):
             await ended(channel.unary_unary(method("Unary"))(b"x"))
+        assert len(ill.asked) == 2
+        assert rig.counted("outlier_ejections_total", service="api") == 1
+
+
+@on_loop
+async def test_an_endpoint_for_which_others_answer_is_ejected_all_the_same() -> None:
+    ill, well = Failing(14, 99), Failing(14, 0)
+    service = {"outlier": {"consecutive_failures": 2, "ejection_time": 300}}
+    one, other = GrpcServer(Unary=ill.unary), GrpcServer(Unary=well.unary)
+    document = to_grpc(one, other, service=service, route=retrying("unavailable"))
+    async with one, other, gateway(document) as rig, calling(rig) as channel:
+        for _ in range(8):
+            assert await channel.unary_unary(method("Unary"))(b"x") == b"x"
         assert len(ill.asked) == 2
         assert rig.counted("outlier_ejections_total", service="api") == 1
 
