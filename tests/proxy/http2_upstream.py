@@ -250,6 +250,8 @@ def replying(body: bytes = b"", *fields: tuple[str, str], status: int = 200) -> 
     """Make the play of an upstream that answers every request alike."""
 
     def play(link: Link, asked: Asked) -> None:
-        link.answer(asked, body, *fields, status=status)
+        # h2 sends nothing more to a client that has said that it leaves.
+        if not link.seen(h2.events.ConnectionTerminated):
+            link.answer(asked, body, *fields, status=status)
 
     return play

@@ -770,3 +770,38 @@ async def test_a_copy_goes_to_a_service_of_http2() -> None:
             assert (asked.method, asked.body) == ("POST", b"body")
             link.answer(asked, b"thrown away")
             await eventually(lambda: all(pool.calls == 0 for pool in rig.gateway._pools.values()))
+
+
+@on_loop
+async def test_a_connection_without_numbers_for_further_streams_is_replaced() -> None:
+    async with Http2Upstream(replying(b"x")) as upstream, gateway(over(upstream)) as rig:
+        client = await rig.client()
+        await client.send(get())
+        assert (await client.answer()).status == 200
+        (pool,) = rig.gateway._pools.values()
+        (ours,) = pool._shared
+        ours.codec.highest_outbound_stream_id = ours.codec.HIGHEST_ALLOWED_STREAM_ID
+        await client.send(get(method="POST", body=b"y"))
+        assert (await client.answer()).status == 200
+        assert len(upstream.links) == 2
+        assert [asked.body for asked in upstream.links[1].requests.values()] == [b"y"]
+
+
+@on_loop
+async def test_who_waits_when_a_connection_breaks_gets_another() -> None:
+    service = {"pool": {"max_connections": 1, "max_streams": 1}}
+    async with Http2Upstream() as upstream, gateway(over(upstream, service=service)) as rig:
+        first, second = await rig.client(), await rig.client()
+        await first.send(get("/1", method="POST"))
+        link = await upstream.accepted()
+        await link.asked()
+        await second.send(get("/2", method="POST"))
+        (pool,) = rig.gateway._pools.values()
+        await eventually(lambda: len(pool._waiters) == 1)
+        link.raw(_frame(0, 0, 99, b"x"))
+        other = await upstream.accepted()
+        other.answer(await other.asked(), b"two")
+        assert (await first.answer()).status == 502
+        answer = await second.answer()
+        assert (answer.status, answer.body) == (200, b"two")
+        assert [line["attempts"] for line in await rig.logged(2)] == [1, 1]

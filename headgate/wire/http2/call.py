@@ -152,6 +152,7 @@ class Http2Call(IncomingAnswer):
             self.lane = lane = link.open_lane(self)
         except Failure as failure:
             self._fail(failure.reason, failure.detail, sent=False, reused=self.served > 1)
+            link.doubt()
             return waiter
         block = self._block(request, body, complete)
         if not complete or request.upgrade:

@@ -43,7 +43,9 @@ _PATIENCE = 5.0
 # minutes (GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS).
 _ASK_AGAIN = 330.0
 _QUESTION = b"headgate"
-_STREAM_WINDOW = 65_536
+# Bytes of an answer that an upstream may send ahead of its client: 8 MB a second where the way there and back takes
+# 30 ms. Of a slow client so many are held.
+_STREAM_WINDOW = 262_144
 _SETTINGS = {
     SettingCodes.ENABLE_PUSH: 0,
     SettingCodes.INITIAL_WINDOW_SIZE: _STREAM_WINDOW,
@@ -119,7 +121,7 @@ class Http2Upstream(Http2Link):
     @property
     def room(self) -> int:
         """Count the requests that it can carry besides those that it does."""
-        return 0 if self.leaving else self.most - self.calls
+        return 0 if self.leaving or self.ending else self.most - self.calls
 
     def begin(self) -> Http2Call:
         """Take a place for a request; the call gives it up."""
@@ -166,7 +168,7 @@ class Http2Upstream(Http2Link):
         return self.served
 
     def doubt(self) -> None:
-        """Learn that a request had no answer in time, and nothing else was heard meanwhile: give it no more."""
+        """Learn that a request had no answer in time, and nothing was heard meanwhile, or no stream: take no more."""
         self.leave()
 
     # -- the link --------------------------------------------------------------------------------------------------
