@@ -31,6 +31,7 @@ from headgate.proxy.tries import Tries
 from headgate.stores.cache.store import Cached, Place
 from headgate.wire.call import Call
 from headgate.wire.outgoing import Outgoing
+from headgate.wire.timers import NEVER
 
 if TYPE_CHECKING:
     from headgate.proxy.caching import Lookup
@@ -253,6 +254,7 @@ class Fetch:
         """Take an answer: for the store, or for this client alone."""
         lookup, exchange = self._lookup, self._lookup.exchange
         head, rules, now = exchange.stream.head, lookup.cache.rules, wall()
+        exchange.status = response.status
         authenticated = exchange.identity.kind != "anonymous" or head.get(b"authorization") is not None
         entry = rules.storable(head, response, self._requested, now, authenticated)
         if isinstance(entry, str):
@@ -261,7 +263,7 @@ class Fetch:
             await self._pass(response)
             return
         self._fill.place = Place(self._url, entry.tags)
-        self._name(entry)
+        self._name(entry, now)
         upstream = exchange.connection
         assert upstream is not None
         if not upstream.ended or upstream.trailers:
@@ -286,7 +288,7 @@ class Fetch:
             exchange.prepare(response)
             exchange.give(response, body)
 
-    def _name(self, entry: Entry) -> None:
+    def _name(self, entry: Entry, now: float) -> None:
         """Work out what an answer is kept under, and let others know at once by what it varies."""
         lookup, fill, store = self._lookup, self._fill, self._lookup.caching.store
         if not entry.vary and not lookup.names:
@@ -294,7 +296,8 @@ class Fetch:
         fill.names = names = merged(entry.vary, lookup.names)
         fill.final = lookup.cache.keys.variant(lookup.primary, names, lookup.exchange.stream.head)
         if names != lookup.names and store is not None:
-            keep = lookup.cache.settings.max_ttl
+            # At least as long as what it leads to.
+            keep = max(lookup.cache.rules.keep(entry, now), lookup.cache.settings.max_ttl)
             store.put(lookup.primary, Cached(Varies(names).encode(), b""), Place(self._url, ()), keep, fill.since)
 
     def _keep(self, entry: Entry, body: bytes, now: float) -> None:
@@ -322,6 +325,10 @@ class Fetch:
         fill.entry, fill.length = entry, response.length
         entry.length = max(response.length, 0)
         body.source = upstream
+        if lookup.way.deadlines:
+            # How long the one who began it would wait is no reason to cut the answers of others.
+            total = lookup.way.timeouts.total
+            upstream.loosen(exchange.stream.started + total if total else NEVER, "total_timeout")
         if lookup.client and fill.deserted is None:
             self._begin(response, entry, body)
         fill.settle("live")

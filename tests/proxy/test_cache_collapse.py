@@ -294,6 +294,25 @@ async def test_a_request_that_waits_ends_in_its_own_time() -> None:
 
 
 @on_loop
+async def test_the_haste_of_the_first_is_no_reason_to_cut_the_others() -> None:
+    route = {"timeout": {"deadline_header": "X-Timeout"}}
+    async with Upstream() as upstream, caching(upstream, route=route) as rig:
+        first = await rig.client()
+        await first.send(get("/a", "X-Timeout: 150"))
+        link = await upstream.accepted()
+        await link.message()
+        await link.send(f"HTTP/1.1 200 Fine\r\nContent-Length: 6\r\n{FRESH}\r\n\r\none".encode())
+        await first.head()
+        other = await rig.client()
+        await other.send(get("/a"))
+        await other.head()
+        # Longer than the first would have waited for a head.
+        assert (await rig.ask(get("/b", "X-Timeout: 200"))).status == 504
+        await link.send(b"two")
+        assert await other.read(6) == b"onetwo"
+
+
+@on_loop
 async def test_who_came_after_a_change_does_not_get_what_was_asked_for_before_it() -> None:
     async with Upstream() as upstream, caching(upstream) as rig:
         first = await rig.client()
