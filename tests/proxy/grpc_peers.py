@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, Self
 
 import grpc
@@ -37,13 +38,20 @@ class GrpcServer(grpc.GenericRpcHandler):  # type: ignore[misc]
     The kind is told by the name: Unary..., ServerStream..., ClientStream..., Bidi...; `called` lists what was called.
     """
 
-    def __init__(self, *, options: Sequence[tuple[str, Any]] = (), **methods: Any) -> None:
+    def __init__(
+        self, *, options: Sequence[tuple[str, Any]] = (), tls: tuple[str, str] | None = None, **methods: Any
+    ) -> None:
+        """`tls`: files of a certificate and its key."""
         self.methods = methods
         self.called: list[tuple[str, dict[str, Any]]] = []
         self._server = grpc.aio.server(options=options)
         self._server.add_generic_rpc_handlers((self,))
-        self.port = self._server.add_insecure_port("127.0.0.1:0")
-        self.url = f"http://127.0.0.1:{self.port}"
+        if tls is None:
+            self.url = f"http://127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+        else:
+            cert, key = (Path(file).read_bytes() for file in tls)
+            credentials = grpc.ssl_server_credentials([(key, cert)])
+            self.url = f"https://127.0.0.1:{self._server.add_secure_port('127.0.0.1:0', credentials)}"
 
     def service(self, handler_call_details: Any) -> Any:
         """Find a method."""
