@@ -250,8 +250,8 @@ def replying(body: bytes = b"", *fields: tuple[str, str], status: int = 200) -> 
     """Make the play of an upstream that answers every request alike."""
 
     def play(link: Link, asked: Asked) -> None:
-        # h2 sends nothing more to a client that has said that it leaves.
-        if not link.seen(h2.events.ConnectionTerminated):
+        # What followed in the same read may have been a reset, or a GOAWAY, behind which h2 sends nothing more.
+        with suppress(h2.exceptions.ProtocolError):
             link.answer(asked, body, *fields, status=status)
 
     return play
