@@ -41,8 +41,9 @@ from headgate.stores.cache.store import Cached
 _ENOUGH: Final = 1
 # An entry takes at most one in so many bytes of its ring.
 _SHARE: Final = 4
-# Making room for one entry writes at most so many others again, and about so many times its bytes.
-_MOST_KEPT: Final = 64
+# Making room for one entry writes at most so many others again, and about so many bytes or so many times its own.
+_MOST_KEPT: Final = 128
+_MOST_KEPT_BYTES: Final = 512 * 1024
 _MOST_KEPT_TIMES: Final = 16
 _CHUNK: Final = 1024
 # Copies that a process keeps of what it has read, so that what is asked for again and again is not copied each time:
@@ -234,7 +235,7 @@ class Entries:
         return slot
 
     def _make_room(self, ring: Ring, size: int, now: int) -> None:
-        kept, bytes_kept = _MOST_KEPT, size * _MOST_KEPT_TIMES
+        kept, bytes_kept = _MOST_KEPT, max(size * _MOST_KEPT_TIMES, _MOST_KEPT_BYTES)
         while ring.free < size:
             header = self._oldest(ring)
             slot = self._index.at(header.key, header.place)

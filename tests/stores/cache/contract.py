@@ -270,6 +270,12 @@ class CacheContract:
         one.yield_(key("a"))
         assert two.claim(key("a"), 60)
 
+    def test_who_fetches_may_go_on(self, open_store: Open) -> None:
+        one, two = open_store(), open_store()
+        assert one.claim(key("a"), 60)
+        assert one.claim(key("a"), 60)
+        assert not two.claim(key("a"), 60)
+
     def test_a_claim_ends_by_itself(self, open_store: Open, passes: Callable[[float], None]) -> None:
         one, two = open_store(), open_store()
         assert one.claim(key("a"), 0.2)

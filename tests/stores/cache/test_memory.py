@@ -15,6 +15,7 @@ import pytest
 from headgate.stores.cache.index import Index
 from headgate.stores.cache.layout import Shared, prepare
 from headgate.stores.cache.memory import MemoryCache
+from headgate.stores.cache.record import Header
 from headgate.stores.cache.ring import Ring
 from headgate.stores.cache.settings import MemoryCacheSettings
 from headgate.stores.cache.store import Cached, Place, Purge
@@ -155,6 +156,27 @@ def test_more_is_found_than_if_the_last_used_stayed(store: MemoryCache) -> None:
     assert found > found_there * 1.1
 
 
+def test_of_a_full_store_what_is_used_once_more_moves_on(store: MemoryCache) -> None:
+    for number in range(1000):
+        put(store, f"{number}", size=1500)
+    put(store, "new", size=1500)
+    assert held(store, "new") == ["new"]
+    for number in range(100):
+        put(store, f"scan {number}", size=1500)
+    assert held(store, "new") == ["new"]
+
+
+def test_of_those_that_moved_on_the_used_stay(store: MemoryCache) -> None:
+    favourites = [f"favourite {number}" for number in range(50)]
+    for name in favourites:
+        put(store, name, size=1500)
+    for number in range(3000):
+        if number % 100 == 0:
+            assert held(store, *favourites) == favourites
+        put(store, f"{number}", size=1500)
+        held(store, f"{number}")
+
+
 def test_what_has_expired_or_was_purged_goes_before_what_lives(store: MemoryCache, clock: Clock) -> None:
     for number in range(250):
         put(store, f"short {number}", size=1500, keep=10)
@@ -278,6 +300,24 @@ def test_an_entry_that_moves_on_while_it_is_read_is_right_or_not_found(
     monkeypatch.setattr(Index, "candidates", interrupted)
     assert store.get(key("a")) == cached("a", 1500)
     writer.close()
+
+
+def test_a_purge_takes_nothing_that_was_asked_for_after_it_began(
+    store: MemoryCache, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = MemoryCache(folder)
+    for name in ("a", "b"):
+        put(worker, name, "red")
+    forget = MemoryCache._forget
+
+    def interrupted(purging: MemoryCache, chosen: list[tuple[int, Header]]) -> int:
+        put(worker, "a", "red")
+        return forget(purging, chosen)
+
+    monkeypatch.setattr(MemoryCache, "_forget", interrupted)
+    assert store.purge(Purge("tag", "red")) == 1
+    assert held(store, "a", "b") == ["a"]
+    worker.close()
 
 
 def test_on_a_machine_that_keeps_no_order_readers_keep_out_writers(
