@@ -259,17 +259,26 @@ def test_a_head_has_its_time_in_all(start: bytes) -> None:
     attack(scenario, http={"header_timeout": 0.2})
 
 
-def test_header_bombs_are_told_that_they_are_too_large() -> None:
-    # HTTP/2 Bomb, CVE-2026-49975: a byte for each time that an entry of the table is meant.
+def test_heads_too_large_are_told_so() -> None:
     async def scenario(rig: Rig, upstream: Recorder) -> None:
         async with breaking(rig) as breaker:
-            breaker.send(headers(1, HEAD + literal(b"x", b"y" * 4000, indexed=True) + b"\xbe" * 4000))
+            breaker.send(headers(1, HEAD + literal(b"x", b"y" * 4000, indexed=True) + b"\xbe" * 90))
             assert await breaker.status(1) == 431
             # The table is the same on both sides still.
             breaker.send(headers(3, HEAD + b"\xbe"))
             assert await breaker.status(3) == 200
         assert [request.target for request in upstream.requests] == ["/", "/behind"]
         assert upstream.requests[0].get("x") == "y" * 4000
+
+    attack(scenario)
+
+
+def test_header_bombs_end_the_connection() -> None:
+    # HTTP/2 Bomb, CVE-2026-49975: a byte for each time that an entry of the table is meant.
+    async def scenario(rig: Rig, upstream: Recorder) -> None:
+        async with breaking(rig) as breaker:
+            breaker.send(headers(1, HEAD + literal(b"x", b"y" * 4000, indexed=True) + b"\xbe" * 4000))
+            await sent_away(rig, breaker, ENHANCE_YOUR_CALM, "header_bomb")
 
     attack(scenario)
 

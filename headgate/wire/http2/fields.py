@@ -1,8 +1,8 @@
 """HPACK for a gateway: blocks of fields in, bounded in count and in bytes before anything is made of them.
 
 Laws: what exceeds the bounds is decoded on, because the peer's table and ours must stay the same (RFC 7541 section
-2.2), but nothing of it is kept: a byte that refers to the table costs a look at it, not a field. What cannot be decoded
-ends the connection (section 4.3 of RFC 9113).
+2.2), but nothing of it is kept: a byte that refers to the table costs a look at it, not a field. What cannot be
+decoded, and what is far beyond the bounds, ends the connection (RFC 9113 section 4.3).
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ _STATIC_SIZE: Final = len(_STATIC)
 _LONGEST_INTEGER = 5
 # RFC 7541 section 4.2: the smallest that was wanted meanwhile, and the one that counts.
 _MOST_RESIZES = 2
+# So many times the bounds end the connection: nobody means it, and each byte of a block may be a field to be looked up.
+_FAR_BEYOND = 8
 # What stands for a request beside its fields: method, scheme, authority, path, protocol.
 _PSEUDO = 5
 # Strings that were decoded are kept, because paths and tokens repeat: at most 4 MiB of them.
@@ -37,6 +39,12 @@ class _Broken(ProtocolError):
     """A block that cannot be decoded."""
 
     error_code = ErrorCodes.COMPRESSION_ERROR
+
+
+class _Bomb(ProtocolError):
+    """A block that is far beyond the bounds."""
+
+    error_code = ErrorCodes.ENHANCE_YOUR_CALM
 
 
 class _Plain(dict[bytes, bytes]):
@@ -67,12 +75,14 @@ class FieldDecoder(Decoder):
         super().__init__()
         self._max_fields = max_fields + _PSEUDO
         self._max_bytes = max_bytes
+        self._least_fields = -_FAR_BEYOND * self._max_fields
+        self._least_room = -_FAR_BEYOND * max_bytes
 
     def decode(self, data: bytes, raw: bool = False) -> list[HeaderTuple]:
         """Decode a block into (name, value); `OUTGROWN` stands last where there were more.
 
         Raises:
-            ProtocolError: for what is no block; the connection must end.
+            ProtocolError: for what is no block, or a bomb; the connection must end.
         """
         table = self.header_table.dynamic_entries
         fields: list[HeaderTuple] = []
@@ -111,6 +121,8 @@ class FieldDecoder(Decoder):
                 left -= 1
             if room >= 0 and left >= 0 and crumbs >= 0:
                 fields.append(field)  # type: ignore[arg-type]  # Nobody asks whether it may be indexed.
+            elif min(left, crumbs) < self._least_fields or room < self._least_room:
+                raise _Bomb("fields far beyond the bounds")
         if self.header_table.maxsize > self.max_allowed_table_size:
             raise _Broken("the table was not made smaller")
         if room < 0 or left < 0 or crumbs < 0:

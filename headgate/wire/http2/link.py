@@ -90,8 +90,9 @@ class Http2Link(LinkWriter):
         try:
             events = receive(self.codec, data)
         except ProtocolError as error:
-            self.refused("protocol", str(error))
-            self.give_up(int(error.error_code), "protocol error")
+            code = int(error.error_code)
+            self.refused("header_bomb" if code == ErrorCodes.ENHANCE_YOUR_CALM else "protocol", str(error))
+            self.give_up(code, "protocol error")
             return
         resets = self.codec.resets - resets
         if resets:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headgate.wire.http2.fields import OUTGROWN, FieldDecoder
-from tests.wire.http2.breaker import COMPRESSION_ERROR, literal
+from tests.wire.http2.breaker import COMPRESSION_ERROR, ENHANCE_YOUR_CALM, literal
 
 NAME = st.binary(min_size=1, max_size=12)
 FIELD = st.tuples(NAME, st.binary(max_size=300))
@@ -45,18 +45,21 @@ def test_any_bytes_are_a_block_or_an_error(blocks: list[bytes]) -> None:
 
 
 def test_fields_over_the_count_are_not_kept() -> None:
-    fields = decoder(fields=10).decode(b"\x82" * 4000)
+    fields = decoder(fields=10).decode(b"\x82" * 100)
     assert fields[:-1] == [(b":method", b"GET")] * 15
     assert fields[-1] is OUTGROWN
 
 
 def test_the_bomb_of_references_makes_no_fields() -> None:
     # CVE-2026-49975: one entry of the table, as large as the table, and a byte for each time it is meant.
-    ours = decoder()
-    bomb = literal(b"x", b"y" * 4000, indexed=True) + b"\xbe" * 4000
-    fields = ours.decode(bomb)
+    entry = literal(b"x", b"y" * 4000, indexed=True)
+    fields = decoder().decode(entry + b"\xbe" * 90)
     assert fields[-1] is OUTGROWN
     assert len(fields) == 65536 // 4001 + 1
+    for bomb in (entry + b"\xbe" * 200, b"\x82" * 1000, literal(b"cookie", b"a", indexed=True) + b"\xbe" * 1000):
+        with pytest.raises(ProtocolError) as caught:
+            decoder().decode(bomb)
+        assert int(caught.value.error_code) == ENHANCE_YOUR_CALM
 
 
 def test_crumbs_are_counted_apart_but_counted() -> None:
