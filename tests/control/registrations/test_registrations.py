@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from headgate.discovery.settings import RegistryDiscovery
 from headgate.discovery.source import Given, NotFound
 from tests.discovery.stand_in import Asked, Heard, Reply, running, serving
 from tests.loops import on_plain_loop
+from tests.proxy.http2_upstream import Asked as AskedHttp2
+from tests.proxy.http2_upstream import Http2Upstream, Link
 from tests.proxy.stage import resolved, to
 
 
@@ -228,6 +231,30 @@ async def test_checks_say_how_an_instance_is_and_that_it_lives(tmp_path: Path) -
             f"the instance {known.instance.id} of chat is unhealthy: status 500",
             f"the instance {known.instance.id} of chat is healthy",
         ]
+
+
+@on_plain_loop
+async def test_an_instance_of_a_service_of_http2_is_asked_over_http2(tmp_path: Path) -> None:
+    statuses = [200]
+
+    def play(link: Link, asked: AskedHttp2) -> None:
+        link.answer(asked, b"x", status=statuses[0] if asked.target == "/up" else 404)
+
+    async with Http2Upstream(play) as upstream, scene(tmp_path, check_interval=10) as gateway:
+        service = {"name": "chat", "discovery": {"type": "registry"}, "protocol": "http2"}
+        gateway.registrations.follow(replace(gateway.config, services=resolved({"services": [service]}).services))
+        port = int(upstream.url.rpartition(":")[2])
+        known, _ = await gateway.registrations.register(
+            Instance("", "chat", "127.0.0.1", port, health_check="/up", ttl=300)
+        )
+        gateway.wait(10)
+        await gateway.settle()
+        assert known.health.well
+        statuses[0] = 503
+        for _ in range(FAILURES):
+            gateway.wait(10)
+            await gateway.settle()
+        assert (known.health.well, known.health.why) == (False, "status 503")
 
 
 @on_plain_loop
