@@ -147,16 +147,18 @@ async def test_the_first_may_leave_while_others_wait() -> None:
         others = await crowd(rig, get("/a"), 2)
         first.cut()
         await eventually(lambda: rig.counted("connections_open") == 2)
-        await link.send(f"HTTP/1.1 200 Fine\r\nContent-Length: 6\r\n{FRESH}\r\n\r\none".encode())
+        # More than would be fetched for nobody.
+        rest = b"x" * 200_000
+        await link.send(f"HTTP/1.1 200 Fine\r\nContent-Length: 200003\r\n{FRESH}\r\n\r\none".encode())
         for client in others:
             await client.head()
         others[0].cut()
         await eventually(lambda: rig.counted("connections_open") == 1)
-        await link.send(b"two")
-        assert await others[1].read(6) == b"onetwo"
+        await link.send(rest)
+        assert await others[1].read(200_003) == b"one" + rest
         log = await rig.logged(3)
         assert sorted(line["status_code"] for line in log) == [200, 499, 499]
-        assert (await rig.ask(get("/a"))).body == b"onetwo"
+        assert (await rig.ask(get("/a"))).body == b"one" + rest
 
 
 @pytest.mark.parametrize("when", ["asked", "begun"])
