@@ -24,7 +24,7 @@ from headgate.core.steps import Reply
 from headgate.policy.cache import status
 from headgate.policy.cache.answering import answer
 from headgate.policy.cache.entry import Entry, Varies, decode
-from headgate.policy.cache.reuse import Verdict
+from headgate.policy.cache.reuse import Verdict, refuted
 from headgate.proxy import guards
 from headgate.proxy.fanout import PIECE, Gathered, Reader, Room, read
 from headgate.proxy.fetching import Fetch
@@ -382,6 +382,8 @@ class Lookup:
         upstream = exchange.heard(cluster, response)
         for url in self.cache.keys.invalidated(exchange.stream.head, response):
             self.caching.changed(url)
+        if exchange.method == "HEAD" and self.entry is not None and refuted(self.entry, response):
+            self.caching.changed(self.cache.keys.url(exchange.stream.head))
         self.sign(response, status.forwarded(reason))
         exchange.prepare(response)
         relayed = exchange.pass_on(response, upstream, way)

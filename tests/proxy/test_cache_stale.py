@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from tests.proxy.caches import caching
+from tests.proxy.caches import caching, counting
 from tests.proxy.peers import Message, Upstream, answering, eventually, free_port, get, ok
 from tests.proxy.stage import on_loop
 
@@ -134,6 +134,23 @@ async def test_a_stale_answer_stands_in_for_a_service_that_fails(fault: str) -> 
         # The breaker has heard of it all the same.
         assert (await rig.ask(get("/b"))).status == 503
         assert rig.log[-1]["error"] == "breaker_open"
+
+
+@on_loop
+@pytest.mark.parametrize(("there", "body"), [("x", b"1"), ("y", b"3")], ids=["the same", "another"])
+async def test_an_answer_to_head_tells_whether_what_is_kept_is_still_there(there: str, body: bytes) -> None:
+    tags = iter(("x", there, there))
+    counted = counting("Cache-Control: max-age=60")
+
+    def answer(message: Message) -> bytes:
+        return counted(message).replace(b"\r\n\r\n", b'\r\nETag: "%b"\r\n\r\n' % next(tags).encode(), 1)
+
+    async with Upstream(answering(answer)) as upstream, caching(upstream) as rig:
+        await rig.ask(get("/a"))
+        client = await rig.client()
+        await client.send(get("/a", "Cache-Control: no-cache", method="HEAD"))
+        assert (await client.answer("HEAD")).status == 200
+        assert (await rig.ask(get("/a"))).body == body
 
 
 @on_loop

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from headgate.core.message import Fields, RequestHead, ResponseHead
+from headgate.core.message import UNKNOWN_LENGTH, Fields, RequestHead, ResponseHead
 from headgate.policy.cache.directives import ABSENT, NOTHING, SURROGATE_CAPABILITY, control
 from headgate.policy.cache.entry import Entry
 from headgate.policy.cache.key import parameter_name
@@ -226,6 +226,16 @@ def _note(asked: Asked, name: bytes, value: bytes) -> None:
     else:
         # RFC 9111 section 4.3.2: If-Match and If-Unmodified-Since are for the origin to evaluate.
         asked.bypass = asked.bypass or "bypass"
+
+
+def refuted(entry: Entry, response: ResponseHead) -> bool:
+    """Tell whether an answer to HEAD shows that an entry is not what is there any more (RFC 9111 section 4.3.5)."""
+    if response.status != 200 or entry.status != 200:
+        return False
+    if response.length not in (UNKNOWN_LENGTH, entry.length):
+        return True
+    etag, modified = response.get(b"etag"), response.get(b"last-modified")
+    return (etag is not None and etag != entry.etag) or (modified is not None and modified != entry.modified)
 
 
 def _stale(entry: Entry) -> Use:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from headgate.core.message import UNKNOWN_LENGTH, Fields, RequestHead, ResponseHead
 from headgate.policy.cache.entry import Entry
-from headgate.policy.cache.reuse import Asked, Rules
+from headgate.policy.cache.reuse import Asked, Rules, refuted
 from headgate.policy.cache.settings import Bypass, Cache
 
 NOW = 1_800_000_000.0
@@ -193,6 +193,23 @@ def test_what_goes_out_has_conditions_of_ours() -> None:
         (b"If-Range", b'"c"'),
         *ours,
     ]
+
+
+@pytest.mark.parametrize(
+    ("status", "fields", "length", "is_another"),
+    [
+        (200, [(b"ETag", b'"x"')], 7, False),
+        (200, [], UNKNOWN_LENGTH, False),
+        (200, [(b"ETag", b'"y"')], 7, True),
+        (200, [(b"Last-Modified", b"later")], 7, True),
+        (200, [(b"ETag", b'"x"')], 8, True),
+        (404, [(b"ETag", b'"y"')], 8, False),
+    ],
+)
+def test_an_answer_to_head_tells_of_another_body(status: int, fields: Fields, length: int, is_another: bool) -> None:
+    entry = kept()
+    entry.length = 7
+    assert refuted(entry, ResponseHead(status, fields, length)) is is_another
 
 
 def test_who_reads_surrogate_control_says_so() -> None:
