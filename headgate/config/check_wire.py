@@ -200,3 +200,6 @@ def check_upstream_tls(service: Service, path: Path) -> Iterator[Finding]:
     if tls.cert is not None and schemes and "https" not in schemes:
         message = "a client certificate is set, but no endpoint is https, so it is never shown"
         yield Finding((*path, "tls", "cert"), message, "write the endpoints as https://", "warning")
+    if service.protocol == "auto" and schemes and "https" not in schemes:
+        message = "without TLS there is nothing by which to choose a version, so this is HTTP/1.1"
+        yield Finding((*path, "protocol"), message, "write http2, or the endpoints as https://", "warning")
