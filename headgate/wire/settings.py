@@ -31,8 +31,8 @@ class Http2Limits:
     )
     max_resets: int = setting(
         default=100,
-        help="Streams that may be reset, by either side for the client's doing, within `window`; more ends the"
-        " connection.",
+        help="Streams that may be reset, by either side for the client's doing, within `window`; more than that, and"
+        " than half of those begun, ends the connection.",
         ge=1,
         le=100_000,
     )
