@@ -153,7 +153,7 @@ async def test_an_answer_without_an_end_of_its_own_is_kept_when_its_connection_e
         assert len(upstream.links) == 1
 
 
-@pytest.mark.parametrize("size", [0, 1, 65_536, 65_537, 1_000_000])
+@pytest.mark.parametrize("size", [0, 1, 65_536, 65_537, 150_000])
 @on_loop
 async def test_bodies_of_any_size_come_back_as_they_were(size: int) -> None:
     body = bytes(at * 7 % 256 for at in range(1000)) * (size // 1000 + 1)
@@ -165,6 +165,8 @@ async def test_bodies_of_any_size_come_back_as_they_were(size: int) -> None:
             answer = await client.answer()
             assert answer.body == body[:size]
             assert answer.get("content-length") == str(size)
+        await eventually(lambda: len(rig.log) == 3)
+        assert [line["cache"] for line in rig.log] == ["miss", "hit", "hit"]
         await client.send(get("/a", "Range: bytes=10-"))
         assert (await client.answer()).body == (body[10:size] if size > 10 else b"")
         assert len(upstream.links) == 1
