@@ -180,7 +180,10 @@ class Lookup:
         return None
 
     async def _find_later(self, store: CacheStore, found: Reply[Cached | None]) -> None:
-        if self._varies(await found):
+        cached = await found
+        # What is elsewhere says with each answer what has been purged by then.
+        self.since = store.moment
+        if self._varies(cached):
             again = store.get(self.key)
             self._varies(await again if isinstance(again, Reply) else again)
 

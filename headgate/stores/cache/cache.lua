@@ -93,7 +93,8 @@ end
 
 function does.renew(since, keep, head, body, url, marks, before)
   moment()
-  if redis.call('HGET', key, 'h') == before then
+  local found, at, those = unpack(redis.call('HMGET', key, 'h', 's', 'm'))
+  if found == before and those and not is_dead(tonumber(at), those) then
     put(tonumber(since), keep, head, body, url, marks)
   end
   return 1

@@ -86,7 +86,7 @@ class MemoryCache:
         if self._begin():
             try:
                 slot = self._entries.slot(key)
-                if slot >= 0 and self._entries.head(slot) == before:
+                if slot >= 0 and self._entries.head(slot) == before and not self._is_dead(slot):
                     self._put(key, cached, place, keep, since)
                 self._cells[DIRTY] = 0
             finally:
@@ -241,6 +241,10 @@ class MemoryCache:
             self._cells[REFUSED] += 1
         else:
             self._entries.write(pack_record(header, tags, url, cached), ring, key, now)
+
+    def _is_dead(self, slot: int) -> bool:
+        header = self._entries.header(slot)
+        return header is None or self._purges.is_dead(header.mark, self._entries.tags(header), header.since)
 
     def _drop(self, slot: int) -> None:
         header = self._entries.header(slot) if slot >= 0 else None

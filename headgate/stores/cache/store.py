@@ -6,7 +6,7 @@ Laws:
 - What `get` returns is whole and belongs to that key: an entry that is being written, was cut short, or was overwritten
   while it was read is none.
 - What was purged is never returned again, and an answer that was asked for before a purge is not kept after it: who
-  asks takes `moment` first and hands it in with what came of it.
+  asks takes `moment` when it looks for an entry, and hands it in with what came of it.
 - Everything here may fail to be there. A store that cannot be reached or has no room is a miss and a line in the log,
   never an error of a request.
 """
@@ -79,7 +79,7 @@ class CacheStore(Purgeable, Protocol):
 
     @property
     def moment(self) -> int:
-        """Now, as purges see it. Take it behind `get` and before the service is asked."""
+        """Now, as purges see it: take it before `get`, and again when a Reply of `get` has come."""
 
     @property
     def failing(self) -> bool:

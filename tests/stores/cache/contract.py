@@ -157,6 +157,14 @@ class CacheContract:
         one.renew(key("a"), head, Cached(b"new head", body), Place(url("a"), ()), KEEP, seen(one))
         assert one.get(key("a")) == fresh
 
+    def test_what_was_purged_is_not_brought_back_by_renewing_it(self, open_store: Open) -> None:
+        store = open_store()
+        put(store, "a")
+        head, body = cached("a")
+        store.invalidate(url("a"))
+        store.renew(key("a"), head, Cached(b"new head", body), Place(url("a"), ()), KEEP, seen(store, "other"))
+        assert store.get(key("a")) is None
+
     def test_what_is_gone_is_not_brought_back_by_renewing_it(self, open_store: Open) -> None:
         store = open_store()
         put(store, "a")
