@@ -49,6 +49,9 @@ class FakeTransport:
     def write(self, data: bytes) -> None:
         self.written += data
 
+    def writelines(self, pieces: Iterable[bytes]) -> None:
+        self.written += b"".join(pieces)
+
     def can_write_eof(self) -> bool:
         return True
 
