@@ -70,7 +70,6 @@ class Refresh(Exchange):
         stream = _NoStream(first.stream.connection, _copy(first.stream.head), monotonic())
         stream.ended = True
         super().__init__(first.gateway, first.plan, stream)
-        self.method = "GET"
         self.way, self.params, self.cluster = first.way, first.params, first.cluster
         self.route, self.service = first.route, first.service
         self.peer, self.identity, self.client = first.peer, first.identity, first.client

@@ -90,7 +90,7 @@ async def test_nobody_gets_what_was_never_given(seed: int) -> None:
                 await visit()
 
         await asyncio.gather(*(visitor() for _ in range(25)))
-        assert done[0] > 40
+        assert done[0] > 10
         await eventually(lambda: rig.gateway.in_flight == 0)
         await eventually(lambda: not rig.gateway.caching.fills)
         assert rig.gateway.caching.room.left == ROOM
