@@ -134,14 +134,15 @@ def test_routes_say_who_tells_where_a_service_runs(good: str, capsys: pytest.Cap
 
 
 def test_routes_and_check_tell_of_caches_and_protocols(good: str, capsys: pytest.CaptureFixture[str]) -> None:
-    said = ["--set", "services[chat].routes[chat].cache.ttl=90", "--set", "services[canary].protocol=http2"]
+    said = ["--set", "services[chat].routes[everything].cache.ttl=90", "--set", "services[canary].protocol=http2"]
     assert main(["routes", "--json", *said, good]) == 0
     rows = {row["route"]: (row["cache"], row["protocols"]) for row in json.loads(capsys.readouterr().out)}
-    assert (rows["chat"], rows["docs"]) == (("90 s", {"canary": "HTTP/2"}), ("", {}))
+    assert (rows["chat"], rows["everything"]) == (("", {"canary": "HTTP/2"}), ("90 s", {}))
     assert main(["routes", *said, good]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].endswith("CACHED FOR")
-    assert any("chat 90%, canary 10% (HTTP/2) " in line and line.endswith(" 90 s") for line in lines)
+    assert any("chat 90%, canary 10% (HTTP/2) " in line and line.endswith(" -") for line in lines)
+    assert any(" everything " in line and line.endswith(" 90 s") for line in lines)
     assert main(["check", *said, good]) == 0
     assert capsys.readouterr().out == "ok: 2 services, 3 routes (1 cached), 0 warnings\n"
 
