@@ -45,7 +45,8 @@ _SHARE: Final = 4
 _MOST_KEPT: Final = 128
 _MOST_KEPT_BYTES: Final = 512 * 1024
 _MOST_KEPT_TIMES: Final = 16
-_CHUNK: Final = 1024
+# Who looks through them all holds the lock for that many at a time.
+_CHUNK: Final = 128
 # Copies that a process keeps of what it has read, so that what is asked for again and again is not copied each time:
 # 8 MiB at most.
 _MOST_RECENT: Final = 1024
@@ -156,16 +157,14 @@ class Entries:
         """Return the marks of an entry's tags."""
         return tags_of(header, self._rings[header.place & 1])
 
-    def all(self) -> Iterator[tuple[int, Header]]:
-        """List all slots with an entry: those that are there from the beginning to the end for certain."""
+    def chunks(self) -> Iterator[list[int]]:
+        """List all slots that have an entry, some at a time: those that are there from beginning to end for certain."""
         index = self._index
         for begin in range(0, index.slots, _CHUNK):
             places = self._cells[index.first + begin : index.first + min(begin + _CHUNK, index.slots)].tolist()
-            for number, place in enumerate(places):
-                if place:
-                    header = self.header(begin + number)
-                    if header is not None:
-                        yield begin + number, header
+            slots = [begin + number for number, place in enumerate(places) if place]
+            if slots:
+                yield slots
 
     # -- changing -------------------------------------------------------------------------------------------------
 

@@ -25,7 +25,6 @@ from headgate.stores.cache.store import MOST_TAGS, Cached, Place, Purge, Statist
 
 _MICROSECONDS: Final = 1_000_000
 _MOST_KEEP: Final = 10 * 366 * 86400
-_CHUNK: Final = 256
 _ORDERED: Final = os.uname().machine in ("x86_64", "i686")
 
 
@@ -151,7 +150,7 @@ class MemoryCache:
             return -1
         found = 0
         try:
-            self._purges.note(what)
+            moment = self._purges.note(what)
             if what.scope == "all":
                 found = self._cells[ENTRIES]
                 self._entries.clear()
@@ -159,39 +158,31 @@ class MemoryCache:
             self._cells[DIRTY] = 0
         finally:
             self._shared.unlock()
-        return found if what.scope == "all" else self._purge(what)
+        return found if what.scope == "all" else self._purge(what, moment)
 
-    def _purge(self, what: Purge) -> int:
-        entries = self._entries
+    def _purge(self, what: Purge, moment: int) -> int:
+        """Forget what was asked for before a moment, some at a time, so that workers get their turns."""
+        entries, cells = self._entries, self._cells
         mark = self._purges.mark(what.scope, what.value)
         prefix = encoded(what.value)
         found = 0
-        chosen: list[tuple[int, Header]] = []
-        for slot, header in entries.all():
-            if what.scope == "prefix":
-                is_meant = entries.url(header).startswith(prefix)
-            else:
-                is_meant = header.mark == mark if what.scope == "url" else mark in entries.tags(header)
-                is_meant = is_meant and self._purges.is_dead(header.mark, entries.tags(header), header.since)
-            if is_meant:
-                chosen.append((slot, header))
-            if len(chosen) == _CHUNK:
-                found += self._forget(chosen)
-                chosen.clear()
-        return found + self._forget(chosen)
-
-    def _forget(self, chosen: list[tuple[int, Header]]) -> int:
-        found = 0
-        if chosen and self._begin():
+        for slots in entries.chunks():
+            if not self._begin():
+                return -1
             try:
-                for slot, header in chosen:
-                    # It may have moved, or another may be there by now, in an answer that was asked for afterwards.
-                    now = self._entries.header(slot)
-                    if now is not None and (now.key, now.since) == (header.key, header.since):
-                        self._entries.forget(slot, now)
+                for slot in slots:
+                    header = entries.header(slot)
+                    if header is None or header.since >= moment:
+                        continue
+                    if what.scope == "prefix":
+                        is_meant = entries.url(header).startswith(prefix)
+                    else:
+                        is_meant = header.mark == mark if what.scope == "url" else mark in entries.tags(header)
+                    if is_meant:
+                        entries.forget(slot, header)
+                        cells[PURGED] += 1
                         found += 1
-                self._cells[PURGED] += found
-                self._cells[DIRTY] = 0
+                cells[DIRTY] = 0
             finally:
                 self._shared.unlock()
         return found

@@ -54,8 +54,8 @@ class Purges:
         """Return the mark of a URL or a tag."""
         return hashed(scope, text, self._marks)
 
-    def note(self, what: Purge) -> None:
-        """Let it hold from now on; whoever calls holds the lock."""
+    def note(self, what: Purge) -> int:
+        """Let it hold from now on, and return the moment; whoever calls holds the lock."""
         cells = self._cells
         cells[MOMENT] = moment = cells[MOMENT] + 1
         if what.scope == "all":
@@ -71,6 +71,7 @@ class Purges:
             cells[PREFIX_MOMENT] = moment
         else:
             cells[self._first + self.mark(what.scope, what.value)] = moment
+        return moment
 
     def is_dead(self, mark: int, tags: Sequence[int], since: int) -> bool:
         """Tell whether something with this mark of its URL and these of its tags was purged behind a moment."""

@@ -15,7 +15,6 @@ import pytest
 from headgate.stores.cache.index import Index
 from headgate.stores.cache.layout import Shared, prepare
 from headgate.stores.cache.memory import MemoryCache
-from headgate.stores.cache.record import Header
 from headgate.stores.cache.ring import Ring
 from headgate.stores.cache.settings import MemoryCacheSettings
 from headgate.stores.cache.store import Cached, Place, Purge
@@ -308,13 +307,13 @@ def test_a_purge_takes_nothing_that_was_asked_for_after_it_began(
     worker = MemoryCache(folder)
     for name in ("a", "b"):
         put(worker, name, "red")
-    forget = MemoryCache._forget
+    purge = MemoryCache._purge
 
-    def interrupted(purging: MemoryCache, chosen: list[tuple[int, Header]]) -> int:
+    def interrupted(purging: MemoryCache, what: Purge, moment: int) -> int:
         put(worker, "a", "red")
-        return forget(purging, chosen)
+        return purge(purging, what, moment)
 
-    monkeypatch.setattr(MemoryCache, "_forget", interrupted)
+    monkeypatch.setattr(MemoryCache, "_purge", interrupted)
     assert store.purge(Purge("tag", "red")) == 1
     assert held(store, "a", "b") == ["a"]
     worker.close()
