@@ -25,7 +25,7 @@ from headgate.wire.http2.codec import Codec
 from headgate.wire.http2.end import LaneEnd
 from headgate.wire.http2.fields import FieldDecoder
 from headgate.wire.http2.guard import FrameGuard
-from headgate.wire.http2.head import refused_head, request_head
+from headgate.wire.http2.head import refused_head, request_head, to_keep
 from headgate.wire.http2.lane import Lane
 from headgate.wire.http2.link import Http2Link
 from headgate.wire.http2.stream import Http2Stream
@@ -178,7 +178,7 @@ class Http2Connection(Http2Link):
         try:
             head = request_head(heads, fields, ended)
         except Failure as refused:
-            failure = refused
+            failure = to_keep(refused)
             head = refused_head(fields, heads.scheme)
         stream = Http2Stream(self, head, self.read_at)
         # What follows an extended CONNECT is no body: it waits, unacknowledged, for the tunnel.

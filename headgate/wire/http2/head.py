@@ -117,6 +117,13 @@ def request_head(heads: HeadReader, fields: Fields, ended: bool) -> RequestHead:
     return head
 
 
+def to_keep(failure: Failure) -> Failure:
+    """Return a failure that lives as long as its stream: what it was raised over must not live as long."""
+    # A traceback holds the frames, and these the fields that were refused: a few bytes may stand for 64 KiB.
+    failure.__context__ = None
+    return failure.with_traceback(None)
+
+
 def refused_head(fields: Fields, scheme: str) -> RequestHead:
     """Build the head of a request that cannot be served, for the log."""
     method, target, kind = b"-", b"", b""

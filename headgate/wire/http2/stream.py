@@ -16,7 +16,7 @@ from headgate.core.failure import Failure
 from headgate.core.message import UNKNOWN_LENGTH, Field, Fields, RequestHead, ResponseHead, may_have_body
 from headgate.wire.http2.encoding import STATUS, encode, encode_lines, integer
 from headgate.wire.http2.end import LaneEnd
-from headgate.wire.http2.head import request_trailers
+from headgate.wire.http2.head import request_trailers, to_keep
 from headgate.wire.http2.lane import Lane
 from headgate.wire.pace import BodyPace, next_look
 from headgate.wire.pipe import Sink
@@ -100,7 +100,7 @@ class Http2Stream(ClientStream):
             try:
                 self.trailers = request_trailers(self._client.rules.heads, trailers)
             except Failure as failure:
-                self._broken(failure)
+                self._broken(to_keep(failure))
                 return
         self.feed_end()
 

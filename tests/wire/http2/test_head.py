@@ -14,7 +14,14 @@ from headgate.core.message import UNKNOWN_LENGTH, Fields, RequestHead
 from headgate.wire import http1
 from headgate.wire.head import HeadReader
 from headgate.wire.http2.fields import OUTGROWN, FieldDecoder
-from headgate.wire.http2.head import refused_head, request_head, request_trailers, response_head, response_trailers
+from headgate.wire.http2.head import (
+    refused_head,
+    request_head,
+    request_trailers,
+    response_head,
+    response_trailers,
+    to_keep,
+)
 from headgate.wire.settings import HttpLimits
 from tests.wire.http2.breaker import literal
 
@@ -234,6 +241,17 @@ def test_the_log_sees_what_was_refused_escaped_and_without_its_query() -> None:
     head = refused_head([(b":method", b"GET"), (b":path", b"/a\r\nb?token=secret"), (b"x", b"\n")], "http")
     assert (head.method, head.path, head.version) == ("GET", "/a%0D%0Ab", "2")
     assert refused_head([(b":method", b"G\nT")], "http").method == "-"
+
+
+def test_a_failure_that_is_kept_keeps_nothing_else() -> None:
+    # Four bytes of a peer may stand for 16 KiB of fields, and a stream whose answer waits holds its failure.
+    crumbs = [(b"cookie", b"a" * 4000)] * 4
+    for fields in (with_(*crumbs), with_((b"Bad", b"x"), *crumbs)):
+        with pytest.raises(Failure) as caught:
+            read(fields)
+        kept = to_keep(caught.value)
+        assert kept.__traceback__ is None
+        assert kept.__context__ is None
 
 
 # -- trailers ------------------------------------------------------------------------------------------------------
