@@ -388,7 +388,6 @@ class Lookup:
         if exchange.method == "HEAD" and self.entry is not None and refuted(self.entry, response):
             self.caching.changed(self.cache.keys.url(exchange.stream.head))
         self.sign(response, status.forwarded(reason))
-        exchange.prepare(response)
         relayed = exchange.pass_on(response, upstream, way)
         if relayed is not None:
             await relayed

@@ -184,7 +184,7 @@ class Exchange:
                     failed = failure
             if response is None or response.status in way.retry.statuses:
                 response = await Tries(self.gateway, self, way, cluster, request, body).run(failed, response)
-            relayed = self.answered(cluster, response, way)
+            relayed = self.pass_on(response, self.heard(cluster, response), way)
             if relayed is not None:
                 await relayed
                 self.release()
@@ -308,12 +308,6 @@ class Exchange:
             stream.pipe_to(KeptBody(body, way.kept, upstream) if way.kept else upstream)
         return answer
 
-    def answered(self, cluster: Cluster, response: ResponseHead, way: RouteRuntime) -> Awaitable[None] | None:
-        """Pass an upstream's answer on; what is returned, if anything, is to be waited for."""
-        upstream = self.heard(cluster, response)
-        self.prepare(response)
-        return self.pass_on(response, upstream, way)
-
     def heard(self, cluster: Cluster, response: ResponseHead) -> Call:
         """Note the head of an upstream's answer."""
         upstream = self.connection
@@ -339,19 +333,16 @@ class Exchange:
         dress(self, response)
 
     def pass_on(self, response: ResponseHead, upstream: Call, way: RouteRuntime) -> Awaitable[None] | None:
-        """Pass on an answer whose head is prepared."""
+        """Pass an upstream's answer on; what is returned, if anything, is to be waited for."""
+        self.prepare(response)
         if response.status == 101:
             return self.gateway.tunnel(self.stream, upstream, response, way.timeouts.tunnel)
         if upstream.ended and not upstream.trailers:
-            self._pass_whole(response, upstream)
+            body = upstream.take()
+            self.release()
+            self.give(response, body)
             return None
         return self._pass_on(response, upstream)
-
-    def _pass_whole(self, response: ResponseHead, upstream: Call) -> None:
-        """Pass on an answer that is here to its end."""
-        body = upstream.take()
-        self.release()
-        self.give(response, body)
 
     def give(self, head: ResponseHead, body: bytes) -> None:
         """Answer with a head that is prepared, and a body that is here to its end."""

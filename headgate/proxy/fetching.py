@@ -376,7 +376,6 @@ class Fetch:
         upstream = exchange.connection
         assert upstream is not None
         lookup.sign(response, status.forwarded(lookup.reason))
-        exchange.prepare(response)
         relayed = exchange.pass_on(response, upstream, lookup.way)
         if relayed is not None:
             await relayed
