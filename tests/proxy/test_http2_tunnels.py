@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from h2.errors import ErrorCodes
 from h2.settings import SettingCodes
@@ -263,7 +265,7 @@ async def test_what_one_end_does_not_take_the_other_does_not_send(slow: str) -> 
                 for _ in range(50):
                     if client.codec.local_flow_control_window(stream.number) > 0:
                         break
-                    await client.ping()
+                    await asyncio.sleep(0.002)
                 room = min(client.codec.local_flow_control_window(stream.number), 16384)
                 if not room:
                     break

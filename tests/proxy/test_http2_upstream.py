@@ -517,7 +517,7 @@ async def test_an_answer_before_the_end_of_the_request_ends_both() -> None:
 
 @on_loop
 async def test_an_upstream_that_is_late_loses_the_stream_and_if_it_said_nothing_the_connection() -> None:
-    service = {"timeout": {"response": 0.2}, "retry": {"attempts": 0}}
+    service = {"timeout": {"response": 0.2}, "retry": {"attempts": 0}, "pool": {"idle_timeout": 600}}
     async with Http2Upstream() as upstream, gateway(over(upstream, service=service)) as rig:
         client = await rig.client()
         await client.send(get("/late"))
