@@ -14,7 +14,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 
-from bench import callers, client, control_faults, faults, floods, key_churn, machine_faults, proc
+from bench import callers, client, control_faults, faults, floods, key_churn, machine_faults, proc, weapons
 from bench.client import Ending, Outcome
 from bench.counters import counters
 from bench.gate import Gate
@@ -213,6 +213,7 @@ CHECKS: dict[str, Callable[[Scene], Awaitable[Verdict]]] = {
     "stale": faults.stale,
     "overload": floods.overload,
     "herd": floods.herd,
+    "weapons": weapons.weapons,
     "strangers": callers.strangers,
     "identities": callers.identities,
     "passwords": callers.passwords,
