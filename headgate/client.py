@@ -26,7 +26,8 @@ from urllib.parse import quote
 
 import httpx
 
-from headgate.control.admin_token import FILE, VARIABLE, read_token
+from headgate.config.admin_settings import TOKEN_VARIABLE
+from headgate.control.admin_token import FILE, read_token
 from headgate.control.state import state_path
 
 DEFAULT_ADDRESS: Final = "127.0.0.1:8081"
@@ -63,7 +64,7 @@ def find_token(environ: Mapping[str, str] = os.environ, state_dir: str | None = 
     Raises:
         ValueError: with a sentence, when there is a file that cannot be used.
     """
-    if named := environ.get(VARIABLE, ""):
+    if named := environ.get(TOKEN_VARIABLE, ""):
         return named
     try:
         file = state_path(state_dir, environ) / FILE

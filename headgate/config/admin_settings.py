@@ -10,6 +10,9 @@ from typing import Annotated, Any, Final, Literal
 from headgate.auth.settings import Auth
 from headgate.core.settings import Bytes, OneOrMany, Seconds, Short, setting, settings
 
+TOKEN_VARIABLE: Final = "HEADGATE_ADMIN_TOKEN"
+"""The environment variable that counts where `admin.token` is not set."""
+
 AdminRole = Literal["read", "register", "operate", "admin"]
 View = Literal[
     "index",

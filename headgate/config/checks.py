@@ -96,7 +96,7 @@ def check(config: Config, names: Iterable[str], environ: Mapping[str, str]) -> l
     found += check_methods(config)
     found += check_access(config)
     found += check_hygiene(config)
-    found += check_admin(config)
+    found += check_admin(config, environ)
     found += check_discovery(config, environ)
     found += check_registrations(config)
     found += check_surface(config)

@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from headgate.config.admin_settings import TOKEN_VARIABLE
 from headgate.control.state import make_file, make_state, state_path
 
-VARIABLE: Final = "HEADGATE_ADMIN_TOKEN"
 FILE: Final = "admin.token"
 
 _RANDOM_BYTES: Final = 32
@@ -29,7 +29,7 @@ def find_token(configured: str, environ: Mapping[str, str], state_dir: str | Non
     Raises:
         ValueError: with a sentence, when there is none and none can be made.
     """
-    named = configured or environ.get(VARIABLE, "")
+    named = configured or environ.get(TOKEN_VARIABLE, "")
     if named:
         return named
     file = make_state(state_path(state_dir, environ)) / FILE
@@ -37,7 +37,7 @@ def find_token(configured: str, environ: Mapping[str, str], state_dir: str | Non
         if not file.exists():
             make_file(file, f"{secrets.token_urlsafe(_RANDOM_BYTES)}\n".encode())
     except OSError as error:
-        raise ValueError(f"{file} cannot be made: {os.strerror(error.errno or 0)}; or set {VARIABLE}") from None
+        raise ValueError(f"{file} cannot be made: {os.strerror(error.errno or 0)}; or set {TOKEN_VARIABLE}") from None
     return read_token(file)
 
 
@@ -52,7 +52,7 @@ def read_token(file: Path) -> str:
             mode = os.fstat(opened.fileno()).st_mode
             text = opened.read(8192).decode("ascii", "replace").strip()
     except OSError as error:
-        raise ValueError(f"{file} cannot be read: {os.strerror(error.errno or 0)}; or set {VARIABLE}") from None
+        raise ValueError(f"{file} cannot be read: {os.strerror(error.errno or 0)}; or set {TOKEN_VARIABLE}") from None
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise ValueError(f"others may read the token in {file}: chmod 600, and remove it if they may have")
     if _FORM.fullmatch(text) is None:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from starlette.routing import Route
 
+from headgate.config.check_admin import PATHS
 from headgate.config.loader import Layer, load
+from headgate.control.admin.app import ROUTERS
 
 GOOD = "0123456789abcdef"
 
 
-def found(admin: dict[str, Any]) -> list[tuple[str, str]]:
+def found(admin: dict[str, Any], environ: Mapping[str, str] | None = None) -> list[tuple[str, str]]:
     """Return (severity, path) of all findings."""
-    result = load([], environ={}, layers=[Layer("test", json.dumps({"admin": admin}))])
+    result = load([], environ=environ or {}, layers=[Layer("test", json.dumps({"admin": admin}))])
     return [(each.severity, each.path) for each in (*result.problems, *result.notices) if each.path.startswith("admin")]
 
 
@@ -48,12 +53,46 @@ def test_what_is_right(admin: dict[str, Any]) -> None:
         ({"tokens": [token(), token(name="bob")]}, ("error", "admin.tokens[bob].token")),
         ({"tokens": [token(name="admin")]}, ("error", "admin.tokens[admin].name")),
         ({"public": ["metrics"]}, ("error", "admin.public[0]")),
+        ({"public": ["/metrics", "/metric"]}, ("warning", "admin.public[1]")),
+        ({"public": ["/api/v1/services/chat/helth"]}, ("warning", "admin.public[0]")),
         ({"hosts": ["a.example:80"]}, ("error", "admin.hosts[0]")),
         ({"hosts": ["a.example"], "address": "0.0.0.0:1"}, ("warning", "admin.hosts")),
     ],
 )
 def test_what_is_not(admin: dict[str, Any], expected: tuple[str, str]) -> None:
     assert found(admin) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("environ", "admin", "expected"),
+    [
+        ({"HEADGATE_ADMIN_TOKEN": "short"}, {"address": "0.0.0.0:1"}, [("warning", "admin.address")]),
+        ({"HEADGATE_ADMIN_TOKEN": ""}, {"address": "0.0.0.0:1"}, []),
+        ({"HEADGATE_ADMIN_TOKEN": GOOD}, {"address": "0.0.0.0:1"}, []),
+        ({"HEADGATE_ADMIN_TOKEN": "short"}, {"address": "127.0.0.1:1"}, []),
+        ({"HEADGATE_ADMIN_TOKEN": "short"}, {"address": "0.0.0.0:1", "token": GOOD}, []),
+    ],
+    ids=["short", "none", "long", "loopback", "not used"],
+)
+def test_a_token_of_the_environment_counts_too(
+    environ: dict[str, str], admin: dict[str, Any], expected: list[tuple[str, str]]
+) -> None:
+    assert found(admin, environ) == expected
+
+
+def test_every_path_that_can_be_public_is_known_and_no_other() -> None:
+    answered = {
+        re.sub(r":path\}", "}", route.path)
+        for router in ROUTERS
+        for route in router.routes
+        if isinstance(route, Route) and "GET" in (route.methods or ())
+    }
+    assert {_names_aside(path) for path in answered} == {_names_aside(path) for path in PATHS}
+    assert found({"public": [path.replace("{", "").replace("}", "") for path in PATHS]}) == []
+
+
+def _names_aside(path: str) -> str:
+    return re.sub(r"\{\w+\}", "{}", path)
 
 
 def test_no_finding_holds_a_token() -> None:
