@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -86,3 +87,7 @@ def test_a_pepper_that_was_cut_is_not_used_and_not_written_over(tmp_path: Path) 
         find_pepper(None, {}, tmp_path)
     assert (tmp_path / "pepper").read_bytes() == b"short"
     assert "short:" not in str(raised.value).replace("cut short:", "")
+
+
+def test_the_one_of_all_tests_is_no_folder_of_whoever_runs_them() -> None:
+    assert state_path(None, os.environ).parent == Path(tempfile.gettempdir())
