@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from headgate.core.failure import Failure
 from headgate.core.uri import BadTarget
 from headgate.proxy.plan import RouteRuntime
+from headgate.wire.challenge import challenge
 from headgate.wire.outgoing import Outgoing
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ def upstream_request(exchange: Exchange, way: RouteRuntime) -> Outgoing:
         request.authority = head.authority if way.host == "preserve" else way.host.encode()
     if head.upgrade in way.upgrades:
         request.upgrade = head.upgrade
+        if head.version == "2" and head.upgrade == b"websocket":
+            request.challenge = challenge()
     if exchange.trace is not None and (tracer := exchange.plan.tracer) is not None:
         request.trace = tracer.lines(exchange.trace, exchange.trace.span_id, exchange.trace.parent.span_id)
     if way.mirror is not None:

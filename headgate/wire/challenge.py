@@ -9,16 +9,14 @@ import os
 from base64 import b64encode
 from hashlib import sha1
 
-from headgate.core.message import Fields, first
-
 # RFC 6455 section 1.3.
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _KEY = 16
 
 
-def challenge_for(fields: Fields) -> bytes:
-    """Return the key to ask with; empty when the client has sent one, and checks the answer itself."""
-    return b"" if first(fields, b"sec-websocket-key") is not None else b64encode(os.urandom(_KEY))
+def challenge() -> bytes:
+    """Make a key to ask with."""
+    return b64encode(os.urandom(_KEY))
 
 
 def accept(key: bytes) -> bytes:

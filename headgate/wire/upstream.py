@@ -23,7 +23,7 @@ from headgate.core.message import UNKNOWN_LENGTH, Field, Fields, ResponseHead, m
 from headgate.core.steps import Reply
 from headgate.wire import http1
 from headgate.wire.answer_head import response_head
-from headgate.wire.challenge import accept, challenge_for
+from headgate.wire.challenge import accept
 from headgate.wire.outgoing import Outgoing
 from headgate.wire.pipe import Sink, Source
 from headgate.wire.settings import Timeouts
@@ -226,8 +226,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._pieces = None
         waiter: Reply[ResponseHead] = Reply()
         self._waiter = waiter
-        if request.upgrade == b"websocket":
-            request.challenge = self._challenge = challenge_for(request.fields)
+        self._challenge = request.challenge
         if self.transport is None:
             self._fail("upstream_reset", "closed before sending")
             return waiter

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from typing import Any
+from typing import Any, cast
 
 import httptools
 
@@ -23,6 +23,8 @@ from tests.proxy.http2_client import ClientStream, Http2Client, connect
 from tests.proxy.peers import Cut, Wire
 
 _HOP_BY_HOP = ("connection", "keep-alive", "transfer-encoding", "upgrade", "proxy-connection", "http2-settings", "te")
+# Of HTTP/1 alone (RFC 8441 section 5).
+_KEYS = ("sec-websocket-key",)
 _MOST_HELD = 65536
 
 
@@ -37,9 +39,10 @@ class Bridge(asyncio.Protocol):
         self._target = b""
         self._pairs: list[tuple[str, str]] = []
         self._stream: ClientStream | None = None
+        self._tunnel: ClientStream | None = None
         self._sending: asyncio.Queue[tuple[ClientStream, bytes | None, tuple[tuple[str, str], ...]]] = asyncio.Queue()
         self._held = 0
-        self._answers: asyncio.Queue[tuple[ClientStream, bool]] = asyncio.Queue()
+        self._answers: asyncio.Queue[tuple[ClientStream, bool, bool]] = asyncio.Queue()
         self._room = asyncio.Event()
         self._room.set()
         self._tasks: list[asyncio.Task[None]] = []
@@ -48,8 +51,7 @@ class Bridge(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)
         self._tasks = [asyncio.create_task(work()) for work in (self._send, self._answer, self._follow)]
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -61,7 +63,17 @@ class Bridge(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what the test wrote."""
-        self._parser.feed_data(data)
+        if self._tunnel is not None:
+            self._sending.put_nowait((self._tunnel, data, ()))
+            return
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            rest = data[upgrade.args[0] :]
+            # Whoever is asked for a protocol it does not know goes on with HTTP.
+            self._parser = httptools.HttpRequestParser(self)
+            if rest:
+                self.data_received(rest)
 
     def pause_writing(self) -> None:
         """Learn that the test does not read."""
@@ -86,16 +98,21 @@ class Bridge(asyncio.Protocol):
         method = self._parser.get_method().decode()
         pairs, self._pairs = self._pairs, []
         authority = next((value for name, value in pairs if name == "host"), "")
-        fields = [pair for pair in pairs if pair[0] not in (*_HOP_BY_HOP, "host")]
-        pseudo = [(":method", method), (":scheme", self._scheme), (":authority", authority)]
+        said = dict(pairs)
+        switching = said.get("upgrade") == "websocket"
+        fields = [pair for pair in pairs if pair[0] not in (*_HOP_BY_HOP, "host", *(_KEYS if switching else ()))]
+        pseudo = [(":method", "CONNECT" if switching else method), (":scheme", self._scheme), (":authority", authority)]
+        if switching:
+            # RFC 8441 section 5.
+            pseudo.append((":protocol", "websocket"))
         pseudo.append((":path", self._target.decode("latin-1")))
         self._target = b""
-        said = dict(pairs)
-        bodiless = said.get("content-length", "0") == "0" and "transfer-encoding" not in said
+        bodiless = not switching and said.get("content-length", "0") == "0" and "transfer-encoding" not in said
         stream = self.client.fields(pseudo + fields, end=bodiless)
         stream.hold = True
-        self._stream = None if bodiless else stream
-        self._answers.put_nowait((stream, method == "HEAD"))
+        self._stream = None if bodiless or switching else stream
+        self._tunnel = stream if switching else None
+        self._answers.put_nowait((stream, method == "HEAD", said.get("connection") == "close"))
 
     def on_body(self, data: bytes) -> None:
         """Send a piece of a body."""
@@ -132,12 +149,14 @@ class Bridge(asyncio.Protocol):
     async def _answer(self) -> None:
         """Write answers in the order of their requests, each as it comes."""
         while True:
-            stream, to_head = await self._answers.get()
+            stream, to_head, last = await self._answers.get()
             try:
                 await self._pass(stream, to_head)
-            except (Cut, AssertionError):
+            except (Cut, AssertionError, TimeoutError):
                 self._cut()
             self._answers.task_done()
+            if last and self._transport is not None:
+                self._transport.close()
 
     async def _pass(self, stream: ClientStream, to_head: bool) -> None:
         client = self.client
@@ -149,29 +168,39 @@ class Bridge(asyncio.Protocol):
             if stream.head is None and stream.over:
                 raise Cut("no head")
         head = stream.head
+        if stream is self._tunnel:
+            if head.status == 200:
+                self._head(101, head.fields, "connection: Upgrade\r\nupgrade: websocket\r\n")
+                await self._pour(stream, framed=True)
+                raise Cut("the tunnel is closed")
+            self._tunnel = None
         bodiless = to_head or head.status in (204, 304)
         framed = bodiless or head.get("content-length") is not None
         self._head(head.status, head.fields, "" if framed else "transfer-encoding: chunked\r\n")
-        passed = 0
-        while True:
-            await client.until(lambda: stream.over or len(stream.body) > 0)
-            piece, stream.body = stream.body, b""
-            if piece:
-                passed += len(piece)
-                self._write(piece if framed else b"%x\r\n%b\r\n" % (len(piece), piece))
-                await self._room.wait()
-                if not stream.over:
-                    stream.acknowledge()
-            elif stream.complete:
-                break
-            elif stream.over:
-                raise Cut("in a body")
+        passed = await self._pour(stream, framed)
         length = head.get("content-length")
         if not bodiless and length is not None and passed != int(length):
             raise Cut("shorter than it says")
         if not framed:
             lines = "".join(f"{name}: {value}\r\n" for name, value in stream.trailers)
             self._write(f"0\r\n{lines}\r\n".encode("latin-1"))
+
+    async def _pour(self, stream: ClientStream, framed: bool) -> int:
+        """Write a body as it comes; return its size."""
+        passed = 0
+        while True:
+            await self.client.until(lambda: stream.over or len(stream.body) > 0)
+            piece, stream.body = stream.body, b""
+            if piece:
+                passed += len(piece)
+                self._write(piece if framed else b"%x\r\n%b\r\n" % (len(piece), piece))
+                await self._room.wait()
+                if not self.client.lost:
+                    stream.acknowledge()
+            elif stream.complete:
+                return passed
+            elif stream.over:
+                raise Cut("in a body")
 
     def _head(self, status: int, fields: list[tuple[str, str]], framing: str) -> None:
         lines = "".join(f"{name}: {value}\r\n" for name, value in fields)
@@ -200,6 +229,8 @@ class Bridge(asyncio.Protocol):
 
 async def bridged(port: int, tls: ssl.SSLContext | None, name: str | None) -> Wire:
     """Connect to a gateway: a wire that speaks HTTP/1 with a test, and carries what is said by HTTP/2."""
+    if tls is not None:
+        tls.set_alpn_protocols(["h2"])
     client = await connect(("127.0.0.1", port), tls=tls, name=name)
     ours, theirs = socket.socketpair()
     scheme = "http" if tls is None else "https"
