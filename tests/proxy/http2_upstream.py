@@ -68,7 +68,7 @@ class Link(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
-        self.codec.local_settings.update(self._server.settings)
+        self.codec.local_settings.update({int(code): value for code, value in self._server.settings.items()})
         self.codec.local_settings.acknowledge()
         self.codec.initiate_connection()
         self.flush()
@@ -92,7 +92,7 @@ class Link(asyncio.Protocol):
         self.events.append(event)
         asked = self.requests.get(getattr(event, "stream_id", 0) or 0)
         if isinstance(event, h2.events.RequestReceived):
-            asked = Asked(event.stream_id, event.headers)
+            asked = Asked(event.stream_id, cast(list[tuple[str, str]], event.headers))
             self.requests[event.stream_id] = asked
             asked.ended = event.stream_ended is not None
             self._new.put_nowait(asked)
@@ -106,7 +106,7 @@ class Link(asyncio.Protocol):
             if not self.hold:
                 self.acknowledge(asked)
         elif isinstance(event, h2.events.TrailersReceived):
-            asked.trailers = event.headers
+            asked.trailers = cast(list[tuple[str, str]], event.headers)
         elif isinstance(event, h2.events.StreamEnded) and not asked.ended:
             asked.ended = True
             if self._server.play is not None:

@@ -51,7 +51,8 @@ async def test_who_shares_answers(partition: str, expected: list[str]) -> None:
 async def test_what_was_asked_for_with_credentials_is_not_kept_unless_the_service_allows_it() -> None:
     lines = [FRESH]
     async with Upstream() as upstream, caching(upstream) as rig:
-        client, links = await rig.client(), []
+        client = await rig.client()
+        links: list[Any] = []
         for number in range(4):
             if number == 2:
                 lines[0] = PUBLIC
@@ -108,7 +109,12 @@ async def test_what_a_trusted_proxy_was_asked_for_is_part_of_the_key() -> None:
         Upstream(answering(counting())) as upstream,
         caching(upstream, forwarding={"trust": ["127.0.0.0/8"]}) as rig,
     ):
-        lines = (["X-Forwarded-Host: one.test"], ["X-Forwarded-Host: two.test"], ["X-Forwarded-Proto: https"], [])
+        lines: tuple[list[str], ...] = (
+            ["X-Forwarded-Host: one.test"],
+            ["X-Forwarded-Host: two.test"],
+            ["X-Forwarded-Proto: https"],
+            [],
+        )
         bodies = [(await rig.ask(get("/a", *line))).body for line in (*lines, *lines)]
         assert bodies == [b"1", b"2", b"3", b"4"] * 2
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Iterable
 from typing import Any, cast
 
 import h2.config
@@ -46,7 +47,7 @@ from tests.wire.http2.breaker import (
 class Transport(FakeTransport):
     """A socket that takes pieces, too."""
 
-    def writelines(self, pieces: list[bytes]) -> None:
+    def writelines(self, pieces: Iterable[bytes]) -> None:
         self.written += b"".join(pieces)
 
     def set_protocol(self, protocol: Any) -> None:
