@@ -2,6 +2,9 @@
 
 The samples are one child process with its own session: Ctrl-C reaches the gateway alone, which finishes what is in
 flight while they still answer. They end when the pipe to them closes, which the kernel does however this one ends.
+
+The demo has a state_dir of its own and takes it away at its end: it neither sees nor changes what other gateways of
+this machine keep, and each one begins without what was registered with the one before.
 """
 
 from __future__ import annotations
@@ -13,11 +16,13 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from headgate.cli.arguments import Namespace, Parser, port
 from headgate.cli.guide import guide
 from headgate.control.run import RunOptions
 from headgate.control.run import run as run_gateway
+from headgate.control.state import FOLDER_VARIABLE
 
 CONFIGURATION = Path(__file__).with_name("demo.yaml")
 _PATIENCE = 10.0
@@ -43,6 +48,12 @@ def run(arguments: Namespace) -> int:
         if (said := _occupied(address, number, option)) is not None:
             print(said, file=sys.stderr)
             return 1
+    with TemporaryDirectory(prefix="headgate-demo-") as state:
+        os.environ[FOLDER_VARIABLE] = state
+        return _run(arguments, host, listen, admin)
+
+
+def _run(arguments: Namespace, host: str, listen: int, admin: int) -> int:
     samples = subprocess.Popen(
         [sys.executable, "-m", "headgate.cli.samples"],
         stdin=subprocess.PIPE,

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from headgate.cli.terminal import bold, dim
-from headgate.control.admin_token import FILE, VARIABLE
-from headgate.control.state import state_path
+from headgate.config.admin_settings import TOKEN_VARIABLE
+from headgate.control.admin_token import FILE
+from headgate.control.state import FOLDER_VARIABLE, state_path
 
 # The configuration of the demo has its hash. It opens nothing but the demo.
 _KEY = "demo_key_that_everybody_can_read"
@@ -40,7 +41,7 @@ _TRY = (
     ("a service that is down", "curl -i {gateway}/broken"),
     (
         "its circuit breaker: 503 at once, after three failures",
-        "for i in 1 2 3 4; do curl -s {gateway}/broken; done; {headgate} breaker list --admin {admin_address}",
+        "for i in 1 2 3 4; do curl -s {gateway}/broken; done; {operator} breaker list --admin {admin_address}",
     ),
     ("a route that asks who is there: 401", "curl -i {gateway}/private"),
     (
@@ -62,11 +63,11 @@ _TRY = (
     (
         "what was decided on the way of one request, each try and each gate",
         "curl -s -H 'X-Request-ID: try-me' {gateway}/broken; "
-        "{headgate} explain --request try-me --admin {admin_address}",
+        "{operator} explain --request try-me --admin {admin_address}",
     ),
     ("an instance of a service that nobody has configured registers itself ...", "{register} {admin}/services"),
     ("... and has requests from now on, as long as it is heard of or answers checks", "curl {gateway}/joined"),
-    ("services, limits and endpoints in the terminal, each second (q quits)", "{headgate} top --admin {admin_address}"),
+    ("services, limits and endpoints in the terminal, each second (q quits)", "{operator} top --admin {admin_address}"),
     ("health of this gateway", "curl {gateway}/health"),
     ("metrics, on the admin address", "curl {admin}/metrics"),
     ("why a request goes where it goes", "{headgate} explain -c {file} GET /split"),
@@ -96,6 +97,7 @@ def commands(gateway: str, admin: str, file: Path, sample: int) -> list[tuple[st
     """Return (what it shows, command) for each."""
     names = {"gateway": gateway, "admin": admin, "file": _short(file), "headgate": _own_command(), "key": _KEY}
     names["admin_address"] = admin.removeprefix("http://")
+    names["operator"] = f"{_finding_token(os.environ)}{names['headgate']}"
     instance = f'{{"name": "joined", "host": "127.0.0.1", "port": {sample}}}'
     names["register"] = (
         f'curl -H "Authorization: Bearer $({_print_token(os.environ)})" -H "Content-Type: application/json" '
@@ -106,9 +108,16 @@ def commands(gateway: str, admin: str, file: Path, sample: int) -> list[tuple[st
 
 def _print_token(environ: Mapping[str, str]) -> str:
     """Return the command that prints the token of the admin API, which is made while the gateway starts."""
-    if environ.get(VARIABLE):
-        return f'echo "${VARIABLE}"'
+    if environ.get(TOKEN_VARIABLE):
+        return f'echo "${TOKEN_VARIABLE}"'
     return f"cat {shlex.quote(str(state_path(None, environ) / FILE))}"
+
+
+def _finding_token(environ: Mapping[str, str]) -> str:
+    """Return what to write before a command that asks the admin API: the token is in the folder of this demo."""
+    if environ.get(TOKEN_VARIABLE):
+        return ""
+    return f"{FOLDER_VARIABLE}={shlex.quote(str(state_path(None, environ)))} "
 
 
 def _own_command() -> str:

@@ -16,7 +16,7 @@ from typing import Final
 PEPPER_BYTES: Final = 32
 
 _FILE: Final = "pepper"
-_FOLDER_VARIABLE: Final = "HEADGATE_STATE_DIR"
+FOLDER_VARIABLE: Final = "HEADGATE_STATE_DIR"
 _PEPPER_VARIABLE: Final = "HEADGATE_KEY_PEPPER"
 
 
@@ -26,7 +26,7 @@ def state_path(configured: str | None, environ: Mapping[str, str]) -> Path:
     Raises:
         ValueError: with a sentence, when none of them says.
     """
-    named = configured or environ.get(_FOLDER_VARIABLE)
+    named = configured or environ.get(FOLDER_VARIABLE)
     if named:
         return Path(named).absolute()
     # XDG Base Directory Specification: a relative path in the variable is invalid and ignored.
@@ -34,7 +34,7 @@ def state_path(configured: str | None, environ: Mapping[str, str]) -> Path:
         return Path(xdg) / "headgate"
     if (home := environ.get("HOME", "")).startswith("/"):
         return Path(home) / ".local" / "state" / "headgate"
-    raise ValueError(f"there is no folder for what outlives the gateway: set state_dir or {_FOLDER_VARIABLE}")
+    raise ValueError(f"there is no folder for what outlives the gateway: set state_dir or {FOLDER_VARIABLE}")
 
 
 def make_state(path: Path) -> Path:

@@ -30,10 +30,15 @@ END_OF_GUIDE = "Ctrl-C ends everything."
 
 @dataclass
 class Demo:
-    """A running demo: its ports, the process, and what it has said so far."""
+    """A running demo: its ports, the process, and what it has said so far.
+
+    `temporary` is the folder for what it makes for itself, `state` the one that other gateways have.
+    """
 
     port: int
     admin_port: int
+    temporary: Path
+    state: Path
     process: subprocess.Popen[str]
     said: list[str] = field(default_factory=list)
 
@@ -63,8 +68,7 @@ def free_ports() -> tuple[int, int]:
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
-    # Who registered with the gateway of an earlier run is no instance of this one.
-    state = str(tmp_path_factory.mktemp("state"))
+    temporary, state = tmp_path_factory.mktemp("temporary"), tmp_path_factory.mktemp("state")
     port, admin_port = free_ports()
     command = [sys.executable, "-m", "headgate", "demo", "--port", str(port), "--admin-port", str(admin_port)]
     process = subprocess.Popen(
@@ -72,11 +76,11 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "HEADGATE_STATE_DIR": state},
+        env={**os.environ, "TMPDIR": str(temporary), "HEADGATE_STATE_DIR": str(state)},
         start_new_session=True,
     )
     with process:
-        running = Demo(port, admin_port, process)
+        running = Demo(port, admin_port, temporary, state, process)
         running.read_until(END_OF_GUIDE)
         yield running
         if process.poll() is None:
@@ -221,6 +225,12 @@ def test_an_instance_registers_and_is_asked(demo: Demo) -> None:
     until(lambda: demo.ask("GET", "/joined")[0] == 200, "requests reach it")
 
 
+def test_what_it_keeps_is_in_a_folder_of_its_own(demo: Demo) -> None:
+    assert list(demo.state.iterdir()) == []
+    (own,) = demo.temporary.glob("headgate-demo-*")
+    assert any(own.glob("*.db"))
+
+
 def test_top_shows_the_services_of_the_demo(demo: Demo, capsys: pytest.CaptureFixture[str]) -> None:
     words = shlex.split(next(line for line in demo.said if " top " in line))
     assert main([*words[words.index("top") :], "--once"]) == 0
@@ -302,9 +312,19 @@ def test_ctrl_c_ends_all_of_it_cleanly(demo: Demo) -> None:
     rest = demo.process.stderr.read()
     assert demo.process.wait(30) == 0, rest
     assert "Traceback" not in "".join(demo.said) + rest
+    assert list(demo.temporary.glob("headgate-demo-*")) == []
+    assert list(demo.state.iterdir()) == []
     for port in (demo.port, demo.admin_port, int(sample.rpartition(":")[2])):
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", port), timeout=30)
+
+
+def test_commands_find_the_token_where_this_demo_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEADGATE_STATE_DIR", "/tmp/a demo")
+    monkeypatch.delenv("HEADGATE_ADMIN_TOKEN")
+    asking = [command for _, command in commands("http://g", "http://a", CONFIGURATION, 0) if "--admin " in command]
+    assert len(asking) == 3
+    assert all("; HEADGATE_STATE_DIR='/tmp/a demo' " in f"; {command}" for command in asking)
 
 
 def test_a_port_that_is_taken_is_said_with_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
