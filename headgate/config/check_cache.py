@@ -83,9 +83,11 @@ def _parameters(names: Iterable[str], path: Path) -> Iterator[Finding]:
 
 def _key(key: CacheKey, path: Path) -> Iterator[Finding]:
     if key.query == "all" and key.include:
-        yield Finding((*path, "include"), "all parameters count, so none has to be named", "query: none", "warning")
+        yield Finding(
+            (*path, "include"), "all parameters count, so none has to be named", "write query: none", "warning"
+        )
     if key.query == "none" and key.exclude:
-        yield Finding((*path, "exclude"), "no parameter counts but those of include", "query: all", "warning")
+        yield Finding((*path, "exclude"), "no parameter counts but those of include", "write query: all", "warning")
 
 
 def _times(cache: Cache, path: Path) -> Iterator[Finding]:

@@ -15,6 +15,8 @@ from headgate.config.schema import Config, ListenTls, Service
 from headgate.core.address import ListenAddress, is_loopback, parse_endpoint, parse_listen, parse_resource
 
 _EVERYWHERE = ("", "0.0.0.0", "::")
+# What other programs call HTTP/2 in a URL.
+_SCHEMES_OF_HTTP2 = ("h2:", "h2c:", "grpc:", "grpcs:")
 
 
 def check_listeners(config: Config) -> Iterator[Finding]:
@@ -181,7 +183,8 @@ def check_endpoints(service: Service, path: Path) -> Iterator[Finding]:
         try:
             name = parse_endpoint(each.url).name
         except ValueError as error:
-            yield Finding(at, f"bad endpoint: {error}")
+            hint = "write http:// or https://, and protocol: http2 at the service"
+            yield Finding(at, f"bad endpoint: {error}", hint if each.url.startswith(_SCHEMES_OF_HTTP2) else "")
             continue
         if names.setdefault(name, place) != place:
             yield Finding(at, f"the endpoint {name} stands here twice", "give one of them more weight instead")
