@@ -89,7 +89,7 @@ class Control:
         self._started = time.monotonic()
         kept = recall(seat.memory)
         self._config = _config_of(kept) if kept else None
-        self._fleet = Fleet(self._log, kept.plan if kept else None)
+        self._fleet = Fleet(self._log, kept.plan if kept else None, strangers=kept is None and seat.workers > 0)
         files = {"store": kept.store, "cache_store": kept.cache} if kept else {}
         self._stores = StoreFiles(seat.runtime, files)
         self._cache = OpenedCache()
@@ -231,6 +231,9 @@ class Control:
         if loaded.config is None:
             outcome = self._refuse(cause, tuple(str(problem) for problem in loaded.problems))
         else:
+            if self._fleet.current is None:
+                # Their plans have numbers that nothing else tells.
+                await self._fleet.meet(self._seat.workers)
             outcome = await self._bring(loaded, loaded.config, cause)
         return "\n".join(outcome.problems) or None
 

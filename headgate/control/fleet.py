@@ -3,11 +3,15 @@
 A new plan goes to one worker first. If that one cannot build it, nothing has changed anywhere else, and nothing does.
 Then it becomes the current plan and goes to all others; a worker that connects gets the current plan at once. Should
 one of the others still refuse it, the previous plan is sent again to those that took it: all workers run the same.
+
+A control process that can read nothing of its predecessor counts from what the workers say they run, and gives them all
+its own plan: their numbers are those of plans that it does not know.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import pickle
 from collections.abc import Callable
@@ -23,6 +27,10 @@ from headgate.core.trace import places_of
 # A worker that hangs is killed by the master's watchdog long before; this ends the wait for one that lives.
 ANSWER_PATIENCE = 30.0
 JOIN_PATIENCE = 60.0
+# Twice as long as a worker waits at most before it looks for control again.
+MEETING_PATIENCE = 2.0
+# There is not time for so many plans in the life of a gateway.
+_HIGHEST_VERSION = 2**31
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +57,8 @@ class _Member:
         self.version: int = hello["version"]
         if type(self.number) is not int or type(self.version) is not int:
             raise TypeError
+        if not 0 <= self.version < _HIGHEST_VERSION:
+            raise ValueError
         self.name = f"worker-{self.number}"
         self._writer = writer
         self.asked = False
@@ -86,8 +96,11 @@ class Publish(Protocol):
 class Fleet:
     """All connected workers and the plan in force."""
 
-    def __init__(self, log: Log, current: PackedPlan | None = None) -> None:
+    def __init__(self, log: Log, current: PackedPlan | None = None, *, strangers: bool = False) -> None:
+        """Begin with the plan in force; with `strangers` there are workers that may run one that nobody knows."""
         self._log = log
+        self._strangers = strangers
+        self._met: set[int] = set()
         self._members: dict[int, _Member] = {}
         self._meetings: set[asyncio.Task[None]] = set()
         self._joined = asyncio.Event()
@@ -107,6 +120,14 @@ class Fleet:
             task.add_done_callback(self._meetings.discard)
 
         return await asyncio.start_unix_server(on_connection, str(path))
+
+    async def meet(self, number: int) -> None:
+        """Wait until so many workers are connected, MEETING_PATIENCE at most."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(MEETING_PATIENCE):
+                while len(self._members) < number:
+                    self._joined.clear()
+                    await self._joined.wait()
 
     @property
     def next_version(self) -> int:
@@ -212,6 +233,10 @@ class Fleet:
         if predecessor is not None:
             predecessor.lost()
         self._members[member.number] = member
+        if self._strangers and member.number not in self._met:
+            self._attempts = max(self._attempts, member.version)
+            member.version = 0
+        self._met.add(member.number)
         for body in self._standing.values():
             member.tell(body)
         if self.current is not None and member.version != self.current.version:

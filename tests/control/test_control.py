@@ -228,6 +228,28 @@ def test_control_comes_back_to_a_broken_file_and_still_knows_the_plan(rig: Rig) 
     assert rig.texts() == {"mended"}
 
 
+def test_control_that_can_read_nothing_of_its_predecessor_counts_on(rig: Rig) -> None:
+    """Its first plan was number 1, as the one that all workers ran: the newer of two plans could have the lower one."""
+    rig.start()
+    for version in (2, 3):
+        rig.signal(signal.SIGHUP)
+        rig.wait_log(f"plan {version} is in force")
+    os.kill(rig.control_pid, signal.SIGSTOP)
+    assert rig.process is not None
+    (memory,) = (
+        each
+        for each in Path(f"/proc/{rig.process.pid}/fd").iterdir()
+        if str(each.readlink()).startswith("/memfd:headgate-plan")
+    )
+    with memory.open("r+b") as opened:
+        opened.seek(8)
+        opened.write(b"what another version understands")
+    rig.write(text="two")
+    os.kill(rig.control_pid, signal.SIGKILL)
+    rig.wait_log("plan 4 is in force")
+    assert rig.texts() == {"two"}
+
+
 def test_a_frozen_control_holds_up_neither_traffic_nor_the_end(rig: Rig) -> None:
     rig.start()
     rig.texts()

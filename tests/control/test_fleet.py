@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from headgate.control.fleet import Fleet
-from headgate.control.frames import LONGEST_SAID
+from headgate.control.frames import LONGEST_SAID, read_frame
 from headgate.control.log import Line, Log
-from headgate.control.messages import PackedPlan
+from headgate.control.messages import OwnAnswers, PackedPlan
 
 HELLO = {"type": "hello", "worker": 1, "version": 0}
 CEILING = 10.0
@@ -59,6 +59,15 @@ def heard(_: int, message: dict[str, Any]) -> None:
         assert record["request_id"]
 
 
+async def leave(fleet: Fleet, *workers: Worker) -> None:
+    """Hang up, and wait until control has seen it."""
+    for worker in workers:
+        worker.writer.close()
+        await worker.writer.wait_closed()
+    while fleet._meetings:  # noqa: ASYNC110 (the end of a connection, in its own time)
+        await asyncio.sleep(0)
+
+
 async def a_plan_is_taken(fleet: Fleet, path: Path) -> None:
     """See that all is well: a worker of another number takes a plan, and nobody else is asked."""
     worker = await Worker.at(path, {**HELLO, "worker": 2})
@@ -67,9 +76,7 @@ async def a_plan_is_taken(fleet: Fleet, path: Path) -> None:
     worker.say({"type": "took", "version": 7})
     outcome = await published
     assert (outcome.ok, outcome.workers) == (True, 1)
-    worker.writer.close()
-    while fleet._meetings:  # noqa: ASYNC110 (the end of a connection, in its own time)
-        await asyncio.sleep(0)
+    await leave(fleet, worker)
 
 
 @pytest.mark.parametrize("what", NONSENSE)
@@ -94,7 +101,16 @@ def test_a_worker_that_talks_nonsense_is_hung_up_on(what: str, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    "hello", [[], {}, {"worker": "1", "version": 0}, {"worker": True, "version": 0}, {"worker": 1, "version": []}]
+    "hello",
+    [
+        [],
+        {},
+        {"worker": "1", "version": 0},
+        {"worker": True, "version": 0},
+        {"worker": 1, "version": []},
+        {"worker": 1, "version": -1},
+        {"worker": 1, "version": 2**31},
+    ],
 )
 def test_whoever_does_not_say_who_he_is_is_no_worker(hello: Any, tmp_path: Path) -> None:
     async def scenario() -> None:
@@ -102,6 +118,55 @@ def test_whoever_does_not_say_who_he_is_is_no_worker(hello: Any, tmp_path: Path)
         async with asyncio.timeout(CEILING), await fleet.listen(path):
             await (await Worker.at(path, hello)).gone()
             await a_plan_is_taken(fleet, path)
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("said", [[41, 7], [7, 41], [0, 41]])
+def test_numbers_go_above_those_of_workers_whose_plans_nobody_knows(said: list[int], tmp_path: Path) -> None:
+    async def scenario() -> None:
+        fleet, path = Fleet(Log("control"), strangers=True), tmp_path / "control.sock"
+        async with asyncio.timeout(CEILING), await fleet.listen(path):
+            workers = [await Worker.at(path, {**HELLO, "worker": n, "version": v}) for n, v in enumerate(said, 1)]
+            await fleet.meet(len(said))
+            assert fleet.next_version == 42
+            await leave(fleet, *workers)
+
+    asyncio.run(scenario())
+
+
+def test_a_plan_that_nobody_knows_is_replaced_whatever_its_number_is(tmp_path: Path) -> None:
+    """Two plans had the number 1: the worker that came late went on with the one of control's predecessor."""
+
+    async def scenario() -> None:
+        fleet, path = Fleet(Log("control"), strangers=True), tmp_path / "control.sock"
+        async with asyncio.timeout(CEILING), await fleet.listen(path):
+            first = await Worker.at(path, {**HELLO, "version": 1})
+            published = asyncio.ensure_future(fleet.publish(PackedPlan(1, b"ours")))
+            assert await first.reader.readexactly(8) == b"\0\0\0\x04ours"
+            first.say({"type": "took", "version": 1})
+            assert (await published).ok
+            late = await Worker.at(path, {**HELLO, "worker": 2, "version": 1})
+            assert await late.reader.readexactly(8) == b"\0\0\0\x04ours"
+            await leave(fleet, first, late)
+            # Who has it already does not build it once more because control was away for a moment.
+            again = await Worker.at(path, {**HELLO, "version": 1})
+            fleet.publish_beside(OwnAnswers({}))
+            frame = await read_frame(again.reader)
+            assert frame != b"ours"
+            await leave(fleet, again)
+
+    asyncio.run(scenario())
+
+
+def test_who_knows_the_plan_in_force_takes_no_number_from_a_worker(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        fleet, path = Fleet(Log("control"), PackedPlan(3, b"ours")), tmp_path / "control.sock"
+        async with asyncio.timeout(CEILING), await fleet.listen(path):
+            worker = await Worker.at(path, {**HELLO, "version": 9})
+            assert await worker.reader.readexactly(8) == b"\0\0\0\x04ours"
+            assert fleet.next_version == 4
+            await leave(fleet, worker)
 
     asyncio.run(scenario())
 
