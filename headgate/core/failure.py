@@ -61,7 +61,7 @@ REASONS: dict[str, Reason] = {
     "client_closed": Reason("client", 499, "Client Closed Request", "The client went away before the answer."),
     "coding_not_implemented": Reason("client", 501, "Not Implemented", "That transfer coding is not supported."),
     "version_not_supported": Reason(
-        "client", 505, "HTTP Version Not Supported", "Only HTTP/1.0 and HTTP/1.1 are spoken here."
+        "client", 505, "HTTP Version Not Supported", "That version of HTTP is not spoken here."
     ),
     # The gateway's own side.
     "internal": Reason("gateway", 500, "Internal Server Error", "An unexpected error occurred."),

@@ -24,8 +24,6 @@ from hyperframe.frame import Frame, GoAwayFrame, RstStreamFrame, SettingsFrame
 
 from headgate.wire.http2.fields import FieldDecoder
 
-_HIGHEST = 2**31 - 1
-
 
 class _Stream(H2Stream):
     """A stream whose fields are judged by others."""

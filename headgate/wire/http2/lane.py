@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Protocol
 from h2.stream import H2Stream
 
 from headgate.core.message import Field, Fields
-from headgate.wire.http2.encoding import encode
 from headgate.wire.pipe import Source
 
 if TYPE_CHECKING:
@@ -102,10 +101,6 @@ class Lane:
         self.trailers_came: Fields = []
         self._held = False
         self._unacknowledged = 0
-
-    def head(self, fields: Fields, ended: bool) -> None:
-        """Send a head: pseudo-fields first, names in any case; `ended`: nothing follows it."""
-        self.link.send_head(self, encode(b"", fields), ended)
 
     def write(self, data: bytes) -> None:
         """Send a piece of the body, as the windows allow; the source is paused when too much waits."""

@@ -248,7 +248,7 @@ class LinkWriter(asyncio.Protocol):
         self.codec.data_sent(lane.stream, size, ended)
         self.guard.sent(1)
         head = _FRAME(size << 8 | _DATA, _END_STREAM if ended else 0, lane.number)
-        if size <= _JOINED // 4:
+        if size <= _JOINED_FRAME:
             self._emit(head + data)
         else:
             self._emit(head)
