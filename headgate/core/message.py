@@ -79,10 +79,11 @@ class RequestHead:
 class ResponseHead:
     """One answer's head. `length` as in RequestHead; `upgrade` is the protocol of a 101.
 
-    `blocks` are further fields as lines, made once for many answers; `limited`: `fields` hold some that tell of limits.
+    `blocks` are further fields as lines, made once for many answers; `limited`: `fields` hold some that tell of limits;
+    `version` is the one that it came in, "1.1" for our own.
     """
 
-    __slots__ = ("blocks", "fields", "length", "limited", "status", "upgrade")
+    __slots__ = ("blocks", "fields", "length", "limited", "status", "upgrade", "version")
 
     def __init__(self, status: int, fields: Fields, length: int = 0) -> None:
         self.status = status
@@ -91,6 +92,7 @@ class ResponseHead:
         self.upgrade = b""
         self.blocks: tuple[bytes, ...] = ()
         self.limited = False
+        self.version = "1.1"
 
     def get(self, name: bytes) -> bytes | None:
         """Return the value of the first field called `name` (in lower case)."""

@@ -64,8 +64,8 @@ def dress(exchange: Exchange, head: ResponseHead) -> None:
     plan, route = exchange.plan, exchange.way
     fields = head.fields
     fields += exchange.ids
-    if plan.via is not None:
-        fields.append(plan.via)
+    if plan.vias:
+        fields.append(plan.vias[head.version])
     if exchange.told:
         if plan.limits_edited:
             fields += plan.limit_headers.fields(exchange.told, wall())

@@ -242,7 +242,7 @@ class Plan:
         "sampler",
         "tracer",
         "unrouted",
-        "via",
+        "vias",
     )
 
     def __init__(
@@ -266,7 +266,7 @@ class Plan:
         forwarding = config.forwarding
         trust = TrustPolicy(forwarding.trust, forwarding.hops)
         self.forwarding = ForwardedRules(trust, forwarding.forwarded, forwarding.via)
-        self.via = self.forwarding.via_pair(())
+        self.vias = self.forwarding.via_pairs()
         own = own_service(config)
         services = config.services if own is None else (*config.services, own)
         self.clusters = {service.name: make_cluster(service) for service in services}

@@ -115,6 +115,8 @@ class TrustPolicy:
 
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _SCHEMES = {b"http": "http", b"https": "https"}
+# As they stand in Via: the minor version of HTTP/2 is 0 (RFC 9110 section 2.5).
+_PROTOCOLS = {"1.0": b"1.0", "1.1": b"1.1", "2": b"2.0"}
 
 
 class ForwardedRules:
@@ -135,19 +137,27 @@ class ForwardedRules:
         self.via = via.encode("ascii")
 
     def via_pair(self, came: Iterable[bytes], version: str = "1.1") -> Pair | None:
-        """Return the Via field with us behind those that came, in either direction; None if we send no Via."""
+        """Return the Via field with us behind those that came, in either direction; None if we send no Via.
+
+        `version`: that of the message as it came (RFC 9110 section 7.6.3), as heads have it.
+        """
         if not self.via:
             return None
-        return (b"Via", b", ".join((*came, version.encode("ascii") + b" " + self.via)))
+        return (b"Via", b", ".join((*came, _PROTOCOLS[version] + b" " + self.via)))
+
+    def via_pairs(self) -> dict[str, Pair]:
+        """Return for each version the Via field that stands on what came in it; empty if we send none."""
+        pairs = {version: self.via_pair((), version) for version in _PROTOCOLS}
+        return {version: pair for version, pair in pairs.items() if pair is not None}
 
 
 class Hop:
     """One client connection as these fields see it: its peer, and the last block made for it.
 
-    Per connection: address, scheme, trusted. Per host asked for: the cached block.
+    Per connection: address, scheme, trusted. Per host asked for, and version spoken: the cached block.
     """
 
-    __slots__ = ("_cached", "address", "rules", "scheme", "trusted")
+    __slots__ = ("_cached", "_version", "address", "rules", "scheme", "trusted")
 
     def __init__(self, rules: ForwardedRules, peer: str, scheme: str) -> None:
         """Begin a connection; `peer` is the socket's IP address, empty for a Unix socket."""
@@ -157,15 +167,17 @@ class Hop:
         self.scheme = scheme
         self.trusted = rules.trust.trusts(self.address)
         self._cached: Client | None = None
+        self._version = ""
 
     def client(self, host: str, port: int, came: Sequence[Pair] | None, version: str = "1.1") -> Client:
         """Return the client of a request for `host` and `port` that brought the fields `came` (those of `NAMES`)."""
         if self.trusted and came:
             return self._believed(host, port, came, version)
-        if version == "1.1" and not (came and _values(came, b"via")):
+        if not (came and _values(came, b"via")):
             cached = self._cached
-            if cached is None or cached.host != host or cached.port != port:
+            if cached is None or cached.host != host or cached.port != port or self._version != version:
                 cached = self._cached = self._with_block(self._itself(host, port), (), (), version)
+                self._version = version
             return cached
         return self._with_block(self._itself(host, port), (), came or (), version)
 

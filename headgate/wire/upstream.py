@@ -260,6 +260,10 @@ class UpstreamConnection(asyncio.Protocol):
             if self._waiter is not None and self._timeouts is not None:
                 self._wait_until(monotonic() + self._timeouts.response)
 
+    def may_be_silent(self) -> bool:
+        """Tell that the request's body has to come at the pace of any."""
+        return False
+
     def bound(self, until: float, late: str = "total_timeout") -> None:
         """Let the exchange fail with the reason `late` at `until` (monotonic seconds), whatever it waits for then."""
         self._limit = until
@@ -432,7 +436,8 @@ class UpstreamConnection(asyncio.Protocol):
         persistent = parser.should_keep_alive()
         chunked = not until_close and head.length == UNKNOWN_LENGTH
         if chunked or not persistent:
-            self._check_version(parser.get_http_version(), chunked and may_have_body(request.method, status))
+            head.version = parser.get_http_version()
+            self._check_version(head.version, chunked and may_have_body(request.method, status))
         self._head = head
         self._until_close = until_close
         if kept >= 0:

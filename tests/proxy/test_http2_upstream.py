@@ -45,13 +45,14 @@ async def test_a_request_goes_out_and_its_answer_comes_back() -> None:
         assert asked.get("x-name") == "Value"
         assert asked.get("content-length") == "5"
         assert asked.get("x-forwarded-for") == "127.0.0.1"
-        assert asked.get("via") is not None
+        assert asked.get("via") == "1.1 headgate"
         assert not {"host", "connection", "transfer-encoding"} & {name for name, _ in asked.fields}
         assert all(name == name.lower() for name, _ in asked.fields)
         link.answer(asked, b"world", ("x-answer", "42"), status=201)
         answer = await client.answer()
         assert (answer.status, answer.body, answer.get("x-answer")) == (201, b"world", "42")
         assert answer.get("content-length") == "5"
+        assert answer.get("via") == "2.0 headgate"
         (line,) = await rig.logged()
         assert line["status_code"] == 201
 

@@ -231,6 +231,19 @@ def test_our_name_stands_last_in_via_both_ways(route: dict[str, Any]) -> None:
     attack(scenario, Recorder(answer), route=route)
 
 
+def test_via_tells_the_version_that_each_side_spoke() -> None:
+    answer = b"HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n"
+
+    async def scenario(rig: Rig, upstream: Recorder) -> None:
+        async with connected(rig) as client:
+            returned = await client.ask(get(b"/x", b"Host: a", version=b"1.0"))
+        [request] = upstream.requests
+        assert request.get("via") == "1.0 headgate"
+        assert returned.get("via") == "1.0 headgate"
+
+    attack(scenario, Recorder(answer))
+
+
 def test_hop_by_hop_fields_end_here() -> None:
     async def scenario(rig: Rig, upstream: Recorder) -> None:
         lines = (

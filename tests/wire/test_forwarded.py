@@ -53,11 +53,13 @@ def test_block_is_made_once_for_a_host() -> None:
     assert conn.client("b.test", 8080, []).port == 8080
 
 
-def test_other_version_is_not_remembered() -> None:
+def test_a_block_is_remembered_for_one_version() -> None:
     conn = hop(CLIENT)
     assert block(conn.client("a.test", 80, [], "1.0"))["Via"] == "1.0 headgate"
     assert block(conn.client("a.test", 80, []))["Via"] == "1.1 headgate"
     assert block(conn.client("a.test", 80, [], "1.0"))["Via"] == "1.0 headgate"
+    assert block(conn.client("a.test", 80, [], "2"))["Via"] == "2.0 headgate"
+    assert conn.client("a.test", 80, [], "2") is conn.client("a.test", 80, [], "2")
 
 
 def test_via_is_appended_for_anybody() -> None:
@@ -73,6 +75,12 @@ def test_via_can_be_switched_off() -> None:
 def test_via_goes_on_responses_too() -> None:
     rules = ForwardedRules(TrustPolicy(), via="edge-1")
     assert rules.via_pair([b"1.1 origin"]) == (b"Via", b"1.1 origin, 1.1 edge-1")
+    assert rules.via_pairs() == {
+        "1.0": (b"Via", b"1.0 edge-1"),
+        "1.1": (b"Via", b"1.1 edge-1"),
+        "2": (b"Via", b"2.0 edge-1"),
+    }
+    assert ForwardedRules(TrustPolicy(), via="").via_pairs() == {}
     with pytest.raises(ValueError, match="'a b' cannot stand in Via"):
         ForwardedRules(TrustPolicy(), via="a b")
 

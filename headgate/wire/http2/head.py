@@ -172,6 +172,7 @@ def response_head(fields: Fields, kinds: http1.FieldKinds, method: str, ended: b
     except _Malformed as error:
         raise Failure("upstream_protocol", str(error)) from None
     head, _, _ = answer_head.response_head(int(status), kept, kinds, method)
+    head.version = "2"
     if ended:
         if head.status < 200 or (head.length > 0 and may_have_body(method, head.status)):
             raise Failure("upstream_protocol", "no body of the length that was told")
