@@ -19,6 +19,9 @@ def finish(exchange: Exchange) -> None:
     """Close the books of a request that was answered, or that cannot be."""
     stream, gateway, cluster = exchange.stream, exchange.gateway, exchange.cluster
     stream.on_failed = None
+    if stream.failure is not None:
+        # It holds the frames that it was thrown into, and these hold the exchange and the stream: a circle.
+        stream.failure.__traceback__ = None
     if not stream.done and not stream.gone:
         # Telling of a failure failed: nobody shall wait for an answer that does not come.
         stream.source_failed(Failure("internal"))

@@ -40,7 +40,8 @@ class LaneEnd:
         self._tunnel = tunnel
         self._peer = peer
         self.source = peer
-        self._lane.carried = self
+        if not self._lane.closed:
+            self._lane.carried = self
 
     def came(self, data: bytes) -> None:
         """Hand bytes to the other end."""

@@ -3,14 +3,15 @@
 Laws:
 - Bytes leave a lane in order, and only the link (wire.http2.writer) takes them, in its turn among the others.
 - Bytes that came are acknowledged when they were taken: what is held back holds back the peer, never the memory.
-- A lane that is closed sends nothing and hears nothing.
+- A lane that is closed sends nothing and hears nothing: it carries `NOBODY`, so that it and what it carried do not hold
+  each other, and are gone without the garbage collector.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from h2.stream import H2Stream
 
@@ -49,6 +50,36 @@ class Carried(Protocol):
 
     def moved(self) -> None:
         """Learn that it did."""
+
+
+class _Nobody:
+    """What a closed lane carries."""
+
+    __slots__ = ("source",)
+
+    def __init__(self) -> None:
+        self.source: Source | None = None
+
+    def data_came(self, data: bytes) -> None:
+        """Nobody takes it."""
+
+    def end_came(self, trailers: Fields) -> None:
+        """Nobody waits for it."""
+
+    def reset_came(self, code: int) -> None:
+        """It is over already."""
+
+    def link_lost(self, why: str) -> None:
+        """It is over already."""
+
+    def stalled(self) -> None:
+        """Nothing waits."""
+
+    def moved(self) -> None:
+        """Nothing waited."""
+
+
+NOBODY: Final[Carried] = _Nobody()
 
 
 class Lane:

@@ -36,7 +36,7 @@ from headgate.core.message import Fields
 from headgate.wire.http2.codec import Codec
 from headgate.wire.http2.frames import receive
 from headgate.wire.http2.guard import FrameGuard, Violation
-from headgate.wire.http2.lane import Carried, Lane
+from headgate.wire.http2.lane import NOBODY, Carried, Lane
 from headgate.wire.http2.writer import LinkWriter
 from headgate.wire.timers import NEVER
 
@@ -118,7 +118,8 @@ class Http2Link(LinkWriter):
         self._turn.clear()
         for lane in lanes.values():
             lane.drop()
-            lane.carried.link_lost(why)
+            carried, lane.carried = lane.carried, NOBODY
+            carried.link_lost(why)
 
     # -- what h2 made of a read ------------------------------------------------------------------------------------
 
@@ -149,8 +150,9 @@ class Http2Link(LinkWriter):
         elif kind is StreamReset:
             lane = self.lanes.get(event.stream_id)
             if lane is not None:
+                carried = lane.carried
                 self._close_lane(lane)
-                lane.carried.reset_came(int(event.error_code))
+                carried.reset_came(int(event.error_code))
                 if not event.remote_reset:
                     self.blame()
         else:
@@ -182,9 +184,10 @@ class Http2Link(LinkWriter):
     def _peer_ended(self, lane: Lane) -> None:
         lane.peer_ended = True
         trailers, lane.trailers_came = lane.trailers_came, []
+        carried = lane.carried
         if lane.ended:
             self._close_lane(lane)
-        lane.carried.end_came(trailers)
+        carried.end_came(trailers)
 
     def _window_opened(self, number: int) -> None:
         if not number:
@@ -202,8 +205,9 @@ class Http2Link(LinkWriter):
         self.peer_last = last if self.peer_last < 0 else min(last, self.peer_last)
         if self.codec.config.client_side:
             for lane in [lane for number, lane in self.lanes.items() if number > last]:
+                carried = lane.carried
                 self._close_lane(lane)
-                lane.carried.reset_came(ErrorCodes.REFUSED_STREAM)
+                carried.reset_came(ErrorCodes.REFUSED_STREAM)
         self.goaway_came(code, last)
 
     # -- for the subclass to call ----------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from struct import Struct
 from headgate.wire.http2.codec import Codec
 from headgate.wire.http2.encoding import TABLE_UNUSED, encode
 from headgate.wire.http2.guard import MAX_FRAME, FrameGuard
-from headgate.wire.http2.lane import Lane
+from headgate.wire.http2.lane import NOBODY, Lane
 
 # Length and kind, flags, stream (RFC 9113 section 4.1).
 _FRAME = Struct(">LBL").pack
@@ -268,3 +268,4 @@ class LinkWriter(asyncio.Protocol):
             lane.drop()
             self.codec.forget(lane.number)
             self.lane_closed(lane)
+            lane.carried = NOBODY
