@@ -17,12 +17,13 @@ from collections.abc import Awaitable, Callable
 from bench import callers, client, control_faults, faults, floods, key_churn, machine_faults, proc, weapons
 from bench.client import Ending, Outcome
 from bench.counters import counters
+from bench.foreign import Foreign
 from bench.gate import Gate
 from bench.issuer import issuer
 from bench.keys import keys
 from bench.measure import MEGABYTE
 from bench.plane import ANSWERED, EVERYTHING, FOUND, READY, Plane
-from bench.scene import CLIENTS, STEADY, Scene, Verdict, ask_all, shown, strictly
+from bench.scene import CLIENTS, STEADY, Scene, Verdict, ask_all, shown, strictly, strictly_called
 from bench.stage import say
 from bench.trend import Point, growth
 from bench.upstream import Upstream
@@ -32,6 +33,7 @@ _GROWTH_MEGABYTES = 5.0
 _RELOAD_SECONDS = 5.0
 _DRAIN_SECONDS = 35.0
 _IDLE_MEGABYTES = 250.0
+_CALLERS = 8
 
 
 async def memory(scene: Scene, requests: int = 1_000_000) -> Verdict:
@@ -75,7 +77,8 @@ async def memory(scene: Scene, requests: int = 1_000_000) -> Verdict:
 async def reload(scene: Scene, times: int = 100) -> Verdict:
     """No request fails over a hundred reloads under load, with control at work, and each reload takes effect.
 
-    Every reload moves the service to the other of two upstreams; it counts when that one answers.
+    Every reload moves the service to the other of two upstreams; it counts when that one answers. Calls of gRPC go on
+    over several reloads, and h2load, which others wrote, asks all the time on the same connections.
     """
     plane = Plane(scene)
     await plane.start()
@@ -83,6 +86,10 @@ async def reload(scene: Scene, times: int = 100) -> Verdict:
     upstreams, gate = plane.upstreams, plane.gate
     crowd = gate.crowd(EVERYTHING, strictly)
     crowd.start(CLIENTS)
+    calls = gate.calls(strictly_called)
+    calls.start(_CALLERS)
+    foreign = Foreign(gate)
+    foreign.start()
     took: list[float] = []
     deadline = scene.deadline()
     loop = asyncio.get_running_loop()
@@ -98,12 +105,15 @@ async def reload(scene: Scene, times: int = 100) -> Verdict:
         if len(took) % 10 == 0:
             say(f"  {len(took)} reloads, {crowd.total:,} requests, {len(crowd.failures)} failed")
         await asyncio.sleep(random.uniform(0.05, 0.3))
+    await foreign.stop()
+    await calls.stop()
     await crowd.stop()
     await plane.stop()
-    failures = crowd.failures + plane.watchers.failures
+    failures = crowd.failures + calls.failures + foreign.failures + plane.watchers.failures
     slowest, users = max(took, default=0.0), plane.watchers.done.total()
-    words = f"{len(took)} reloads (slowest {slowest:.2f} s), {crowd.total:,} requests, {users:,} of who uses control, "
-    return Verdict(bool(took) and not failures, f"{words}{len(failures)} failed{shown(failures)}")
+    words = f"{len(took)} reloads (slowest {slowest:.2f} s), {crowd.total:,} requests, {foreign.total:,} of h2load, "
+    words += f"{calls.total:,} calls, {users:,} of who uses control, "
+    return Verdict(bool(took) and bool(calls.total) and not failures, f"{words}{len(failures)} failed{shown(failures)}")
 
 
 async def _answered_by(gate: Gate, server: str, deadline: float) -> bool:
@@ -125,7 +135,7 @@ async def terminate(scene: Scene, times: int = 50) -> Verdict:
     """
     plane = Plane(scene)
     failures: list[str] = []
-    total = in_flight = done = 0
+    total = in_flight = called = done = 0
     slowest = 0.0
     deadline = scene.deadline()
     loop = asyncio.get_running_loop()
@@ -137,6 +147,9 @@ async def terminate(scene: Scene, times: int = 50) -> Verdict:
             return "the upstream saw it, and the client got nothing"
         return ""
 
+    def judge_call(name: str, code: str, words: str) -> str:
+        return words if code != "UNAVAILABLE" or name in plane.echo.seen else ""
+
     kinds = {kind: weight for kind, weight in EVERYTHING.items() if kind is not READY}
     while done < times and loop.time() < deadline:
         await (plane.begin() if done else plane.start())
@@ -144,28 +157,33 @@ async def terminate(scene: Scene, times: int = 50) -> Verdict:
         gate = plane.gate
         crowd = gate.crowd(kinds, judge)
         crowd.start(CLIENTS)
+        calls = gate.calls(judge_call)
+        calls.start(_CALLERS)
         await asyncio.sleep(random.uniform(0.1, 0.8))
         in_flight += crowd.in_flight
+        called += calls.in_flight
         # From here on who uses control may be cut, or told that it ends.
         failures += plane.watchers.failures
         began = loop.time()
         gate.terminate()
         code = await gate.ended(_DRAIN_SECONDS)
         slowest = max(slowest, loop.time() - began)
+        await calls.stop()
         await crowd.stop()
         await plane.end()
         gate.stop()
         plane.forget()
         done += 1
         total += crowd.total
-        failures += crowd.failures
+        failures += crowd.failures + calls.failures
         if code != 0:
             failures.append(f"SIGTERM {done}: exit code {code} after {loop.time() - began:.1f} s")
         if done % 10 == 0:
             say(f"  {done} times, {total:,} requests, {len(failures)} broken")
     await plane.stop()
-    words = f"{done} times (slowest end {slowest:.2f} s), {in_flight:,} requests in flight at the signals, "
-    return Verdict(bool(in_flight) and not failures, f"{words}{len(failures)} broken{shown(failures)}")
+    words = f"{done} times (slowest end {slowest:.2f} s), {in_flight:,} requests and "
+    words += f"{called:,} calls in flight at the signals, "
+    return Verdict(bool(in_flight) and bool(called) and not failures, f"{words}{len(failures)} broken{shown(failures)}")
 
 
 async def idle(scene: Scene, count: int = 10_000) -> Verdict:

@@ -22,16 +22,16 @@ import json
 import random
 import zlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
-from typing import cast
+from typing import Protocol, cast
 
 from bench.answer import Answer, AnswerReader, BrokenAnswerError
 from bench.upstream import padding
 
-_PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 30.0
 # A credential is put behind this line (bench.wallet).
 HOST = b"Host: soak\r\n"
 
@@ -260,7 +260,7 @@ class Connection(asyncio.Protocol):
         self._transport.write(ask.data)
         try:
             # Not wait_for: in Python 3.11 it loses a cancellation that comes with the result (bpo-37658).
-            async with asyncio.timeout(random.random() * 0.06 if ask.abort else _PATIENCE_SECONDS):
+            async with asyncio.timeout(random.random() * 0.06 if ask.abort else PATIENCE_SECONDS):
                 answer = await waiter
         except BrokenAnswerError as error:
             self.close()
@@ -269,7 +269,7 @@ class Connection(asyncio.Protocol):
             self.close()
             if ask.abort:
                 return Outcome.GOOD, "", None
-            return Outcome.HUNG, f"no whole answer in {_PATIENCE_SECONDS:g} s", None
+            return Outcome.HUNG, f"no whole answer in {PATIENCE_SECONDS:g} s", None
         finally:
             self._reader = None
         if answer is None:
@@ -278,6 +278,31 @@ class Connection(asyncio.Protocol):
             return Outcome.UNANSWERED, "the connection ended before an answer", None
         outcome, words = (Outcome.GOOD, "") if ask.abort else check(ask, answer)
         return outcome, words, answer
+
+
+class Asking(Protocol):
+    """What a crowd asks on: a connection, or a part of one that is as good."""
+
+    @property
+    def usable(self) -> bool:
+        """Tell whether another request may be sent."""
+
+    @property
+    def opened(self) -> float:
+        """Return the loop time at which its connection began."""
+
+    @property
+    def local_port(self) -> int:
+        """Return the port of its connection at this end."""
+
+    async def ask(self, ask: Ask) -> tuple[Outcome, str, Answer | None]:
+        """Send the request and return how it ended, and what was wrong."""
+
+    def close(self) -> None:
+        """Leave at once."""
+
+
+Connect = Callable[[int], Awaitable[Asking]]
 
 
 async def connect(port: int, dress: Dress = _as_it_is) -> Connection:
@@ -296,9 +321,14 @@ class Crowd:
         kinds: dict[Callable[[], Ask], int],
         judge: Callable[[Ending], str],
         dress: Dress = _as_it_is,
+        ways: Sequence[Connect] = (connect,),
     ) -> None:
-        """`kinds` are the requests and how often each comes; `dress` lets them show who asks."""
+        """`kinds` are the requests and how often each comes; `dress` lets them show who asks.
+
+        The clients take turns with the `ways` to connect.
+        """
         self._port = port
+        self._ways = itertools.cycle(ways)
         self._dress = dress
         self._kinds = list(kinds)
         self._weights = list(itertools.accumulate(kinds.values()))
@@ -326,13 +356,14 @@ class Crowd:
 
     async def _client(self) -> None:
         loop = asyncio.get_running_loop()
-        connection: Connection | None = None
+        connection: Asking | None = None
+        way = next(self._ways)
         while not self._stopping:
             ask = self._dress(random.choices(self._kinds, cum_weights=self._weights)[0]())
             began = loop.time()
             if connection is None or not connection.usable:
                 try:
-                    connection = await connect(self._port)
+                    connection = await way(self._port)
                 except OSError as error:
                     self._end(Ending(ask, Outcome.REFUSED, str(error), 0, began, began, loop.time()))
                     await asyncio.sleep(0.01)

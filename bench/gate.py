@@ -15,7 +15,9 @@ from types import MappingProxyType
 from typing import Any
 
 from bench import client, proc
+from bench.calls import Calls
 from bench.client import Ask, Crowd, Ending, Outcome
+from bench.http2 import Lanes
 from bench.measure import MEGABYTE
 from bench.stage import CannotRunError, Cores, Running, Stage, free_port
 from bench.wallet import Wallet
@@ -88,6 +90,11 @@ class Gate:
         fresh.rename(self.file)
 
     @property
+    def load_core(self) -> int:
+        """Return the core of whoever asks."""
+        return self._cores.load
+
+    @property
     def running(self) -> Running:
         """Return the process; raises CannotRunError before `start`."""
         if self._running is None:
@@ -122,8 +129,12 @@ class Gate:
         return await client.connect(self.port, self._wallet.good)
 
     def crowd(self, kinds: dict[Callable[[], Ask], int], judge: Callable[[Ending], str]) -> Crowd:
-        """Return clients who show credentials of all kinds, some of them wrong."""
-        return Crowd(self.port, kinds, judge, self._wallet.mixed)
+        """Return clients who show credentials of all kinds, some of them wrong; every other one speaks HTTP/2."""
+        return Crowd(self.port, kinds, judge, self._wallet.mixed, (client.connect, Lanes().connect))
+
+    def calls(self, judge: Callable[[str, str, str], str]) -> Calls:
+        """Return callers of gRPC; the service is to be there (`EchoServer.config`)."""
+        return Calls(self.port, self._wallet.token("caller"), judge)
 
     def reload(self) -> None:
         """Ask the master to load the file again."""

@@ -106,8 +106,8 @@ def h2load_version() -> str:
     return found[1] if found else "missing"
 
 
-def run(load: Load, port: int, core: int, seconds: float) -> Result:
-    """Put the load on 127.0.0.1:`port` for so many seconds, from `core`.
+def run(load: Load, port: int, core: int, seconds: float, *fields: tuple[str, str]) -> Result:
+    """Put the load on 127.0.0.1:`port` for so many seconds, from `core`; `fields` go with requests over HTTP/2.
 
     Raises CannotRunError when the generator itself failed.
     """
@@ -119,7 +119,7 @@ def run(load: Load, port: int, core: int, seconds: float) -> Result:
         latency = {int(percent): value for percent, value in found["latency"].items()}
         return Result(found["requests"], found["seconds"], found["read"], found["failed"], latency)
     if load.streams:
-        return _run_h2load(load, port, pin, [f"-D{max(1, round(seconds))}"], seconds)
+        return _run_h2load(load, port, pin, [f"-D{max(1, round(seconds))}"], seconds, *fields)
     url = f"{'https' if load.tls else 'http'}://127.0.0.1:{port}{load.path}"
     options = ["-t1", f"-c{load.connections}", f"-d{max(1, round(seconds))}s", "--latency", "--timeout", "10s"]
     if load.script:

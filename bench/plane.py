@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from bench import client
+from bench.calls import EchoServer
 from bench.client import Ask, Outcome
 from bench.gate import Gate
 from bench.scene import NEVER_TOO_MUCH, STEADY, Scene
@@ -65,6 +66,7 @@ class Plane:
         self._environ = environ
         self._folder = folder
         self.upstreams = [Upstream("one", addresses=_ADDRESSES), Upstream("two", addresses=_ADDRESSES)]
+        self.echo = EchoServer()
         self.sources = Sources(scene.stage, scene.cores)
         self._gate: Gate | None = None
         self._watchers: Watchers | None = None
@@ -93,12 +95,13 @@ class Plane:
         """Start all, and wait until each service is served."""
         for upstream in self.upstreams:
             await upstream.start()
+        await self.echo.start()
         await self.sources.start(self.endpoints())
         self._gate = self._scene.gate(
             self.upstreams[0].port,
             self._workers,
             settings={**self._control(), **self._settings},
-            beside=self.sources.services(),
+            beside=[*self.sources.services(), self.echo.config()],
             environ=self._environ,
         )
         if self._folder is not None:
@@ -124,6 +127,7 @@ class Plane:
         """Stop all but the gateway, which leaves with its stage."""
         await self.end()
         await self.sources.close()
+        await self.echo.close()
         for upstream in self.upstreams:
             await upstream.close()
 

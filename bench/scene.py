@@ -58,6 +58,11 @@ def strictly(ending: Ending) -> str:
     return "" if ending.outcome is Outcome.GOOD else ending.words or ending.outcome
 
 
+def strictly_called(_name: str, _code: str, words: str) -> str:
+    """Judge a call of gRPC of a time when nothing may fail."""
+    return words
+
+
 def shown(failures: list[str]) -> str:
     """Return the first few failures, as the end of a sentence; nothing when there are none."""
     return f"; FAILED: {'; '.join(failures[:3])}" if failures else ""
