@@ -13,19 +13,17 @@ away is a miss.
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from hashlib import sha256
 from typing import TYPE_CHECKING, Final, cast
 
 from headgate.core.clock import monotonic, wall
 from headgate.core.failure import Failure
-from headgate.core.identity import ANONYMOUS
 from headgate.core.message import UNKNOWN_LENGTH, ResponseHead, may_have_body
 from headgate.core.steps import Reply
 from headgate.policy.cache import status
 from headgate.policy.cache.answering import answer
 from headgate.policy.cache.entry import Entry, Varies, decode
 from headgate.policy.cache.reuse import Verdict, refuted
-from headgate.proxy import guards
+from headgate.proxy import guards, sharing
 from headgate.proxy.fanout import PIECE, Gathered, Reader, Room, read
 from headgate.proxy.fetching import Fetch
 from headgate.proxy.forward import upstream_request
@@ -148,17 +146,11 @@ class Lookup:
 
     def identify(self) -> None:
         """Work out what the request's entry is kept under."""
-        exchange, cache = self.exchange, self.cache
-        head, peer = exchange.stream.head, exchange.peer
-        partition = cache.keys.partition(exchange.identity) if exchange.identity is not ANONYMOUS else b""
-        if not partition and cache.private and head.get(b"authorization") is not None:
-            # Credentials that are the service's to judge: who showed them is not known, but whoever shows them again
-            # is the same.
-            partition = sha256(head.get(b"authorization") or b"").digest()
-        if peer is not None and (peer.host != head.host or peer.scheme != head.scheme or peer.port != head.port):
-            # The service is told what the client asked a trusted proxy for, and may answer by that.
-            partition += f"|{peer.scheme}|{peer.host}|{peer.port}".encode()
-        self.primary = cache.primary(head, partition, self.cluster.name)
+        self.primary = sharing.primary(self.exchange, self.way, self.cache, self.cluster.name)
+
+    def variant(self, names: tuple[bytes, ...]) -> bytes:
+        """Return what an answer to the request is kept under that varies by these names."""
+        return self.cache.keys.variant(self.primary, names, sharing.shown(self.exchange, self.way, names))
 
     # -- the store -------------------------------------------------------------------------------------------------
 
@@ -196,10 +188,11 @@ class Lookup:
             if self.names:
                 return False
             self.names = found.names
-            self.key = self.cache.keys.variant(self.primary, found.names, self.exchange.stream.head)
+            self.key = self.variant(found.names)
             self.reason = "vary-miss"
             return True
-        if found is not None:
+        # One of another length is no answer: what follows it on the connection would be taken for a part of it.
+        if found is not None and found.length == len(cached.body):
             self.entry, self.kept, self.body = found, cached.head, cached.body
             self.reason = "stale"
         return False
@@ -328,8 +321,7 @@ class Lookup:
         return await self._shared(fill, entry)
 
     async def _shared(self, fill: Fill, entry: Entry) -> bool:
-        head = self.exchange.stream.head
-        if fill.names and self.cache.keys.variant(self.primary, fill.names, head) != fill.final:
+        if fill.names and self.variant(fill.names) != fill.final:
             return False
         verdict = self.cache.rules.judge(entry, self.asked, wall())
         body = fill.body
@@ -383,10 +375,11 @@ class Lookup:
                 raise
             return
         upstream = exchange.heard(cluster, response)
-        for url in self.cache.keys.invalidated(exchange.stream.head, response):
+        origin = sharing.origin(exchange)
+        for url in self.cache.keys.invalidated(exchange.stream.head, response, origin):
             self.caching.changed(url)
         if exchange.method == "HEAD" and self.entry is not None and refuted(self.entry, response):
-            self.caching.changed(self.cache.keys.url(exchange.stream.head))
+            self.caching.changed(self.cache.keys.url(exchange.stream.head, origin))
         self.sign(response, status.forwarded(reason))
         relayed = exchange.pass_on(response, upstream, way)
         if relayed is not None:

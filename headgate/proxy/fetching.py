@@ -22,7 +22,7 @@ from headgate.policy.cache import status
 from headgate.policy.cache.entry import Entry, Varies
 from headgate.policy.cache.key import merged
 from headgate.policy.cache.reuse import ERRORS
-from headgate.proxy import guards
+from headgate.proxy import guards, sharing
 from headgate.proxy.fanout import Gathered, Reader, read
 from headgate.proxy.filling import Fill
 from headgate.proxy.forward import upstream_request
@@ -37,25 +37,13 @@ if TYPE_CHECKING:
     from headgate.proxy.caching import Lookup
 
 _SERVER_ERROR: Final = 500
+# About a request, and not about what it asked for.
+_NO_WORD: Final = frozenset((400, 408, 425, 429, 431))
 # Of the gateway's own failures those that would befall whoever asks.
 _SHARED: Final = frozenset(("breaker_open", "no_endpoint"))
 # Seconds between two looks for what another worker fetches.
 _FIRST_LOOK: Final = 0.01
 _LAST_LOOK: Final = 0.2
-# What some applications and frameworks take for another host, path or method than those of the request, and no key
-# knows: an answer to a request with one of them must not become everybody's ("practical web cache poisoning").
-UNKEYED: Final = frozenset(
-    (
-        b"x-original-url",
-        b"x-rewrite-url",
-        b"x-host",
-        b"x-http-host-override",
-        b"x-forwarded-server",
-        b"x-http-method",
-        b"x-http-method-override",
-        b"x-method-override",
-    )
-)
 
 
 class Fetch:
@@ -65,7 +53,7 @@ class Fetch:
 
     def __init__(self, lookup: Lookup) -> None:
         self._lookup = lookup
-        self._url = lookup.cache.keys.url(lookup.exchange.stream.head)
+        self._url = lookup.cache.keys.url(lookup.exchange.stream.head, sharing.origin(lookup.exchange))
         self._fill = Fill(lookup.key, Place(self._url, ()), lookup.since, lookup.exchange.steps.interrupt)
         self._claimed = b""
         self._reader: Reader | None = None
@@ -179,10 +167,7 @@ class Fetch:
         guards.enter(exchange.gateway, exchange, lookup.way, lookup.cluster)
         self._request = request = upstream_request(exchange, lookup.way)
         self._as_it_came = request.fields
-        keyed = (*lookup.names, *lookup.cache.keyed)
-        request.fields = [
-            field for field in request.fields if (name := field[0].lower()) not in UNKEYED or name in keyed
-        ]
+        request.fields = sharing.known(request.fields, lookup.way, (*lookup.names, *lookup.cache.keyed))
         if not lookup.passing:
             request.fields = lookup.cache.rules.outgoing(request.fields, entry)
         return await self._try(request)
@@ -253,10 +238,10 @@ class Fetch:
     async def _take(self, response: ResponseHead) -> None:
         """Take an answer: for the store, or for this client alone."""
         lookup, exchange = self._lookup, self._lookup.exchange
-        head, rules, now = exchange.stream.head, lookup.cache.rules, wall()
+        rules, now = lookup.cache.rules, wall()
         exchange.status = response.status
-        authenticated = exchange.identity.kind != "anonymous" or head.get(b"authorization") is not None
-        entry = rules.storable(head, response, self._requested, now, authenticated)
+        authenticated = sharing.is_authenticated(exchange, lookup.cache)
+        entry = rules.storable(exchange.stream.head, response, self._requested, now, authenticated)
         if isinstance(entry, str):
             if exchange.notes is not None:
                 exchange.notes.unkept = entry
@@ -294,7 +279,7 @@ class Fetch:
         if not entry.vary and not lookup.names:
             return
         fill.names = names = merged(entry.vary, lookup.names)
-        fill.final = lookup.cache.keys.variant(lookup.primary, names, lookup.exchange.stream.head)
+        fill.final = lookup.variant(names)
         if names != lookup.names and store is not None:
             # At least as long as what it leads to.
             keep = max(lookup.cache.rules.keep(entry, now), lookup.cache.settings.max_ttl)
@@ -357,11 +342,21 @@ class Fetch:
         exchange.prepare(response)
         self._reader = lookup.reader(body, response)
 
+    def _give_up(self, response: ResponseHead) -> None:
+        """Forget an old entry in whose place something else is there now: it must not stand in for that any more."""
+        lookup, store = self._lookup, self._lookup.caching.store
+        entry = lookup.entry
+        if entry is None or store is None or response.status in _NO_WORD or lookup.passing:
+            return
+        if lookup.cache.rules.judge(entry, lookup.asked, wall()).ttl <= 0:
+            store.drop(lookup.key)
+
     async def _pass(self, response: ResponseHead) -> None:
         """Pass on what is not to be kept; the others ask for themselves."""
         lookup, fill, exchange = self._lookup, self._fill, self._lookup.exchange
         if response.status < _SERVER_ERROR:
             lookup.caching.let_pass(fill.key, monotonic())
+            self._give_up(response)
         self._close()
         fill.settle("passed")
         self._alone()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from headgate.proxy.fetching import UNKEYED
+from headgate.proxy.sharing import UNKEYED
 from tests.proxy.caches import caching, counting
 from tests.proxy.callers import keys, static, with_key
 from tests.proxy.peers import Cut, Message, Upstream, Wire, answering, get, ok

@@ -4,6 +4,7 @@ Laws:
 - Parts of a key cannot run into each other, whatever they hold.
 - Whoever showed who they are shares nothing with those who did not, unless configuration says `shared`.
 - What is not in the key must not change the answer: Vary is, and so are the route and the service that answer.
+- What was kept under other rules of whose it is, as before a reload, is not found under these.
 - A parameter that does not count is found by its name as applications read it, escapes and all; what they may read in
   two ways counts.
 """
@@ -21,13 +22,17 @@ from headgate.policy.cache.settings import CacheKey
 
 _SIZE = 20
 _SAFE = frozenset(("GET", "HEAD", "OPTIONS", "TRACE"))
-# Lists whose members mean the same in any order and letter case, their weights aside (RFC 9110 section 12.5).
-_LISTS = frozenset((b"accept-encoding", b"accept-language", b"accept-charset"))
+# Lists whose members mean the same in any order and letter case (RFC 9110 section 12.5). Of languages with one weight
+# some take the first for the one that is liked best (section 12.5.4).
+_LISTS = frozenset((b"accept-encoding", b"accept-charset"))
 _MOST_NAMES = 16
 # Bytes of a part up to which what is made of it is remembered, and how many are, of each route.
 _SHORT = 256
 _MOST_QUERIES = 1024
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+
+Origin = tuple[str, str]
+"""Scheme and authority, in normal form."""
 
 
 class Keys:
@@ -42,12 +47,11 @@ class Keys:
         "_partition",
         "_prefixes",
         "_queries",
-        "_route",
+        "_scope",
     )
 
-    def __init__(self, settings: CacheKey, route: str) -> None:
-        """`route` names the route: another one's answers are other answers."""
-        self._route = route
+    def __init__(self, settings: CacheKey, route: str, *rules: object) -> None:
+        """`route` names the route: another one's answers are other answers. So are those under other `rules`."""
         self._all = settings.query == "all"
         self._ordered = settings.ordered
         self._included = frozenset(name.encode() for name in settings.include)
@@ -56,6 +60,8 @@ class Keys:
         self._headers = tuple(sorted({name.lower().encode() for name in settings.headers}))
         self._partition = settings.partition
         self._queries: dict[bytes, bytes] = {}
+        counting = sorted(self._included), sorted(settings.exclude), self._headers
+        self._scope = _digest((route, self._all, self._ordered, self._partition, *counting, *rules))
 
     def partition(self, identity: Identity) -> bytes:
         """Return who shares answers with that caller; empty: everybody who did not say who they are."""
@@ -65,36 +71,44 @@ class Keys:
             return _digest(("tenant", identity.tenant))
         return _digest((identity.kind, identity.method, identity.tenant, identity.id))
 
-    def primary(self, head: RequestHead, partition: bytes, service: str) -> bytes:
-        """Return the key (20 bytes) of a request answered by that service, before Vary."""
+    def primary(self, head: RequestHead, partition: bytes, service: str, fields: Fields | None = None) -> bytes:
+        """Return the key (20 bytes) of a request answered by that service, before Vary.
+
+        `fields` are those that the service sees, where they are not those of the request.
+        """
         query = head.query
         if query:
-            query = self._query(query)
-        shown = values_of(head.fields, self._headers) if self._headers else None
-        parts = (partition, self._route, service, head.scheme, head.authority, head.path, query, shown)
+            # Without any that count it is as if there were none.
+            query = self._query(query) or None
+        shown = values_of(head.fields if fields is None else fields, self._headers) if self._headers else None
+        parts = (partition, self._scope, service, head.scheme, head.authority, head.path, query, shown)
         if shown is None and len(head.path) + (len(query) if query else 0) <= _SHORT:
             return _remembered(parts)
         return _digest(parts)
 
-    def variant(self, primary: bytes, names: tuple[bytes, ...], head: RequestHead) -> bytes:
-        """Return the key (20 bytes) of a request whose answers differ by the fields `names`."""
-        values = values_of(head.fields, names)
+    def variant(self, primary: bytes, names: tuple[bytes, ...], fields: Fields) -> bytes:
+        """Return the key (20 bytes) of a request whose answers differ by `names`; the service sees these `fields`."""
+        values = values_of(fields, names)
         for value in values:
             if value is not None and len(value) > _SHORT:
                 return _digest((primary, names, values))
         return _remembered((primary, names, values))
 
-    def url(self, head: RequestHead) -> str:
-        """Return what its entry is purged by: scheme://authority/path?query; parameters that count, sorted."""
-        return self._url(head.scheme, head.authority.decode(), head.path, head.query)
+    def url(self, head: RequestHead, origin: Origin | None = None) -> str:
+        """Return what its entry is purged by: scheme://authority/path?query; parameters that count, sorted.
 
-    def invalidated(self, head: RequestHead, response: ResponseHead) -> list[str]:
+        `origin` is the one that the client asked for, where it is not that of the request.
+        """
+        scheme, authority = origin or origin_of(head)
+        return self._url(scheme, authority, head.path, head.query)
+
+    def invalidated(self, head: RequestHead, response: ResponseHead, origin: Origin | None = None) -> list[str]:
         """Return the URLs whose entries an answer to an unsafe method makes invalid (RFC 9111 section 4.4), if any."""
         if head.method in _SAFE or not 200 <= response.status < 400:
             return []
-        own = self.url(head)
-        urls = [own]
-        base = f"{head.scheme}://{head.authority.decode()}{head.path}"
+        urls = [self.url(head, origin)]
+        here = origin or origin_of(head)
+        base = f"{here[0]}://{here[1]}{head.path}"
         for name in (b"location", b"content-location"):
             value = response.get(name)
             if value is None:
@@ -104,7 +118,7 @@ class Keys:
             except ValueError:
                 continue
             # What another origin holds is not for this one to throw away.
-            if (scheme, authority) == (head.scheme, head.authority.decode()):
+            if (scheme, authority) == here:
                 url = self._url(scheme, authority, path, query)
                 if url not in urls:
                     urls.append(url)
@@ -115,6 +129,8 @@ class Keys:
         if query is None:
             return text
         kept = self._query(query)
+        if query and not kept:
+            return text
         return f"{text}?{(_sorted(kept) if self._ordered else kept).decode('latin-1')}"
 
     def _query(self, query: bytes) -> bytes:
@@ -144,6 +160,16 @@ class Keys:
         if not self._all:
             return name in self._included
         return not (name in self._excluded or (self._prefixes and name.startswith(self._prefixes)))
+
+
+def origin_of(head: RequestHead) -> Origin:
+    """Return the origin that a request names."""
+    return head.scheme, head.authority.decode()
+
+
+def written_origin(scheme: str, host: str, port: int) -> Origin:
+    """Return an origin as it is written: without the port that its scheme has anyway."""
+    return scheme, host if port == _DEFAULT_PORTS[scheme] else f"{host}:{port}"
 
 
 def purge_url(text: str) -> str:
@@ -230,7 +256,6 @@ def _parts(text: str) -> tuple[str, str, str, bytes | None]:
         raise BadTarget("not_ascii") from None
     if target.scheme is None or target.authority is None:
         raise BadTarget("bad_scheme")
-    default = _DEFAULT_PORTS[target.scheme]
-    host, port = parse_authority(target.authority, default)
-    authority = host if port == default else f"{host}:{port}"
-    return target.scheme, authority, normalize_path(target.path, encoded_slashes=True), target.query
+    host, port = parse_authority(target.authority, _DEFAULT_PORTS[target.scheme])
+    scheme, authority = written_origin(target.scheme, host, port)
+    return scheme, authority, normalize_path(target.path, encoded_slashes=True), target.query

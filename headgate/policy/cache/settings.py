@@ -61,7 +61,11 @@ class Cache:
         le=31_536_000,
     )
     default_ttl: Seconds = setting(
-        default=0.0, help="Seconds for those that say nothing of it, and have no Last-Modified.", ge=0, le=31_536_000
+        default=0.0,
+        help="Seconds for those that say nothing of it, and have no Last-Modified; of those to requests with Cookie"
+        " only with public or Vary: Cookie.",
+        ge=0,
+        le=31_536_000,
     )
     max_ttl: Seconds = setting(
         default=86400.0, help="Seconds for which nothing is fresh any more, whatever it says.", gt=0, le=31_536_000

@@ -3,7 +3,8 @@
 Laws:
 - Who may not store does not: no-store, private, Authorization and Set-Cookie win over every duration that is set.
 - What tells its age or its freshness in disorder is stale.
-- Whether an answer to a request with cookies is one caller's alone is not guessed: heuristics need it to be public.
+- Whether an answer to a request with cookies is one caller's alone is not guessed: what says nothing of its freshness
+  has to be public, or vary by cookies.
 - An answer that nobody could ever use is not stored: it is not fresh, and there is nothing to validate it by.
 """
 
@@ -22,7 +23,10 @@ from headgate.policy.cache.settings import Cache
 _HEURISTIC = frozenset((200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501))
 _PLAIN = frozenset((200, 203, 204, 300, 301, 308))
 # Those whose meaning for a cache is known here (RFC 9111 section 5.2.2.3).
-_UNDERSTOOD = _HEURISTIC | frozenset((302, 303, 307, 400, 401, 402, 403, 406, 409, 411, 413, 415, 421, 422, 429, 451))
+_UNDERSTOOD = _HEURISTIC | frozenset((302, 303, 307, 400, 401, 402, 403, 406, 409, 411, 413, 415, 421, 422, 451))
+# About one request's range, conditions, credentials for the network, rate or fields, which no key knows; RFC 6585
+# sections 3 to 6 forbid it of the last four.
+_ONE_REQUESTS = frozenset((206, 304, 407, 412, 416, 428, 429, 431, 511))
 # RFC 9111 section 3.1, besides what a head never holds; and what was said to one client about its own limits.
 _NEVER = frozenset((b"proxy-authenticate", b"proxy-authentication-info", b"proxy-authorization", b"age"))
 _LIMITS = (b"ratelimit", b"x-ratelimit-")
@@ -73,7 +77,7 @@ class Storing:
         status = response.status
         if head.method != "GET":
             return "method"
-        if status < 200 or status in (206, 304) or status > 599:
+        if status < 200 or status > 599 or status in _ONE_REQUESTS:
             return "status"
         if response.length > self._settings.max_entry:
             return "too-large"
@@ -197,13 +201,17 @@ class Storing:
             read.age.append(value)
         elif name == b"vary":
             read.vary.append(value)
+        elif name == b"access-control-allow-origin":
+            # Who allows one origin by its name would have to say so (Fetch standard, "CORS protocol and HTTP caches").
+            if value != b"*":
+                read.vary.append(b"origin")
         else:
             read.cookies = True
 
     def _date(self, entry: Entry, read: _Read, said: Control, requested: float, guess: bool) -> bool:
         """Set age and freshness; False where nothing allows to reuse it (RFC 9111 section 3, last item).
 
-        `guess`: by heuristics, too, where nothing is said of it.
+        `guess`: where nothing is said of it, too.
         """
         now = entry.received
         date = parse_date(read.date, now) if read.date is not None else None
@@ -262,19 +270,21 @@ class Storing:
             # The least of several; one in disorder is in the past (section 5.3).
             times = [parse_date(value, entry.received) for value in read.expires]
             return min((then - date if then is not None else 0.0) for then in times)
-        if settings.negative is not None and status in settings.negative.statuses:
+        if guess and settings.negative is not None and status in settings.negative.statuses:
             return entry.age + settings.negative.ttl
         if status not in _HEURISTIC and not said.public:
             return None
         modified = parse_date(entry.modified, entry.received) if entry.modified else None
         if modified is not None and settings.heuristic and guess:
             return max(0.0, date - modified) * settings.heuristic / 100.0
-        if settings.default_ttl and status in _PLAIN and modified is None:
+        if settings.default_ttl and status in _PLAIN and modified is None and guess:
             return entry.age + settings.default_ttl
         return None
 
 
-_NOTED = frozenset((b"etag", b"last-modified", b"date", b"expires", b"age", b"vary", b"set-cookie"))
+_NOTED = frozenset(
+    (b"access-control-allow-origin", b"age", b"date", b"etag", b"expires", b"last-modified", b"set-cookie", b"vary")
+)
 
 
 def _validator(value: bytes | None) -> bytes:

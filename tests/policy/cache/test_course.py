@@ -107,7 +107,7 @@ class Course:
     def _find(self, primary: bytes, head: RequestHead) -> tuple[bytes, Entry | None]:
         found = decode(self.store.get(primary, b""))
         if isinstance(found, Varies):
-            key = self.keys.variant(primary, found.names, head)
+            key = self.keys.variant(primary, found.names, head.fields)
             entry = decode(self.store.get(key, b""))
             return key, entry if isinstance(entry, Entry) else None
         return primary, found
@@ -119,7 +119,7 @@ class Course:
             return primary
         names = merged(made.vary, before)
         self.store[primary] = Varies(names).encode()
-        return self.keys.variant(primary, names, head)
+        return self.keys.variant(primary, names, head.fields)
 
     def _keep(self, key: bytes, entry: Entry, head: RequestHead) -> None:
         if self.rules.keep(entry, self.now) > 0:

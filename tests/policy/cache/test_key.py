@@ -108,8 +108,8 @@ def test_fields_that_configuration_names() -> None:
 @given(st.lists(st.binary(max_size=6), min_size=2, max_size=4), st.lists(st.binary(max_size=6), min_size=2, max_size=4))
 def test_parts_never_run_into_each_other(one: list[bytes], other: list[bytes]) -> None:
     made = keys()
-    first = made.variant(one[0], tuple(one[1:]), request())
-    second = made.variant(other[0], tuple(other[1:]), request())
+    first = made.variant(one[0], tuple(one[1:]), request().fields)
+    second = made.variant(other[0], tuple(other[1:]), request().fields)
     assert (first == second) == (one == other)
 
 
@@ -170,7 +170,7 @@ def test_values_of_fields_that_answers_vary_by(one: list[bytes], other: list[byt
     assert (first == values_of([(b"x-a", value) for value in other], names)) is alike
 
 
-@pytest.mark.parametrize("name", [b"Accept-Encoding", b"Accept-Language"])
+@pytest.mark.parametrize("name", [b"Accept-Encoding", b"Accept-Charset"])
 def test_lists_whose_order_means_nothing(name: bytes) -> None:
     names = (name.lower(),)
     assert values_of([(name, b"br, gzip")], names) == values_of([(name, b"GZip ,br")], names)

@@ -1,0 +1,306 @@
+"""Attacks on the cache: poisoning, deception and confusion of keys, over real sockets.
+
+Law: what one caller does or is answered must not become another one's answer.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from headgate.core.steps import Reply
+from headgate.policy.cache.key import purge_url
+from headgate.stores.cache.store import Cached, Purge
+from tests.proxy.caches import caching, counting, stored
+from tests.proxy.callers import keys, static, with_key
+from tests.proxy.peers import Message, Upstream, answering, eventually, get, ok
+from tests.proxy.stage import gateway, on_loop, to
+
+FRESH = "Cache-Control: max-age=60"
+PUBLIC = "Cache-Control: public, max-age=60"
+
+
+def echoing(name: str, *lines: str) -> Any:
+    """Answer with what the service is told in a field."""
+
+    def answer(request: Message) -> bytes:
+        return ok(", ".join(request.all(name)).encode(), *lines)
+
+    return answer
+
+
+def told_by(cookie: str) -> Any:
+    """Judge a request by its cookie, and say whose it is."""
+
+    def answer(request: Message) -> bytes:
+        return ok(b"", f"X-User: {request.get(cookie)}")
+
+    return answer
+
+
+# -- who shares ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("line", "kept"), [(FRESH, False), (PUBLIC, True)])
+@on_loop
+async def test_whom_another_service_knows_is_somebody_for_the_cache(line: str, kept: bool) -> None:
+    seen: list[Message] = []
+    async with (
+        Upstream(answering(told_by("cookie"))) as judge,
+        Upstream(answering(echoing("x-user", line), seen)) as upstream,
+    ):
+        auth = {"mode": "none", "external": {"url": judge.url, "send": ["Cookie"], "take": ["X-User"]}}
+        async with caching(upstream, auth=auth) as rig:
+            for _ in range(2):
+                for name in ("ada", "bob"):
+                    assert (await rig.ask(get("/a", f"Cookie: {name}"))).body == name.encode()
+        assert len(seen) == (2 if kept else 4)
+
+
+@on_loop
+async def test_who_is_let_in_by_another_service_is_somebody_though_nothing_is_told_of_it() -> None:
+    seen: list[Message] = []
+    async with Upstream(answering(lambda _: ok())) as judge, Upstream(answering(counting(FRESH), seen)) as upstream:
+        auth = {"mode": "none", "external": {"url": judge.url, "send": ["Cookie"]}}
+        async with caching(upstream, auth=auth) as rig:
+            assert [(await rig.ask(get("/a", f"Cookie: {name}"))).body for name in "ab"] == [b"1", b"2"]
+
+
+@on_loop
+async def test_what_was_kept_for_everybody_is_not_found_once_it_is_not_everybodys() -> None:
+    known = keys(static("one", tenant="red"))
+    more = {"auth": {"mode": "optional"}, "identity": known}
+    shared = {"authorized": True, "key": {"partition": "shared"}}
+    async with (
+        Upstream(answering(counting(FRESH))) as upstream,
+        stored() as store,
+        gateway({**to(upstream, cache=shared, **more), "cache_store": store}) as rig,
+    ):
+        assert (await rig.ask(get("/a", with_key("one")))).body == b"1"
+        assert (await rig.ask(get("/a"))).body == b"1"
+        rig.apply({**to(upstream, cache=True, **more), "cache_store": store})
+        assert (await rig.ask(get("/a"))).body == b"2"
+
+
+@pytest.mark.parametrize(
+    ("before", "first", "then"),
+    [({"query": "none"}, "/a?x=1", "/a"), ({"exclude": ["x"]}, "/a?x=1", "/a"), ({"headers": ["X-A"]}, "/a", "/a")],
+)
+@on_loop
+async def test_what_was_kept_under_other_rules_of_keys_is_not_found(
+    before: dict[str, Any], first: str, then: str
+) -> None:
+    async with (
+        Upstream(answering(counting())) as upstream,
+        stored() as store,
+        gateway({**to(upstream, cache={"key": before}), "cache_store": store}) as rig,
+    ):
+        assert (await rig.ask(get(first))).body == b"1"
+        assert (await rig.ask(get(then))).body == b"1"
+        rig.apply({**to(upstream, cache=True), "cache_store": store})
+        assert (await rig.ask(get(then))).body == b"2"
+        # Back again, what was kept is there again.
+        rig.apply({**to(upstream, cache={"key": before}), "cache_store": store})
+        assert (await rig.ask(get(then))).body == b"1"
+
+
+# -- what the service is told --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["X-Forwarded-For", "X-Real-IP", "X-Caller"])
+@on_loop
+async def test_answers_vary_by_what_the_gateway_tells_of_the_client(name: str) -> None:
+    headers = {"request": {"set": {"X-Caller": "{client}"}}}
+    async with Upstream(answering(echoing(name.lower(), FRESH, f"Vary: {name}"))) as upstream:
+        trusting = {"forwarding": {"trust": ["127.0.0.0/8"]}, "route": {"headers": headers}}
+        async with caching(upstream, **trusting) as rig:
+            for _ in range(2):
+                for address in ("192.0.2.1", "192.0.2.2"):
+                    told = (await rig.ask(get("/a", f"X-Forwarded-For: {address}", "X-Caller: me"))).body
+                    assert told.startswith(address.encode())
+            assert [line["cache"] for line in rig.log] == ["miss", "miss", "hit", "hit"]
+
+
+@on_loop
+async def test_a_prefix_told_by_a_trusted_proxy_is_part_of_the_key() -> None:
+    async with (
+        Upstream(answering(echoing("x-forwarded-prefix", FRESH))) as upstream,
+        caching(upstream, forwarding={"trust": ["127.0.0.0/8"]}) as rig,
+    ):
+        for prefix in ("/one", "/two", "/one"):
+            assert (await rig.ask(get("/a", f"X-Forwarded-Prefix: {prefix}"))).body == prefix.encode()
+
+
+@on_loop
+async def test_an_origin_that_is_allowed_by_name_is_allowed_to_nobody_else() -> None:
+    def answer(request: Message) -> bytes:
+        return ok(b"x", FRESH, f"Access-Control-Allow-Origin: {request.get('origin')}")
+
+    async with Upstream(answering(answer)) as upstream, caching(upstream) as rig:
+        for origin in ("https://evil.test", "https://good.test", "https://evil.test"):
+            told = await rig.ask(get("/a", f"Origin: {origin}"))
+            assert told.get("access-control-allow-origin") == origin
+
+
+@on_loop
+async def test_names_in_other_cases_and_with_the_default_port_are_one_host() -> None:
+    async with Upstream(answering(counting())) as upstream, caching(upstream) as rig:
+        hosts = (b"example.test", b"EXAMPLE.test", b"example.test:80", b"example.test:81", b"example.test.")
+        bodies = [(await rig.ask(get("/a").replace(b"example.test", host))).body for host in hosts]
+        assert bodies[:3] == [b"1"] * 3
+        assert bodies[3] != b"1"
+
+
+@pytest.mark.parametrize("target", ["/x/../a/b", "/a/./b", "/%61/b", "/a/%62"])
+@on_loop
+async def test_the_service_sees_the_path_that_the_key_has(target: str) -> None:
+    seen: list[Message] = []
+    async with Upstream(answering(counting(), seen)) as upstream, caching(upstream) as rig:
+        assert [(await rig.ask(get(path))).body for path in (target, "/a/b")] == [b"1"] * 2
+        assert [each.target for each in seen] == ["/a/b"]
+
+
+# -- what is kept --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [428, 429, 431, 511])
+@on_loop
+async def test_what_is_said_of_a_client_is_not_said_to_others(status: int) -> None:
+    seen: list[Message] = []
+    answers = [ok(b"you", PUBLIC, status=status), ok(b"all", PUBLIC)]
+    async with Upstream(answering(lambda _: answers[len(seen) > 1], seen)) as upstream, caching(upstream) as rig:
+        assert [(await rig.ask(get("/a"))).status for _ in range(2)] == [status, 200]
+
+
+@on_loop
+async def test_a_part_that_is_not_there_does_not_become_the_whole() -> None:
+    def answer(request: Message) -> bytes:
+        if request.get("range"):
+            return ok(b"", PUBLIC, "Content-Range: bytes */9", status=416)
+        if request.get("if-match"):
+            return ok(b"", PUBLIC, status=412)
+        return ok(b"whole", "Cache-Control: no-store")
+
+    async with Upstream(answering(answer)) as upstream, caching(upstream) as rig:
+        assert (await rig.ask(get("/a"))).body == b"whole"
+        # It is known now that nothing is kept here, so the service is asked as the client has asked.
+        assert (await rig.ask(get("/a", "Range: bytes=99-"))).status == 416
+        assert (await rig.ask(get("/a", 'If-Match: "x"'))).status == 412
+        assert (await rig.ask(get("/a"))).body == b"whole"
+
+
+@pytest.mark.parametrize("cache", [{"default_ttl": 60}, {"negative": {"statuses": [404], "ttl": 60}}])
+@on_loop
+async def test_what_says_nothing_of_it_is_not_kept_where_it_may_be_one_callers(cache: dict[str, Any]) -> None:
+    status = 404 if "negative" in cache else 200
+    answer = echoing("cookie")
+
+    def play(request: Message) -> bytes:
+        told: bytes = answer(request)
+        return told.replace(b" 200 ", b" %d " % status)
+
+    async with Upstream(answering(play)) as upstream, caching(upstream, cache) as rig:
+        for name in ("ada", "bob"):
+            assert (await rig.ask(get("/account/x.css", f"Cookie: user={name}"))).body == f"user={name}".encode()
+        assert (await rig.ask(get("/account/x.css"))).body == b""
+        assert (await rig.ask(get("/account/x.css"))).get("age") == "0"
+
+
+@pytest.mark.parametrize("status", [200, 403, 404])
+@on_loop
+async def test_an_old_answer_goes_once_another_one_is_given_that_is_not_kept(status: int) -> None:
+    old = [True]
+
+    def answer(_: Message) -> bytes:
+        if old[0]:
+            lines = (
+                "Age: 60",
+                "Cache-Control: max-age=60, stale-while-revalidate=900, stale-if-error=900",
+                'ETag: "o"',
+            )
+            return ok(b"old", *lines)
+        return ok(b"new", "Cache-Control: no-store", status=status)
+
+    seen: list[Message] = []
+    async with Upstream(answering(answer, seen)) as upstream, caching(upstream) as rig:
+        assert (await rig.ask(get("/a"))).body == b"old"
+        old[0] = False
+        assert (await rig.ask(get("/a"))).body == b"old"
+        await eventually(lambda: len(seen) == 2 and not rig.gateway.refreshes._under_way)
+        told = await rig.ask(get("/a"))
+        assert (told.status, told.body) == (status, b"new")
+
+
+@on_loop
+async def test_a_fault_that_is_injected_is_nobodys_answer() -> None:
+    async with Upstream(answering(counting())) as upstream, stored() as store:
+        fault = {"abort": {"status": 404, "percent": 100}}
+        faulty = to(upstream, cache={"negative": {"ttl": 60}}, route={"fault": fault})
+        async with gateway({**faulty, "cache_store": store}) as rig:
+            assert (await rig.ask(get("/a"))).status == 404
+            rig.apply({**to(upstream, cache={"negative": {"ttl": 60}}), "cache_store": store})
+            assert (await rig.ask(get("/a"))).body == b"1"
+
+
+@on_loop
+async def test_an_entry_whose_body_is_not_as_long_as_it_says_is_none() -> None:
+    seen: list[Message] = []
+    async with Upstream(answering(counting(), seen)) as upstream, caching(upstream) as rig:
+        assert (await rig.ask(get("/a"))).body == b"1"
+        store = rig.gateway.caching.store
+        assert store is not None
+        found = store.get
+
+        def cut(key: bytes) -> Cached | None:
+            kept = found(key)
+            assert not isinstance(kept, Reply)
+            return kept._replace(body=b"") if kept is not None else None
+
+        rig.gateway.caching._opening.store = _Instead(store, cut)
+        assert (await rig.ask(get("/a"))).body == b"2"
+        rig.gateway.caching._opening.store = store
+
+
+class _Instead:
+    """A store that finds something else."""
+
+    def __init__(self, store: Any, get: Any) -> None:
+        self._store = store
+        self.get = get
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+
+# -- forgetting ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("asked", ["/a?utm_source=x", "/a?utm_source=x&", "/a"])
+@on_loop
+async def test_a_url_is_purged_whatever_parameters_came_with_it_that_do_not_count(asked: str) -> None:
+    async with Upstream(answering(counting())) as upstream, caching(upstream, {"key": {"exclude": ["utm_*"]}}) as rig:
+        assert (await rig.ask(get(asked))).body == b"1"
+        store = rig.gateway.caching.store
+        assert store is not None
+        store.purge(Purge("url", purge_url("http://example.test/a")))
+        assert (await rig.ask(get(asked))).body == b"2"
+        # A parameter that counts for nothing makes no other request.
+        assert (await rig.ask(get("/a"))).body == b"2"
+
+
+@on_loop
+async def test_a_url_is_purged_as_clients_of_a_trusted_proxy_write_it() -> None:
+    async with (
+        Upstream(answering(counting())) as upstream,
+        caching(upstream, forwarding={"trust": ["127.0.0.0/8"]}) as rig,
+    ):
+        ask = get("/a", "X-Forwarded-Proto: https", "X-Forwarded-Host: shop.test")
+        assert (await rig.ask(ask)).body == b"1"
+        store = rig.gateway.caching.store
+        assert store is not None
+        store.purge(Purge("url", purge_url("https://shop.test/a")))
+        assert (await rig.ask(ask)).body == b"2"
+        # And a change is one of what was asked for.
+        assert (await rig.ask(ask.replace(b"GET", b"POST"))).status == 200
+        assert (await rig.ask(ask)).body == b"4"
