@@ -1,4 +1,4 @@
-"""A request leaves nothing behind that only the garbage collector would find: it costs CPU, and memory until it runs."""
+"""A request leaves nothing behind that only the garbage collector would find: that costs CPU, and memory until then."""
 
 from __future__ import annotations
 
