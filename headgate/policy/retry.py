@@ -98,8 +98,11 @@ class Retry:
         return method in IDEMPOTENT and method in self._methods
 
     def charged(self, failure: Failure) -> bool:
-        """Tell whether a try after this failure is charged to the budget: an upstream may have worked on the last."""
-        return failure.sent and not _went_idle(failure)
+        """Tell whether a try after this failure is charged to the budget: an upstream may have worked on the last.
+
+        One that refuses what it was sent has read it, and may be refusing because it has too much to do.
+        """
+        return (failure.sent or failure.reason == "upstream_reset") and not _went_idle(failure)
 
     def wait(self, failure: Failure, tries: int, draw: float, *, elsewhere: bool) -> float:
         """Return the seconds before the next try. Who was not reached is not spared by waiting if there are others."""

@@ -305,6 +305,8 @@ class Exchange:
             upstream.bound(stream.started + way.timeouts.total)
         if not complete and not answer.done:
             upstream.source = stream
+            if request.grpc and upstream.may_be_silent():
+                stream.may_be_silent()
             stream.pipe_to(KeptBody(body, way.kept, upstream) if way.kept else upstream)
         return answer
 

@@ -49,6 +49,9 @@ class Call(Sink, Source, Protocol):
         The reply may be a Failure that knows whether anything was sent, and whether on a reused connection.
         """
 
+    def may_be_silent(self) -> bool:
+        """Tell whether it ends by itself only when neither side has said anything for a while, as calls of gRPC do."""
+
     def bound(self, until: float, late: str = "total_timeout") -> None:
         """Let the exchange fail with the reason `late` at `until` (monotonic seconds), whatever it waits for then."""
 

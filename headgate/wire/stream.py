@@ -177,6 +177,9 @@ class ClientStream:
         """Take the body from the client again."""
         raise NotImplementedError
 
+    def may_be_silent(self) -> None:
+        """Have no eye on the pace of the body: others have, because the answer may come meanwhile."""
+
     # -- the answer ------------------------------------------------------------------------------------------------
 
     def inform(self, head: ResponseHead) -> None:

@@ -167,5 +167,8 @@ def test_only_what_an_upstream_may_have_worked_on_is_charged() -> None:
     retry = Retry(RetrySettings())
     assert retry.charged(Failure("upstream_reset", sent=True))
     assert retry.charged(Failure("response_timeout", sent=True, reused=True))
+    # It was read, and refused: who has too much to do must not get more.
+    assert retry.charged(Failure("upstream_reset"))
+    assert not retry.charged(Failure("upstream_reset", reused=True))
     assert not retry.charged(Failure("connect_refused"))
     assert not retry.charged(Failure("upstream_reset", sent=True, reused=True))

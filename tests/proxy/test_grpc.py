@@ -28,8 +28,8 @@ from tests.proxy.grpc_peers import (
 )
 from tests.proxy.http2_client import http2
 from tests.proxy.http2_upstream import Http2Upstream
-from tests.proxy.peers import eventually, within
-from tests.proxy.stage import Rig, gateway, on_loop
+from tests.proxy.peers import Upstream, eventually, within
+from tests.proxy.stage import Rig, gateway, on_loop, to
 
 MANY = 50
 
@@ -370,6 +370,16 @@ async def test_a_call_may_be_silent_for_longer_than_a_body_may() -> None:
         await call.done_writing()
         assert await within(call.read()) == b"owt"
         assert await ended(call) == (0, "")
+
+
+@on_loop
+async def test_a_body_that_only_calls_itself_a_call_comes_at_the_pace_of_any() -> None:
+    http = {"body_timeout": 0.05, "min_body_rate": 0}
+    async with Upstream() as upstream, gateway(to(upstream.url, http=http)) as rig, calling(rig) as channel:
+        call = channel.stream_stream(method("Bidi"))()
+        await call.write(b"one")
+        error = await fails(call.read())
+        assert (code(error), error.details()) == (4, "The request did not arrive in time.")
 
 
 def the_call(rig: Rig) -> Any:

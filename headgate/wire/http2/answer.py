@@ -107,7 +107,10 @@ class IncomingAnswer:
         except Failure as failure:
             self.broken(failure.detail)
             return False
-        if head.length >= 0 and may_have_body(self.method, head.status):
+        if not may_have_body(self.method, head.status):
+            # None at all: HTTP/1 would have the client read it as its next answer.
+            self._uncounted = False
+        elif head.length >= 0:
             self._uncounted = False
             self._left = head.length
         return True
@@ -121,7 +124,7 @@ class IncomingAnswer:
         if not self._uncounted:
             self._left -= size
             if self._left < 0:
-                self.broken("more than its Content-Length")
+                self.broken("more of a body than it has")
                 return
         if self.answered_at:
             self.expect_more()

@@ -219,6 +219,10 @@ class Http2Call(IncomingAnswer):
             if self._waiter is not None and self._timeouts is not None:
                 self._wait_until(monotonic() + self._timeouts.response)
 
+    def may_be_silent(self) -> bool:
+        """Tell whether either side may be silent while the other one speaks."""
+        return self._is_call
+
     def bound(self, until: float, late: str = "total_timeout") -> None:
         """Let the exchange fail with the reason `late` at `until` (monotonic seconds), whatever it waits for then."""
         self._limit = until
@@ -291,7 +295,8 @@ class Http2Call(IncomingAnswer):
             self._out_ended = True
             return
         if code == _REFUSED and self.head is None:
-            self._fail("upstream_reset", "not processed", sent=False)
+            # Behind a GOAWAY of a connection that served others, it only came too late; it is not refused as too much.
+            self._fail("upstream_reset", "not processed", sent=False, reused=self.link.peer_last > 0)
         else:
             self._fail("upstream_reset", f"stream reset with {_NAMES.get(code, hex(code))}")
 

@@ -6,7 +6,7 @@ CVE-2023-44487), CONTINUATION without end (CVE-2024-27316), frames that ask for 
 
 Laws: reads no clock and does no input or output. The verdict does not depend on how bytes were cut into pieces. After
 a violation nothing of the connection is looked at again. A transfer of any size passes: WINDOW_UPDATE is counted only
-beyond what was sent.
+beyond what was sent, and so is PING.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MAX_FRAME = 16384
 """Bytes of a frame's content that we take: the least that RFC 9113 section 4.2 allows, as we announce no other."""
 
 _HEADER = 9
-_DATA, _HEADERS, _RST_STREAM, _SETTINGS, _PUSH_PROMISE, _WINDOW_UPDATE, _CONTINUATION = 0, 1, 3, 4, 5, 8, 9
+_DATA, _HEADERS, _RST_STREAM, _SETTINGS, _PUSH_PROMISE, _PING, _WINDOW_UPDATE, _CONTINUATION = 0, 1, 3, 4, 5, 6, 8, 9
 _END_STREAM, _END_HEADERS, _PADDED = 0x1, 0x4, 0x8
 _ACK = 0x1
 # A padded DATA frame of at most so many bytes may be padding alone (section 6.1: one byte of length, at most 255).
@@ -34,8 +34,9 @@ _SETTING = 6
 _KNOWN_SETTINGS = 9
 # Of a connection's life. RFC 8701 has peers send one or two that mean nothing.
 _MAX_STRANGE_SETTINGS = 64
-# WINDOW_UPDATE frames that one DATA frame of ours, and one stream of theirs, account for: one for the stream and one
-# for the connection, twice over. Envoy: 10 and 2.
+# WINDOW_UPDATE and PING frames that one DATA frame of ours, and one stream of theirs, account for: one for the stream
+# and one for the connection, twice over. Envoy: 10 and 2. Peers of gRPC measure the way there and back by a PING for
+# DATA that came, as often as it comes (grpc-go: bdpEstimator).
 _CREDIT = 4
 
 
@@ -181,7 +182,7 @@ class FrameGuard:
                 return None
         elif kind in (_HEADERS, _PUSH_PROMISE):
             return self._begin_block(length, flags, number, now)
-        elif kind == _WINDOW_UPDATE and self._credit > 0:
+        elif kind in (_WINDOW_UPDATE, _PING) and self._credit > 0:
             self._credit -= 1
             return None
         if now >= self._until:

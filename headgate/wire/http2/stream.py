@@ -69,12 +69,16 @@ class Http2Stream(ClientStream):
 
     def watch(self) -> None:
         """Have an eye on a body that did not come with its head; nothing of it is acknowledged before it is taken."""
-        if self.head.grpc:
-            # A call may be silent for long; how long one is that nobody says anything on, the upstream's side knows.
-            return
         client = self._client
         self._pace = BodyPace(client.read_at, self.bytes_in, False)
         client.rules.wheel.arm(self, next_look(client.read_at, client.rules.limits))
+
+    def may_be_silent(self) -> None:
+        """Watch no more: how long a call is on which nobody says anything, the upstream's side knows."""
+        if self._pace is not None:
+            self._pace = None
+            if self._stalled_at == NEVER:
+                self._client.rules.wheel.cancel(self)
 
     def data_came(self, data: bytes) -> None:
         """Take one piece of the body."""

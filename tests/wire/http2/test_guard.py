@@ -99,11 +99,18 @@ def test_a_large_download_is_no_flood() -> None:
         assert judge.look(window_update(0, 65536) + window_update(1, 65536), 1.0) is None
 
 
+def test_a_ping_for_what_came_is_no_flood() -> None:
+    judge = guard()
+    for _ in range(20_000):
+        judge.sent(1)
+        assert judge.look(ping() + window_update(0, 100), 1.0) is None
+
+
 def test_what_was_counted_is_forgotten_with_its_window() -> None:
     judge = guard(max_resets=10, max_control_frames=10, window=5.0)
     for turn in range(4):
-        assert judge.look(resets(10) + ping() * 10, turn * 5.0) is None
-    assert verdict(judge.look(ping(), 19.9)) == ("control_flood", ENHANCE_YOUR_CALM)
+        assert judge.look(resets(10) + priority(3) * 10, turn * 5.0) is None
+    assert verdict(judge.look(priority(3), 19.9)) == ("control_flood", ENHANCE_YOUR_CALM)
 
 
 # -- what ends the connection --------------------------------------------------------------------------------------

@@ -1,0 +1,113 @@
+"""Upstreams that use HTTP/2 as a weapon against clients and against the gateway; and some that only look like it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from h2.errors import ErrorCodes
+
+from tests.proxy.http2_client import http2
+from tests.proxy.http2_upstream import Asked, Http2Upstream, Link
+from tests.proxy.peers import Cut, get, within
+from tests.proxy.stage import gateway, on_loop, to
+from tests.wire.http2.breaker import data, rst_stream
+
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nEVIL"
+
+
+def over(upstream: Http2Upstream, **service: Any) -> dict[str, Any]:
+    """Write a configuration whose only service speaks HTTP/2."""
+    return to(upstream.url, service={"protocol": "http2", **service})
+
+
+# -- what is no body -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["with the head", "behind it"])
+@pytest.mark.parametrize(("method", "status"), [("HEAD", 200), ("GET", 204), ("GET", 304)])
+def test_a_body_where_there_is_none_becomes_no_answer_to_somebody_else(method: str, status: int, late: bool) -> None:
+    @on_loop
+    async def play() -> None:
+        async with Http2Upstream() as upstream, gateway(over(upstream)) as rig:
+            client = await rig.client()
+            await client.send(get("/first", method=method))
+            link = await upstream.accepted()
+            asked = await link.asked()
+            if late:
+                link.head(asked, status=status)
+                assert (await client.head()).status == status
+                link.raw(data(asked.number, ANSWER))
+                # Cut: whoever reads the connection on finds nothing there.
+                assert await client.rest() == b""
+            else:
+                link.codec.send_headers(asked.number, [(":status", str(status))])
+                link.raw(data(asked.number, ANSWER))
+                assert (await client.answer(method)).status == 502
+            assert [line["error"] for line in await rig.logged()] == ["upstream_protocol"]
+            async with await http2(rig) as other:
+                stream = other.request("/second", method=method)
+                asked = await link.asked()
+                link.head(asked, status=status)
+                assert (await stream.started()).status == status
+                link.raw(data(asked.number, ANSWER))
+                with pytest.raises(Cut):
+                    await stream.answer()
+                assert stream.body == b""
+
+    play()
+
+
+# -- storms --------------------------------------------------------------------------------------------------------
+
+
+def _refuse(link: Link, asked: Asked) -> None:
+    link.raw(rst_stream(asked.number, ErrorCodes.REFUSED_STREAM))
+
+
+def _leave(link: Link, asked: Asked) -> None:
+    link.go_away(0)
+
+
+@pytest.mark.parametrize("storm", [_refuse, _leave])
+def test_who_refuses_all_is_not_asked_several_times_as_often(storm: Callable[[Link, Asked], None]) -> None:
+    @on_loop
+    async def play() -> None:
+        asked = 0
+
+        def count(link: Link, request: Asked) -> None:
+            nonlocal asked
+            asked += 1
+            storm(link, request)
+
+        retry = {"attempts": 10, "backoff": {"base": 0.001}, "budget": {"percent": 0, "minimum": 1}}
+        async with Http2Upstream(count) as upstream, gateway(over(upstream, retry=retry)) as rig:
+            async with await http2(rig) as client:
+                answers = await within(asyncio.gather(*(client.ask("/") for _ in range(20))))
+            assert {answer.status for answer in answers} == {502}
+            # One of them at a time may be tried again, so most never were.
+            assert asked < 20 + 2 * 10, asked
+
+    play()
+
+
+@on_loop
+async def test_who_measures_its_connection_is_no_flood() -> None:
+    """Servers of gRPC in Go send a PING for what comes, as often as it comes."""
+
+    def play(link: Link, asked: Asked) -> None:
+        for _ in range(40):
+            link.codec.ping(b"bdp-ping")
+        link.answer(asked, b"x")
+
+    async with Http2Upstream(play) as upstream, gateway(over(upstream)) as rig:
+        async with await http2(rig) as client:
+            for _ in range(30):
+                stream = client.request("/", method="POST", end=False)
+                for _ in range(12):
+                    await stream.send(b"a message")
+                await stream.send(end=True)
+                assert (await stream.answer()).status == 200
+        assert len(upstream.links) == 1
