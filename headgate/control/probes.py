@@ -27,9 +27,8 @@ from headgate.policy.endpoint_record import CHECKED_AT, EJECTED_UNTIL, record_na
 from headgate.policy.health import HealthCheck, HealthSettings, begin_anew, forget
 from headgate.stores.board import Board
 from headgate.telemetry.cells import Sample, SeriesName
-from headgate.wire.probe import Prober, Tls, question, question_http2
+from headgate.wire.probe import Prober, Tls, question_http2, secured
 from headgate.wire.settings import UpstreamTls
-from headgate.wire.tls import client_context
 
 AT_ONCE = 64
 # Seconds within which first checks begin, where the interval is longer.
@@ -47,7 +46,8 @@ class Subject:
     endpoint: Endpoint
     settings: HealthSettings
     tls: UpstreamTls
-    http2: bool
+    # A protocol of wire.pool.ALPN.
+    speaks: str
 
 
 class _Schedule:
@@ -159,22 +159,12 @@ class Probes:
                 return "well", 0, ""
             if subject.settings.type == "grpc":
                 return await self._call(subject, timeout)
-            status, body = await self._get(subject, check.most_body, timeout)
+            asked = _tls(subject), subject.settings.path, _host(subject), subject.speaks
+            status, body = await self._prober.get(endpoint, *asked, check.most_body, timeout)
         except Failure as failure:
             return failure.reason, 0, failure.detail
         outcome = check.judge(status, body)
         return outcome, status, {"status": f"status {status}", "body": "the body does not match"}.get(outcome, "")
-
-    async def _get(self, subject: Subject, most: int, timeout: float) -> tuple[int, bytes]:
-        """Ask in the version of HTTP that the service is spoken to."""
-        endpoint, path = subject.endpoint, subject.settings.path
-        if not subject.http2:
-            request = question("GET", path, _host(subject))
-            answer = await self._prober.ask(endpoint, _tls(subject), request, most, timeout)
-            return answer.status, answer.body
-        fields = question_http2("GET", path, _host(subject), endpoint.scheme)
-        told = await self._prober.ask_http2(endpoint, _tls(subject), (fields, b""), most, timeout)
-        return told.status, told.body
 
     async def _call(self, subject: Subject, timeout: float) -> tuple[str, int, str]:
         """Ask by gRPC's health protocol."""
@@ -208,7 +198,7 @@ def _subject(service: ResolvedService, endpoint: Endpoint, settings: HealthSetti
     asked = endpoint._replace(weight=1, zone="")
     if settings.port is not None and not endpoint.unix:
         asked = asked._replace(port=settings.port)
-    return Subject(service.name, asked, settings, service.tls, settings.type == "grpc" or service.protocol == "http2")
+    return Subject(service.name, asked, settings, service.tls, "http2" if settings.type == "grpc" else service.protocol)
 
 
 def _host(subject: Subject) -> str:
@@ -224,18 +214,7 @@ def _tls(subject: Subject) -> Tls | None:
     """
     if subject.endpoint.scheme != "https":
         return None
-    settings = subject.tls
-    try:
-        context = client_context(
-            ca=settings.ca,
-            cert=settings.cert,
-            key=settings.key,
-            verify=settings.verify,
-            protocols=("h2",) if subject.http2 else ("http/1.1",),
-        )
-    except ValueError as error:
-        raise Failure("tls", str(error)) from None
-    return context, settings.server_name or subject.endpoint.host
+    return secured(subject.tls, subject.endpoint.host, subject.speaks)
 
 
 def _now() -> int:

@@ -17,8 +17,10 @@ from headgate.core.endpoint import Endpoint
 from headgate.core.failure import Failure
 from headgate.core.message import Fields
 from headgate.wire.http2 import inquiry
-from headgate.wire.pool import not_connected
+from headgate.wire.pool import ALPN, not_connected
 from headgate.wire.resolver import Resolver
+from headgate.wire.settings import UpstreamTls
+from headgate.wire.tls import client_context
 
 USER_AGENT = "headgate-health"
 
@@ -52,6 +54,20 @@ def question(method: str, target: str, host: str) -> bytes:
     """Write a request that asks how somebody is."""
     fields = f"Host: {host}\r\nUser-Agent: {USER_AGENT}\r\nAccept: */*\r\nConnection: close"
     return f"{method} {target} HTTP/1.1\r\n{fields}\r\n\r\n".encode()
+
+
+def secured(settings: UpstreamTls, host: str, speaks: str) -> Tls:
+    """Return how an endpoint at `host` is asked over TLS, with the files as they are now.
+
+    Raises:
+        Failure: tls, if a file cannot be used.
+    """
+    ca, cert, key, verify = settings.ca, settings.cert, settings.key, settings.verify
+    try:
+        context = client_context(ca=ca, cert=cert, key=key, verify=verify, protocols=ALPN[speaks])
+    except ValueError as error:
+        raise Failure("tls", str(error)) from None
+    return context, settings.server_name or host
 
 
 class Prober:
@@ -99,6 +115,26 @@ class Prober:
 
         async def dialogue(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> inquiry.Answer:
             return await inquiry.inquire(reader, writer, *request, most)
+
+        return await self._within(timeout, endpoint, tls, dialogue)
+
+    async def get(
+        self, endpoint: Endpoint, tls: Tls | None, path: str, host: str, speaks: str, most: int, timeout: float
+    ) -> Answer:
+        """Ask for `path` in what the endpoint speaks (wire.pool.ALPN, which `tls` offers); otherwise as `ask`.
+
+        Raises:
+            Failure: those of `ask`.
+        """
+        fields = question_http2("GET", path, host, endpoint.scheme)
+
+        async def dialogue(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Answer:
+            secured = writer.get_extra_info("ssl_object")
+            if speaks == "http2" or (secured is not None and secured.selected_alpn_protocol() == "h2"):
+                told = await inquiry.inquire(reader, writer, fields, b"", most)
+                return Answer(told.status, told.body)
+            writer.write(question("GET", path, host))
+            return await _read(reader, most)
 
         return await self._within(timeout, endpoint, tls, dialogue)
 

@@ -16,7 +16,7 @@ from headgate.policy.endpoint_record import CHECK_STATUS, CHECKS_IN_ROW, UNHEALT
 from tests.control.test_probes import checking
 from tests.loops import on_plain_loop
 from tests.proxy.http2_upstream import Asked, Http2Upstream, Link
-from tests.proxy.peers import Upstream, answering, eventually, free_port, ok
+from tests.proxy.peers import Message, Upstream, answering, eventually, free_port, ok
 from tests.wire.certificates import Authority
 
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
@@ -203,6 +203,31 @@ async def test_a_service_of_http2_is_asked_over_http2() -> None:
         bodies[0] = b"{}"
         await rig.is_out(upstream.url)
         assert rig.log.lines[0].endswith("the body does not match")
+
+
+@pytest.mark.parametrize("offered", ["h2", "http/1.1"])
+@on_plain_loop
+async def test_a_service_that_chooses_is_asked_in_what_it_chose(offered: str, tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    tls = authority.server_context("127.0.0.1")
+    tls.set_alpn_protocols([offered])
+    asked: list[str] = []
+
+    def play(link: Link, request: Asked) -> None:
+        asked.append("h2")
+        link.answer(request, b"", status=200)
+
+    def answer(message: Message) -> bytes:
+        asked.append("http/1.1")
+        return ok(b"")
+
+    old = Upstream(answering(answer), tls=tls)
+    new = Http2Upstream(play, tls=tls)
+    async with new if offered == "h2" else old as upstream, checking() as rig:
+        url = upstream.url.replace("http:", "https:")
+        rig.follow(url, health={"path": "/ready"}, protocol="auto", tls={"ca": authority.path})
+        await eventually(lambda: rig.cell(url, CHECKS_IN_ROW) > 1)
+        assert set(asked) == {offered}
 
 
 @on_plain_loop

@@ -12,9 +12,8 @@ from typing import Final
 
 from headgate.control.registrations.instance import Instance
 from headgate.core.failure import Failure
-from headgate.wire.probe import Prober, Tls, question, question_http2
+from headgate.wire.probe import Prober, secured
 from headgate.wire.settings import UpstreamTls
-from headgate.wire.tls import client_context
 
 AT_ONCE: Final = 32
 FAILURES: Final = 2
@@ -64,27 +63,14 @@ class Checks:
         """Return how long to wait until the next check."""
         return interval * (1 - _SPREAD * self._chance())
 
-    async def ask(self, instance: Instance, tls: UpstreamTls, timeout: float, http2: bool = False) -> str:
-        """Ask one instance, over HTTP/2 where its service is spoken to so; return why it is not well, or nothing."""
+    async def ask(self, instance: Instance, tls: UpstreamTls, timeout: float, speaks: str = "http1") -> str:
+        """Ask one instance in what its service is spoken to; return why it is not well, or nothing."""
         async with self._gate:
-            endpoint, path = instance.endpoint, instance.health_check
+            endpoint = instance.endpoint
             try:
-                context = _tls(tls, endpoint.host, http2) if endpoint.scheme == "https" else None
-                if http2:
-                    fields = question_http2("GET", path, endpoint.authority, endpoint.scheme)
-                    status = (await self._prober.ask_http2(endpoint, context, (fields, b""), 0, timeout)).status
-                else:
-                    request = question("GET", path, endpoint.authority)
-                    status = (await self._prober.ask(endpoint, context, request, 0, timeout)).status
+                context = secured(tls, endpoint.host, speaks) if endpoint.scheme == "https" else None
+                asked = context, instance.health_check, endpoint.authority, speaks
+                status = (await self._prober.get(endpoint, *asked, 0, timeout)).status
             except Failure as failure:
                 return failure.detail or failure.reason
-            except ValueError as error:
-                # A file of TLS that cannot be used.
-                return str(error)
         return "" if 200 <= status < 300 else f"status {status}"
-
-
-def _tls(tls: UpstreamTls, host: str, http2: bool) -> Tls:
-    protocols = ("h2",) if http2 else ("http/1.1",)
-    context = client_context(ca=tls.ca, cert=tls.cert, key=tls.key, verify=tls.verify, protocols=protocols)
-    return context, tls.server_name or host

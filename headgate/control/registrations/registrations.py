@@ -69,7 +69,7 @@ class Registrations:
         self.settings = Registering()
         self._networks = Networks(())
         # How the services of these names are spoken to: their TLS, and whether by HTTP/2.
-        self._spoken: dict[str, tuple[UpstreamTls, bool]] = {}
+        self._spoken: dict[str, tuple[UpstreamTls, str]] = {}
         self._poll = 1.0
         self._admin = ListenAddress("", 0)
         self._tasks: list[asyncio.Task[None]] = []
@@ -106,7 +106,7 @@ class Registrations:
         self._follows = True
         self.settings = config.registrations
         self._networks = Networks(config.registrations.networks)
-        self._spoken = {_name_of(each): (each.tls, each.protocol == "http2") for each in config.services}
+        self._spoken = {_name_of(each): (each.tls, each.protocol) for each in config.services}
         self._poll = config.database.poll
         self._admin = parse_listen(config.admin.address)
         if self._ledger.follow(Place(config.state_dir, config.database.url)):
@@ -299,9 +299,9 @@ class Registrations:
 
     async def _check(self, known: Known) -> None:
         instance, health, settings = known.instance, known.health, self.settings
-        tls, http2 = self._spoken.get(instance.name, (UpstreamTls(), False))
+        tls, speaks = self._spoken.get(instance.name, (UpstreamTls(), "http1"))
         try:
-            why = await self._checks.ask(instance, tls, settings.check_timeout, http2)
+            why = await self._checks.ask(instance, tls, settings.check_timeout, speaks)
         finally:
             health.in_flight = False
             health.due = self._clock() + self._checks.later(settings.check_interval)
