@@ -31,6 +31,8 @@ JOIN_PATIENCE = 60.0
 MEETING_PATIENCE = 2.0
 # There is not time for so many plans in the life of a gateway.
 _HIGHEST_VERSION = 2**31
+# Characters.
+_LONGEST_REASON = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +75,10 @@ class _Member:
     def tell(self, body: bytes) -> None:
         write_frame(self._writer, body)
 
-    def on_answer(self, message: dict[str, Any]) -> None:
+    def on_answer(self, version: object, error: str | None) -> None:
         # An answer to an older plan than the one sent last decides nothing any more.
-        if message["version"] == self.version and self._answer is not None and not self._answer.done():
-            self._answer.set_result(message.get("error"))
+        if version == self.version and self._answer is not None and not self._answer.done():
+            self._answer.set_result(error)
 
     def lost(self) -> None:
         if self._answer is not None and not self._answer.done():
@@ -223,9 +225,14 @@ class Fleet:
             for listener in self.on_said:
                 listener(member.number, message)
             return
-        if message["type"] == "rejected" and not member.asked:
-            self._log("error", f"{member.name} cannot run plan {message['version']}: {message['error']}")
-        member.on_answer(message)
+        error = None
+        if message["type"] == "rejected":
+            error = message["error"][:_LONGEST_REASON]
+            if type(error) is not str:
+                raise TypeError
+            if not member.asked:
+                self._log("error", f"{member.name} cannot run plan {int(message['version'])}: {error}")
+        member.on_answer(message["version"], error)
 
     def _join(self, hello: dict[str, Any], writer: asyncio.StreamWriter) -> _Member:
         member = _Member(hello, writer)

@@ -39,6 +39,7 @@ Fetch = Callable[[JwtIssuer], Awaitable["FetchedKeys"]]
 # A document that says: the keys may not be used any more.
 _WITHDRAWN = b""
 _MOST_EARLY = 100
+_LONGEST_NAME = 4096
 
 
 class KeptKeys(NamedTuple):
@@ -145,7 +146,7 @@ class Issuers:
         name = str(message.get("issuer"))
         issuer = self._issuers.get(name)
         if issuer is None:
-            if len(self._early) < _MOST_EARLY:
+            if len(self._early) < _MOST_EARLY and len(name) <= _LONGEST_NAME:
                 self._early.add(name)
         elif issuer.in_flight or issuer.asked or issuer.schedule.due <= (now := monotonic()):
             issuer.asked = True

@@ -100,7 +100,7 @@ class Limits:
     def on_said(self, worker: int, message: dict[str, Any]) -> None:
         """Take what a worker says of a reset."""
         if message["type"] == "forgotten" and (waiting := self._waiting.get(message["number"])) is not None:
-            waiting.put_nowait((worker, message["found"]))
+            waiting.put_nowait((worker, int(message["found"])))
 
     def _parts(self, limit: str, scope: str | None) -> list[Part]:
         config = self._config

@@ -25,6 +25,7 @@ NONSENSE = {
     "no type": b"{}",
     "deep": b"[" * 200_000,
     "no version": b'{"type": "took"}',
+    "no reason": b'{"type": "rejected", "version": 1, "error": ["reason"]}',
     "what a listener cannot take": b'{"type": "records", "records": [{}], "dropped": 0}',
 }
 

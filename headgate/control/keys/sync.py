@@ -22,6 +22,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from headgate.config.resolve import ResolvedConfig
 from headgate.control.log import Log
 from headgate.control.state import find_pepper, make_state, state_path
+from headgate.core.clock import wall
 from headgate.core.trace import kind_of, places_of
 from headgate.stores.board import Board
 from headgate.telemetry.cells import Sample, SeriesName
@@ -32,6 +33,8 @@ _LONGEST_PAUSE: Final = 2.0
 _MOST_USES: Final = 100_000
 _LONGEST_ID: Final = 100
 _LAST_WORDS_SECONDS: Final = 2.0
+# Seconds by which the clock that a use was read from may have been put back since.
+_FAST_CLOCK: Final = 3600.0
 
 
 class KeyPlace(NamedTuple):
@@ -186,9 +189,13 @@ class _Thread(threading.Thread):
         """Keep when keys were used, to be written down with the next turn."""
         if not isinstance(used, dict):
             return
+        latest = wall() + _FAST_CLOCK
         with self._lock:
             for id_, moment in used.items():
-                if len(id_) > _LONGEST_ID or not isinstance(moment, int | float):
+                # One that the database cannot take would keep it from all others, again and again.
+                if len(id_) > _LONGEST_ID or not (id_.isascii() and id_.isprintable()):
+                    continue
+                if not isinstance(moment, int | float) or not 0 <= moment <= latest:
                     continue
                 if id_ in self._used or len(self._used) < _MOST_USES:
                     self._used[id_] = max(self._used.get(id_, 0.0), moment)

@@ -15,12 +15,14 @@ from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, Trace
 from opentelemetry.trace.span import TraceState
 from opentelemetry.util.types import AttributeValue
 
+from headgate.control.telemetry.requests import outcome
 from headgate.core.failure import REASONS
 from headgate.telemetry.families import METHODS
 from headgate.telemetry.record import Attempt, Record
 from headgate.telemetry.settings import Otlp
 
 _NANOSECONDS = 1_000_000_000
+_PORT_DIGITS = 5
 
 _Attributes = dict[str, AttributeValue]
 
@@ -40,7 +42,7 @@ class SpanMaker:
         method = record["method"] if record["method"] in METHODS else "HTTP"
         # A name that clients choose would make as many kinds of spans as there are paths.
         name = f"{method} {record['pattern']}" if "pattern" in record else method
-        failed = record["status"] >= 500
+        failed = outcome(record) >= 500
         own = ReadableSpan(
             name,
             context,
@@ -110,8 +112,8 @@ def _of_request(record: Record) -> _Attributes:
         found[f"headgate.limit.{limit['name']}.allowed"] = limit["allowed"]
     if "error" in record:
         found["error.type"] = record["error"]
-    elif record["status"] >= 500:
-        found["error.type"] = str(record["status"])
+    elif outcome(record) >= 500:
+        found["error.type"] = str(record.get("grpc_status", record["status"]))
     return found
 
 
@@ -157,7 +159,7 @@ def _method(method: str) -> _Attributes:
 
 def _place(endpoint: str) -> tuple[str, int]:
     host, colon, port = endpoint.rpartition(":")
-    return (host.strip("[]"), int(port)) if colon and port.isdecimal() else (endpoint, 0)
+    return (host.strip("[]"), int(port)) if colon and port.isdecimal() and len(port) <= _PORT_DIGITS else (endpoint, 0)
 
 
 def _context(record: Record, span_id: str, remote: bool = False) -> SpanContext:

@@ -16,11 +16,11 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from heapq import merge
 from itertools import count
-from typing import Any, Literal, NamedTuple, TypedDict, cast
+from typing import Any, Literal, NamedTuple, TypedDict
 
 from headgate import __version__
 from headgate.config.resolve import ResolvedConfig
-from headgate.control.log import LEVELS, Level, Line, Log
+from headgate.control.log import Level, Line, Log
 from headgate.control.spawn import Spawn
 from headgate.control.telemetry.errors import Errors
 from headgate.control.telemetry.exemplars import Exemplars
@@ -29,6 +29,7 @@ from headgate.control.telemetry.otlp import Export
 from headgate.control.telemetry.requests import LogItem, Requests, log_item
 from headgate.control.telemetry.ring import Numbered, Ring
 from headgate.control.telemetry.stream import Stream
+from headgate.control.telemetry.told import MOST_RECORDS, as_count, as_line, as_record
 from headgate.core.clock import monotonic, wall
 from headgate.policy.limit.settings import Limit
 from headgate.telemetry.cells import Sample, SeriesName, SlotRegion
@@ -84,6 +85,7 @@ class Telemetry:
         self._export: Export | None = None
         self._counts = {"sent": 0, "failed": 0, "dropped": 0}
         self._records = self._records_dropped = 0
+        self._doubted: set[int] = set()
         self._known: States | None = None
         # Limits of services, and what their last recorded requests found: how many were left, and until when.
         self._limits: dict[str, Limit] = {}
@@ -119,13 +121,27 @@ class Telemetry:
     def on_said(self, worker: int, message: dict[str, Any]) -> None:
         """Take what a worker, or the master (0), tells: its records, or a line of its log."""
         match message:
-            case {"type": "records", "records": records, "dropped": dropped}:
-                self._records_dropped += dropped
-                for record in records:
-                    self.take(cast("Record", record))
-            case {"type": "log", "at": at, "level": level, "message": text, "fields": fields} if level in LEVELS:
-                process = f"worker-{worker}" if worker else "master"
-                self.take_line(Line(at, cast("Level", level), process, text, fields))
+            case {"type": "records", "records": list(records), "dropped": dropped}:
+                self._records_dropped += as_count(dropped) or 0
+                for told in records[:MOST_RECORDS]:
+                    record = as_record(told, worker)
+                    if record is not None:
+                        self.take(record)
+                    else:
+                        self._records_dropped += 1
+                        self._doubt(worker)
+            case {"type": "log"}:
+                line = as_line(message, f"worker-{worker}" if worker else "master")
+                if line is not None:
+                    self.take_line(line)
+                else:
+                    self._doubt(worker)
+
+    def _doubt(self, worker: int) -> None:
+        """Say once of each worker that what it tells is not what a worker tells."""
+        if worker not in self._doubted:
+            self._doubted.add(worker)
+            self._log("error", f"worker-{worker} tells what is no record and no line of a log, which is dropped")
 
     def take(self, record: Record) -> None:
         """Keep one request, show it to those who watch, and send its spans."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TypedDict
 
 from headgate.control.telemetry.ring import Numbered, Ring
+from headgate.policy.grpc import counts_as
 from headgate.telemetry.record import Attempt, Record
 
 
@@ -145,9 +146,15 @@ def _tags(record: Record) -> dict[str, str]:
     return tags
 
 
+def outcome(record: Record) -> int:
+    """Return the status that says how a request went: a call of gRPC that failed was answered with 200."""
+    status, code = record["status"], record.get("grpc_status", 0)
+    return counts_as(code) if code and status < 300 else status
+
+
 def log_item(record: Record) -> LogItem:
     """Return the line of the log that a request is: in words of the access log."""
-    status = record["status"]
+    status, went = record["status"], outcome(record)
     metadata: dict[str, object] = {
         "method": record["method"],
         "path": record["path"],
@@ -166,7 +173,7 @@ def log_item(record: Record) -> LogItem:
             metadata[key] = record[key]
     return {
         "timestamp": round(record["started"] + record["duration"], 3),
-        "level": "ERROR" if status >= 500 else "WARNING" if status >= 400 else "INFO",
+        "level": "ERROR" if went >= 500 else "WARNING" if went >= 400 else "INFO",
         "message": "Request completed",
         "service_name": record.get("service", ""),
         "trace_id": record["trace_id"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
 import shutil
@@ -295,6 +296,10 @@ def test_uses_that_workers_tell_of_are_written(start: Start, follow: Follow) -> 
     sync.on_said(1, {"type": "keys_used", "keys": {"k1": 5, "k2": 7}})
     sync.on_said(2, {"type": "keys_used", "keys": {"k1": 3, "x" * 101: 1, "odd": "text", "none": None}})
     sync.on_said(2, {"type": "keys_used", "keys": ["no", "mapping"]})
+    # The database would refuse them, and with them all others, at each turn from then on.
+    sync.on_said(
+        2, {"type": "keys_used", "keys": {"far": 1e300, "never": math.nan, "before": -1, "k\0": 1, "\u00e4": 1}}
+    )
     sync.on_said(2, {"type": "something else", "keys": {"k3": 1}})
     until(lambda: len(follow.used) == 2, "they are written")
     sync.close()

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from headgate.control.log import Log
+from headgate.control.log import Line, Log
 from headgate.control.telemetry import otlp
 from headgate.control.telemetry.part import States, Telemetry
+from headgate.control.telemetry.requests import log_item
 from headgate.control.telemetry.stream import EVENTS
 from headgate.telemetry.cells import SlotRegion, SlotWriter
 from headgate.telemetry.families import FAMILIES
@@ -61,6 +62,31 @@ class Scene:
         return self.tasks[-1]
 
 
+def test_what_is_no_record_and_no_line_is_dropped_and_said_once_of_each_worker() -> None:
+    async def scenario() -> None:
+        scene = Scene()
+        lines: list[Line] = []
+        Log.listeners.append(lines.append)
+        scene.follow()
+        telemetry = scene.telemetry
+        told: list[Any] = [record(1), record(2, path=7), "no record", record(3, worker=2)]
+        telemetry.on_said(1, {"type": "records", "records": told, "dropped": "many"})
+        telemetry.on_said(1, {"type": "records", "records": {"no": "list"}, "dropped": 0})
+        line = {"type": "log", "at": 1.0, "level": "error", "message": "m", "fields": {}}
+        telemetry.on_said(2, line | {"at": "now"})
+        telemetry.on_said(2, line)
+        assert [each.item["request_id"] for each in telemetry.requests.ring.newest()] == ["request-1"]
+        assert scene.counted()["headgate_records_dropped_total",] == 3
+        assert [each.item.process for each in telemetry.lines.newest() if each.item.message == "m"] == ["worker-2"]
+        assert [each.message for each in lines] == [
+            f"worker-{worker} tells what is no record and no line of a log, which is dropped" for worker in (1, 2)
+        ]
+        for task in scene.tasks:
+            task.cancel()
+
+    asyncio.run(scenario())
+
+
 def test_records_are_kept_under_every_name(monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario() -> None:
         scene = Scene()
@@ -107,6 +133,12 @@ def test_lines_of_all_processes_stand_among_the_requests() -> None:
         assert [each["message"] for each in scene.telemetry.errors.newest()] == ["internal error"]
 
     timeless(scenario)
+
+
+def test_the_level_of_a_call_of_grpc_is_that_of_its_status() -> None:
+    levels = {code: log_item({**record(1), "grpc_status": code})["level"] for code in (0, 5, 14)}
+    assert levels == {0: "INFO", 5: "WARNING", 14: "ERROR"}
+    assert log_item({**record(1), "status": 503, "grpc_status": 14})["level"] == "ERROR"
 
 
 def test_the_level_holds_for_the_whole_process() -> None:
