@@ -140,24 +140,15 @@ async def terminate(scene: Scene, times: int = 50) -> Verdict:
     deadline = scene.deadline()
     loop = asyncio.get_running_loop()
 
-    def judge(ending: Ending) -> str:
-        if ending.outcome not in (Outcome.GOOD, Outcome.REFUSED, Outcome.UNANSWERED):
-            return ending.words
-        if ending.outcome is Outcome.UNANSWERED and ending.ask.id in plane.seen:
-            return "the upstream saw it, and the client got nothing"
-        return ""
-
-    def judge_call(name: str, code: str, words: str) -> str:
-        return words if code != "UNAVAILABLE" or name in plane.echo.seen else ""
-
+    accepted = Accepted(plane)
     kinds = {kind: weight for kind, weight in EVERYTHING.items() if kind is not READY}
     while done < times and loop.time() < deadline:
         await (plane.begin() if done else plane.start())
         plane.change()
         gate = plane.gate
-        crowd = gate.crowd(kinds, judge)
+        crowd = gate.crowd(kinds, accepted.judge)
         crowd.start(CLIENTS)
-        calls = gate.calls(judge_call)
+        calls = gate.calls(accepted.judge_call)
         calls.start(_CALLERS)
         await asyncio.sleep(random.uniform(0.1, 0.8))
         in_flight += crowd.in_flight
@@ -184,6 +175,25 @@ async def terminate(scene: Scene, times: int = 50) -> Verdict:
     words = f"{done} times (slowest end {slowest:.2f} s), {in_flight:,} requests and "
     words += f"{called:,} calls in flight at the signals, "
     return Verdict(bool(in_flight) and bool(called) and not failures, f"{words}{len(failures)} broken{shown(failures)}")
+
+
+class Accepted:
+    """The judgement of a time when the gateway ends: what it accepted must be answered, all else may be refused."""
+
+    def __init__(self, plane: Plane) -> None:
+        self._plane = plane
+
+    def judge(self, ending: Ending) -> str:
+        """Judge a request."""
+        if ending.outcome not in (Outcome.GOOD, Outcome.REFUSED, Outcome.UNANSWERED):
+            return ending.words
+        if ending.outcome is Outcome.UNANSWERED and ending.ask.id in self._plane.seen:
+            return "the upstream saw it, and the client got nothing"
+        return ""
+
+    def judge_call(self, name: str, code: str, words: str) -> str:
+        """Judge a call of gRPC."""
+        return words if code != "UNAVAILABLE" or name in self._plane.echo.seen else ""
 
 
 async def idle(scene: Scene, count: int = 10_000) -> Verdict:
