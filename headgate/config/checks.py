@@ -46,6 +46,7 @@ _PLACEHOLDERS = (
     "reason",
     "request_id",
     "correlation_id",
+    "trace_id",
     "timestamp",
     "timestamp_epoch",
     "retry_after",

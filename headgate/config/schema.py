@@ -104,10 +104,10 @@ class ErrorAnswer:
 class Errors:
     """The shape of the answers the gateway itself gives. Default: RFC 9457 problem details.
 
-    Placeholders: {status} {title} {message} {type} {reason} {request_id} {correlation_id} {timestamp} {timestamp_epoch}
-    {retry_after} {path} {method} {service} {route} {breaker}; of limits {limit_name} {limit} {window} {remaining}
-    {reset} {reset_epoch} and {limit_per_second}, {limit_per_minute}, {limit_per_hour}, {limit_per_day}. A key whose
-    value is absent vanishes.
+    Placeholders: {status} {title} {message} {type} {reason} {request_id} {correlation_id} {trace_id} {timestamp}
+    {timestamp_epoch} {retry_after} {path} {method} {service} {route} {breaker}; of limits {limit_name} {limit} {window}
+    {remaining} {reset} {reset_epoch} and {limit_per_second}, {limit_per_minute}, {limit_per_hour}, {limit_per_day}. A
+    key whose value is absent vanishes.
     """
 
     content_type: str = setting(default="application/problem+json", help="Content-Type of the body.")

@@ -24,7 +24,11 @@ class Rewrite:
 
 @settings
 class FieldEdits:
-    """Edits of one direction, in this order: remove, set, add. Values may use placeholders such as {request_id}."""
+    """Edits of one direction, in this order: remove, set, add.
+
+    Placeholders in values: {client} {host} {method} {path} {query} {request_id} {route} {service} {trace_id} and the
+    named parts of the path. A field whose placeholder has no value is not put on.
+    """
 
     remove: list[str] = setting(default=list, help="Fields to take off.")
     # What is put on may be the gateway's own credential towards an upstream.

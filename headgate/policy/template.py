@@ -14,7 +14,7 @@ Values = Callable[[str], str | None]
 PARAMS = "params."
 
 # What the exchange knows of every request.
-BUILT_IN = frozenset(("client", "host", "method", "path", "query", "request_id", "route", "service"))
+BUILT_IN = frozenset(("client", "host", "method", "path", "query", "request_id", "route", "service", "trace_id"))
 
 _PLACEHOLDER = re.compile(r"\{(\{[A-Za-z_][\w.]*\})\}|\{([A-Za-z_][\w.]*)\}", re.ASCII)
 

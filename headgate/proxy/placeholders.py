@@ -20,4 +20,6 @@ def value_of(exchange: Exchange, name: str) -> str | None:
             return exchange.way.name if exchange.way is not None else None
         case "service":
             return exchange.cluster.name if exchange.cluster is not None else None
+        case "trace_id":
+            return exchange.trace.trace_id if exchange.trace is not None else None
     return exchange.params.get(name.removeprefix("params."))

@@ -70,6 +70,7 @@ def _values(exchange: Exchange, failure: Failure, retry_after: int | None) -> di
         "status": exchange.status,
         "request_id": exchange.request_id,
         "correlation_id": exchange.correlation_id,
+        "trace_id": exchange.trace.trace_id if exchange.trace is not None else None,
         "retry_after": retry_after,
         "path": exchange.path,
         "method": exchange.method,

@@ -276,6 +276,24 @@ async def test_a_reload_begins_and_ends_it_on_connections_that_are_open() -> Non
     assert [traced(each)["tracestate"] for each in seen] == ["a=1"] * 3
 
 
+@pytest.mark.parametrize("traces", [True, False])
+@on_loop
+async def test_its_id_can_be_written_where_callers_and_services_read(traces: bool) -> None:
+    """A field of that name is not let through from a client where there is no trace to name."""
+    seen: list[Message] = []
+    edits = {"set": {"X-Trace": "{trace_id}"}}
+    errors = {"errors": {"body": {"reason": "{reason}", "trace": "{trace_id}"}}}
+    async with Upstream(answering(lambda _: ok(), seen)) as upstream:
+        document = to(upstream, route={"headers": {"request": edits, "response": edits}, "match": {"path": "/here"}})
+        async with gateway({**document, **errors, **(tracing() if traces else {})}) as rig:
+            answer = await rig.ask(get("/here", PARENT, "X-Trace: theirs"))
+            refused = await rig.ask(get("/elsewhere", PARENT))
+    named = TRACE if traces else None
+    assert (seen[0].get("x-trace"), answer.get("x-trace")) == (named, named)
+    assert json.loads(refused.body).get("trace") == named
+    assert json.loads(refused.body)["reason"] == "route_not_found"
+
+
 @on_loop
 async def test_both_readers_of_the_wire_read_it() -> None:
     """One request arrives whole, and is looked up by lines; the other in pieces, and is parsed."""
