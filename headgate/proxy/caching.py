@@ -236,12 +236,20 @@ class Lookup:
         elif stop - start <= PIECE:
             exchange.give(head, body if stop - start == len(body) else body[start:stop])
         else:
+            return self._give_large(head, body, start, stop)
+        return None
+
+    async def _give_large(self, head: ResponseHead, body: bytes, start: int, stop: int) -> None:
+        lent = self.caching.lend(self.key, body)
+        self.body = body = lent.body
+        try:
             whole = Gathered(0, Room(0))
             reader = self.reader(whole, head, start, stop)
             whole.write(body)
             whole.finish()
-            return read(reader)
-        return None
+            await read(reader)
+        finally:
+            self.caching.take_back(self.key, lent)
 
     def begin(self, entry: Entry, body: Gathered, age: int, member: bytes, length: int) -> Reader | None:
         """Begin to answer with an entry whose body is arriving; `length` is below zero while it is not known.

@@ -24,7 +24,7 @@ from headgate.policy.cache.key import merged
 from headgate.policy.cache.reuse import ERRORS
 from headgate.proxy import guards, sharing
 from headgate.proxy.fanout import Gathered, Reader, read
-from headgate.proxy.filling import Fill
+from headgate.proxy.filling import TOO_LARGE_SECONDS, Fill
 from headgate.proxy.forward import upstream_request
 from headgate.proxy.pause import pause
 from headgate.proxy.tries import Tries
@@ -71,10 +71,13 @@ class Fetch:
         if not lookup.single:
             lookup.caching.fills[fill.key] = fill
         lookup.exchange.stream.on_failed = self._left
+        lent = lookup.caching.lend(fill.key, lookup.body)
+        lookup.body = lent.body
         try:
             if lookup.single or not await self._fetched_elsewhere():
                 await self._fetch()
         finally:
+            lookup.caching.take_back(fill.key, lent)
             self._close()
             if fill.body is not None:
                 fill.body.let_go()
@@ -323,6 +326,8 @@ class Fetch:
         if body.keeping:
             entry.length = body.size
             self._keep(entry, body.whole(), now)
+        elif body.size > lookup.cache.settings.max_entry:
+            lookup.caching.let_pass(fill.key, monotonic(), TOO_LARGE_SECONDS)
         else:
             lookup.caching.let_pass(fill.key, monotonic())
         fill.settle("whole")

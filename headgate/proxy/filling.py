@@ -32,6 +32,8 @@ ROOM: Final = 128 << 20
 # Keys whose answers were found not to be kept, and for how long nobody waits for one of them (Varnish: hit-for-miss).
 _MOST_PASSING: Final = 16_384
 _PASSING_SECONDS: Final = 10.0
+# And after one that several had begun to read when it turned out too large: they went at the pace of the slowest.
+TOO_LARGE_SECONDS: Final = 600.0
 # Bytes up to which an answer is fetched to its end though nobody waits for it.
 _WORTH: Final = 65_536
 
@@ -145,10 +147,20 @@ class Fill:
         self._consider()
 
 
+class Lent:
+    """A body from the store, one copy for all `users` that have it at a time."""
+
+    __slots__ = ("body", "users")
+
+    def __init__(self, body: bytes) -> None:
+        self.body = body
+        self.users = 0
+
+
 class Caching:
     """The cache as one worker sees it; `fills` are by key."""
 
-    __slots__ = ("_opening", "_passing", "fills", "room")
+    __slots__ = ("_lent", "_opening", "_passing", "fills", "room")
 
     def __init__(self, opening: CacheOpening) -> None:
         self._opening = opening
@@ -156,6 +168,7 @@ class Caching:
         self.room = Room(ROOM)
         # Until when, in seconds of the monotonic clock.
         self._passing: dict[bytes, float] = {}
+        self._lent: dict[bytes, Lent] = {}
 
     @property
     def store(self) -> CacheStore | None:
@@ -172,11 +185,25 @@ class Caching:
         del self._passing[key]
         return False
 
-    def let_pass(self, key: bytes, now: float) -> None:
+    def let_pass(self, key: bytes, now: float, seconds: float = _PASSING_SECONDS) -> None:
         """Remember for a moment that an answer was not to be kept."""
         if len(self._passing) >= _MOST_PASSING:
             self._passing.clear()
-        self._passing[key] = now + _PASSING_SECONDS
+        self._passing[key] = now + seconds
+
+    def lend(self, key: bytes, body: bytes) -> Lent:
+        """Take a body of an entry for as long as a client needs it: not each that is slow shall hold a copy."""
+        lent = self._lent.get(key)
+        if lent is None or lent.body != body:
+            self._lent[key] = lent = Lent(body)
+        lent.users += 1
+        return lent
+
+    def take_back(self, key: bytes, lent: Lent) -> None:
+        """Learn that somebody is done with a body."""
+        lent.users -= 1
+        if not lent.users and self._lent.get(key) is lent:
+            del self._lent[key]
 
     def changed(self, url: str) -> None:
         """Forget what is known of a URL: a request has changed what is there."""

@@ -63,11 +63,13 @@ class _NoStream(ClientStream):
 class Refresh(Exchange):
     """One entry being fetched anew, as the request asked for it that found it stale."""
 
-    __slots__ = ("_lookup",)
+    __slots__ = ("_lookup", "wanted")
 
     def __init__(self, stale: Lookup, cache: CachedRoute) -> None:
+        self.wanted = stale.key
         first = stale.exchange
-        stream = _NoStream(first.stream.connection, _copy(first.stream.head), monotonic())
+        head = _copy(first.stream.head, stale.way.timeouts.deadline_header)
+        stream = _NoStream(first.stream.connection, head, monotonic())
         stream.ended = True
         super().__init__(first.gateway, first.plan, stream)
         self.way, self.params, self.cluster = first.way, first.params, first.cluster
@@ -102,31 +104,32 @@ class Refreshes:
     __slots__ = ("_under_way",)
 
     def __init__(self) -> None:
-        self._under_way: set[Refresh] = set()
+        self._under_way: dict[bytes, Refresh] = {}
 
     def begin(self, stale: Lookup) -> None:
         """Fetch an entry anew that was found stale, unless that is being done."""
-        if stale.key in stale.caching.fills or len(self._under_way) >= _MOST:
+        under_way, key = self._under_way, stale.key
+        if key in under_way or key in stale.caching.fills or len(under_way) >= _MOST:
             return
-        refresh = Refresh(stale, stale.cache)
-        self._under_way.add(refresh)
+        under_way[key] = refresh = Refresh(stale, stale.cache)
         refresh.start()
 
     def ended(self, refresh: Refresh) -> None:
         """Learn that one is over."""
-        self._under_way.discard(refresh)
+        del self._under_way[refresh.wanted]
 
     def close(self) -> None:
         """Give up what is under way."""
-        for refresh in tuple(self._under_way):
+        for refresh in tuple(self._under_way.values()):
             refresh.steps.interrupt(Failure("draining"))
 
 
-def _copy(head: RequestHead) -> RequestHead:
-    """Return a request of its own for the whole of what was asked for, whichever part a client wants."""
+def _copy(head: RequestHead, deadline: str | None) -> RequestHead:
+    """Return a request of its own for the whole of what was asked for, whatever part a client wants, and how soon."""
     copy = RequestHead("GET", head.target, head.scheme)
     copy.authority, copy.host, copy.port = head.authority, head.host, head.port
     copy.path, copy.query, copy.version = head.path, head.query, head.version
-    copy.fields = list(head.fields)
+    haste = deadline.lower().encode() if deadline is not None else b""
+    copy.fields = [field for field in head.fields if field[0].lower() != haste]
     copy.forwarding, copy.ids = head.forwarding, None
     return copy

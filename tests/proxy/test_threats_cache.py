@@ -9,12 +9,15 @@ from typing import Any
 
 import pytest
 
+from headgate.core.clock import monotonic, wall
 from headgate.core.steps import Reply
+from headgate.policy.cache.entry import Entry
 from headgate.policy.cache.key import purge_url
+from headgate.proxy.filling import TOO_LARGE_SECONDS
 from headgate.stores.cache.store import Cached, Purge
 from tests.proxy.caches import caching, counting, stored
 from tests.proxy.callers import keys, static, with_key
-from tests.proxy.peers import Message, Upstream, answering, eventually, get, ok
+from tests.proxy.peers import Message, Upstream, Wire, answering, eventually, get, in_between, ok
 from tests.proxy.stage import gateway, on_loop, to
 
 FRESH = "Cache-Control: max-age=60"
@@ -304,3 +307,83 @@ async def test_a_url_is_purged_as_clients_of_a_trusted_proxy_write_it() -> None:
         # And a change is one of what was asked for.
         assert (await rig.ask(ask.replace(b"GET", b"POST"))).status == 200
         assert (await rig.ask(ask)).body == b"4"
+
+
+# -- wearing it out ------------------------------------------------------------------------------------------------
+
+
+@on_loop
+async def test_clients_that_do_not_read_share_one_copy_of_a_large_body() -> None:
+    async with Upstream(answering(counting())) as upstream, caching(upstream) as rig:
+        entry = Entry(200, [], wall())
+        entry.lifetime, entry.length = 60.0, in_between()
+        # Found by each request as a copy of its own.
+        store = rig.gateway.caching.store
+        rig.gateway.caching._opening.store = _Instead(store, lambda _: Cached(entry.encode(), bytes(entry.length)))
+        lent = rig.gateway.caching._lent
+        clients = [await rig.client() for _ in range(3)]
+        for client in clients:
+            await client.send(get("/a"))
+            assert (await client.head()).status == 200
+        assert [each.users for each in lent.values()] == [3]
+        for client in clients:
+            client.cut()
+        await eventually(lambda: not rig.gateway.in_flight)
+        assert not lent
+        rig.gateway.caching._opening.store = store
+
+
+def old_first(seen: list[Message]) -> Any:
+    """Answer the first time with what is old already, and later not at all."""
+
+    async def play(link: Wire) -> None:
+        while True:
+            seen.append(await link.message())
+            if len(seen) == 1:
+                await link.send(ok(b"old", "Age: 60", "Cache-Control: max-age=60, stale-while-revalidate=900"))
+
+    return play
+
+
+@on_loop
+async def test_an_old_answer_is_fetched_anew_once_at_a_time_whoever_collapses() -> None:
+    seen: list[Message] = []
+    async with Upstream(old_first(seen)) as upstream, caching(upstream, {"collapse": False}) as rig:
+        for _ in range(5):
+            assert (await rig.ask(get("/a"))).body == b"old"
+        await eventually(lambda: len(seen) == 2)
+        assert len(rig.gateway.refreshes._under_way) == 1
+
+
+@on_loop
+async def test_who_is_in_haste_does_not_keep_an_old_answer_in_place() -> None:
+    seen: list[Message] = []
+    haste = {"timeout": {"deadline_header": "X-Deadline"}}
+    async with Upstream(answering(_renewed, seen)) as upstream, caching(upstream, **haste) as rig:
+        assert (await rig.ask(get("/a", "X-Deadline: 10000"))).body == b"old"
+        # It is given in no time, and what is fetched behind it has all the time that it needs.
+        assert (await rig.ask(get("/a", "X-Deadline: 0"))).body == b"old"
+        await eventually(lambda: len(seen) == 2 and not rig.gateway.refreshes._under_way)
+        assert seen[1].get("x-deadline") is None
+        assert (await rig.ask(get("/a"))).body == b"new"
+
+
+def _renewed(request: Message) -> bytes:
+    if request.get("x-deadline"):
+        return ok(b"old", "Age: 60", "Cache-Control: max-age=60, stale-while-revalidate=900")
+    return ok(b"new", FRESH)
+
+
+@on_loop
+async def test_nobody_waits_for_the_slowest_again_where_answers_are_too_large() -> None:
+    async def play(link: Wire) -> None:
+        await link.message()
+        await link.send(f"HTTP/1.1 200 Fine\r\n{FRESH}\r\n\r\n".encode() + b"x" * 100)
+        link.close()
+
+    async with Upstream(play) as upstream, caching(upstream, {"max_entry": 10}) as rig:
+        assert len((await rig.ask(get("/a"))).body) == 100
+        caching_, (key,) = rig.gateway.caching, rig.gateway.caching._passing
+        now = monotonic()
+        assert caching_.passes(key, now + TOO_LARGE_SECONDS - 60)
+        assert not caching_.passes(key, now + TOO_LARGE_SECONDS)
