@@ -257,6 +257,9 @@ def records(now: float) -> list[dict[str, Any]]:
     made = [record(now - 2 * number, number) for number in range(12)]
     made[1] |= {"path": f"/{EVIL}", "status": 503, "error": "breaker_open", "service": "search", "attempts": []}
     made[2] |= {"status": 429, "error": "rate_limited", "attempts": [], "candidates": []}
+    hit = [{"gate": "cache", "verdict": "answer", "detail": "hit"}]
+    made[8] |= {"path": "/v1/images/8", "cache": "hit", "gates": hit, "attempts": []}
+    made[9] |= {"path": "/voice.Speech/Transcribe", "version": "2", "grpc_status": 14, "attempts": []}
     return made
 
 

@@ -186,6 +186,12 @@ def test_protocols_and_the_cache_have_their_course(admin: FakeAdmin, sign_in: Op
     expect(page.locator("tr", has_text="img src")).to_contain_text("87.5%")
 
 
+def test_a_request_says_what_the_cache_made_of_it_and_how_its_call_ended(sign_in: Open) -> None:
+    page = sign_in("requests")
+    expect(page.locator("tr", has_text="/v1/images/8")).to_contain_text("cache: hit")
+    expect(page.locator("tr", has_text="/voice.Speech/Transcribe")).to_contain_text("gRPC status 14")
+
+
 def test_a_refusal_is_shown_where_it_was_asked_for(admin: FakeAdmin, sign_in: Open) -> None:
     page = sign_in("breakers")
     admin.refused["circuit-breakers/search/reset"] = (404, "there is no circuit breaker of a service search")

@@ -107,8 +107,11 @@ export function requestsTable(rows, { brief }) {
 
 function outcome(row) {
   if (row.error) return row.error;
+  // A call of gRPC that failed was answered with 200.
+  if (row.grpc_status) return `gRPC status ${row.grpc_status}`;
   const tries = row.attempts.length;
   if (tries > 1) return `after ${tries} attempts`;
   const stopped = row.gates.find((gate) => gate.verdict === "deny" || gate.verdict === "answer");
-  return stopped ? `${stopped.gate}: ${stopped.verdict}` : h("span", { class: "faint" }, "answered");
+  if (!stopped) return h("span", { class: "faint" }, "answered");
+  return `${stopped.gate}: ${stopped.gate === "cache" ? row.cache : stopped.verdict}`;
 }
