@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from headgate.core.failure import Failure
 from headgate.core.message import Field
 from headgate.core.steps import Reply
+from headgate.wire.pieces import keep
 from headgate.wire.stream import ClientStream
 
 
@@ -48,7 +49,7 @@ class _Gathering:
 
     def write(self, data: bytes) -> None:
         """Keep a piece."""
-        self.pieces.append(data)
+        keep(self.pieces, data)
         self._room -= len(data)
         if self._room < 0:
             self.whole.set(False)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from headgate.core.failure import Failure
 from headgate.core.message import Field
+from headgate.wire.pieces import keep
 from headgate.wire.pipe import Sink
 
 
@@ -33,7 +34,7 @@ class KeptBody:
         if self._pieces is not None:
             self._room -= len(data)
             if self._room >= 0:
-                self._pieces.append(data)
+                keep(self._pieces, data)
             else:
                 self._pieces = None
         self._sink.write(data)

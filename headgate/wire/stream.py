@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from headgate.core.failure import Failure
 from headgate.core.message import Field, Fields, RequestHead, ResponseHead
+from headgate.wire.pieces import keep
 from headgate.wire.pipe import Sink, Source
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ class ClientStream:
             if self._pieces is None:
                 self._pieces = [data]
             else:
-                self._pieces.append(data)
+                keep(self._pieces, data)
             self._buffered += len(data)
             if self._buffered >= self.connection.rules.limits.buffer:
                 self.pause()

@@ -25,6 +25,7 @@ from headgate.wire import http1
 from headgate.wire.answer_head import response_head
 from headgate.wire.challenge import accept
 from headgate.wire.outgoing import Outgoing
+from headgate.wire.pieces import keep
 from headgate.wire.pipe import Sink, Source
 from headgate.wire.settings import Timeouts
 from headgate.wire.timers import NEVER
@@ -472,7 +473,7 @@ class UpstreamConnection(asyncio.Protocol):
         elif self._pieces is None:
             self._pieces = [data]
         else:
-            self._pieces.append(data)
+            keep(self._pieces, data)
 
     def _pass_interims(self) -> None:
         interims, self._interims = self._interims or [], None

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 from h2.errors import ErrorCodes
+from h2.settings import SettingCodes
 
 from tests.proxy.http2_client import http2
 from tests.proxy.http2_upstream import Asked, Http2Upstream, Link
-from tests.proxy.peers import Cut, get, within
+from tests.proxy.peers import Cut, eventually, get, within
 from tests.proxy.stage import gateway, on_loop, to
 from tests.wire.http2.breaker import data, rst_stream
 
@@ -111,3 +112,22 @@ async def test_who_measures_its_connection_is_no_flood() -> None:
                 await stream.send(end=True)
                 assert (await stream.answer()).status == 200
         assert len(upstream.links) == 1
+
+
+@on_loop
+async def test_an_answer_in_tiny_pieces_costs_about_what_it_weighs() -> None:
+    settings = {SettingCodes.INITIAL_WINDOW_SIZE: 0}
+    async with (
+        Http2Upstream() as upstream,
+        gateway(over(upstream)) as rig,
+        await http2(rig, settings=settings) as client,
+    ):
+        stream = client.request("/")
+        link = await upstream.accepted()
+        asked = await link.asked()
+        link.head(asked)
+        await stream.started()
+        link.raw(data(asked.number, b"ab") * 20_000)
+        (lane,) = (lane for each in rig.connections for lane in each.lanes.values())
+        await eventually(lambda: lane.queued == 40_000)
+        assert len(lane._pieces) < 60

@@ -14,6 +14,7 @@ from headgate.core.steps import Reply
 from headgate.wire.http1 import FieldKinds
 from headgate.wire.http2.head import response_head, response_trailers
 from headgate.wire.http2.lane import Lane
+from headgate.wire.pieces import keep
 from headgate.wire.pipe import Sink
 
 _MAX_INTERIM = 16
@@ -134,7 +135,7 @@ class IncomingAnswer:
         if self._pieces is None:
             self._pieces = [data]
         else:
-            self._pieces.append(data)
+            keep(self._pieces, data)
         self._waiting += size
         if self._waiting >= _MOST_WAITING and self.lane is not None:
             self.lane.hold()

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from h2.stream import H2Stream
 
 from headgate.core.message import Field, Fields
+from headgate.wire.pieces import keep
 from headgate.wire.pipe import Source
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ class Lane:
         if self._pieces is None:
             self._pieces = deque((data,))
         else:
-            self._pieces.append(data)
+            keep(self._pieces, data)
         self.queued += len(data)
         self.link.queue(self)
         if self.queued >= self.link.buffer and not self._source_paused and self.carried.source is not None:
