@@ -31,7 +31,16 @@ from headgate.policy.rewrite import HeaderEdits
 from headgate.policy.split import Destination
 from headgate.stores.cache.settings import MemoryCacheSettings
 from headgate.telemetry.settings import Telemetry
-from headgate.wire.settings import Compression, Forwarding, HttpLimits, PoolLimits, RequestId, Timeouts, UpstreamTls
+from headgate.wire.settings import (
+    Compression,
+    Forwarding,
+    HttpLimits,
+    PoolLimits,
+    RequestId,
+    Speaks,
+    Timeouts,
+    UpstreamTls,
+)
 
 T = TypeVar("T")
 
@@ -63,7 +72,7 @@ class ResolvedService:
     balancer: Any
     pool: PoolLimits
     tls: UpstreamTls
-    protocol: Literal["http1", "http2", "auto"] = "http1"
+    protocol: Speaks = "http1"
     health: HealthSettings | None = None
     outlier: OutlierSettings | None = None
     candidates: CandidateSettings = field(default_factory=CandidateSettings)

@@ -30,7 +30,16 @@ from headgate.policy.split import Destination, Sticky
 from headgate.stores.cache.settings import MemoryCacheSettings
 from headgate.stores.settings import SharedStoreSettings
 from headgate.telemetry.settings import Telemetry
-from headgate.wire.settings import Compression, Forwarding, HttpLimits, PoolLimits, RequestId, Timeouts, UpstreamTls
+from headgate.wire.settings import (
+    Compression,
+    Forwarding,
+    HttpLimits,
+    PoolLimits,
+    RequestId,
+    Speaks,
+    Timeouts,
+    UpstreamTls,
+)
 
 BalancerSetting = Annotated[Any, Tagged({name: entry.settings for name, entry in BALANCERS.items()})]
 StoreSetting = Annotated[Any, Tagged(STORES)]
@@ -193,7 +202,7 @@ class Service:
     endpoints: list[Annotated[EndpointSetting, Short("url")]] = setting(default=list, help="Where it runs.")
     discovery: DiscoverySetting = setting(default=None, help="Who tells where it runs, in place of endpoints.")
     balancer: BalancerSetting = setting(default=None, help="How an endpoint is chosen; round_robin by default.")
-    protocol: Literal["http1", "http2", "auto"] = setting(
+    protocol: Speaks = setting(
         default="http1",
         help="Version spoken to its endpoints. http2: without TLS from the first byte on (prior knowledge), with TLS by"
         " ALPN, and nothing else; auto: what an https endpoint chooses by ALPN. gRPC needs http2.",

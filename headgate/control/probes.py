@@ -46,7 +46,7 @@ class Subject:
     endpoint: Endpoint
     settings: HealthSettings
     tls: UpstreamTls
-    # A protocol of wire.pool.ALPN.
+    # A protocol of wire.settings.ALPN.
     speaks: str
 
 

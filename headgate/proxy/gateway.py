@@ -47,8 +47,9 @@ from headgate.telemetry.metrics import Metrics
 from headgate.wire.call import Call
 from headgate.wire.forwarded import Hop
 from headgate.wire.outbox import Outbox
-from headgate.wire.pool import ALPN, Pool
+from headgate.wire.pool import Pool
 from headgate.wire.resolver import Resolver
+from headgate.wire.settings import ALPN
 from headgate.wire.stream import ClientStream, Downstream
 from headgate.wire.timers import TimerWheel, WheelDriver
 from headgate.wire.tunnel import Tunnel
@@ -173,7 +174,7 @@ class Gateway:
     ) -> Pool:
         tls = None if context is None else (context, service.tls.server_name or endpoint.host)
         shared = self.wheel, self.outbox, answers, self._resolver
-        return Pool(endpoint, service.pool, *shared, tls, service.protocol)
+        return Pool(endpoint, service.pool, *shared, tls, service.protocol, self.metrics.violated_upstream)
 
     def _prepared(self, plan: ResolvedConfig) -> list[Callable[[], None]]:
         """Prepare logs, limits and stores; each function returned swaps one in and cannot fail."""

@@ -92,6 +92,12 @@ _TABLE = (
         ("kind",),
     ),
     Family(
+        "headgate_upstream_http2_violations_total",
+        "counter",
+        "HTTP/2 connections to upstreams that were ended for what the upstream did, by kind.",
+        ("kind",),
+    ),
+    Family(
         "headgate_grpc_requests_total",
         "counter",
         "Calls of gRPC, by the code they ended with.",

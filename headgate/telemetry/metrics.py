@@ -156,6 +156,11 @@ class Metrics:
         if self.wanted.enabled:
             self.cells[self.counter("headgate_http2_violations_total", kind)] += 1
 
+    def violated_upstream(self, kind: str) -> None:
+        """Count one that was ended for what its upstream did."""
+        if self.wanted.enabled:
+            self.cells[self.counter("headgate_upstream_http2_violations_total", kind)] += 1
+
     def error(self, reason: str, route: str = "", service: str = "", method: str = "") -> None:
         """Count an answer that the gateway made itself; `reason` is a key of REASONS."""
         key = (reason if reason in REASONS else OTHER, route, service, method if method in METHODS else OTHER)

@@ -15,7 +15,7 @@ import socket
 import ssl
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from headgate.core.clock import monotonic
 from headgate.core.endpoint import Endpoint
@@ -24,7 +24,7 @@ from headgate.core.steps import Reply
 from headgate.wire.call import Call
 from headgate.wire.outbox import Outbox
 from headgate.wire.resolver import Resolver
-from headgate.wire.settings import PoolLimits
+from headgate.wire.settings import PoolLimits, Speaks
 from headgate.wire.timers import NEVER, TimerWheel
 from headgate.wire.upstream import UpstreamConnection
 from headgate.wire.whole import WholeAnswers
@@ -33,10 +33,6 @@ if TYPE_CHECKING:
     from headgate.wire.http2.upstream import Http2Upstream
 
 P = TypeVar("P", bound=asyncio.Protocol)
-Speaks = Literal["http1", "http2", "auto"]
-"""As Service.protocol has it: HTTP/1, HTTP/2, or what the endpoint chooses in the TLS handshake."""
-ALPN: dict[str, tuple[str, ...]] = {"http1": ("http/1.1",), "http2": ("h2",), "auto": ("h2", "http/1.1")}
-"""What is offered in a TLS handshake."""
 
 # Seconds of idleness after which an upstream may have closed without our having heard of it yet.
 _DOUBTFUL = 0.05
@@ -66,6 +62,7 @@ class Pool:
         "endpoint",
         "limits",
         "loop",
+        "on_violation",
         "open",
         "outbox",
         "prefix",
@@ -83,8 +80,12 @@ class Pool:
         resolver: Resolver,
         tls: tuple[ssl.SSLContext, str] | None = None,
         speaks: Speaks = "http1",
+        on_violation: Callable[[str], None] | None = None,
     ) -> None:
-        """`tls`: how connections are secured (which offers ALPN[speaks]), and the name to ask for and to check."""
+        """`tls`: how connections are secured (which offers ALPN[speaks]), and the name to ask for and to check.
+
+        `on_violation` is told by kind for what a connection of HTTP/2 ended.
+        """
         self.loop = asyncio.get_running_loop()
         self.endpoint = endpoint
         self.authority = endpoint.authority.encode()
@@ -94,6 +95,7 @@ class Pool:
         self.wheel = wheel
         self.outbox = outbox
         self.answers = answers
+        self.on_violation = on_violation
         self.open = 0
         self._resolver = resolver
         self._ssl = tls[0] if tls is not None else None

@@ -17,9 +17,9 @@ from headgate.core.endpoint import Endpoint
 from headgate.core.failure import Failure
 from headgate.core.message import Fields
 from headgate.wire.http2 import inquiry
-from headgate.wire.pool import ALPN, not_connected
+from headgate.wire.pool import not_connected
 from headgate.wire.resolver import Resolver
-from headgate.wire.settings import UpstreamTls
+from headgate.wire.settings import ALPN, UpstreamTls
 from headgate.wire.tls import client_context
 
 USER_AGENT = "headgate-health"
@@ -121,7 +121,7 @@ class Prober:
     async def get(
         self, endpoint: Endpoint, tls: Tls | None, path: str, host: str, speaks: str, most: int, timeout: float
     ) -> Answer:
-        """Ask for `path` in what the endpoint speaks (wire.pool.ALPN, which `tls` offers); otherwise as `ask`.
+        """Ask for `path` in what the endpoint speaks (wire.settings.ALPN, which `tls` offers); otherwise as `ask`.
 
         Raises:
             Failure: those of `ask`.

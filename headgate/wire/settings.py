@@ -103,6 +103,12 @@ class HttpLimits:
     http2: Http2Limits = setting(default=Http2Limits, help="Bounds of HTTP/2 connections.")
 
 
+Speaks = Literal["http1", "http2", "auto"]
+"""What is spoken to a service: HTTP/1, HTTP/2, or what its endpoint chooses in the TLS handshake."""
+ALPN: dict[str, tuple[str, ...]] = {"http1": ("http/1.1",), "http2": ("h2",), "auto": ("h2", "http/1.1")}
+"""What is offered in that."""
+
+
 @settings
 class PoolLimits:
     """Connections to one endpoint, in each worker."""

@@ -415,6 +415,16 @@ _BREACHES: dict[str, Callable[[Asked], bytes]] = {
 }
 
 
+# What each is counted as, where that is not h2's to say.
+_KINDS = {
+    "size": "frame_size",
+    "continuation": "continuation_flood",
+    "bomb": "header_bytes",
+    "pings": "control_flood",
+    "http1": "frame_size",
+}
+
+
 @pytest.mark.parametrize("breach", list(_BREACHES))
 @on_loop
 async def test_an_upstream_that_breaks_the_rules_loses_its_connection(breach: str) -> None:
@@ -425,6 +435,7 @@ async def test_an_upstream_that_breaks_the_rules_loses_its_connection(breach: st
         link.raw(_BREACHES[breach](await link.asked()))
         assert (await client.answer()).status == 502
         assert [line["error"] for line in await rig.logged()] == ["upstream_protocol"]
+        assert rig.counted("upstream_http2_violations_total", kind=_KINDS.get(breach, "protocol")) == 1
         await eventually(lambda: link.lost)
         await client.send(get())
         other = await upstream.accepted()

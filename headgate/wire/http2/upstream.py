@@ -242,6 +242,8 @@ class Http2Upstream(Http2Link):
     def refused(self, kind: str, sentence: str) -> None:
         """Learn that the upstream broke the rules of the protocol."""
         self.broken = True
+        if self.pool.on_violation is not None:
+            self.pool.on_violation(kind)
         self._never("upstream_protocol", sentence)
 
     def _never(self, reason: str, why: str) -> None:
