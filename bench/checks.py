@@ -14,7 +14,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 
-from bench import callers, client, control_faults, faults, floods, key_churn, machine_faults, proc, weapons
+from bench import caches, callers, client, control_faults, faults, floods, key_churn, machine_faults, proc, weapons
 from bench.client import Ending, Outcome
 from bench.counters import counters
 from bench.foreign import Foreign
@@ -242,6 +242,10 @@ CHECKS: dict[str, Callable[[Scene], Awaitable[Verdict]]] = {
     "overload": floods.overload,
     "herd": floods.herd,
     "weapons": weapons.weapons,
+    "cache_churn": caches.cache_churn,
+    "cache_kill": caches.cache_kill,
+    "cache_redis": caches.cache_redis,
+    "cache_size": caches.cache_size,
     "strangers": callers.strangers,
     "identities": callers.identities,
     "passwords": callers.passwords,

@@ -23,7 +23,7 @@ import random
 import zlib
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
 from typing import Protocol, cast
@@ -54,6 +54,7 @@ class Ask:
 
     `caller` is who the upstream must have been told of, `reason` what the gateway must say in an answer of its own,
     `fields` (names in lower case) must be in the head. A `public` one is for anybody, whatever is shown with it.
+    `told` is the name of an answer that others may have been given, too; without one it is this request's own.
     """
 
     id: str
@@ -66,6 +67,7 @@ class Ask:
     reason: str = ""
     fields: tuple[tuple[str, str], ...] = ()
     public: bool = False
+    told: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,17 +116,18 @@ def _reason(answer: Answer) -> str:
 
 
 def _check_body(ask: Ask, answer: Answer) -> str:
-    if answer.headers.get("x-soak-id") != ask.id:
-        return f"the answer to {answer.headers.get('x-soak-id')!r} instead of {ask.id!r}"
+    name = ask.told or ask.id
+    if answer.headers.get("x-soak-id") != name:
+        return f"the answer to {answer.headers.get('x-soak-id')!r} instead of {name!r}"
     try:
         said = json.loads(answer.body)
     except ValueError:
         return f"a body that is no JSON: {answer.body[:120]!r}"
     if said.get("caller", "") != ask.caller:
         return f"the upstream was told of {said.get('caller')!r} instead of {ask.caller!r}"
-    if (said["id"], said["received"], said["crc"]) != (ask.id, ask.received, ask.crc):
+    if (said["id"], said["received"], said["crc"]) != (name, ask.received, ask.crc):
         return f"the upstream got {said['received']} bytes with CRC {said['crc']} instead of {ask.received}, {ask.crc}"
-    if said["pad"] != padding(ask.id, said["size"]):
+    if said["pad"] != padding(name, said["size"]):
         return f"a body whose padding is not the {said['size']} bytes that were sent"
     return ""
 
@@ -160,6 +163,12 @@ def own(path: str, *, public: bool = False) -> Ask:
     """Return a request for an endpoint of the gateway itself."""
     number, data = _head("GET", path)
     return Ask(number, data, received=None, public=public)
+
+
+def named(name: str, size: int) -> Ask:
+    """Return a request for an answer that is the same for all requests of this caller for this name."""
+    ask = small(f"/api/named/{name}?name={name}&size={size}")
+    return replace(ask, told=name)
 
 
 def streamed() -> Ask:

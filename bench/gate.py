@@ -16,7 +16,7 @@ from typing import Any
 
 from bench import client, proc
 from bench.calls import Calls
-from bench.client import Ask, Crowd, Ending, Outcome
+from bench.client import Ask, Crowd, Dress, Ending, Outcome
 from bench.http2 import Lanes
 from bench.measure import MEGABYTE
 from bench.stage import CannotRunError, Cores, Running, Stage, free_port
@@ -130,7 +130,11 @@ class Gate:
 
     def crowd(self, kinds: dict[Callable[[], Ask], int], judge: Callable[[Ending], str]) -> Crowd:
         """Return clients who show credentials of all kinds, some of them wrong; every other one speaks HTTP/2."""
-        return Crowd(self.port, kinds, judge, self._wallet.mixed, (client.connect, Lanes().connect))
+        return self.crowd_of(self._wallet.mixed, kinds, judge)
+
+    def crowd_of(self, dress: Dress, kinds: dict[Callable[[], Ask], int], judge: Callable[[Ending], str]) -> Crowd:
+        """Return clients like these whose requests are dressed otherwise."""
+        return Crowd(self.port, kinds, judge, dress, (client.connect, Lanes().connect))
 
     def calls(self, judge: Callable[[str, str, str], str]) -> Calls:
         """Return callers of gRPC; the service is to be there (`EchoServer.config`)."""
@@ -177,11 +181,25 @@ class Gate:
         return await asyncio.to_thread(self._metrics)
 
     def _metrics(self) -> Any:
-        wanted = urllib.request.Request(
-            f"http://127.0.0.1:{self.admin_port}/metrics", headers={"Accept": "application/json"}
-        )
+        return self._told("/metrics")
+
+    def _told(self, path: str, body: bytes | None = None) -> Any:
+        fields = {"Accept": "application/json", "Authorization": f"Bearer {ADMIN_TOKEN}"}
+        if body is not None:
+            fields["Content-Type"] = "application/json"
+        wanted = urllib.request.Request(f"http://127.0.0.1:{self.admin_port}{path}", body, fields)
         with urllib.request.urlopen(wanted, timeout=30) as answer:
             return json.load(answer)
+
+    async def cache(self) -> dict[str, Any]:
+        """Return what the admin address says of the cache."""
+        shown: dict[str, Any] = await asyncio.to_thread(self._told, "/api/v1/cache")
+        return shown
+
+    async def purge(self, **what: object) -> int:
+        """Purge from the cache; return how many entries went."""
+        done = await asyncio.to_thread(self._told, "/api/v1/cache/purge", json.dumps(what).encode())
+        return int(done["purged"])
 
     def _health(self) -> Any:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.admin_port}/health", timeout=5) as answer:

@@ -109,6 +109,15 @@ def peak(pid: int) -> int:
     return _status(pid, "VmHWM")
 
 
+def fair_share(pid: int) -> int:
+    """Return the bytes of a process's memory but of shared files, each page that n processes have counted 1/n."""
+    try:
+        rollup = (PROC / str(pid) / "smaps_rollup").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return parse_status(rollup, "Pss_Anon") + parse_status(rollup, "Pss_File")
+
+
 def reset_peak(pid: int) -> None:
     """Let `peak` begin anew at the present size (proc(5), clear_refs: 5)."""
     (PROC / str(pid) / "clear_refs").write_text("5")

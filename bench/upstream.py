@@ -3,7 +3,8 @@
 What it does is asked for in the query, so that one port serves every check: `delay=S` waits before the answer,
 `stall=S` stops reading the body for a while, `size=N` makes the answer longer, `pieces=N` streams it in N chunks 5 ms
 apart, `close=before` and `close=middle` drop the connection, `work=S` takes one of the server's places for so long
-(who finds none waits for one). The answer is JSON: the id the client sent in X-Soak-Id, who asks by X-Soak-Caller, the
+(who finds none waits for one), `name=TEXT` makes it an answer of that
+name and of no single request. The answer is JSON: the id the client sent in X-Soak-Id, who asks by X-Soak-Caller, the
 bytes and the CRC-32 of the body received, the name of this server, and padding that is this request's own.
 
 Run as a process by the bench: `python -m bench.upstream PORT`.
@@ -171,12 +172,16 @@ class _Connection(asyncio.Protocol):
 
     def _body(self) -> bytes:
         size = int(self._query.get("size", 50))
-        said = f'{{"id":"{self._id}","received":{self._received},"crc":{self._crc},"server":"{self._server.name}"'
+        name = self._name()
+        said = f'{{"id":"{name}","received":{self._received},"crc":{self._crc},"server":"{self._server.name}"'
         said += f',"caller":"{self._caller}"'
-        return f'{said},"size":{size},"pad":"{padding(self._id, size)}"}}'.encode()
+        return f'{said},"size":{size},"pad":"{padding(name, size)}"}}'.encode()
+
+    def _name(self) -> str:
+        return self._query.get("name", self._id)
 
     def _head(self, framing: str) -> bytes:
-        head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-Soak-Id: {self._id}\r\n{framing}\r\n\r\n"
+        head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-Soak-Id: {self._name()}\r\n{framing}\r\n\r\n"
         return head.encode()
 
     async def _answer_slowly(self, query: dict[str, str], body: bytes) -> None:

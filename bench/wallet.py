@@ -28,7 +28,7 @@ ROLE = "reader"
 PREFIX = "soak_"
 # Between the right and the wrong: one in six is refused.
 _WRONG = 1 / 6
-_TOKENS, _KEYS, _USERS = 1000, 100, 3
+_TOKENS, _KEYS, _USERS, _FEW = 1000, 100, 3, 8
 _SECRET = "a secret of the soak of more than thirty-two bytes"
 _PEPPER = "the pepper of the soak"
 _ISSUER, _AUDIENCE = "https://issuer.example", "soak"
@@ -75,6 +75,11 @@ class Wallet:
     def good(self, ask: Ask) -> Ask:
         """Let a request show a credential that is right."""
         return dressed(ask, random.choice(random.choice(self._right)))
+
+    def few(self, ask: Ask) -> Ask:
+        """Let a request show one of few credentials that are right, or now and then one that is not."""
+        right = random.random() >= _WRONG
+        return dressed(ask, random.choice(self._right[0][:_FEW] if right else random.choice(self._wrong)))
 
     def keyed(self, ask: Ask) -> Ask:
         """Let a request show a key of the database."""
