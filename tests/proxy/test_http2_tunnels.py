@@ -57,6 +57,17 @@ async def joined(rig: Rig, upstream: Upstream) -> tuple[Http2Client, ClientStrea
 
 
 @on_loop
+async def test_a_key_of_the_clients_own_is_none_over_http2() -> None:
+    async with Upstream() as upstream, gateway(to(upstream)) as rig:
+        stream = connect(await http2(rig), ("sec-websocket-key", KEY))
+        link = await upstream.accepted()
+        request = await link.head()
+        assert [value for value in request.all("sec-websocket-key") if value != KEY] == request.all("sec-websocket-key")
+        await link.send(agreed(request))
+        assert (await stream.started()).status == 200
+
+
+@on_loop
 async def test_a_client_of_http2_and_an_upstream_of_http1() -> None:
     async with Upstream() as upstream, gateway(to(upstream)) as rig:
         client, stream, link = await joined(rig, upstream)

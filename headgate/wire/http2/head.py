@@ -112,6 +112,8 @@ def request_head(heads: HeadReader, fields: Fields, ended: bool) -> RequestHead:
             raise Failure("bad_request", "CONNECT with a body")
         head.length = 0
         head.upgrade = protocol.lower()
+        # RFC 8441 section 5: not used here; an upstream of HTTP/1.1 would have two, of which the first is not ours.
+        head.fields = [field for field in head.fields if field[0] != b"sec-websocket-key"]
     elif ended and head.length:
         raise Failure("bad_request", "no body of the length that was told")
     return head
