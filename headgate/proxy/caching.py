@@ -26,10 +26,10 @@ from headgate.policy.cache.reuse import Verdict, refuted
 from headgate.proxy import guards, sharing
 from headgate.proxy.fanout import PIECE, Gathered, Reader, Room, read
 from headgate.proxy.fetching import Fetch
+from headgate.proxy.filling import EVERYBODYS, patience
 from headgate.proxy.forward import upstream_request
 from headgate.proxy.tries import Tries
 from headgate.wire.compression import EncodingSink
-from headgate.wire.timers import NEVER
 
 if TYPE_CHECKING:
     from headgate.proxy.cached_route import CachedRoute
@@ -72,6 +72,8 @@ class Lookup:
         "reason",
         "since",
         "single",
+        "store",
+        "warned",
         "way",
     )
 
@@ -82,6 +84,10 @@ class Lookup:
         self.cache = cache
         self.cluster = cluster
         self.caching: Caching = exchange.gateway.caching
+        # The one it began with: moments of another one mean nothing to it.
+        self.store = self.caching.store
+        # Whether it has waited for a request that failed.
+        self.warned = False
         if exchange.forwarded:
             # The service sees these fields, and may vary by them.
             head.fields = [*head.fields, *exchange.forwarded]
@@ -136,7 +142,7 @@ class Lookup:
                 return
             if self.caching.passes(self.key, monotonic()):
                 self.single = self.passing = True
-            fill = None if self.single else self.caching.joinable(self.key)
+            fill = None if self.single else self.caching.joinable(self.key, monotonic())
             if fill is None:
                 break
             if await self._followed(fill):
@@ -157,7 +163,7 @@ class Lookup:
     def find(self) -> Awaitable[None] | None:
         """Look for the entry of the request; what is returned, if anything, is to be waited for."""
         self.key, self.names, self.entry, self.reason = self.primary, (), None, "uri-miss"
-        store = self.caching.store
+        store = self.store
         if store is None or store.failing:
             return None
         self.since = store.moment
@@ -310,7 +316,7 @@ class Lookup:
             self.single = True
             return False
         if fill.state == "asked":
-            await fill.settled(self.exchange.gateway.loop, *self._patience())
+            await fill.settled(self.exchange.gateway.loop, *patience(self.exchange.stream, self.way))
         if fill.state == "failed":
             self.exchange.cache = "collapsed"
             failure = fill.failure
@@ -318,6 +324,9 @@ class Lookup:
                 return True
             if failure is None:
                 self.single = True
+                return False
+            if failure.reason not in EVERYBODYS and not self.warned:
+                self.warned = True
                 return False
             raise Failure(failure.reason, failure.detail, sent=failure.sent, retry_after=failure.retry_after)
         entry = fill.entry
@@ -352,18 +361,6 @@ class Lookup:
                     fill.leave(reader)
                     raise
         return True
-
-    def _patience(self) -> tuple[float, str]:
-        """Return until when (monotonic) the request may wait, and the reason of its failure then."""
-        stream, way = self.exchange.stream, self.way
-        until, late = NEVER, ""
-        if way.timeouts.total:
-            until, late = stream.started + way.timeouts.total, "total_timeout"
-        for deadline in way.deadlines:
-            said = deadline.read(stream.head.fields, stream.started)
-            if said is not None and said < until:
-                until, late = said, "deadline_exceeded"
-        return until, late
 
     # -- past the cache --------------------------------------------------------------------------------------------
 

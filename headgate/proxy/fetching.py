@@ -54,7 +54,8 @@ class Fetch:
     def __init__(self, lookup: Lookup) -> None:
         self._lookup = lookup
         self._url = lookup.cache.keys.url(lookup.exchange.stream.head, sharing.origin(lookup.exchange))
-        self._fill = Fill(lookup.key, Place(self._url, ()), lookup.since, lookup.exchange.steps.interrupt)
+        place, abandon = Place(self._url, ()), lookup.exchange.steps.interrupt
+        self._fill = Fill(lookup.key, place, lookup.since, lookup.store, abandon)
         self._claimed = b""
         self._reader: Reader | None = None
         self._request: Outgoing | None = None
@@ -70,6 +71,8 @@ class Fetch:
         lookup, fill = self._lookup, self._fill
         if not lookup.single:
             lookup.caching.fills[fill.key] = fill
+            if lookup.cache.settings.wait:
+                fill.alone_until = monotonic() + lookup.cache.settings.wait
         lookup.exchange.stream.on_failed = self._left
         lent = lookup.caching.lend(fill.key, lookup.body)
         lookup.body = lent.body
@@ -86,7 +89,7 @@ class Fetch:
 
     def _close(self) -> None:
         """Let nobody join any more, and other workers fetch it."""
-        fills, store, fill = self._lookup.caching.fills, self._lookup.caching.store, self._fill
+        fills, store, fill = self._lookup.caching.fills, self._lookup.store, self._fill
         if fills.get(fill.key) is fill:
             del fills[fill.key]
         claimed, self._claimed = self._claimed, b""
@@ -115,7 +118,7 @@ class Fetch:
 
     async def _fetched_elsewhere(self) -> bool:
         """Be the one who fetches it; or wait for who is, and answer with what came of it. Tell whether it did."""
-        lookup, store = self._lookup, self._lookup.caching.store
+        lookup, store = self._lookup, self._lookup.store
         seconds = lookup.cache.settings.wait
         if store is None or store.failing or not seconds:
             return False
@@ -154,6 +157,7 @@ class Fetch:
                 raise
             guards.failed(exchange, lookup.cluster, failure.reason, monotonic())
             if failure.side == "upstream" or failure.reason in _SHARED:
+                self._close()
                 fill.fail(failure)
             if not await self._stale():
                 raise
@@ -222,7 +226,7 @@ class Fetch:
     async def _validated(self, entry: Entry, response: ResponseHead) -> None:
         """Use an entry that the service says is good."""
         lookup, exchange = self._lookup, self._lookup.exchange
-        store, rules, body, now = lookup.caching.store, lookup.cache.rules, lookup.body, wall()
+        store, rules, body, now = lookup.store, lookup.cache.rules, lookup.body, wall()
         renewed = rules.validated(entry, response, self._requested, now)
         exchange.release()
         exchange.status = response.status
@@ -278,7 +282,7 @@ class Fetch:
 
     def _name(self, entry: Entry, now: float) -> None:
         """Work out what an answer is kept under, and let others know at once by what it varies."""
-        lookup, fill, store = self._lookup, self._fill, self._lookup.caching.store
+        lookup, fill, store = self._lookup, self._fill, self._lookup.store
         if not entry.vary and not lookup.names:
             return
         fill.names = names = merged(entry.vary, lookup.names)
@@ -290,7 +294,7 @@ class Fetch:
 
     def _keep(self, entry: Entry, body: bytes, now: float) -> None:
         """Put a whole answer into the store."""
-        lookup, fill, store = self._lookup, self._fill, self._lookup.caching.store
+        lookup, fill, store = self._lookup, self._fill, self._lookup.store
         keep = lookup.cache.rules.keep(entry, now)
         if store is not None and keep > 0 and not fill.outdated:
             store.put(fill.final, Cached(entry.encode(), body), fill.place, keep, fill.since)
@@ -349,7 +353,7 @@ class Fetch:
 
     def _give_up(self, response: ResponseHead) -> None:
         """Forget an old entry in whose place something else is there now: it must not stand in for that any more."""
-        lookup, store = self._lookup, self._lookup.caching.store
+        lookup, store = self._lookup, self._lookup.store
         entry = lookup.entry
         if entry is None or store is None or response.status in _NO_WORD or lookup.passing:
             return

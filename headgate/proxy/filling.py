@@ -23,7 +23,9 @@ from headgate.wire.timers import NEVER
 
 if TYPE_CHECKING:
     from headgate.proxy.cache_store import CacheOpening
+    from headgate.proxy.plan import RouteRuntime
     from headgate.stores.cache.store import CacheStore, Place
+    from headgate.wire.stream import ClientStream
 
 State = Literal["asked", "live", "whole", "passed", "failed", "left"]
 
@@ -34,6 +36,8 @@ _MOST_PASSING: Final = 16_384
 _PASSING_SECONDS: Final = 10.0
 # And after one that several had begun to read when it turned out too large: they went at the pace of the slowest.
 TOO_LARGE_SECONDS: Final = 600.0
+# Failures that have nothing to do with what a request says.
+EVERYBODYS: Final = frozenset(("breaker_open", "no_endpoint", "connect_refused", "connect_timeout", "dns", "tls"))
 # Bytes up to which an answer is fetched to its end though nobody waits for it.
 _WORTH: Final = 65_536
 
@@ -41,13 +45,15 @@ _WORTH: Final = 65_536
 class Fill:
     """An answer that is being fetched. `key` is the one it was looked for under, `final` the one it is kept under.
 
-    `since`: the moment of the store at which it was asked for. `abandon` ends the fetching.
+    `since`: the moment of the store at which it was asked for. `abandon` ends the fetching. `alone_until`: the moment
+    (monotonic seconds) up to which whoever asks for the same waits for it.
     """
 
     __slots__ = (
         "_abandon",
         "_deserted",
         "_waiters",
+        "alone_until",
         "body",
         "entry",
         "failure",
@@ -59,12 +65,17 @@ class Fill:
         "place",
         "since",
         "state",
+        "store",
         "whole",
     )
 
-    def __init__(self, key: bytes, place: Place, since: int, abandon: Callable[[Failure], None]) -> None:
+    def __init__(
+        self, key: bytes, place: Place, since: int, store: CacheStore | None, abandon: Callable[[Failure], None]
+    ) -> None:
         self.key = self.final = key
         self.place = place
+        self.store = store
+        self.alone_until = NEVER
         # What it asks for was changed or purged since it was asked for.
         self.outdated = False
         self.since = since
@@ -147,6 +158,18 @@ class Fill:
         self._consider()
 
 
+def patience(stream: ClientStream, way: RouteRuntime) -> tuple[float, str]:
+    """Return until when (monotonic) a request may wait for another one, and the reason of its failure then."""
+    until, late = NEVER, ""
+    if way.timeouts.total:
+        until, late = stream.started + way.timeouts.total, "total_timeout"
+    for deadline in way.deadlines:
+        said = deadline.read(stream.head.fields, stream.started)
+        if said is not None and said < until:
+            until, late = said, "deadline_exceeded"
+    return until, late
+
+
 class Lent:
     """A body from the store, one copy for all `users` that have it at a time."""
 
@@ -221,10 +244,13 @@ class Caching:
         if self.store is not None:
             self.store.yield_(fill.key)
 
-    def joinable(self, key: bytes) -> Fill | None:
-        """Return what is being fetched under this key, if those who ask now may have it."""
+    def joinable(self, key: bytes, now: float) -> Fill | None:
+        """Return what is being fetched under this key, if those who ask now may have it, and it is not late."""
         fill, store = self.fills.get(key), self.store
-        if fill is None or store is None or not store.purged(fill.place, fill.since):
-            return fill
-        self.leave_behind(fill)
-        return None
+        if fill is None:
+            return None
+        if fill.store is not store or (store is not None and store.purged(fill.place, fill.since)):
+            self.leave_behind(fill)
+            return None
+        # What makes one request slow may be its own: after a while another one has its try, for those behind it.
+        return None if fill.state == "asked" and now >= fill.alone_until else fill

@@ -77,7 +77,7 @@ class Refresh(Exchange):
         self.peer, self.identity, self.client = first.peer, first.identity, first.client
         self.trace = None
         self._lookup = lookup = Lookup(self, stale.way, cache, stale.cluster)
-        lookup.client = False
+        lookup.client, lookup.store = False, stale.store
         lookup.key, lookup.names, lookup.primary = stale.key, stale.names, stale.primary
         lookup.entry, lookup.kept, lookup.body, lookup.since = stale.entry, stale.kept, stale.body, stale.since
 

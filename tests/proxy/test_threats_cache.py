@@ -387,3 +387,77 @@ async def test_nobody_waits_for_the_slowest_again_where_answers_are_too_large() 
         now = monotonic()
         assert caching_.passes(key, now + TOO_LARGE_SECONDS - 60)
         assert not caching_.passes(key, now + TOO_LARGE_SECONDS)
+
+
+@on_loop
+async def test_whoever_makes_the_service_fail_fails_alone() -> None:
+    seen: list[Message] = []
+
+    async def play(link: Wire) -> None:
+        while True:
+            request = await link.message()
+            seen.append(request)
+            if request.get("x-bomb"):
+                await eventually(lambda: rig.gateway.in_flight == 6)
+                link.cut()
+                return
+            await link.send(ok(b"good", FRESH))
+
+    plain = {"service": {"retry": {"attempts": 0}}}
+    async with Upstream(play) as upstream, caching(upstream, **plain) as rig:
+        bomb = await rig.client()
+        await bomb.send(get("/a", "X-Bomb: 1"))
+        await eventually(lambda: len(seen) == 1)
+        clients = [await rig.client() for _ in range(5)]
+        for client in clients:
+            await client.send(get("/a"))
+        assert (await bomb.answer()).status == 502
+        assert [(await client.answer()).body for client in clients] == [b"good"] * 5
+        assert len(seen) == 2
+
+
+@on_loop
+async def test_whoever_makes_the_service_slow_keeps_nobody_waiting_for_long() -> None:
+    async with Upstream() as upstream, caching(upstream) as rig:
+        slow, client = await rig.client(), await rig.client()
+        await slow.send(get("/a", "Cookie: slow=1"))
+        first = await upstream.accepted()
+        await first.message()
+        (fill,) = rig.gateway.caching.fills.values()
+        assert monotonic() < fill.alone_until < monotonic() + 5.1
+        fill.alone_until = monotonic()
+        await client.send(get("/a"))
+        second = await upstream.accepted()
+        await second.message()
+        await second.send(ok(b"quick", FRESH))
+        assert (await client.answer()).body == b"quick"
+        await first.send(ok(b"slow", FRESH))
+        assert (await slow.answer()).body == b"slow"
+
+
+@on_loop
+async def test_what_was_asked_for_with_another_store_is_not_kept_in_this_one() -> None:
+    async with (
+        Upstream() as upstream,
+        stored() as before,
+        stored() as after,
+        gateway({**to(upstream, cache=True), "cache_store": before}) as rig,
+    ):
+        old = rig.gateway.caching.store
+        assert old is not None
+        for _ in range(5):
+            old.purge(Purge("all", ""))
+        client, other = await rig.client(), await rig.client()
+        await client.send(get("/a"))
+        first = await upstream.accepted()
+        await first.message()
+        rig.apply({**to(upstream, cache=True), "cache_store": after})
+        # Nobody joins it, either: what is purged from now on is not known of it.
+        await other.send(get("/a"))
+        second = await upstream.accepted()
+        await second.message()
+        await first.send(ok(b"old", FRESH))
+        assert (await client.answer()).body == b"old"
+        await second.send(ok(b"new", FRESH))
+        assert (await other.answer()).body == b"new"
+        assert (await rig.ask(get("/a"))).body == b"new"

@@ -112,6 +112,10 @@ class Cache:
     max_entry: Bytes = setting(default=1 << 20, help="Bytes of a body; larger ones are not stored.", ge=1, le=1 << 26)
     collapse: bool = setting(default=True, help="Let requests for an entry that is being fetched wait for it.")
     wait: Seconds = setting(
-        default=5.0, help="Seconds to wait for what another worker fetches, before asking by oneself.", ge=0, le=300
+        default=5.0,
+        help="Seconds to wait for what another worker fetches, before asking by oneself; and for which one request of a"
+        " worker keeps all others for the same waiting, before the next one asks, too.",
+        ge=0,
+        le=300,
     )
     status_header: bool = setting(default=True, help="Say in Cache-Status what the cache did (RFC 9211).")
