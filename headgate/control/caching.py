@@ -117,7 +117,7 @@ class Caching:
             found = -1
         if found < 0:
             raise Away("the store of cached answers has not said that it is done")
-        self._log("info", f"{found} cached answers are purged by hand", by=what.scope)
+        self._log("info", "cached answers are purged by hand", by=what.scope, answers=found)
         return found
 
     def samples(self) -> list[Sample]:

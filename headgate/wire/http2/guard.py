@@ -48,7 +48,7 @@ class Violation(NamedTuple):
     sentence: str
 
 
-_FIRST = Violation(ErrorCodes.PROTOCOL_ERROR, "preface", "the first frame is not SETTINGS")
+_FIRST = Violation(ErrorCodes.PROTOCOL_ERROR, "preface", "this is no HTTP/2: the first frame is not SETTINGS")
 _FRAME_SIZE = Violation(ErrorCodes.FRAME_SIZE_ERROR, "frame_size", "a frame is larger than announced")
 _BLOCK_BROKEN = Violation(ErrorCodes.PROTOCOL_ERROR, "header_block", "another frame inside a block of fields")
 _CONTINUATIONS = Violation(ErrorCodes.ENHANCE_YOUR_CALM, "continuation_flood", "too many CONTINUATION frames")
@@ -167,14 +167,14 @@ class FrameGuard:
         return _CONTROLS if self._controls > self._bounds.max_control_frames else None
 
     def _judge(self, kind: int, length: int, flags: int, number: int, now: float) -> Violation | None:
-        if length > MAX_FRAME:
-            return _FRAME_SIZE
         if not self._greeted:
-            # RFC 9113 section 3.4, of both sides.
+            # RFC 9113 section 3.4, of both sides. "HTTP/1.1 " is the header of a frame, too: of 4,740,180 bytes.
             if kind != _SETTINGS or flags & _ACK:
                 return _FIRST
             self._greeted = True
             return _SETTINGS_COUNT if length > _MAX_SETTINGS * _SETTING else None
+        if length > MAX_FRAME:
+            return _FRAME_SIZE
         if self._block >= 0 or kind == _CONTINUATION:
             return self._continue(kind, length, flags)
         if kind == _DATA:

@@ -170,7 +170,11 @@ def test_a_byte_at_a_time_is_the_same_flood(sent: bytes, expected: tuple[str, in
     assert len(sent) - at <= 9 + 256 or expected[0] in ("frame_size", "header_bytes")
 
 
-@pytest.mark.parametrize("first", [ping(), headers(1, HEAD), by_hand.SETTINGS_ACK], ids=["ping", "headers", "ack"])
+@pytest.mark.parametrize(
+    "first",
+    [ping(), headers(1, HEAD), by_hand.SETTINGS_ACK, b"HTTP/1.1 400 Bad Request\r\n"],
+    ids=["ping", "headers", "ack", "HTTP/1.1"],
+)
 def test_settings_come_first(first: bytes) -> None:
     judge = FrameGuard(Http2Limits(), BLOCK, preface=False)
     assert verdict(judge.look(first, 0.0)) == ("preface", PROTOCOL_ERROR)
