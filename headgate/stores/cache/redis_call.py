@@ -6,7 +6,6 @@ its connection ends; but one that is only full can still be read.
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -15,23 +14,16 @@ from hiredis import ReplyError
 from headgate.core.steps import Reply
 from headgate.stores.cache.purges import encoded, hashed
 from headgate.stores.cache.store import Cached, Purge, Statistics
-from headgate.stores.redis.connection import Link, packed
+from headgate.stores.redis.connection import Link
 from headgate.stores.redis.node import Node
-from headgate.stores.redis.script import Script
+from headgate.stores.redis.script import script_in
 
 MARKS: Final = 1 << 17
 
 _LONGEST_PREFIX: Final = 1000
 _FULL: Final = "OOM command not allowed"
 
-
-def _load() -> Script:
-    text = Path(__file__).with_name("cache.lua").read_text(encoding="utf-8")
-    return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
-
-
-SCRIPT: Final = _load()
-LOAD: Final = packed("SCRIPT", "LOAD", SCRIPT.text)
+SCRIPT: Final = script_in(Path(__file__).with_name("cache.lua"))
 
 
 class Calling(Protocol):
@@ -67,9 +59,8 @@ class Call:
                 return self.on_told(reply)
             self._end(link, "the script's reply is malformed")
         elif str(reply).startswith("NOSCRIPT"):
-            # Once for all calls that found it missing. They are lost; those to come are behind it.
-            if not link.loading:
-                link.loading = link.send(LOAD, _Loaded())
+            # It is lost; those to come are behind it.
+            SCRIPT.bring(link)
         elif _FULL not in str(reply):
             self._end(link, str(reply))
         return self.on_lost()
@@ -217,18 +208,6 @@ class Purging(Call):
     def _go_on(self, *words: str | bytes | int) -> None:
         if not self._store.send(self, None, *words):
             self.on_lost()
-
-
-class _Loaded:
-    """Takes the reply to SCRIPT LOAD; whether it helped is seen by the calls behind it."""
-
-    __slots__ = ()
-
-    def on_reply(self, reply: Any, link: Link) -> None:
-        link.loading = False
-
-    def on_lost(self) -> None:
-        pass
 
 
 def _is_number(reply: Any) -> bool:

@@ -13,7 +13,7 @@ from hiredis import ReplyError
 
 from headgate.core.steps import Reply
 from headgate.stores.redis.connection import Link
-from headgate.stores.redis.script import ASKING, LOAD, Operation
+from headgate.stores.redis.script import ASKING, SCRIPT, Operation
 from headgate.stores.store import Ask, Told
 
 MOST_HOPS: Final = 3
@@ -76,9 +76,8 @@ class Call:
         if self._hops < MOST_HOPS:
             self._hops += 1
             if words[0] == "NOSCRIPT":
-                # Once for all calls that found it missing; they come again behind it.
-                if not link.loading:
-                    link.loading = link.send(LOAD, _Loaded())
+                # It comes again behind it.
+                SCRIPT.bring(link)
                 return self.send(link)
             if words[0] in ("MOVED", "ASK"):
                 found = self.store.redirected(words)
@@ -256,18 +255,6 @@ class Together:
         self._missing -= 1
         if not self._missing:
             self.reply.set(self.tolds)
-
-
-class _Loaded:
-    """Takes the reply to SCRIPT LOAD; whether it helped is seen by the calls behind it."""
-
-    __slots__ = ()
-
-    def on_reply(self, reply: Any, link: Link) -> None:
-        link.loading = False
-
-    def on_lost(self) -> None:
-        pass
 
 
 def given_back(ask: Ask) -> Ask:

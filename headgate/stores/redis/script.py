@@ -9,29 +9,48 @@ import hashlib
 from binascii import hexlify
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from headgate.policy.limit.group import Group
-from headgate.stores.redis.connection import packed
+from headgate.stores.redis.connection import Link, packed
 from headgate.stores.store import Ask
 
 Operation = Literal["admit", "settle", "undo", "forget"]
 
 
 class Script(NamedTuple):
-    """Its text, and the digest that servers know it by."""
+    """Its text, the digest that servers know it by, and the command that has them know it."""
 
     text: str
     sha: str
+    load: bytes
+
+    def bring(self, link: Link) -> None:
+        """Have a server know it that said it does not; once for all calls that were told so."""
+        if not link.loading:
+            link.loading = link.send(self.load, _Loaded())
 
 
-def _load() -> Script:
-    text = Path(__file__).with_name("limits.lua").read_text(encoding="utf-8")
-    return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+class _Loaded:
+    """Takes the reply to SCRIPT LOAD; whether it helped is seen by the calls behind it."""
+
+    __slots__ = ()
+
+    def on_reply(self, reply: Any, link: Link) -> None:
+        link.loading = False
+
+    def on_lost(self) -> None:
+        pass
 
 
-SCRIPT: Final = _load()
-LOAD: Final = packed("SCRIPT", "LOAD", SCRIPT.text)
+def script_in(file: Path) -> Script:
+    """Return the script that stands in a file."""
+    text = file.read_text(encoding="utf-8")
+    sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+    return Script(text, sha, packed("SCRIPT", "LOAD", text))
+
+
+SCRIPT: Final = script_in(Path(__file__).with_name("limits.lua"))
 ASKING: Final = packed("ASKING")
 
 _FRAMES: Final = 4096
