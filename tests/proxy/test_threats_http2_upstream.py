@@ -115,6 +115,26 @@ async def test_who_measures_its_connection_is_no_flood() -> None:
 
 
 @on_loop
+async def test_events_on_their_way_to_clients_who_leave_cost_nobody_else() -> None:
+    async with Http2Upstream() as upstream, gateway(over(upstream)) as rig, await http2(rig) as client:
+        streams = [client.request("/") for _ in range(21)]
+        link = await upstream.accepted()
+        asked = [await link.asked() for _ in streams]
+        for each in asked:
+            link.head(each)
+        for stream in streams:
+            await stream.started()
+        for stream in streams[1:]:
+            stream.reset()
+        await client.ping()
+        # Sent before the upstream knew.
+        for each in asked[1:]:
+            link.raw(data(each.number, b"an event") * 200)
+        link.data(asked[0], b"the last event", end=True)
+        assert (await streams[0].answer()).body == b"the last event"
+
+
+@on_loop
 async def test_an_answer_in_tiny_pieces_costs_about_what_it_weighs() -> None:
     settings = {SettingCodes.INITIAL_WINDOW_SIZE: 0}
     async with (

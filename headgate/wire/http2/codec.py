@@ -71,7 +71,12 @@ class Codec(H2Connection):
 
     def _prepare_for_sending(self, frames: list[Frame]) -> None:
         if frames:
-            self.resets += type(frames[-1]) is RstStreamFrame
+            last = frames[-1]
+            if type(last) is RstStreamFrame:
+                self.resets += 1
+                if self._closed_streams.get(last.stream_id) is StreamClosedBy.SEND_RST_STREAM:
+                    # RFC 9113 section 5.4.2: one for a stream is enough; peers count them, as we do.
+                    frames.pop()
             super()._prepare_for_sending(frames)
 
     @property

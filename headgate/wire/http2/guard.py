@@ -38,6 +38,8 @@ _MAX_STRANGE_SETTINGS = 64
 # and one for the connection, twice over. Envoy: 10 and 2. Peers of gRPC measure the way there and back by a PING for
 # DATA that came, as often as it comes (grpc-go: bdpEstimator).
 _CREDIT = 4
+# Frames behind resets of ours that are not counted, in all.
+_MOST_FORGIVEN = 65_536
 
 
 class Violation(NamedTuple):
@@ -153,6 +155,10 @@ class FrameGuard:
         if now >= self._until:
             self._turn(now)
         return self._count_reset()
+
+    def forgive(self, frames: int) -> None:
+        """Learn that a stream was reset by us, of which so many frames may be on their way."""
+        self._credit = max(self._credit, min(self._credit + frames, _MOST_FORGIVEN))
 
     def stray(self, frames: int, now: float) -> Violation | None:
         """Count frames that h2 answered with a reset: they came behind the end of their stream.

@@ -29,6 +29,8 @@ _MOST_WAITING = 262_144
 # Bytes up to which one string costs less than telling the kernel of several pieces: of all, and of one frame.
 _JOINED = 16_384
 _JOINED_FRAME = 4096
+# Bytes of a frame, header included, of a peer that sends small messages as they come.
+_SMALL_FRAME = 128
 
 
 class LinkWriter(asyncio.Protocol):
@@ -127,6 +129,8 @@ class LinkWriter(asyncio.Protocol):
     def reset(self, lane: Lane, code: int) -> None:
         """Close a stream at once."""
         if not self.ending and not lane.stream.closed:
+            if not lane.peer_ended:
+                self.guard.forgive(lane.stream.inbound_flow_control_window // _SMALL_FRAME)
             self.codec.reset_stream(lane.number, code)
             self._take()
         self._close_lane(lane)

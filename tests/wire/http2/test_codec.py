@@ -13,7 +13,7 @@ from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes
 from h2.stream import H2Stream
 from hpack.hpack import Decoder
-from hyperframe.frame import DataFrame, Frame, GoAwayFrame, HeadersFrame, SettingsFrame
+from hyperframe.frame import DataFrame, Frame, GoAwayFrame, HeadersFrame, RstStreamFrame, SettingsFrame
 
 from headgate.wire.http2 import codec
 from headgate.wire.http2.codec import Codec
@@ -128,15 +128,18 @@ def test_goaway_for_what_breaks_the_protocol_is_left_to_the_link() -> None:
     assert GoAwayFrame not in kinds(server.data_to_send())
 
 
-def test_resets_that_h2_sends_are_counted() -> None:
+def test_a_stream_is_reset_once_and_what_comes_behind_it_is_counted() -> None:
     server = met()
-    server.receive_data(request(1))
+    server.receive_data(request(1, ended=False))
     server.reset_stream(1, ErrorCodes.CANCEL)
     server.forget(1)
+    assert RstStreamFrame in kinds(server.data_to_send())
+    before = server.resets
 
-    server.receive_data(DataFrame(1, b"late").serialize())
+    server.receive_data(DataFrame(1, b"late").serialize() * 3)
 
-    assert server.resets >= 1
+    assert server.resets == before + 3
+    assert RstStreamFrame not in kinds(server.data_to_send())
 
 
 def test_a_table_of_another_size_is_noted_until_it_is_answered() -> None:

@@ -92,6 +92,17 @@ def test_what_comes_behind_a_streams_end_is_bounded_beyond_what_was_on_its_way()
     assert verdict(judge.stray(1, 1.0)) == ("control_flood", ENHANCE_YOUR_CALM)
 
 
+def test_what_is_on_its_way_when_we_reset_a_stream_is_no_flood() -> None:
+    judge = guard()
+    judge.forgive(2000)
+    assert judge.stray(3000, 1.0) is None
+    assert verdict(judge.stray(1, 1.0)) == ("control_flood", ENHANCE_YOUR_CALM)
+    for _ in range(1000):
+        judge.forgive(2000)
+    assert judge.stray(65_536, 11.0) is None
+    assert verdict(judge.stray(1001, 11.0)) == ("control_flood", ENHANCE_YOUR_CALM)
+
+
 def test_a_large_download_is_no_flood() -> None:
     judge = guard()
     for _ in range(20_000):
