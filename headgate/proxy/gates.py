@@ -69,6 +69,7 @@ class IdentityGate:
 
     name = "identity"
     __slots__ = (
+        "_by_authorization",
         "_cells",
         "_hides",
         "_in_headers",
@@ -88,7 +89,8 @@ class IdentityGate:
         # Then one field alone tells which way takes it, and whose it is.
         self._in_headers = all(way.method.in_headers for way in ways)
         # A credential in this field that no way takes is a wrong one: it is not for somebody else.
-        self._reads_authorization = any(way.method.challenge for way in ways)
+        self._by_authorization = frozenset(way.method.name for way in ways if way.method.challenge)
+        self._reads_authorization = bool(self._by_authorization)
         self._reads_certificate = any(way.method.kind == "certificate" for way in ways)
         schemes = dict.fromkeys(way.method.challenge for way in ways if way.method.challenge)
         self.challenges = tuple((scheme, _challenge(scheme, realm)) for scheme in schemes)
@@ -161,6 +163,11 @@ class IdentityGate:
         if failure is not None:
             exchange.gateway.metrics.auth_failed(failure.reason)
             raise failure
+
+    def has_judged(self, head: RequestHead, identity: Identity) -> bool:
+        """Tell whether that caller was known by Authorization for certain: if not, that field is for the service."""
+        alone = self._in_headers and head.shown is not None and len(head.shown) == 1
+        return alone and identity.method in self._by_authorization
 
     def challenge(self, reason: str) -> Fields:
         """Return the WWW-Authenticate fields of a 401 (RFC 9110 section 11.6.1, RFC 6750 section 3)."""

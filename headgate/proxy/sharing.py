@@ -50,10 +50,15 @@ def primary(exchange: Exchange, way: RouteRuntime, cache: CachedRoute, service: 
     """Return the key of a request answered by that service, before Vary."""
     head = exchange.stream.head
     partition = cache.keys.partition(exchange.identity) if exchange.identity is not ANONYMOUS else b""
-    if not partition and cache.private and head.get(b"authorization") is not None:
+    shown_too = head.get(b"authorization")
+    if (
+        shown_too is not None
+        and cache.private
+        and (way.gate is None or not way.gate.has_judged(head, exchange.identity))
+    ):
         # Credentials that are the service's to judge: who showed them is not known, but whoever shows them again
         # is the same.
-        partition = sha256(head.get(b"authorization") or b"").digest()
+        partition = sha256(repr((partition, shown_too)).encode()).digest()
     if cache.judged and cache.private:
         told = [field for field in head.fields if read_as(field[0]) in cache.taken]
         partition = sha256(repr((partition, told)).encode()).digest()

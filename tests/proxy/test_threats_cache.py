@@ -16,7 +16,7 @@ from headgate.policy.cache.key import purge_url
 from headgate.proxy.filling import TOO_LARGE_SECONDS
 from headgate.stores.cache.store import Cached, Purge
 from tests.proxy.caches import caching, counting, stored
-from tests.proxy.callers import keys, static, with_key
+from tests.proxy.callers import keys, static, with_key, with_token
 from tests.proxy.peers import Message, Upstream, Wire, answering, eventually, get, in_between, ok
 from tests.proxy.stage import gateway, on_loop, to
 
@@ -106,6 +106,34 @@ async def test_what_was_kept_under_other_rules_of_keys_is_not_found(
         # Back again, what was kept is there again.
         rig.apply({**to(upstream, cache={"key": before}), "cache_store": store})
         assert (await rig.ask(get(then))).body == b"1"
+
+
+@on_loop
+async def test_tenants_that_are_chosen_without_a_credential_are_tenants_too() -> None:
+    seen: list[Message] = []
+    identity = {**keys(static("one", tenant="red")), "tenant": {"header": "X-Tenant", "anonymous": True}}
+    more = {"auth": {"mode": "optional"}, "identity": identity}
+    async with Upstream(answering(counting(PUBLIC), seen)) as upstream, caching(upstream, **more) as rig:
+        asked: tuple[list[str], ...] = (["X-Tenant: red"], ["X-Tenant: blue"], [], [with_key("one")])
+        assert [(await rig.ask(get("/a", *lines))).body for lines in (*asked, *asked)] == [b"1", b"2", b"3", b"4"] * 2
+
+
+@on_loop
+async def test_what_the_service_judges_beside_what_the_gateway_did_counts_too() -> None:
+    more = {"identity": keys(static("one", tenant="red"), static("two", tenant="red"))}
+    async with Upstream(answering(echoing("authorization", PUBLIC))) as upstream, caching(upstream, **more) as rig:
+        for _ in range(2):
+            for caller, user in (("one", "ada"), ("one", "bob"), ("two", "bob")):
+                told = await rig.ask(get("/a", with_key(caller), f"Authorization: Token {user}"))
+                assert told.body == f"Token {user}".encode()
+        assert [line["cache"] for line in rig.log] == ["miss", "miss", "hit", "hit", "hit", "hit"]
+
+
+@on_loop
+async def test_who_is_known_by_authorization_shares_with_its_tenant() -> None:
+    async with Upstream(answering(counting(PUBLIC))) as upstream, caching(upstream, identity=keys()) as rig:
+        for name, tenant, body in (("a", "red", b"1"), ("b", "red", b"1"), ("c", "blue", b"2")):
+            assert (await rig.ask(get("/a", with_token(sub=name, tenant=tenant)))).body == body
 
 
 # -- what the service is told --------------------------------------------------------------------------------------

@@ -65,8 +65,11 @@ class Keys:
 
     def partition(self, identity: Identity) -> bytes:
         """Return who shares answers with that caller; empty: everybody who did not say who they are."""
-        if self._partition == "shared" or identity.kind == "anonymous":
+        if self._partition == "shared":
             return b""
+        if identity.kind == "anonymous":
+            # Who shows nothing may choose a tenant, where that is allowed.
+            return _digest(("anonymous", identity.tenant)) if identity.tenant else b""
         if identity.tenant and self._partition == "auto":
             return _digest(("tenant", identity.tenant))
         return _digest((identity.kind, identity.method, identity.tenant, identity.id))
