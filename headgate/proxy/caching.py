@@ -2,7 +2,7 @@
 
     read what the request asks of the cache -> look for an entry -> fresh? answer
         -> stale, and may be used so? answer, and fetch anew behind it (proxy.refresh)
-        -> is it being fetched? wait for that, and answer with it as it arrives
+        -> is it being fetched? wait for that, and answer with it as it arrives (proxy.following)
         -> fetch it, for oneself and everybody who waits (proxy.fetching)
 
 Laws: what is kept is what the service sent; ids, CORS, security headers, limits, plugins' edits and compression belong
@@ -22,11 +22,11 @@ from headgate.core.steps import Reply
 from headgate.policy.cache import status
 from headgate.policy.cache.answering import answer
 from headgate.policy.cache.entry import Entry, Varies, decode
-from headgate.policy.cache.reuse import Verdict, refuted
+from headgate.policy.cache.reuse import ERRORS, Verdict, refuted
 from headgate.proxy import guards, sharing
 from headgate.proxy.fanout import PIECE, Gathered, Reader, Room, read
 from headgate.proxy.fetching import Fetch
-from headgate.proxy.filling import EVERYBODYS, patience
+from headgate.proxy.following import followed
 from headgate.proxy.forward import upstream_request
 from headgate.proxy.tries import Tries
 from headgate.wire.compression import EncodingSink
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from headgate.proxy.cached_route import CachedRoute
     from headgate.proxy.cluster import Cluster
     from headgate.proxy.exchange import Exchange
-    from headgate.proxy.filling import Caching, Fill
+    from headgate.proxy.filling import Caching
     from headgate.proxy.plan import RouteRuntime
     from headgate.stores.cache.store import Cached, CacheStore
 
@@ -145,7 +145,7 @@ class Lookup:
             fill = None if self.single else self.caching.joinable(self.key, monotonic())
             if fill is None:
                 break
-            if await self._followed(fill):
+            if await followed(self, fill):
                 return
             pending = self.find()
         await Fetch(self).run()
@@ -306,60 +306,14 @@ class Lookup:
             await given
         return True
 
-    # -- with others -----------------------------------------------------------------------------------------------
-
-    async def _followed(self, fill: Fill) -> bool:
-        """Answer with what another request fetches, if that comes to an answer for this one; tell whether it did."""
-        entry = self.entry
-        if entry is not None and entry.lifetime <= 0:
-            # Nobody may use it without asking himself (RFC 9111 section 4).
-            self.single = True
+    def replaced(self, response: ResponseHead) -> bool:
+        """Be done with an error of the service, if there is a stale entry that may stand in for it; tell whether."""
+        exchange, entry = self.exchange, self.entry
+        if entry is None or not self.cache.rules.stale_if_error(entry, self.asked, wall()):
             return False
-        if fill.state == "asked":
-            await fill.settled(self.exchange.gateway.loop, *patience(self.exchange.stream, self.way))
-        if fill.state == "failed":
-            self.exchange.cache = "collapsed"
-            failure = fill.failure
-            if await self.stale():
-                return True
-            if failure is None:
-                self.single = True
-                return False
-            if failure.reason not in EVERYBODYS and not self.warned:
-                self.warned = True
-                return False
-            raise Failure(failure.reason, failure.detail, sent=failure.sent, retry_after=failure.retry_after)
-        entry = fill.entry
-        if fill.state in ("asked", "left") or (entry is None and fill.state != "passed"):
-            return False
-        if entry is None:
-            self.single = True
-            return False
-        return await self._shared(fill, entry)
-
-    async def _shared(self, fill: Fill, entry: Entry) -> bool:
-        if fill.names and self.variant(fill.names) != fill.final:
-            return False
-        verdict = self.cache.rules.judge(entry, self.asked, wall())
-        body = fill.body
-        if verdict.use != "fresh" or (body is not None and not (body.keeping and body.from_start)):
-            self.single = True
-            return False
-        member = status.forwarded(self.reason, collapsed=True)
-        if body is None:
-            given = self.give(entry, fill.whole, verdict.age, member, "collapsed")
-            if given is not None:
-                await given
-        else:
-            self.exchange.cache = "collapsed"
-            reader = self.begin(entry, body, verdict.age, member, fill.length)
-            if reader is not None:
-                reader.pump()
-                try:
-                    await reader.over
-                except Failure:
-                    fill.leave(reader)
-                    raise
+        exchange.status = response.status
+        exchange.release()
+        guards.settled(exchange, self.cluster, monotonic())
         return True
 
     # -- past the cache --------------------------------------------------------------------------------------------
@@ -380,6 +334,9 @@ class Lookup:
                 raise
             return
         upstream = exchange.heard(cluster, response)
+        if response.status in ERRORS and self.replaced(response):
+            await self.stale()
+            return
         origin = sharing.origin(exchange)
         for url in self.cache.keys.invalidated(exchange.stream.head, response, origin):
             self.caching.changed(url)

@@ -165,7 +165,11 @@ class Fetch:
         entry = lookup.entry
         if response.status == 304 and entry is not None and (entry.etag or entry.modified) and not lookup.passing:
             await self._validated(entry, response)
-        elif response.status not in ERRORS or not await self._stale_instead(response):
+        elif response.status in ERRORS and lookup.replaced(response):
+            self._close()
+            fill.settle("failed")
+            await self._stale()
+        else:
             await self._take(response)
 
     async def _ask(self, entry: Entry | None) -> ResponseHead:
@@ -209,19 +213,6 @@ class Fetch:
         """Answer with an old entry, if it may stand in."""
         self._alone()
         return self._lookup.client and await self._lookup.stale()
-
-    async def _stale_instead(self, response: ResponseHead) -> bool:
-        """Let an old entry stand in for an error of the service, if there is one."""
-        lookup, exchange = self._lookup, self._lookup.exchange
-        entry = lookup.entry
-        if entry is None or not lookup.cache.rules.stale_if_error(entry, lookup.asked, wall()):
-            return False
-        exchange.status = response.status
-        exchange.release()
-        guards.settled(exchange, lookup.cluster, monotonic())
-        self._close()
-        self._fill.settle("failed")
-        return await self._stale()
 
     async def _validated(self, entry: Entry, response: ResponseHead) -> None:
         """Use an entry that the service says is good."""

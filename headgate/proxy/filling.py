@@ -23,9 +23,7 @@ from headgate.wire.timers import NEVER
 
 if TYPE_CHECKING:
     from headgate.proxy.cache_store import CacheOpening
-    from headgate.proxy.plan import RouteRuntime
     from headgate.stores.cache.store import CacheStore, Place
-    from headgate.wire.stream import ClientStream
 
 State = Literal["asked", "live", "whole", "passed", "failed", "left"]
 
@@ -36,8 +34,6 @@ _MOST_PASSING: Final = 16_384
 _PASSING_SECONDS: Final = 10.0
 # And after one that several had begun to read when it turned out too large: they went at the pace of the slowest.
 TOO_LARGE_SECONDS: Final = 600.0
-# Failures that have nothing to do with what a request says.
-EVERYBODYS: Final = frozenset(("breaker_open", "no_endpoint", "connect_refused", "connect_timeout", "dns", "tls"))
 # Bytes up to which an answer is fetched to its end though nobody waits for it.
 _WORTH: Final = 65_536
 
@@ -156,18 +152,6 @@ class Fill:
         """Let somebody read it no more."""
         reader.leave()
         self._consider()
-
-
-def patience(stream: ClientStream, way: RouteRuntime) -> tuple[float, str]:
-    """Return until when (monotonic) a request may wait for another one, and the reason of its failure then."""
-    until, late = NEVER, ""
-    if way.timeouts.total:
-        until, late = stream.started + way.timeouts.total, "total_timeout"
-    for deadline in way.deadlines:
-        said = deadline.read(stream.head.fields, stream.started)
-        if said is not None and said < until:
-            until, late = said, "deadline_exceeded"
-    return until, late
 
 
 class Lent:

@@ -137,6 +137,43 @@ async def test_a_stale_answer_stands_in_for_a_service_that_fails(fault: str) -> 
 
 
 @on_loop
+async def test_an_error_that_answers_head_has_the_old_answer_in_its_place() -> None:
+    sick = [False]
+
+    def answer(_: Message) -> bytes:
+        return ok(b"", status=503) if sick[0] else ok(b"old", "X-Of: old", *STALE)
+
+    async with Upstream(answering(answer)) as upstream, caching(upstream, {"stale_if_error": 600}) as rig:
+        await rig.ask(get("/a"))
+        sick[0] = True
+        client = await rig.client()
+        await client.send(get("/a", method="HEAD"))
+        answered = await client.answer("HEAD")
+        assert (answered.status, answered.get("x-of"), answered.get("content-length")) == (200, "old", "3")
+        line = (await rig.logged(2))[-1]
+        assert (line["status_code"], line["cache"], line.get("error")) == (200, "stale", None)
+        assert rig.counted("upstream_requests_total", service="api", outcome="5xx") == 1
+
+
+@on_loop
+async def test_a_refresh_that_is_answered_with_an_error_to_be_kept_leaves_the_old_answer() -> None:
+    sick = [False]
+
+    def answer(_: Message) -> bytes:
+        lines = ("Age: 100", "Cache-Control: max-age=60, stale-while-revalidate=600, stale-if-error=600")
+        return ok(b"sick", status=503) if sick[0] else ok(b"old", *lines)
+
+    cache = {"negative": {"statuses": [503], "ttl": 60}}
+    async with Upstream(answering(answer)) as upstream, caching(upstream, cache) as rig:
+        await rig.ask(get("/a"))
+        sick[0] = True
+        assert (await rig.ask(get("/a"))).body == b"old"
+        await eventually(lambda: not rig.gateway.caching.fills and not rig.gateway.refreshes._under_way)
+        assert (await rig.ask(get("/a"))).body == b"old"
+        assert not [line for line in rig.log if line.get("error")]
+
+
+@on_loop
 @pytest.mark.parametrize(("there", "body"), [("x", b"1"), ("y", b"3")], ids=["the same", "another"])
 async def test_an_answer_to_head_tells_whether_what_is_kept_is_still_there(there: str, body: bytes) -> None:
     tags = iter(("x", there, there))
