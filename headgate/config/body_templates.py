@@ -94,6 +94,11 @@ class Body:
         return raw
 
 
+def parsed(written: str) -> nodes.Template:
+    """Read a text of a body that is right (Body), to look at what it says."""
+    return _PLAIN.parse(written)
+
+
 class _Sandbox(ImmutableSandboxedEnvironment):
     intercepted_binops = frozenset(("*", "%", "+", "//", "/", "-"))
 

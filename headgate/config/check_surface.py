@@ -11,6 +11,7 @@ from headgate.config.check_values import Finding, field_value, methods, normal_f
 from headgate.config.problems import Path, did_you_mean, printable
 from headgate.config.resolve import OWN_SERVICE, default_auth
 from headgate.config.schema import Config, Route, Service
+from headgate.config.surface_names import NAMES
 from headgate.core.uri import is_under
 from headgate.policy.match import PathMatch
 from headgate.policy.pattern import PathPattern
@@ -112,6 +113,12 @@ def _body(item: Surface, path: Path) -> Iterator[Finding]:
         Body(item.body, item.content_type)
     except Refused as refused:
         yield Finding((*path, "body"), str(refused))
+        return
+    from headgate.config.template_names import unknown_names
+
+    for name, hint in unknown_names(item.body, NAMES[item.view]):
+        message = f"the record of the view {item.view} has no {printable(name)}: it is left out, or empty"
+        yield Finding((*path, "body"), message, hint, "warning")
 
 
 def _guard(item: Surface, config: Config, path: Path) -> Iterator[Finding]:
