@@ -22,9 +22,9 @@ from headgate.policy.cache.settings import CacheKey
 
 _SIZE = 20
 _SAFE = frozenset(("GET", "HEAD", "OPTIONS", "TRACE"))
-# Lists whose members mean the same in any order and letter case (RFC 9110 section 12.5). Of languages with one weight
-# some take the first for the one that is liked best (section 12.5.4).
-_LISTS = frozenset((b"accept-encoding", b"accept-charset"))
+# Lists whose members mean the same in any order and letter case, their weights aside (RFC 9110 section 12.5). Nobody
+# can rely on what some make of the order of languages (section 12.5.4).
+_LISTS = frozenset((b"accept-encoding", b"accept-language", b"accept-charset"))
 _MOST_NAMES = 16
 # Bytes of a part up to which what is made of it is remembered, and how many are, of each route.
 _SHORT = 256
