@@ -18,7 +18,6 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from hashlib import blake2b
-from itertools import count
 from math import ceil
 from struct import unpack
 
@@ -35,6 +34,12 @@ _PLACE = (1 << _OWNER_BITS - _NUMBER_BITS) - 1
 _FEW = 8
 # What one digest is cut into.
 _AT_ONCE = 8
+_BITS = 64
+# All points of one endpoint as one large number, in which arithmetic is done on all of them at once: a one in each, the
+# number of each, and the bits of a position in each.
+_ONES = int.from_bytes((1).to_bytes(_BITS // 8) * POINTS)
+_NUMBERS = int.from_bytes(b"".join([number.to_bytes(_BITS // 8) for number in range(POINTS)]))
+_POSITIONS = _ONES * ((1 << _BITS) - (1 << _OWNER_BITS))
 
 
 class ConsistentHash(Balancer[C]):
@@ -81,7 +86,7 @@ class ConsistentHash(Balancer[C]):
         places: dict[str, tuple[int, int]] = {}
         taken = {place for place, _ in before.values()}
         # A place that becomes free now is given away next time: until then its points say who is to leave.
-        free = (place for place in count(0) if place not in taken)
+        free = 0
         # Who, where, and from which of its points up to which the ring differs.
         spans: list[tuple[str, int, int, int]] = []
         self._at = []
@@ -89,7 +94,13 @@ class ConsistentHash(Balancer[C]):
             name = endpoint.name + endpoint.prefix
             while name in places:
                 name += "\0"
-            place, had = before.pop(name) if name in before else (next(free), 0)
+            if name in before:
+                place, had = before.pop(name)
+            else:
+                while free in taken:
+                    free += 1
+                place, had = free, 0
+                free += 1
             places[name] = (place, points)
             self._at.append(place)
             if points != had:
@@ -146,11 +157,14 @@ def points_of(weights: Sequence[int]) -> list[int]:
     return [ceil(weight * POINTS / scale) for weight in weights]
 
 
-def _ring_points(name: str, place: int, start: int, end: int) -> list[int]:
+def _ring_points(name: str, place: int, start: int, end: int) -> tuple[int, ...]:
     """Return points of whoever has a place, as they stand on the ring."""
-    whose = place << _NUMBER_BITS
-    positions = positions_of(name, end)
-    return [positions[number] >> _OWNER_BITS << _OWNER_BITS | whose | number for number in range(start, end)]
+    digests = _digests(name, end)
+    unused = POINTS * _BITS - len(digests) * 8
+    # A loop over the points took a fifth of the time that the first ring of a thousand endpoints takes.
+    points = int.from_bytes(digests) & _POSITIONS >> unused
+    points |= (_ONES >> unused) * (place << _NUMBER_BITS) | _NUMBERS >> unused
+    return _cut(points.to_bytes(len(digests)))[start:end]
 
 
 def _toggled(ring: list[int], changes: list[int]) -> list[int]:
@@ -171,7 +185,15 @@ def _toggled(ring: list[int], changes: list[int]) -> list[int]:
 
 def positions_of(name: str, count: int) -> list[int]:
     """Return the first `count` points of an endpoint, integers of 64 bits."""
-    found: list[int] = []
-    for block in range(ceil(count / _AT_ONCE)):
-        found += unpack(">8Q", blake2b(b"%b\0%d" % (name.encode(), block), digest_size=64).digest())
-    return found[:count]
+    return list(_cut(_digests(name, count))[:count])
+
+
+def _digests(name: str, count: int) -> bytes:
+    """Return the bytes of at least the first `count` points."""
+    beginning = name.encode() + b"\0"
+    blocks = range(ceil(count / _AT_ONCE))
+    return b"".join([blake2b(beginning + b"%d" % block, digest_size=64).digest() for block in blocks])
+
+
+def _cut(points: bytes) -> tuple[int, ...]:
+    return unpack(f">{len(points) * 8 // _BITS}Q", points)
