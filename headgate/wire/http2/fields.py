@@ -17,6 +17,8 @@ from hpack.huffman_table import decode_huffman
 from hpack.struct import HeaderTuple
 from hpack.table import HeaderTable
 
+from headgate.core.message import Fields
+
 OUTGROWN: Final = HeaderTuple(b":outgrown", b"")
 """The last field of a block of which the rest was not kept; from a peer it would be malformed."""
 
@@ -33,6 +35,11 @@ _PSEUDO = 5
 # Strings that were decoded are kept, because paths and tokens repeat: at most 4 MiB of them.
 _KEPT = 8192
 _LONGEST_KEPT = 256
+
+
+def is_outgrown(fields: Fields) -> bool:
+    """Tell whether there were more fields than these; here, as compiled code makes tuples anew."""
+    return bool(fields) and fields[-1] is OUTGROWN
 
 
 class _Broken(ProtocolError):

@@ -22,7 +22,7 @@ from headgate.core.message import (
 )
 from headgate.wire import answer_head, http1
 from headgate.wire.head import ALLOWED, HeadReader
-from headgate.wire.http2.fields import OUTGROWN
+from headgate.wire.http2.fields import is_outgrown
 
 # A field name is a token (RFC 9110 section 5.1) without capitals (RFC 9113 section 8.2).
 _NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")
@@ -72,7 +72,7 @@ def request_head(heads: HeadReader, fields: Fields, ended: bool) -> RequestHead:
     Raises:
         Failure: with a reason of the client's side.
     """
-    if fields and fields[-1] is OUTGROWN:
+    if is_outgrown(fields):
         raise Failure("headers_too_large", "fields")
     try:
         pseudo = _pseudo_fields(fields)
@@ -148,7 +148,7 @@ def request_trailers(heads: HeadReader, fields: Fields) -> Fields:
     Raises:
         Failure: with a reason of the client's side.
     """
-    if fields and fields[-1] is OUTGROWN:
+    if is_outgrown(fields):
         raise Failure("headers_too_large", "trailers")
     try:
         kept, _ = _judged(fields, 0, False)
@@ -163,7 +163,7 @@ def response_head(fields: Fields, kinds: http1.FieldKinds, method: str, ended: b
     Raises:
         Failure: upstream_protocol.
     """
-    if not fields or fields[-1] is OUTGROWN:
+    if not fields or is_outgrown(fields):
         raise Failure("upstream_protocol", "too many fields")
     name, status = fields[0]
     if name != b":status" or not _STATUS.fullmatch(status) or status == b"101":
@@ -189,7 +189,7 @@ def response_trailers(fields: Fields) -> Fields:
     Raises:
         Failure: upstream_protocol.
     """
-    if fields and fields[-1] is OUTGROWN:
+    if is_outgrown(fields):
         raise Failure("upstream_protocol", "too many trailers")
     try:
         kept, _ = _judged(fields, 0, False)
