@@ -19,6 +19,7 @@ _KEY = "demo_key_that_everybody_can_read"
 _TRY = (
     ("a JSON service, two endpoints in turn", "curl {gateway}/hello"),
     ("the same with a body", 'curl -d \'{{"name": "Ada"}}\' "{gateway}/hello/you?lang=en"'),
+    ("the same over HTTP/2", "curl -i --http2-prior-knowledge {gateway}/hello"),
     ("server-sent events, one by one as they come", "curl -N {gateway}/stream"),
     (
         "a WebSocket (greets, then waits; Ctrl-C leaves)",
@@ -34,6 +35,14 @@ _TRY = (
     (
         "a limit: three in ten seconds, then 429",
         "for i in 1 2 3 4; do curl -si {gateway}/limited | grep -iE '^HTTP|ratelimit|retry-after'; done",
+    ),
+    (
+        "an answer that is kept for ten seconds",
+        "for i in 1 2 3; do curl -si {gateway}/cached | grep -iE '^age|cache-status'; done",
+    ),
+    (
+        "what the cache answered and holds; and it is forgotten",
+        "{operator} cache --admin {admin_address}; {operator} cache purge --all --admin {admin_address}",
     ),
     ("a redirect", "curl -i {gateway}/old"),
     ("no such route: problem details", "curl -i {gateway}/nowhere"),

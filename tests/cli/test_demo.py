@@ -99,7 +99,7 @@ def test_the_demo_prints_commands_for_its_own_addresses(demo: Demo) -> None:
     for _, command in commands(gateway, admin, CONFIGURATION, 0):
         # How the program itself is called depends on who calls it, and the sample has any port; the tests of these
         # commands read their lines.
-        own = (" explain ", " breaker ", " token ", " top ", "/services")
+        own = (" explain ", " breaker ", " cache ", " token ", " top ", "/services")
         assert any(word in command for word in own) or f"  {command}\n" in said
     assert f"The dashboard is at {admin}/ui/" in said
 
@@ -110,6 +110,7 @@ def test_the_demo_prints_commands_for_its_own_addresses(demo: Demo) -> None:
         ("GET", "/hello", 200),
         ("POST", "/hello/you?lang=en", 200),
         ("GET", "/split", 200),
+        ("GET", "/cached", 200),
         ("GET", "/v1/models/llama/answer", 200),
         ("GET", "/old", 307),
         ("GET", "/nowhere", 404),
@@ -177,6 +178,20 @@ def test_a_breaker_opens_and_the_command_that_is_shown_says_so(demo: Demo, capsy
     words = shlex.split(line.rpartition("; ")[2])
     assert main(words[words.index("breaker") :]) == 0
     assert re.search(r"^broken +open +3 of 3 +in \d+ s$", capsys.readouterr().out, re.MULTILINE)
+
+
+def test_an_answer_is_kept_and_the_command_that_is_shown_forgets_it(
+    demo: Demo, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = [demo.ask("GET", "/cached")[1]["Cache-Status"] for _ in range(2)]
+    assert said[1].startswith("headgate; hit")
+    line = next(line for line in demo.said if " cache purge " in line)
+    for command in line.split("; "):
+        words = shlex.split(command)
+        assert main(words[words.index("cache") :]) == 0
+    status, purged = capsys.readouterr().out.rstrip().rsplit("\n", 1)
+    assert "1 answer" in status
+    assert purged == "purged 1 answer of all routes"
 
 
 def test_the_admin_address_counts_and_reports(demo: Demo, capsys: pytest.CaptureFixture[str]) -> None:
@@ -323,7 +338,7 @@ def test_commands_find_the_token_where_this_demo_keeps_it(monkeypatch: pytest.Mo
     monkeypatch.setenv("HEADGATE_STATE_DIR", "/tmp/a demo")
     monkeypatch.delenv("HEADGATE_ADMIN_TOKEN")
     asking = [command for _, command in commands("http://g", "http://a", CONFIGURATION, 0) if "--admin " in command]
-    assert len(asking) == 3
+    assert len(asking) == 4
     assert all("; HEADGATE_STATE_DIR='/tmp/a demo' " in f"; {command}" for command in asking)
 
 
