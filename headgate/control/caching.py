@@ -14,7 +14,7 @@ from headgate.config.resolve import ResolvedConfig, ResolvedRoute
 from headgate.control.log import Log
 from headgate.core.steps import Reply, Steps
 from headgate.core.uri import BadTarget
-from headgate.policy.cache.key import purge_url
+from headgate.policy.cache.key import Keys, purge_url
 from headgate.stores.cache.store import Purge, Purgeable, Scope, Statistics
 from headgate.telemetry.cells import Sample, SeriesName, SlotRegion, read
 from headgate.telemetry.metrics import CACHE_RESULTS, FROM_CACHE
@@ -50,6 +50,7 @@ class Caching:
         self._log = log
         self._type = ""
         self._routes: list[ResolvedRoute] = []
+        self._keys: tuple[Keys, ...] = ()
         # Of a store that has to be asked, what it said last.
         self._known: Statistics | None = None
         self._asked: _Coming[Statistics | None] | None = None
@@ -57,6 +58,12 @@ class Caching:
     def follow(self, config: ResolvedConfig) -> None:
         """Know the routes with a cache of this configuration from now on."""
         self._routes = [route for route in config.routes if route.cache is not None]
+        # By which parameters count: a URL is kept by them, and named with all.
+        counting = {}
+        for cache in [route.cache for route in self._routes if route.cache is not None]:
+            key = cache.key
+            counting[key.query, tuple(key.include), tuple(key.exclude)] = Keys(key, "")
+        self._keys = tuple(counting.values())
         self._type = config.cache_store.type
         self._known = None
 
@@ -110,15 +117,25 @@ class Caching:
         store = self.store()
         if store is None:
             raise Away("the store of cached answers cannot be opened")
+        found = 0
         try:
             async with asyncio.timeout(PATIENCE):
-                found = await _come(store.purge(what))
+                for each in self._written(what):
+                    forgotten = await _come(store.purge(each))
+                    if forgotten < 0:
+                        raise TimeoutError
+                    found += forgotten
         except TimeoutError:
-            found = -1
-        if found < 0:
-            raise Away("the store of cached answers has not said that it is done")
+            raise Away("the store of cached answers has not said that it is done") from None
         self._log("info", "cached answers are purged by hand", by=what.scope, answers=found)
         return found
+
+    def _written(self, what: Purge) -> list[Purge]:
+        """Return the purges of all forms in which routes keep what this names."""
+        if what.scope != "url":
+            return [what]
+        forms = dict.fromkeys([what.value, *(keys.written(what.value) for keys in self._keys)])
+        return [Purge("url", form) for form in forms]
 
     def samples(self) -> list[Sample]:
         """Return what the store counts. One that has to be asked is asked now, and what it said before is shown."""

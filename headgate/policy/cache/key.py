@@ -105,6 +105,14 @@ class Keys:
         scheme, authority = origin or origin_of(head)
         return self._url(scheme, authority, head.path, head.query)
 
+    def written(self, url: str) -> str:
+        """Return a URL as `url` has it: with the parameters that count, of those that it names.
+
+        Raises:
+            BadTarget: it is none (core.uri).
+        """
+        return self._url(*_parts(url))
+
     def invalidated(self, head: RequestHead, response: ResponseHead, origin: Origin | None = None) -> list[str]:
         """Return the URLs whose entries an answer to an unsafe method makes invalid (RFC 9111 section 4.4), if any."""
         if head.method in _SAFE or not 200 <= response.status < 400:

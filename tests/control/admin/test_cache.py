@@ -109,6 +109,15 @@ def test_what_is_named_is_purged(asked: dict[str, object], purged: Purge, when: 
     assert store.purged == [purged]
 
 
+def test_a_url_is_purged_in_each_form_in_which_routes_keep_it() -> None:
+    store = Store(found=1)
+    made = subject(store, ttl=60, key={"exclude": ["utm_*"]})
+    answer = ask(made, "POST", f"{PATH}/purge", json={"url": "http://a.example/x?utm_source=b&c=d"})
+    assert answer.json() == {"by": "url", "purged": 2}
+    # In full, as before a change of the configuration; and by the parameters that count.
+    assert [each.value for each in store.purged] == ["http://a.example/x?c=d&utm_source=b", "http://a.example/x?c=d"]
+
+
 @pytest.mark.parametrize(
     "asked",
     [

@@ -189,6 +189,9 @@ def test_names_are_gathered_up_to_a_bound() -> None:
 def test_a_purge_finds_what_was_stored() -> None:
     assert keys().url(request("/a", b"b=2&a=1")) == purge_url("HTTP://H.test:80/x/../a?a=1&b=2")
     assert keys().url(request("/a")) == purge_url("http://h.test/a")
+    made = keys(exclude=["utm_*"])
+    assert made.url(request("/a", b"b=2&utm_x=1&a=1")) == made.written("HTTP://h.test:80/a?utm_x=2&a=1&b=2")
+    assert made.url(request("/a", b"utm_x=1")) == made.written("http://h.test/a")
 
 
 @pytest.mark.parametrize("text", ["", "/a", "h.test/a", "ftp://h.test/", "http:///a", "http://h.test/\u00e9", "*"])
