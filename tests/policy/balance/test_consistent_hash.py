@@ -37,6 +37,21 @@ def test_the_ring_is_the_same_for_ever() -> None:
     assert positions_of("e0", 2) == [475930795768722288, 15791658236077975287]
 
 
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=40))
+def test_each_key_goes_to_the_next_point_behind_it(weights: list[int]) -> None:
+    """Points are made of large numbers many at once; one by one they are these."""
+    assume(any(weights))
+    balancer, _ = ring(*weights)
+    points = sorted(
+        (position >> 24, place, number)
+        for place, most in enumerate(points_of(weights))
+        for number, position in enumerate(positions_of(f"e{place}", most))
+    )
+    for key in KEYS[:100]:
+        at = next((each for each in points if each[0] > key >> 24), points[0])
+        assert name(balancer.pick(0.0, key)) == f"e{at[1]}"
+
+
 def test_another_process_finds_the_same() -> None:
     script = (
         "from tests.policy.balance.test_consistent_hash import KEYS, owners, ring;"
