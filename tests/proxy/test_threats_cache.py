@@ -221,6 +221,35 @@ async def test_a_part_that_is_not_there_does_not_become_the_whole() -> None:
         assert (await rig.ask(get("/a"))).body == b"whole"
 
 
+@on_loop
+async def test_events_of_one_client_are_not_anothers() -> None:
+    async def play(link: Wire) -> None:
+        await link.message()
+        head = (
+            "HTTP/1.1 200 Fine\r\nContent-Type: text/event-stream; charset=utf-8\r\nTransfer-Encoding: chunked\r\n\r\n"
+        )
+        await link.send(f"{head}1\r\n{len(upstream.links)}\r\n".encode())
+        await link.message()
+
+    async with Upstream(play) as upstream, caching(upstream, {"ttl": 60}) as rig:
+        clients = [await rig.client() for _ in range(2)]
+        for number, client in enumerate(clients):
+            await client.send(get("/a"))
+            await client.head()
+            assert await client.chunk() == b"%d" % (number + 1)
+        for each in (*upstream.links, *clients):
+            each.cut()
+
+
+@on_loop
+async def test_what_the_operator_writes_reaches_the_service_whatever_its_name() -> None:
+    seen: list[Message] = []
+    headers = {"request": {"set": {"X-Host": "{host}"}}}
+    async with Upstream(answering(counting(), seen)) as upstream, caching(upstream, route={"headers": headers}) as rig:
+        await rig.ask(get("/a", "X-Host: evil.test"))
+        assert seen[0].get("x-host") == "example.test"
+
+
 @pytest.mark.parametrize("cache", [{"default_ttl": 60}, {"negative": {"statuses": [404], "ttl": 60}}])
 @on_loop
 async def test_what_says_nothing_of_it_is_not_kept_where_it_may_be_one_callers(cache: dict[str, Any]) -> None:

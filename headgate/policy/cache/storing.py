@@ -34,6 +34,8 @@ _LIMITS = (b"ratelimit", b"x-ratelimit-")
 _OF_THE_BODY = frozenset(
     (b"content-encoding", b"content-range", b"content-md5", b"content-digest", b"repr-digest", b"digest", b"etag")
 )
+# What has no end, and is about what happens from now on (HTML standard, "Server-sent events").
+_EVENTS = b"text/event-stream"
 _TAG = re.compile(r"[!-+\--~]{1,200}")
 _MOST_TAGS = 64
 _MOST_NAMES = 32
@@ -81,6 +83,8 @@ class Storing:
             return "status"
         if response.length > self._settings.max_entry:
             return "too-large"
+        if (response.get(b"content-type") or b"").lower().startswith(_EVENTS):
+            return "stream"
         said, alone = self._control(response.fields)
         why = self._forbidden(status, said, authenticated)
         if why:
