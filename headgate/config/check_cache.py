@@ -10,7 +10,7 @@ from headgate.config.problems import Path, printable
 from headgate.config.schema import Config, Route
 from headgate.core.field_names import TOKEN
 from headgate.policy.cache.settings import Cache, CacheKey
-from headgate.stores.cache.settings import MemoryCacheSettings
+from headgate.stores.cache.settings import MOST_IN_REDIS, RedisCacheSettings
 
 _KEPT_METHODS = frozenset(("GET", "HEAD"))
 # Of the room of a store in memory, what one entry may take (stores.cache.entries): it would push out all others.
@@ -105,7 +105,11 @@ def _shared(cache: Cache, path: Path) -> Iterator[Finding]:
 
 def _size(cache: Cache, config: Config, path: Path) -> Iterator[Finding]:
     store = config.cache_store
-    if isinstance(store, MemoryCacheSettings) and cache.max_entry > store.size // _SHARE:
+    if isinstance(store, RedisCacheSettings):
+        if cache.max_entry > MOST_IN_REDIS:
+            message = f"answers of more than {MOST_IN_REDIS} bytes are not kept in Redis"
+            yield Finding((*path, "max_entry"), message, f"write {MOST_IN_REDIS}", "warning")
+    elif cache.max_entry > store.size // _SHARE:
         message = f"cache_store.size has room for entries of up to {store.size // _SHARE} bytes"
         yield Finding((*path, "max_entry"), message, "write a larger size there", "warning")
 

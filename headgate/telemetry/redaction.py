@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b, sha256
-from typing import Final, Literal, Protocol
+from typing import Final, Protocol
 
 from headgate.core.identity import ANONYMOUS, Identity
 
@@ -18,7 +18,6 @@ MASK: Final = "***"
 # Characters of a text that is searched for in a detail: a shorter one is a part of too many words.
 _SHORTEST: Final = 4
 
-How = Literal["omit", "mask", "hash"]
 # A text, and what was put in its place.
 Taken = tuple[str, str]
 
@@ -34,9 +33,9 @@ class Redactable(Protocol):
 
 
 class Redaction:
-    """How fields are written; `omitted` are those that are left out."""
+    """How fields are written."""
 
-    __slots__ = ("_by_field", "_of_identity", "omitted")
+    __slots__ = ("_by_field", "_of_identity")
 
     def __init__(self, fields: Mapping[str, str], key: str) -> None:
         """Take `telemetry.redact` and its key; fields are among REDACTABLE."""
@@ -44,7 +43,6 @@ class Redaction:
         found = {name: ways[how] for name, how in fields.items()}
         self._by_field = tuple((name, way) for name, way in found.items() if name in ("client", "host", "path"))
         self._of_identity = found.get("identity"), found.get("tenant"), found.get("detail")
-        self.omitted = frozenset(name for name, how in fields.items() if how == "omit")
 
     def apply(self, request: Redactable) -> list[Taken]:
         """Change a request that is over; return what was taken out of it."""

@@ -20,7 +20,7 @@ from typing import Final
 from headgate.core.steps import Reply
 from headgate.stores.cache.purges import encoded, hashed
 from headgate.stores.cache.redis_call import MARKS, SCRIPT, Call, Claiming, Counted, Get, Marked, Purging, Write
-from headgate.stores.cache.settings import RedisCacheSettings
+from headgate.stores.cache.settings import MOST_IN_REDIS, RedisCacheSettings
 from headgate.stores.cache.store import MOST_TAGS, Cached, OnChange, Place, Purge, Statistics
 from headgate.stores.fallback import FAILING, WORKING
 from headgate.stores.redis.address import parse
@@ -29,8 +29,7 @@ from headgate.stores.redis.dial import Dialer
 from headgate.stores.redis.node import Node
 from headgate.stores.redis.single import ByUrl, Single
 
-# Bytes of an entry, and of all that are on their way.
-MOST_ENTRY: Final = 4 << 20
+# Bytes of all entries that are on their way.
 MOST_UNDER_WAY: Final = 64 << 20
 
 _MOST_KEEP: Final = 10 * 366 * 86400
@@ -92,7 +91,7 @@ class RedisCache:
         self, operation: str, key: bytes, cached: Cached, place: Place, keep: float, since: int, *more: bytes
     ) -> None:
         size = len(cached.head) + len(cached.body)
-        if size > MOST_ENTRY or self._under_way + size > MOST_UNDER_WAY or len(place.tags) > MOST_TAGS:
+        if size > MOST_IN_REDIS or self._under_way + size > MOST_UNDER_WAY or len(place.tags) > MOST_TAGS:
             # What is under that key is replaced, as it would have been.
             self.drop(key)
             return

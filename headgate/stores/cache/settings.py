@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 from headgate.core.settings import Bytes, Seconds, setting, settings
 from headgate.stores.settings import RedisTls
@@ -23,6 +23,10 @@ class MemoryCacheSettings:
         ge=1 << 20,
         le=1 << 40,
     )
+
+
+MOST_IN_REDIS: Final = 4 << 20
+"""Bytes of an entry: what a server holds up all others for is no more than that."""
 
 
 @settings

@@ -10,7 +10,8 @@ import pytest
 import uvloop
 from hiredis import ReplyError
 
-from headgate.stores.cache.redis import MOST_ENTRY, MOST_UNDER_WAY
+from headgate.stores.cache.redis import MOST_UNDER_WAY
+from headgate.stores.cache.settings import MOST_IN_REDIS
 from headgate.stores.cache.store import Cached, Place, Purge
 from tests.proxy.peers import eventually
 from tests.stores.cache.contract import KEEP, CacheContract, Open, cached, held, key, put, seen, url
@@ -138,13 +139,13 @@ def test_a_server_that_is_full_still_answers(redis: RedisServer, open_store: Cal
 def test_what_would_make_others_late_is_not_sent(redis: RedisServer, open_store: Callable[[], Waiting]) -> None:
     store = open_store()
     put(store, "a", size=10)
-    put(store, "a", size=MOST_ENTRY)
+    put(store, "a", size=MOST_IN_REDIS)
     assert held(store, "a") == []
 
     async def flood() -> int:
-        count = MOST_UNDER_WAY // MOST_ENTRY + 8
+        count = MOST_UNDER_WAY // MOST_IN_REDIS + 8
         for number in range(count):
-            entry = Cached(b"", bytes(MOST_ENTRY))
+            entry = Cached(b"", bytes(MOST_IN_REDIS))
             store.store.put(key(f"{number}"), entry, Place(url("a"), ()), KEEP, store.moment)
         return count
 
