@@ -150,6 +150,21 @@ async def test_streams_take_turns_frame_by_frame() -> None:
 
 
 @on_loop
+async def test_a_client_is_told_its_bounds() -> None:
+    bounds = {"max_streams": 7, "stream_window": 70_000, "connection_window": 90_000}
+    http = {"http2": bounds, "max_headers": 10, "max_header_bytes": 2000}
+    async with Upstream(answering(lambda _: ok(b""))) as upstream, gateway(to(upstream, http=http)) as rig:
+        client = await http2(rig)
+        await client.ask()
+        told = client.codec.remote_settings
+        assert told[SettingCodes.MAX_CONCURRENT_STREAMS] == 7
+        assert told[SettingCodes.INITIAL_WINDOW_SIZE] == 70_000
+        # RFC 9113 section 6.5.2: 32 bytes for each field.
+        assert told[SettingCodes.MAX_HEADER_LIST_SIZE] == 2320
+        assert client.codec.outbound_flow_control_window == 90_000
+
+
+@on_loop
 async def test_an_upstream_that_takes_nothing_stops_the_client() -> None:
     async with Upstream() as upstream, gateway(to(upstream, http={"http2": {"connection_window": 1 << 18}})) as rig:
         client = await http2(rig)
