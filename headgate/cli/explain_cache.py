@@ -39,7 +39,7 @@ def cache_of(route: ResolvedRoute, asked: Asked, caller: Identity | None) -> lis
         return [f"no part in it: {_WHY.get(bypass, bypass)}"]
     return [
         f"looked up by {keys.url(head)}",
-        _shared(settings, keys, caller),
+        _shared(settings, keys, caller, head),
         *_kept(settings),
     ]
 
@@ -58,12 +58,15 @@ def _head(asked: Asked) -> RequestHead:
     return head
 
 
-def _shared(settings: Cache, keys: Keys, caller: Identity | None) -> str:
-    if caller is None:
-        return _SHARED[settings.key.partition]
+def _shared(settings: Cache, keys: Keys, caller: Identity | None, head: RequestHead) -> str:
+    partition = settings.key.partition
+    if caller is None or partition == "shared":
+        return _SHARED[partition]
     if not keys.partition(caller):
-        return "shared by all who show no credential" if settings.key.partition != "shared" else _SHARED["shared"]
-    if caller.tenant and settings.key.partition == "auto":
+        # Nobody here judges it, so the service may.
+        shown = head.get(b"authorization") is not None
+        return "shared by all who show the same Authorization" if shown else "shared by all who show no credential"
+    if caller.tenant and partition == "auto":
         return f"shared within the tenant {caller.tenant}"
     return f"kept for {caller.kind} {caller.id} alone"
 

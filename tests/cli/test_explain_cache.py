@@ -68,6 +68,14 @@ def test_where_the_cache_has_no_part_the_reason_is_told(cache: object, method: s
     assert line.startswith(said)
 
 
+def test_what_only_the_service_can_judge_keeps_answers_apart() -> None:
+    service = {"name": "a", "url": "http://b", "routes": [{"name": "all", "cache": True}]}
+    config = load([], environ={}, layers=[Layer("test", json.dumps({"services": [service]}))]).config
+    assert config is not None
+    found = explain(config, Question("GET", "/x", "shop.example", [("Authorization", "Bearer x")]))
+    assert found["route"]["cache"][1] == "shared by all who show the same Authorization"
+
+
 @pytest.mark.parametrize(
     ("partition", "caller", "said"),
     [
