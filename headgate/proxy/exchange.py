@@ -342,7 +342,10 @@ class Exchange:
         if upstream.ended and not upstream.trailers:
             body = upstream.take()
             self.release()
-            self.give(response, body)
+            if self.encoder is None:
+                self.stream.respond(response, body, True)
+            else:
+                self.give(response, body)
             return None
         return self._pass_on(response, upstream)
 

@@ -58,7 +58,6 @@ class Metrics:
         "_errors",
         "_lag",
         "_lag_bounds",
-        "_spoken",
         "_writer",
         "access_log_dropped",
         "audit_dropped",
@@ -67,6 +66,7 @@ class Metrics:
         "config_version",
         "in_flight",
         "pressure",
+        "protocols",
         "store_evicted",
         "store_failing",
         "store_fallback",
@@ -94,7 +94,8 @@ class Metrics:
         self.pressure = self.gauge("headgate_overload_pressure", worker)
         self._lag, self._lag_bounds = self.histogram("headgate_loop_lag_seconds")
         self._auth: dict[tuple[str, str], int] = {}
-        self._spoken: dict[str, int] = {}
+        # By the version of HTTP that a client spoke, as far as it was spoken.
+        self.protocols: dict[str, int] = {}
 
     def follow(self, settings: MetricsSettings) -> None:
         """Count as this configuration wants it, from the next series on that is asked for.
@@ -143,12 +144,10 @@ class Metrics:
         """Count a request in. `RequestSeries.finish` counts it out, exactly once."""
         self.cells[self.in_flight] += 1
 
-    def spoken(self, version: str) -> int:
-        """Return the cell that counts requests by the version of HTTP that their clients spoke."""
-        index = self._spoken.get(version)
-        if index is None:
-            known = version if version in VERSIONS else OTHER
-            index = self._spoken[known] = self.counter("headgate_protocol_requests_total", known)
+    def protocol(self, version: str) -> int:
+        """Return the cell that counts requests by this version of HTTP."""
+        known = version if version in VERSIONS else OTHER
+        index = self.protocols[known] = self.counter("headgate_protocol_requests_total", known)
         return index
 
     def violated(self, kind: str) -> None:
@@ -276,7 +275,8 @@ class RequestSeries:
             cells[self._bytes_in] += request_bytes
         if response_bytes:
             cells[self._bytes_out] += response_bytes
-        cells[self._metrics.spoken(version)] += 1
+        spoken = self._metrics.protocols.get(version)
+        cells[spoken if spoken is not None else self._metrics.protocol(version)] += 1
 
     def called(self, code: int) -> None:
         """Count a call of gRPC by the code it ended with, one of the seventeen."""
