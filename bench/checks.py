@@ -14,7 +14,19 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 
-from bench import caches, callers, client, control_faults, faults, floods, key_churn, machine_faults, proc, weapons
+from bench import (
+    caches,
+    callers,
+    client,
+    control_faults,
+    faults,
+    floods,
+    key_churn,
+    machine_faults,
+    proc,
+    streams,
+    weapons,
+)
 from bench.client import Ending, Outcome
 from bench.counters import counters
 from bench.foreign import Foreign
@@ -241,6 +253,7 @@ CHECKS: dict[str, Callable[[Scene], Awaitable[Verdict]]] = {
     "stale": faults.stale,
     "overload": floods.overload,
     "herd": floods.herd,
+    "http2": streams.http2,
     "weapons": weapons.weapons,
     "cache_churn": caches.cache_churn,
     "cache_kill": caches.cache_kill,

@@ -3,9 +3,9 @@
 What it does is asked for in the query, so that one port serves every check: `delay=S` waits before the answer,
 `stall=S` stops reading the body for a while, `size=N` makes the answer longer, `pieces=N` streams it in N chunks 5 ms
 apart, `close=before` and `close=middle` drop the connection, `work=S` takes one of the server's places for so long
-(who finds none waits for one), `name=TEXT` makes it an answer of that
-name and of no single request. The answer is JSON: the id the client sent in X-Soak-Id, who asks by X-Soak-Caller, the
-bytes and the CRC-32 of the body received, the name of this server, and padding that is this request's own.
+(who finds none waits for one), `name=TEXT` makes it an answer of that name and of no single request. The answer is
+JSON: the id the client sent in X-Soak-Id, who asks by X-Soak-Caller, the bytes and the CRC-32 of the body received, the
+name of this server, and padding that is this request's own.
 
 Run as a process by the bench: `python -m bench.upstream PORT`.
 """
@@ -30,6 +30,12 @@ _PIECE_SECONDS = 0.005
 def padding(name: str, size: int) -> str:
     """Return `size` characters that belong to this request: its id, again and again."""
     return (name * (size // max(1, len(name)) + 1))[:size] if name else "x" * size
+
+
+def written(name: str, received: int, crc: int, server: str, caller: str, size: int) -> bytes:
+    """Write the body of an answer."""
+    said = f'{{"id":"{name}","received":{received},"crc":{crc},"server":"{server}","caller":"{caller}"'
+    return f'{said},"size":{size},"pad":"{padding(name, size)}"}}'.encode()
 
 
 class Upstream:
@@ -172,10 +178,7 @@ class _Connection(asyncio.Protocol):
 
     def _body(self) -> bytes:
         size = int(self._query.get("size", 50))
-        name = self._name()
-        said = f'{{"id":"{name}","received":{self._received},"crc":{self._crc},"server":"{self._server.name}"'
-        said += f',"caller":"{self._caller}"'
-        return f'{said},"size":{size},"pad":"{padding(name, size)}"}}'.encode()
+        return written(self._name(), self._received, self._crc, self._server.name, self._caller, size)
 
     def _name(self) -> str:
         return self._query.get("name", self._id)
