@@ -253,6 +253,12 @@ class Http2Call(IncomingAnswer):
         elif not self._out_ended:
             self._wait_until(NEVER)
 
+    def ended_first(self) -> None:
+        """The request is sent; its answer is what is waited for."""
+
+    def lane_closed(self) -> None:
+        """What ended it has told, or tells now."""
+
     def detach(self) -> tuple[TunnelEnd | None, bytes]:
         """Leave the stream to a tunnel, with what came behind the head; the place is given up when that is over."""
         lane = self.lane

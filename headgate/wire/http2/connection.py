@@ -22,11 +22,9 @@ from headgate.core.clock import monotonic
 from headgate.core.failure import Failure
 from headgate.core.message import Fields
 from headgate.wire.http2.codec import Codec
-from headgate.wire.http2.end import LaneEnd
 from headgate.wire.http2.fields import FieldDecoder
 from headgate.wire.http2.guard import FrameGuard
 from headgate.wire.http2.head import refused_head, request_head, to_keep
-from headgate.wire.http2.lane import Lane
 from headgate.wire.http2.link import Http2Link
 from headgate.wire.http2.stream import Http2Stream
 from headgate.wire.rules import Rules
@@ -216,21 +214,8 @@ class Http2Connection(Http2Link):
         if (self.stopping or self._served >= rules.limits.keepalive_requests > 0) and self._leaving_since == NEVER:
             self._leave()
 
-    def ended_first(self, lane: Lane) -> None:
-        """Tell the client that nobody wants the rest of a request that is answered."""
-        carried = lane.carried
-        if isinstance(carried, Http2Stream):
-            carried.answered_first()
-        elif isinstance(carried, LaneEnd):
-            carried.ended_first()
-
-    def lane_closed(self, lane: Lane) -> None:
+    def lane_closed(self) -> None:
         """Wait for further requests, or close when that was the last one."""
-        carried = lane.carried
-        if isinstance(carried, LaneEnd):
-            carried.lane_closed()
-        elif isinstance(carried, Http2Stream) and carried.wheel_at != NEVER:
-            self.rules.wheel.cancel(carried)
         if self.lanes:
             return
         if self._left:

@@ -52,6 +52,12 @@ class Carried(Protocol):
     def moved(self) -> None:
         """Learn that it did."""
 
+    def ended_first(self) -> None:
+        """Learn that our end was sent, and the peer's is not here."""
+
+    def lane_closed(self) -> None:
+        """Learn that the stream is over."""
+
 
 class _Nobody:
     """What a closed lane carries."""
@@ -78,6 +84,12 @@ class _Nobody:
 
     def moved(self) -> None:
         """Nothing waited."""
+
+    def ended_first(self) -> None:
+        """Nobody waits for the other end."""
+
+    def lane_closed(self) -> None:
+        """It is over already."""
 
 
 NOBODY: Final[Carried] = _Nobody()

@@ -257,11 +257,16 @@ class Http2Stream(ClientStream):
             self.lane.reset(ErrorCodes.INTERNAL_ERROR)
         self._over()
 
-    def answered_first(self) -> None:
+    def ended_first(self) -> None:
         """Learn that the answer is sent and the rest of the request is not here: nobody wants it."""
         if self.lane is not None:
             self.lane.reset(ErrorCodes.PROTOCOL_ERROR if self.malformed else ErrorCodes.NO_ERROR)
         self._over()
+
+    def lane_closed(self) -> None:
+        """Learn that the stream is over: nothing is late any more."""
+        if self.wheel_at != NEVER:
+            self._client.rules.wheel.cancel(self)
 
     @property
     def gone(self) -> bool:

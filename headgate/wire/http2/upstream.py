@@ -24,7 +24,6 @@ from headgate.core.failure import Failure
 from headgate.core.message import Fields
 from headgate.wire.http2.call import Http2Call
 from headgate.wire.http2.codec import Codec
-from headgate.wire.http2.end import LaneEnd
 from headgate.wire.http2.fields import FieldDecoder
 from headgate.wire.http2.guard import FrameGuard
 from headgate.wire.http2.lane import Lane
@@ -181,16 +180,6 @@ class Http2Upstream(Http2Link):
     def tunnels(self) -> bool:
         """Tell whether the upstream takes extended CONNECT."""
         return bool(self.codec.remote_settings.enable_connect_protocol)
-
-    def ended_first(self, lane: Lane) -> None:
-        """Learn that a request has ended before its answer."""
-        if isinstance(lane.carried, LaneEnd):
-            lane.carried.ended_first()
-
-    def lane_closed(self, lane: Lane) -> None:
-        """Learn that a stream is over."""
-        if isinstance(lane.carried, LaneEnd):
-            lane.carried.lane_closed()
 
     def uncork(self) -> None:
         """Write what there is."""

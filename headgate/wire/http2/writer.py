@@ -144,10 +144,7 @@ class LinkWriter(asyncio.Protocol):
     def went_hungry(self) -> None:
         """Learn that lanes wait for the connection's window (`starved`)."""
 
-    def ended_first(self, lane: Lane) -> None:
-        """Learn that we have sent our end of a stream whose other end is open."""
-
-    def lane_closed(self, lane: Lane) -> None:
+    def lane_closed(self) -> None:
         """Learn that a stream is over on both sides: its number is free."""
 
     # -- writing ---------------------------------------------------------------------------------------------------
@@ -265,11 +262,12 @@ class LinkWriter(asyncio.Protocol):
         if lane.peer_ended:
             self._close_lane(lane)
         else:
-            self.ended_first(lane)
+            lane.carried.ended_first()
 
     def _close_lane(self, lane: Lane) -> None:
         if self.lanes.pop(lane.number, None) is not None:
             lane.drop()
             self.codec.forget(lane.number)
-            self.lane_closed(lane)
+            lane.carried.lane_closed()
+            self.lane_closed()
             lane.carried = NOBODY
