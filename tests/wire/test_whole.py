@@ -184,11 +184,16 @@ class Answer:
         self.fields: Fields = []
         self.body = b""
         self.ends = 0
+        # Asked when the head has come: behind an answer that has ended, the parser speaks of the next one.
+        self.persistent = False
         self.parser = httptools.HttpResponseParser(self)
         self.parser.feed_data(data)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self.fields.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        self.persistent = self.parser.should_keep_alive()
 
     def on_body(self, body: bytes) -> None:
         self.body += body
@@ -219,7 +224,7 @@ def test_an_answer_that_is_taken_is_what_the_parser_reads(
     expected, until_close, _ = response_head(parsed.parser.get_status_code(), parsed.fields, kinds, "GET")
     assert parsed.ends == (len(taken) == head.length)
     assert not until_close
-    assert parsed.parser.should_keep_alive()
+    assert parsed.persistent
     assert (head.status, head.length, head.fields, taken) == (
         expected.status,
         expected.length,
