@@ -53,6 +53,10 @@ _MOST_RECENT: Final = 1024
 _LARGEST_RECENT: Final = 8192
 
 
+class Damaged(ValueError):
+    """What is there was written by nobody here."""
+
+
 class _Recent(NamedTuple):
     """A copy of an entry, and where that is; while the slot leads there the copy is true."""
 
@@ -202,6 +206,7 @@ class Entries:
         """Let go of all."""
         for ring in self._rings:
             ring.clear()
+        self._recent.clear()
         self._index.clear_all()
         self._cells[ENTRIES] = self._cells[BYTES] = 0
 
@@ -250,7 +255,11 @@ class Entries:
                 self._evict(slot, header, ring)
 
     def _oldest(self, ring: Ring) -> Header:
-        return Header._make(HEADER.unpack_from(self._memory, ring.place(ring.tail)))
+        header = Header._make(HEADER.unpack_from(self._memory, ring.place(ring.tail)))
+        if header.place != ring.tail | ring.bit or header.size > ring.head - ring.tail:
+            # No end would come of going on from here.
+            raise Damaged("a ring of the store of cached answers")
+        return header
 
     def _is_let_go(self, ring: Ring, slot: int, header: Header, now: int) -> bool:
         """Let go of the oldest of a ring if it is replaced, dropped, purged or has expired; tell whether."""

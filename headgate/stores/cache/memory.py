@@ -5,6 +5,7 @@ Laws:
   may see what was written in another order take the lock all the same.
 - All else is done under the lock, in steps of which each leaves what a reader may see, and may be the last: a worker
   that is killed leaves the lock to others, and what it was about to do undone.
+- What somebody else has written to it makes a miss, and never a fault of a request or one without an end.
 - Ends are in the monotonic clock, which all processes of a machine share and nobody sets.
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from struct import error
 from typing import Final
 
 from headgate.core.clock import monotonic
@@ -25,6 +27,8 @@ from headgate.stores.cache.store import MOST_TAGS, Cached, Place, Purge, Statist
 
 _MICROSECONDS: Final = 1_000_000
 _MOST_KEEP: Final = 10 * 366 * 86400
+# What comes of a file that somebody else has written to: then all of it goes.
+_DAMAGE: Final = (ValueError, IndexError, error)
 _ORDERED: Final = os.uname().machine in ("x86_64", "i686")
 
 
@@ -63,13 +67,15 @@ class MemoryCache:
         """Look an entry up, and note that it was of use."""
         if self._closed:
             return None
-        if _ORDERED:
-            return self._entries.find(key, self._now())
-        self._shared.lock()
+        if not _ORDERED:
+            self._shared.lock()
         try:
             return self._entries.find(key, self._now())
+        except _DAMAGE:
+            return None
         finally:
-            self._shared.unlock()
+            if not _ORDERED:
+                self._shared.unlock()
 
     def put(self, key: bytes, cached: Cached, place: Place, keep: float, since: int) -> None:
         """Keep an entry for `keep` seconds at most; an older one under this key is replaced."""
@@ -77,6 +83,8 @@ class MemoryCache:
             try:
                 self._put(key, cached, place, keep, since)
                 self._cells[DIRTY] = 0
+            except _DAMAGE:
+                self._entries.clear()
             finally:
                 self._shared.unlock()
 
@@ -88,6 +96,8 @@ class MemoryCache:
                 if slot >= 0 and self._entries.head(slot) == before and not self._is_dead(slot):
                     self._put(key, cached, place, keep, since)
                 self._cells[DIRTY] = 0
+            except _DAMAGE:
+                self._entries.clear()
             finally:
                 self._shared.unlock()
 
@@ -97,6 +107,8 @@ class MemoryCache:
             try:
                 self._drop(self._entries.slot(key))
                 self._cells[DIRTY] = 0
+            except _DAMAGE:
+                self._entries.clear()
             finally:
                 self._shared.unlock()
 
@@ -183,6 +195,8 @@ class MemoryCache:
                         cells[PURGED] += 1
                         found += 1
                 cells[DIRTY] = 0
+            except _DAMAGE:
+                entries.clear()
             finally:
                 self._shared.unlock()
         return found
@@ -208,7 +222,10 @@ class MemoryCache:
             return False
         self._shared.lock()
         if self._cells[DIRTY]:
-            self._entries.recount()
+            try:
+                self._entries.recount()
+            except _DAMAGE:
+                self._entries.clear()
         self._cells[DIRTY] = 1
         return True
 

@@ -11,8 +11,12 @@ Laws:
 from __future__ import annotations
 
 import mmap
+from typing import Final
 
-from headgate.stores.cache.layout import Shared
+from headgate.stores.cache.layout import ALIGN, Shared
+
+# No ring comes there in the life of a machine.
+_FAR: Final = 1 << 62
 
 
 class Ring:
@@ -76,5 +80,5 @@ class Ring:
         self._cells[self._tail] += count
 
     def clear(self) -> None:
-        """Let go of all."""
-        self._cells[self._tail] = self._cells[self._head]
+        """Let go of all; go on at a place for records, wherever that was."""
+        self._cells[self._tail] = self._cells[self._head] = self._cells[self._head] % _FAR // ALIGN * ALIGN + ALIGN

@@ -385,3 +385,25 @@ def test_where_there_is_no_room_a_sentence_says_so(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"finds no place for its 1 MiB .*missing: No such file or directory"):
         prepare(MemoryCacheSettings(size=SIZE), [tmp_path / "missing"])
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_somebody_else_wrote_to_the_file_is_a_miss_at_worst(store: MemoryCache, seed: int) -> None:
+    chance = random.Random(seed)
+    for number in range(300):
+        put(store, str(number), "tag", size=chance.randrange(2000))
+    memory = store._shared.memory
+    for _ in range(chance.choice((1, 20, 500))):
+        # Where all is counted as well as anywhere.
+        memory[chance.randrange(16, len(memory) if chance.random() < 0.7 else 4096)] = chance.randrange(256)
+    for _ in range(400):
+        name = str(chance.randrange(400))
+        what = chance.random()
+        if what < 0.5:
+            store.get(key(name))
+        elif what < 0.9:
+            put(store, name, "tag", size=chance.randrange(2000))
+        else:
+            store.purge(Purge("prefix", url("1")))
+    store.purge(Purge("all", ""))
+    assert store.statistics() is not None
