@@ -5,6 +5,8 @@ The nouns, from a byte to the machine:
     RequestHead   what a client asked, in one normal form that everybody reads (core.message, core.uri)
     Listener      an address that clients connect to; the master opens it, the workers accept there
     Downstream    a client's connection, and Upstream one to an endpoint: bytes, framing, backpressure (wire)
+    Stream        one request of a client and its answer, in any version of HTTP (wire.stream); a Call is the same to an
+                  endpoint (wire.call). Over HTTP/2 each is carried by a Lane, and many share a Link (wire.http2)
     Route         which requests are meant, and what is done to them (policy.route, policy.rewrite)
     Service       what an operator configures; at run time a Cluster: its endpoints, their pools, its balancer
     Endpoint      one address of a service
@@ -13,6 +15,8 @@ The nouns, from a byte to the machine:
     Limit         how many requests of one key may pass (policy.limit); a Store counts them for all workers (stores)
     Breaker       refuses calls to a service that fails; like health and ejection it lives on the Board, which all
                   processes of a gateway share (policy.breaker, stores.board)
+    Entry         an answer that is kept (policy.cache); a Fetch gets it once for all who wait, a CacheStore holds it for all
+                  workers (proxy.caching, stores.cache)
     Exchange      the life of one request, one coroutine, from its head to its line in the log (proxy.exchange)
     Failure       what went wrong, on whose side, whether a byte had left; one table makes it a status (core.failure)
     Plan          all that a worker runs, built whole from a configuration and swapped in at once (proxy.plan)

@@ -25,10 +25,10 @@ import httptools
 from headgate.core.clock import monotonic
 from headgate.core.failure import Failure
 from headgate.core.message import RequestHead
-from headgate.wire.http2.connection import Http2Connection
-from headgate.wire.http2.guard import PREFACE
 from headgate.wire import http1
 from headgate.wire.http1_stream import Http1Stream
+from headgate.wire.http2.connection import Http2Connection
+from headgate.wire.http2.guard import PREFACE
 from headgate.wire.pace import BodyPace, next_look
 from headgate.wire.reader import RequestReader
 from headgate.wire.rules import Rules
