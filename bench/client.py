@@ -167,8 +167,7 @@ def own(path: str, *, public: bool = False) -> Ask:
 
 def named(name: str, size: int) -> Ask:
     """Return a request for an answer that is the same for all requests of this caller for this name."""
-    ask = small(f"/api/named/{name}?name={name}&size={size}")
-    return replace(ask, told=name)
+    return replace(small(f"/api/named/{name}?name={name}&size={size}"), told=name)
 
 
 def streamed() -> Ask:
