@@ -47,7 +47,10 @@ function held({ store, hit_rate: since, response_bytes: answered }) {
     { id: "held" },
     facts([
       ["Store", [badge(...WORDS[store.away ? "away" : "here"]), ` ${store.type}`]],
-      ["Hit rate", [figure(share(now ?? since)), h("span", { class: "faint" }, now === null ? " since the start" : "")]],
+      [
+        "Hit rate",
+        [figure(share(now ?? since)), h("span", { class: "faint" }, now === null ? " since the start" : "")],
+      ],
       ["Answered", `${bytes(answered)} since the start`],
       !store.away && store.entries !== null && ["Answers", count(store.entries)],
       !store.away && store.bytes !== null && ["Bytes", [
