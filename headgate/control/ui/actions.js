@@ -135,7 +135,7 @@ export function resetLimit({ limit, scope, key }) {
 
 const PURGE = {
   url: ["Purge a URL", "All cached answers of this URL are forgotten.", "URL", "such as https://HOST/a?b=c"],
-  prefix: ["Purge a prefix", "All cached answers below it are forgotten.", "Prefix", "such as https://HOST/img/"],
+  prefix: ["Purge a prefix", "All answers of URLs that begin so are forgotten.", "Prefix", "such as https://HOST/img/"],
   tag: ["Purge a tag", "All cached answers that the service gave this tag are forgotten.", "Tag", "such as product-17"],
   all: ["Purge all", "All cached answers are forgotten, and services are asked for everything anew."],
 };
