@@ -108,15 +108,19 @@ def request_head(heads: HeadReader, fields: Fields, ended: bool) -> RequestHead:
     if method == b"POST":
         head.grpc = speaks_grpc(first(head.fields, b"content-type") or b"")
     if protocol is not None:
-        if head.length != UNKNOWN_LENGTH:
-            raise Failure("bad_request", "CONNECT with a body")
-        head.length = 0
-        head.upgrade = protocol.lower()
-        # RFC 8441 section 5: not used here; an upstream of HTTP/1.1 would have two, of which the first is not ours.
-        head.fields = [field for field in head.fields if field[0] != b"sec-websocket-key"]
+        _ask_for_tunnel(head, protocol)
     elif ended and head.length:
         raise Failure("bad_request", "no body of the length that was told")
     return head
+
+
+def _ask_for_tunnel(head: RequestHead, protocol: bytes) -> None:
+    if head.length != UNKNOWN_LENGTH:
+        raise Failure("bad_request", "CONNECT with a body")
+    head.length = 0
+    head.upgrade = protocol.lower()
+    # RFC 8441 section 5: not used here; an upstream of HTTP/1.1 would have two, of which the first is not ours.
+    head.fields = [field for field in head.fields if field[0] != b"sec-websocket-key"]
 
 
 def to_keep(failure: Failure) -> Failure:
