@@ -15,8 +15,8 @@ The nouns, from a byte to the machine:
     Limit         how many requests of one key may pass (policy.limit); a Store counts them for all workers (stores)
     Breaker       refuses calls to a service that fails; like health and ejection it lives on the Board, which all
                   processes of a gateway share (policy.breaker, stores.board)
-    Entry         an answer that is kept (policy.cache); a Fetch gets it once for all who wait, a CacheStore holds it for
-                  all workers (proxy.caching, stores.cache)
+    Entry         an answer that is kept (policy.cache); a Fetch gets it once for all who wait, a CacheStore holds it
+                  for all workers (proxy.caching, stores.cache)
     Exchange      the life of one request, one coroutine, from its head to its line in the log (proxy.exchange)
     Failure       what went wrong, on whose side, whether a byte had left; one table makes it a status (core.failure)
     Plan          all that a worker runs, built whole from a configuration and swapped in at once (proxy.plan)

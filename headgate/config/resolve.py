@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 from hashlib import blake2b
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from headgate.auth.settings import Addresses, Auth, IdentitySettings
 from headgate.config.admin_settings import LOCAL_VIEWS, Admin, OwnHealth, Surface, methods_of
