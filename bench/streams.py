@@ -16,8 +16,9 @@ from bench.stage import say
 from bench.trend import Point, growth
 
 _GROWTH_MEGABYTES = 5.0
-# One and the same may be refused, and then sent to a server that leaves.
-_SERVICE = MappingProxyType({"protocol": "http2", "retry": {"attempts": 5}})
+# One and the same may be refused, and then sent to a server that leaves; what many tries cost is another's affair.
+_RETRY = {"attempts": 5, "budget": {"percent": 100, "minimum": CLIENTS}}
+_SERVICE = MappingProxyType({"protocol": "http2", "retry": _RETRY})
 
 
 def _refused() -> Ask:
