@@ -30,7 +30,7 @@ compiled: setup ## a copy of the package with its request path compiled, in buil
 bench: compiled ## CPU per request beside nginx, HAProxy, Envoy and the usual Python way
 	@.venv/bin/python -m bench --markdown docs/benchmarks.md --chart docs/images/bench.svg
 
-soak: setup ## long runs: memory, reload, kill, control, sources, disk, clock, counters, faults, keys, admin API
+soak: setup ## long runs: memory, reload, kill, control, sources, disk, clock, HTTP/2, cache, faults, keys, admin API
 	@HEADGATE_SCHEMA_EXAMPLES=200 .venv/bin/pytest -q tests/control/admin/test_schema.py
 	@.venv/bin/python -m bench.soak
 
