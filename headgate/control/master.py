@@ -198,15 +198,15 @@ class Master:
                 self._log("error", "control died before the gateway had started", status=_describe(code))
             return
         delay = child.restarts.delay(child.started, now)
+        child.due = now + delay
+        if delay:
+            self._leave_queues(child)
         if child.restarts.looping:
             text = f"{child.name} keeps dying; it is started again later, the rest of the gateway goes on"
             self._log("error", text, pid=pid, status=_describe(code), restart_in=round(delay, 1))
         elif code != PLAN_REFUSED or self._state != "starting":
             # At the start control says why the plan cannot be built, and that the gateway does not start.
             self._log("warning", f"{child.name} died and is replaced", pid=pid, status=_describe(code))
-        child.due = now + delay
-        if delay:
-            self._leave_queues(child)
 
     def _leave_queues(self, child: Child) -> None:
         """Let the other workers have the connections of one that will be away for seconds."""

@@ -120,12 +120,12 @@ def test_a_request_and_its_tries_are_spans(collector: HttpCollector | GrpcCollec
 
 def test_a_call_of_grpc_fails_by_its_status(collector: HttpCollector | GrpcCollector, said: Said) -> None:
     export = Export(settings_for(collector), "1", said)
-    for number, code in enumerate((0, 5, 14)):
+    for number, code in enumerate((0, 5, 14), 1):
         export.take(record(number, attempts=[], grpc_status=code))
     codes = {span.trace_id[-1]: (span.status.code, attributes(span).get("error.type")) for span in collector.wait(3)}
     export.close()
     unset = (Status.STATUS_CODE_UNSET, None)
-    assert codes == {0: unset, 1: unset, 2: (Status.STATUS_CODE_ERROR, "14")}
+    assert codes == {1: unset, 2: unset, 3: (Status.STATUS_CODE_ERROR, "14")}
 
 
 def test_many_records_travel_in_batches(collector: HttpCollector | GrpcCollector, said: Said) -> None:
