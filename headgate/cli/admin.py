@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from headgate.cli.arguments import Namespace, Parser, add_configuration
 from headgate.cli.terminal import wants_colour
+from headgate.config.admin_settings import TOKEN_VARIABLE
 
 if TYPE_CHECKING:
     from headgate.client import Client
-
-TOKEN_VARIABLE = "HEADGATE_ADMIN_TOKEN"
-
 
 _NOBODY = "No gateway answers at"
 _HERE = "Is this its admin.address?"

@@ -10,6 +10,9 @@ from headgate.core.message import UNKNOWN_LENGTH, Fields, ResponseHead, may_have
 from headgate.wire import http1
 from headgate.wire.dates import http_date
 
+MAX_INTERIM = 16
+"""Interim answers (1xx) that may come before one answer."""
+
 
 def response_head(status: int, fields: Fields, kinds: http1.FieldKinds, method: str) -> tuple[ResponseHead, bool, int]:
     """Build the head of an upstream's answer; the flag tells that its body ends where the connection does.

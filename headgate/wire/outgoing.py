@@ -6,7 +6,7 @@ from headgate.core.message import UNKNOWN_LENGTH, Fields
 from headgate.wire import http1
 
 # RFC 9110 section 8.6: methods that anticipate content say so when it is empty.
-_SAY_EMPTY = frozenset(("POST", "PUT", "PATCH"))
+SAY_EMPTY = frozenset(("POST", "PUT", "PATCH"))
 _LINE = b": ".join
 
 
@@ -51,7 +51,7 @@ class Outgoing:
             else:
                 lines.append(b"Transfer-Encoding: chunked")
                 body = http1.chunk(body) if body else body
-        if length > 0 or (length == 0 and self.method in _SAY_EMPTY):
+        if length > 0 or (length == 0 and self.method in SAY_EMPTY):
             lines.append(b"Content-Length: %d" % length)
         if self.upgrade:
             lines += (b"Connection: Upgrade", b"Upgrade: " + self.upgrade)

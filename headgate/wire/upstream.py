@@ -22,7 +22,7 @@ from headgate.core.failure import Failure
 from headgate.core.message import UNKNOWN_LENGTH, Field, Fields, ResponseHead, may_have_body
 from headgate.core.steps import Reply
 from headgate.wire import http1
-from headgate.wire.answer_head import response_head
+from headgate.wire.answer_head import MAX_INTERIM, response_head
 from headgate.wire.challenge import accept
 from headgate.wire.outgoing import Outgoing
 from headgate.wire.pieces import keep
@@ -38,7 +38,6 @@ HIGH_WATER = 65536
 # Precedent: the same bounds as for requests (Envoy: 100 fields, 60 KiB), doubled for generous upstreams.
 MOST_FIELDS = 200
 MOST_HEAD = 131_072
-_MAX_INTERIM = 16
 # Bytes of an answer that may be framing (head, chunk sizes, extensions, trailers): 16 a byte of body, and this on top.
 _FRAMING = 262_144
 _FRAMING_PER_BYTE = 16
@@ -424,7 +423,7 @@ class UpstreamConnection(asyncio.Protocol):
         head, until_close, kept = response_head(status, fields, self.pool.answers.kinds, request.method)
         if status < 200 and status != 101:
             self._interim += 1
-            if self._interim > _MAX_INTERIM:
+            if self._interim > MAX_INTERIM:
                 raise Failure("upstream_protocol", "too many interim answers")
             if status != 100:
                 self._interims = [*(self._interims or ()), head]

@@ -32,10 +32,50 @@ _DAMAGE: Final = (ValueError, IndexError, error)
 _ORDERED: Final = os.uname().machine in ("x86_64", "i686")
 
 
+class _Turn:
+    """The right to write, in a `with`; False stands for a store that is closed.
+
+    Whoever dies in his turn, or leaves it by an exception, has the next one count anew.
+    """
+
+    __slots__ = ("_entries", "_shared", "closed")
+
+    def __init__(self, shared: Shared, entries: Entries) -> None:
+        self._shared = shared
+        self._entries = entries
+        self.closed = False
+
+    def __enter__(self) -> bool:
+        if self.closed:
+            return False
+        self._shared.lock()
+        if self._shared.cells[DIRTY]:
+            try:
+                self._entries.recount()
+            except _DAMAGE:
+                self._entries.clear()
+        self._shared.cells[DIRTY] = 1
+        return True
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
+        if self.closed:
+            return False
+        try:
+            if kind is None:
+                self._shared.cells[DIRTY] = 0
+                return False
+            damaged = issubclass(kind, _DAMAGE)
+            if damaged:
+                self._entries.clear()
+            return damaged
+        finally:
+            self._shared.unlock()
+
+
 class MemoryCache:
     """The file, opened by one process after its fork."""
 
-    __slots__ = ("_cells", "_claims", "_clock", "_closed", "_entries", "_purges", "_shared")
+    __slots__ = ("_cells", "_claims", "_clock", "_closed", "_entries", "_purges", "_shared", "_turn")
 
     def __init__(self, folder: Path, clock: Callable[[], float] = monotonic) -> None:
         """Open what `layout.prepare` made.
@@ -50,6 +90,7 @@ class MemoryCache:
         self._purges = Purges(self._shared)
         self._entries = Entries(self._shared, self._purges)
         self._claims = Claims(self._shared)
+        self._turn = _Turn(self._shared, self._entries)
 
     @property
     def failing(self) -> bool:
@@ -79,70 +120,45 @@ class MemoryCache:
 
     def put(self, key: bytes, cached: Cached, place: Place, keep: float, since: int) -> None:
         """Keep an entry for `keep` seconds at most; an older one under this key is replaced."""
-        if self._begin():
-            try:
+        with self._turn as open_:
+            if open_:
                 self._put(key, cached, place, keep, since)
-                self._cells[DIRTY] = 0
-            except _DAMAGE:
-                self._entries.clear()
-            finally:
-                self._shared.unlock()
 
     def renew(self, key: bytes, before: bytes, cached: Cached, place: Place, keep: float, since: int) -> None:
         """Give an entry another head; nothing where its head is not `before` any more."""
-        if self._begin():
-            try:
-                slot = self._entries.slot(key)
-                if slot >= 0 and self._entries.head(slot) == before and not self._is_dead(slot):
-                    self._put(key, cached, place, keep, since)
-                self._cells[DIRTY] = 0
-            except _DAMAGE:
-                self._entries.clear()
-            finally:
-                self._shared.unlock()
+        with self._turn as open_:
+            slot = self._entries.slot(key) if open_ else -1
+            if slot >= 0 and self._entries.head(slot) == before and not self._is_dead(slot):
+                self._put(key, cached, place, keep, since)
 
     def drop(self, key: bytes) -> None:
         """Forget an entry."""
-        if self._begin():
-            try:
+        with self._turn as open_:
+            if open_:
                 self._drop(self._entries.slot(key))
-                self._cells[DIRTY] = 0
-            except _DAMAGE:
-                self._entries.clear()
-            finally:
-                self._shared.unlock()
 
     def claim(self, key: bytes, seconds: float) -> bool:
         """Be the one who fetches an entry, for `seconds` at most; False while somebody else is."""
-        if not self._begin():
-            return True
-        try:
-            now = self._now()
-            claimed = self._claims.claim(key, now + int(seconds * _MICROSECONDS), now)
-            self._cells[DIRTY] = 0
-        finally:
-            self._shared.unlock()
+        claimed = True
+        with self._turn as open_:
+            if open_:
+                now = self._now()
+                claimed = self._claims.claim(key, now + int(seconds * _MICROSECONDS), now)
         return claimed
 
     def yield_(self, key: bytes) -> None:
         """Fetch it no more, whatever came of it."""
-        if self._begin():
-            try:
+        with self._turn as open_:
+            if open_:
                 self._claims.yield_(key)
-                self._cells[DIRTY] = 0
-            finally:
-                self._shared.unlock()
 
     # -- purging --------------------------------------------------------------------------------------------------
 
     def invalidate(self, url: str) -> None:
         """Forget all entries of a URL, and wait for nothing."""
-        if self._begin():
-            try:
+        with self._turn as open_:
+            if open_:
                 self._purges.note(Purge("url", url))
-                self._cells[DIRTY] = 0
-            finally:
-                self._shared.unlock()
 
     def purged(self, place: Place, since: int) -> bool:
         """Tell whether something there that was asked for at that moment was purged since."""
@@ -158,19 +174,16 @@ class MemoryCache:
         It looks through all entries, which takes a second for a million of them: call it in a thread of its own, with a
         store that nobody else in this process uses.
         """
-        if not self._begin():
-            return -1
-        found = 0
-        try:
+        with self._turn as open_:
+            if not open_:
+                return -1
             moment = self._purges.note(what)
             if what.scope == "all":
                 found = self._cells[ENTRIES]
                 self._entries.clear()
                 self._cells[PURGED] += found
-            self._cells[DIRTY] = 0
-        finally:
-            self._shared.unlock()
-        return found if what.scope == "all" else self._purge(what, moment)
+                return found
+        return self._purge(what, moment)
 
     def _purge(self, what: Purge, moment: int) -> int:
         """Forget what was asked for before a moment, some at a time, so that workers get their turns."""
@@ -179,9 +192,9 @@ class MemoryCache:
         prefix = encoded(what.value)
         found = 0
         for slots in entries.chunks():
-            if not self._begin():
-                return -1
-            try:
+            with self._turn as open_:
+                if not open_:
+                    return -1
                 for slot in slots:
                     header = entries.header(slot)
                     if header is None or header.since >= moment:
@@ -194,11 +207,6 @@ class MemoryCache:
                         entries.forget(slot, header)
                         cells[PURGED] += 1
                         found += 1
-                cells[DIRTY] = 0
-            except _DAMAGE:
-                entries.clear()
-            finally:
-                self._shared.unlock()
         return found
 
     # -- the state of it ------------------------------------------------------------------------------------------
@@ -213,21 +221,8 @@ class MemoryCache:
     def close(self) -> None:
         """Let go of the file; whoever made it removes it."""
         if not self._closed:
-            self._closed = True
+            self._closed = self._turn.closed = True
             self._shared.close()
-
-    def _begin(self) -> bool:
-        """Take the lock, unless the store is closed, and see to what a process left that died with it."""
-        if self._closed:
-            return False
-        self._shared.lock()
-        if self._cells[DIRTY]:
-            try:
-                self._entries.recount()
-            except _DAMAGE:
-                self._entries.clear()
-        self._cells[DIRTY] = 1
-        return True
 
     def _put(self, key: bytes, cached: Cached, place: Place, keep: float, since: int) -> None:
         now = self._now()

@@ -11,13 +11,13 @@ from collections.abc import Callable
 from headgate.core.failure import Failure
 from headgate.core.message import Fields, ResponseHead, may_have_body
 from headgate.core.steps import Reply
+from headgate.wire.answer_head import MAX_INTERIM
 from headgate.wire.http1 import FieldKinds
 from headgate.wire.http2.head import response_head, response_trailers
 from headgate.wire.http2.lane import Lane
 from headgate.wire.pieces import keep
 from headgate.wire.pipe import Sink
 
-_MAX_INTERIM = 16
 # Bytes of an answer that wait for somebody to take them before the upstream has to wait, too.
 _MOST_WAITING = 65536
 
@@ -88,7 +88,7 @@ class IncomingAnswer:
         if self.gone:
             return
         self._interim += 1
-        if self._interim > _MAX_INTERIM:
+        if self._interim > MAX_INTERIM:
             self.broken("too many interim answers")
             return
         try:

@@ -23,7 +23,7 @@ from headgate.wire.challenge import accept
 from headgate.wire.http2.answer import IncomingAnswer
 from headgate.wire.http2.encoding import encode, encode_lines, parse_lines
 from headgate.wire.http2.end import LaneEnd
-from headgate.wire.outgoing import Outgoing
+from headgate.wire.outgoing import SAY_EMPTY, Outgoing
 from headgate.wire.pipe import Source
 from headgate.wire.settings import Timeouts
 from headgate.wire.timers import NEVER
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from headgate.wire.http2.upstream import Http2Upstream
     from headgate.wire.tunnel import TunnelEnd
 
-# RFC 9110 section 8.6: methods that anticipate content say so when it is empty.
-_SAY_EMPTY = frozenset(("POST", "PUT", "PATCH"))
 _TE = (b"te", b"trailers")
 _REFUSED = int(ErrorCodes.REFUSED_STREAM)
 _NO_ERROR = int(ErrorCodes.NO_ERROR)
@@ -196,7 +194,7 @@ class Http2Call(IncomingAnswer):
         if length == UNKNOWN_LENGTH and complete:
             length = len(body)
         rest: Fields = []
-        if length > 0 or (length == 0 and request.method in _SAY_EMPTY):
+        if length > 0 or (length == 0 and request.method in SAY_EMPTY):
             rest.append((b"content-length", b"%d" % length))
         if request.grpc:
             # What servers of gRPC ask for: nobody on the way may drop the trailers that hold the status.
