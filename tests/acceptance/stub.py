@@ -52,7 +52,7 @@ class Wanted:
 
 
 class Stub:
-    """A service at `port` of loopback; no request is answered before `released`. `seen` are those that came, in turn."""
+    """A service at `port` of loopback; no request is answered before `released`. `seen` are those that came."""
 
     def __init__(self, name: str = "stub", port: int = 0) -> None:
         self.name = name
