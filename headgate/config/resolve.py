@@ -157,6 +157,7 @@ class ResolvedConfig:
     keys_path: str | None = None
     cache_store: Any = field(default_factory=MemoryCacheSettings)
     surface_socket: str | None = None
+    headers: HeaderEdits | None = None
 
 
 def resolve(config: Config) -> ResolvedConfig:
@@ -186,6 +187,7 @@ def resolve(config: Config) -> ResolvedConfig:
         overload=config.overload,
         identity=config.identity,
         cors=config.cors,
+        headers=config.headers,
         security_headers=config.security_headers,
         trusted_hosts=tuple(config.trusted_hosts),
         header_filter=config.header_filter,
@@ -289,7 +291,8 @@ def _own_route(item: Surface, config: Config, order: int) -> ResolvedRoute:
         order=order,
         settings=Route(name=f"own {item.path}", match=Match(path=path, method=methods_of(item)), upgrade=[]),
         destinations=() if elsewhere else (Destination(service_name=OWN_SERVICE),),
-        headers=None,
+        # What is sent to control is nobody's to edit.
+        headers=HeaderEdits(response=config.headers.response) if config.headers is not None else None,
         timeout=Timeouts(connect=1.0, response=10.0),
         retry=RetrySettings(),
         max_body=item.max_body if item.max_body is not None else _MOST_ASKED,

@@ -26,8 +26,10 @@ class Rewrite:
 class FieldEdits:
     """Edits of one direction, in this order: remove, set, add.
 
-    Placeholders in values: {client} {host} {method} {path} {query} {request_id} {route} {service} {trace_id} and the
-    named parts of the path. A field whose placeholder has no value is not put on.
+    Placeholders in values: {client} {host} {method} {path} {query} {request_id} {route} {service} {trace_id},
+    {duration} (seconds since the first byte of the request) and {duration_ms}, {attempts} (tries at the upstream) and
+    {upstream_ms} (the last one, to the head of its answer), and the named parts of the path. A field whose placeholder
+    has no value is not put on.
     """
 
     remove: list[str] = setting(default=list, help="Fields to take off.")

@@ -14,7 +14,12 @@ Values = Callable[[str], str | None]
 PARAMS = "params."
 
 # What the exchange knows of every request.
-BUILT_IN = frozenset(("client", "host", "method", "path", "query", "request_id", "route", "service", "trace_id"))
+BUILT_IN = frozenset(
+    (
+        *("client", "host", "method", "path", "query", "request_id", "route", "service", "trace_id"),
+        *("attempts", "duration", "duration_ms", "upstream_ms"),
+    )
+)
 
 _PLACEHOLDER = re.compile(r"\{(\{[A-Za-z_][\w.]*\})\}|\{([A-Za-z_][\w.]*)\}", re.ASCII)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from headgate.core.clock import monotonic
+
 if TYPE_CHECKING:
     from headgate.proxy.exchange import Exchange
 
@@ -22,4 +24,12 @@ def value_of(exchange: Exchange, name: str) -> str | None:
             return exchange.cluster.name if exchange.cluster is not None else None
         case "trace_id":
             return exchange.trace.trace_id if exchange.trace is not None else None
+        case "duration":
+            return f"{monotonic() - exchange.stream.started:.6f}"
+        case "duration_ms":
+            return f"{(monotonic() - exchange.stream.started) * 1000:.2f}"
+        case "upstream_ms":
+            return f"{exchange.upstream * 1000:.2f}" if exchange.upstream else None
+        case "attempts":
+            return str(exchange.attempts) if exchange.attempts else None
     return exchange.params.get(name.removeprefix("params."))
