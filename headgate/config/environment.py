@@ -9,8 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import NamedTuple
 
-_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
+# One * stands for a part of a name that varies (config.expansion).
+_NAME = r"[A-Za-z_][A-Za-z0-9_]*\*?[A-Za-z0-9_]*"
+_WHOLE = re.compile(rf"\$\{{({_NAME})(?::-([^}}]*))?\}}")
+_FAMILY = re.compile(r"\$\{[A-Za-z0-9_]*\*")
 # Quotes and backslashes stay visible: inside quoted text they are YAML's to read.
 _HIDEABLE = re.compile(rf"\$\{{{_NAME}(?::-[^}}\n\"'\\]*)?\}}")
 _VARIABLE = re.compile(rf"\$\$|\$\{{({_NAME})(?::-([^}}]*))?\}}|\$\{{[^}}]*\}}?")
@@ -18,6 +22,22 @@ _VARIABLE = re.compile(rf"\$\$|\$\{{({_NAME})(?::-([^}}]*))?\}}|\$\{{[^}}]*\}}?"
 # is taken that the text does not use itself.
 _SHIFTS = range(0xF0000, 0xFFF80, 0x80)
 _ASCII = range(0x20, 0x7F)
+
+
+class Value(NamedTuple):
+    """What a declared variable stands for: the texts of a list, or one, or none for one that is not set."""
+
+    texts: tuple[str, ...]
+    many: bool
+    given: bool
+
+
+class Declared(Mapping[str, str]):
+    """Variables of which some are declared, with a type and a default."""
+
+    def value_of(self, name: str) -> Value | None:
+        """Return what a variable stands for; None for one that nobody has declared."""
+        raise NotImplementedError
 
 
 class BadVariable(ValueError):
@@ -39,6 +59,17 @@ def show(text: str, shift: int) -> str:
     return text.translate({shift + code: code for code in _ASCII}) if shift and not text.isascii() else text
 
 
+def whole_variable(text: str) -> tuple[str, str] | None:
+    """Return name and default of the variable that is all of a text."""
+    match = _WHOLE.fullmatch(text)
+    return (match[1], match[2] or "") if match is not None else None
+
+
+def names_family(text: str) -> bool:
+    """Tell whether a text holds variables whose names have a part that varies."""
+    return "*" in text and _FAMILY.search(text) is not None
+
+
 def expand(text: str, environ: Mapping[str, str]) -> tuple[str, tuple[str, ...]]:
     """Return the text with its variables replaced, and their names, whether set or by default.
 
@@ -55,6 +86,8 @@ def expand(text: str, environ: Mapping[str, str]) -> tuple[str, tuple[str, ...]]
             # It may be the end of a password, so it is not repeated.
             raise BadVariable("${ without a variable: write ${NAME} or ${NAME:-default}, or $${ for a ${")
         used.append(name)
+        if "*" in name:
+            raise BadVariable(f"${{{name}}} stands for several variables: write it below a for_each")
         value = environ.get(name)
         if value is None and default is None:
             raise BadVariable(f"the environment variable {name} is not set: set it, or write ${{{name}:-default}}")

@@ -1,8 +1,9 @@
 """Files, environment and command line into one checked configuration, or into everything that is wrong with it.
 
-In order: read every file with positions and variables -> merge, lowest layer first -> set what the command line sets
--> types and bounds -> meaning -> resolve. Law: `load` raises for nothing that a file may hold or that the file
-system may answer; a problem is a value. Later sources win: layers, files in their order, overrides in theirs.
+In order: what the documents declare (config.declarations) -> read every one with positions, variables and conditions
+-> merge, lowest layer first -> put back what the environment says -> set what the command line sets -> lay defaults
+under services -> types and bounds -> meaning -> resolve. Law: `load` raises for nothing that a file may hold or that
+the file system may answer; a problem is a value. Later sources win: layers, files in their order, overrides in theirs.
 """
 
 from __future__ import annotations
@@ -10,13 +11,15 @@ from __future__ import annotations
 import gc
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
 from typing import NamedTuple
 
 from headgate.config.checks import check
-from headgate.config.merge import Override, apply_override, merge, name_of, read_override
+from headgate.config.declarations import Layer, included, missing, read_head, table_of, variables_of, with_preset
+from headgate.config.expansion import expand_tree, strays
+from headgate.config.merge import Override, apply_override, merge, name_of, read_override, with_environment
 from headgate.config.problems import (
     Origin,
     Path,
@@ -30,20 +33,18 @@ from headgate.config.problems import (
 from headgate.config.resolve import ResolvedConfig, resolve
 from headgate.config.schema import Config
 from headgate.config.secrecy import MASK, hides, holds_secrets, is_unknown, secret_scalars, without_values
+from headgate.config.service_defaults import KEY as DEFAULTS
+from headgate.config.service_defaults import with_defaults
 from headgate.config.shape import Shape, root_shape
 from headgate.config.tree import damaged_below, find, narrowed, path_text, shape_below, with_names
 from headgate.config.validate import validate, without
+from headgate.config.variables import Variables
 from headgate.config.yaml_nodes import MAX_BYTES, UNSET, Map, Node, Scalar, Seq, read_yaml
 
 _SUFFIXES = (".yaml", ".yml", ".json")
 _ROOT = root_shape(Config)
-
-
-class Layer(NamedTuple):
-    """A document that lies below the user's files, such as a preset: `source` is its name in problems."""
-
-    source: str
-    text: str
+_DEEPEST = 4
+_MOST_INCLUDED = 1000
 
 
 class Written(NamedTuple):
@@ -56,9 +57,10 @@ class Written(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Origins:
-    """Where each value of the merged configuration was written."""
+    """Where each value of the merged configuration was written; `variables` are those that it declares."""
 
     root: Map
+    variables: Variables = field(default_factory=lambda: Variables({}, {}))
 
     def at(self, path: Path) -> Origin | None:
         """Return where the value at a path, or the nearest thing above it, was written; None for defaults."""
@@ -67,7 +69,7 @@ class Origins:
 
     def written(self) -> Iterator[Written]:
         """List every scalar that was written, in order."""
-        return _written(self.root, _ROOT, (), False, self.root)
+        return _written(self.root, _ROOT, (), False, self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,27 +128,91 @@ def _load(
     for file in files:
         text = texts[file] if file in texts else _text(file, problems)
         read += [Layer(str(file), text)] if text is not None else []
+    read = _with_included(with_preset(read, problems), environ, files, problems)
     digest = hashlib.sha256(repr(read).encode("utf-8", "surrogatepass")).digest()
+    table = table_of(map(read_head, read))
+    variables = variables_of(table, environ, problems)
+    lacking, notices = missing(table, variables) if not problems else ([], [])
+    problems += [*variables.problems, *lacking]
+    empty = Map({}, {}, Origin(read[0].source, 1, 1) if read else Origin("configuration"))
+    if variables.problems or lacking:
+        # Whatever else is wrong would be so for want of a variable.
+        return LoadResult(None, None, Origins(empty), in_order(problems), [], files, digest)
     whole = not problems
-    root = Map({}, {}, Origin(read[0].source, 1, 1) if read else Origin("configuration"))
-    for layer in read:
-        document = _document(layer, environ, problems)
-        whole = whole and document is not None
-        merged = merge(root, document) if document is not None else root
-        root = merged if isinstance(merged, Map) else root
-    for override in overrides:
-        root = _override(root, override, environ, problems)
+    root, read_whole = _merged(read, empty, variables, problems)
+    whole = whole and read_whole
+    root = with_defaults(_overridden(root, overrides, variables, problems), _ROOT)
     validated = validate(root)
     problems += validated.problems
-    notices: list[Problem] = []
     # With a file missing, every name that it may hold would be reported as unknown.
     if whole and validated.config is not None:
         for problem in _meaning(validated.config, validated.root, root, environ):
             (problems if problem.severity == "error" else notices).append(problem)
+    origins = Origins(root, variables)
     if problems or validated.config is None:
-        return LoadResult(None, None, Origins(root), in_order(problems), in_order(notices), files, digest)
+        return LoadResult(None, None, origins, in_order(_once(problems)), in_order(notices), files, digest)
     resolved = resolve(validated.config)
-    return LoadResult(resolved, validated.config, Origins(root), [], in_order(notices), files, digest)
+    return LoadResult(resolved, validated.config, origins, [], in_order(_once(notices)), files, digest)
+
+
+def _with_included(
+    layers: Sequence[Layer], environ: Mapping[str, str], files: list[FilePath], problems: list[Problem]
+) -> list[Layer]:
+    """Put the files that documents include over them, and note them as files."""
+    waiting, found = [(layer, 0) for layer in reversed(layers)], list[Layer]()
+    while waiting:
+        layer, depth = waiting.pop()
+        found.append(layer)
+        head = read_head(layer)
+        if head.include is None:
+            continue
+        variables = variables_of(table_of(map(read_head, found)), environ, [])
+        made = []
+        for each in included(head.include, variables if layer.own else variables.closed(), problems):
+            files.append(each.path)
+            if depth >= _DEEPEST or len(found) >= _MOST_INCLUDED:
+                problems.append(Problem(each.at, "include", "files include each other, or too many of them"))
+            elif not (each.optional and not each.path.exists()) and (text := _text(each.path, problems)) is not None:
+                made.append((Layer(str(each.path), text), depth + 1))
+        waiting += reversed(made)
+    return found
+
+
+def _merged(layers: Sequence[Layer], root: Map, variables: Variables, problems: list[Problem]) -> tuple[Map, bool]:
+    """Lay the documents over each other; the flag tells that all of them could be read."""
+    whole, base = True, root
+    for layer in layers:
+        document = _document(layer, variables if layer.own else variables.closed(), problems)
+        whole = whole and document is not None
+        merged = merge(root, document, _ROOT) if document is not None else root
+        root = merged if isinstance(merged, Map) else root
+        if not layer.own:
+            base = root
+    made = with_environment(
+        base, root, _ROOT, lambda name: (known := variables.value_of(name)) is not None and known.given
+    )
+    return made if isinstance(made, Map) else root, whole
+
+
+def _overridden(root: Map, overrides: Sequence[str | Override], variables: Variables, problems: list[Problem]) -> Map:
+    """Set what the command line sets: defaults of services first, that it may change what they become in a service."""
+    read = [read_override(each) if isinstance(each, str) else each for each in overrides]
+    of_defaults = [isinstance(each, Override) and each.key.startswith(DEFAULTS) for each in read]
+    for override in [each for each, first in zip(read, of_defaults, strict=True) if first]:
+        root = _override(root, override, variables, problems)
+    root = with_defaults(root, _ROOT)
+    for override in [each for each, first in zip(read, of_defaults, strict=True) if not first]:
+        root = _override(root, override, variables, problems)
+    return root
+
+
+def _once(problems: Iterable[Problem]) -> list[Problem]:
+    """Say what is wrong with a default of services once, not for each of them."""
+    found: dict[tuple[Origin, str, str], Problem] = {}
+    for problem in problems:
+        path = problem.path.partition("].")[2] if problem.origin.line else problem.path
+        found.setdefault((problem.origin, path, problem.message), problem)
+    return list(found.values())
 
 
 def _files(path: FilePath, problems: list[Problem]) -> list[FilePath]:
@@ -188,7 +254,7 @@ def _text(file: FilePath, problems: list[Problem]) -> str | None:
     return None
 
 
-def _document(layer: Layer, environ: Mapping[str, str], problems: list[Problem]) -> Map | None:
+def _document(layer: Layer, environ: Variables, problems: list[Problem]) -> Map | None:
     """Read one document under the names of settings, without what already has a problem of its own."""
     root, wrong = read_yaml(layer.text, layer.source, environ)
     if root is None and not wrong:
@@ -208,12 +274,16 @@ def _document(layer: Layer, environ: Mapping[str, str], problems: list[Problem])
         root = without(root, [path for path in places.values() if _is_unset(root, path)])
     # Keys of one's own at the top hold anchors for the rest of the file, as in Compose files.
     root = Map({key: node for key, node in root.items.items() if not key.startswith("x-")}, root.keys, root.at)
+    root, objections = expand_tree(root, _ROOT, environ)
+    problems += objections
+    for stray in strays(root):
+        message = "this stands for several variables, and no for_each says which ones"
+        problems.append(Problem(stray.at, "", message, "see `for_each`"))
     named = with_names(root, _ROOT, (), root, problems)
     return named if isinstance(named, Map) else root
 
 
-def _override(root: Map, override: str | Override, environ: Mapping[str, str], problems: list[Problem]) -> Map:
-    made = read_override(override) if isinstance(override, str) else override
+def _override(root: Map, made: Override | Problem, environ: Mapping[str, str], problems: list[Problem]) -> Map:
     if isinstance(made, Problem):
         problems.append(made)
         return root
@@ -288,12 +358,12 @@ def _is_unset(root: Node, path: Path) -> bool:
     return isinstance(node, Scalar) and node.value is UNSET
 
 
-def _written(node: Node, shape: Shape | None, path: Path, secret: bool, root: Node) -> Iterator[Written]:
+def _written(node: Node, shape: Shape | None, path: Path, secret: bool, origins: Origins) -> Iterator[Written]:
     if isinstance(node, Scalar):
         swallowed = shape is not None and shape.kind == "settings" and sounds_secret(node.text)
         plain = MASK if secret or swallowed or holds_secrets(shape) else without_url_secrets(node.text)
-        shown = " and ".join(f"${{{name}}}" for name in node.env) or plain
-        yield Written(path_text(root, path), shown, node.at)
+        shown = _variable(node, plain, origins.variables) if node.env else plain
+        yield Written(path_text(origins.root, path), shown, node.at)
         return
     # A mapping whose type nobody knows has keys that nobody knows.
     untyped = shape is not None and narrowed(shape, node) is None
@@ -303,4 +373,12 @@ def _written(node: Node, shape: Shape | None, path: Path, secret: bool, root: No
         hidden = secret or hides(shape, key)
         unknown = isinstance(key, str) and (is_unknown(shape, key) or (shape is None and secret))
         place = (*path, key_shown(str(key)) if unknown else key)
-        yield from _written(item, shape_below(shape, key), place, hidden, root)
+        yield from _written(item, shape_below(shape, key), place, hidden, origins)
+
+
+def _variable(node: Scalar, plain: str, variables: Variables) -> str:
+    """Name the variables of a value, and the value too where they are declared as nothing secret."""
+    shown = " and ".join(f"${{{name}}}" for name in node.env)
+    declared = [variables.declared(name) for name in node.env]
+    open_ = all(each is not None and not each.secret for each in declared)
+    return f"{shown} = {plain}" if open_ and plain != MASK else shown

@@ -8,30 +8,38 @@ layers share them.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from headgate.config.problems import Origin, Path, Problem, did_you_mean, printable
 from headgate.config.shape import Shape, fields_of, spellings_of
-from headgate.config.tree import find, path_text, shape_below
+from headgate.config.tree import find, narrowed, path_text, shape_below
 from headgate.config.yaml_nodes import Map, Node, Scalar, Seq, read_value
 
 _KEY = re.compile(r"[\w.\[\]-]*")
 _SEGMENT = re.compile(r"\[([^\[\]]*)\]|([^.\[\]]+)")
 
 
-def merge(base: Node, over: Node) -> Node:
-    """Lay `over` on `base`."""
-    if isinstance(base, Map) and isinstance(over, Map):
+def merge(base: Node, over: Node, shape: Shape | None = None) -> Node:
+    """Lay `over` on `base`; where a `type` chooses what a mapping has, one of another type replaces it whole."""
+    if isinstance(base, Map) and isinstance(over, Map) and not _of_other_types(base, over, shape):
+        known = narrowed(shape, over)
         items = dict(base.items)
         for key, node in over.items.items():
-            items[key] = merge(items[key], node) if key in items else node
+            items[key] = merge(items[key], node, shape_below(known, key)) if key in items else node
         return Map(items, {**base.keys, **over.keys}, base.at)
     if isinstance(base, Seq) and isinstance(over, Seq) and over.items:
         names = [name_of(item) for item in over.items]
         if None not in names and all(name_of(item) is not None for item in base.items):
-            return _merge_named(base, over)
+            return _merge_named(base, over, shape.item if shape is not None else None)
     return over
+
+
+def _of_other_types(base: Map, over: Map, shape: Shape | None) -> bool:
+    if shape is None or shape.kind != "tagged":
+        return False
+    one, other = base.items.get("type"), over.items.get("type")
+    return isinstance(one, Scalar) and isinstance(other, Scalar) and one.text != other.text
 
 
 def name_of(node: Node) -> str | None:
@@ -40,7 +48,7 @@ def name_of(node: Node) -> str | None:
     return name.text if isinstance(name, Scalar) and name.text else None
 
 
-def _merge_named(base: Seq, over: Seq) -> Seq:
+def _merge_named(base: Seq, over: Seq, shape: Shape | None) -> Seq:
     items = list(base.items)
     places: dict[str | None, int] = {}
     for place, item in enumerate(items):
@@ -50,11 +58,45 @@ def _merge_named(base: Seq, over: Seq) -> Seq:
         name = name_of(item)
         # A name that stands twice in one source is a mistake to report, not a third thing to merge.
         if name in places and name not in merged:
-            items[places[name]] = merge(items[places[name]], item)
+            items[places[name]] = merge(items[places[name]], item, shape)
         else:
             items.append(item)
         merged.add(name)
     return Seq(items, base.at)
+
+
+def with_environment(base: Node, merged: Node, shape: Shape | None, given: Callable[[str], bool]) -> Node:
+    """Put the variables of `base` back that are set: the environment goes before the files that lie over `base`.
+
+    Only where what lies over it says the same thing in other words; what it has replaced by something else stays.
+    """
+    if base is merged or (isinstance(base, Map) and not base.items):
+        return merged
+    if isinstance(base, Map) and isinstance(merged, Map):
+        if _of_other_types(base, merged, shape):
+            return merged
+        known = narrowed(shape, merged)
+        items = dict(merged.items)
+        for key, node in base.items.items():
+            if key in items:
+                items[key] = with_environment(node, items[key], shape_below(known, key), given)
+        return Map(items, merged.keys, merged.at)
+    if isinstance(base, Seq) and isinstance(merged, Seq) and not _is_given(base, given):
+        item = shape.item if shape is not None else None
+        places = {name_of(each): each for each in base.items}
+        made = [
+            with_environment(places[name], each, item, given) if (name := name_of(each)) and name in places else each
+            for each in merged.items
+        ]
+        return Seq(made, merged.at)
+    says = not isinstance(merged, Map) and not (isinstance(merged, Scalar) and merged.value is None)
+    return base if says and _is_given(base, given) else merged
+
+
+def _is_given(node: Node, given: Callable[[str], bool]) -> bool:
+    if isinstance(node, Scalar):
+        return any(map(given, node.env))
+    return isinstance(node, Seq) and bool(node.items) and all(_is_given(item, given) for item in node.items)
 
 
 # -- the command line ---------------------------------------------------------------------------------------------

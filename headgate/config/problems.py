@@ -100,7 +100,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
         return f'did you mean "{lowered[near[0]]}"?'
     if not names:
         return ""
-    return f"known here: {', '.join(names)}" if len(names) <= 40 else ""
+    return f"known here: {', '.join(names)}" if len(names) <= 50 else ""
 
 
 def sounds_secret(text: str) -> bool:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from headgate.auth.settings import Addresses, Auth, IdentitySettings
 from headgate.catalog import BALANCERS, CACHES, DISCOVERY, STORES
 from headgate.config.admin_settings import Admin, OwnHealth, Surface
+from headgate.config.language import Include, Variable
 from headgate.core.plugin_settings import PluginSetting
 from headgate.core.settings import Between, Bytes, OneOrMany, Seconds, Short, Tagged, setting, settings
 from headgate.discovery.settings import Registering
@@ -104,8 +105,14 @@ class ErrorAnswer:
 
     status: int | None = setting(default=None, help="Status code in place of the default one.", ge=400, le=599)
     title: str | None = setting(default=None, help="Text for {title}.")
-    message: str | None = setting(default=None, help="Text for {message}.")
+    message: str | None = setting(
+        default=None,
+        help="Text for {message}, which may hold placeholders itself; where one has no value the default stands.",
+    )
     type: str | None = setting(default=None, help="Text for {type}.")
+    retry_after: int | None = setting(
+        default=None, help="Seconds for Retry-After of a 429 or 503 where nothing better is known.", ge=1, le=86400
+    )
     body: Any = setting(default=None, help="Body template in place of the default one.")
 
 
@@ -233,12 +240,28 @@ class Service:
     security_headers: SecurityHeadersSetting = setting(default=None, help="Security headers of routes that have none.")
     plugins: list[PluginSetting] = setting(default=list, help="Plugins of all its routes, behind those of the gateway.")
     routes: list[Route] = setting(default=list, help="Which requests it gets.")
+    use_defaults: bool = setting(default=True, help="Lay `service_defaults` under it.")
+
+
+@settings
+class ServiceDefaults(Service):
+    """What every service says that does not say otherwise; {service} in a text is its name.
+
+    Mappings merge, so do lists of named things such as routes; anything else that the service says wins.
+    """
+
+    name: str = setting(default="{service}", help="Left out: each service has its own.")
 
 
 @settings
 class Config:
     """The whole configuration."""
 
+    preset: str | None = setting(default=None, help="Preset below this file; --preset goes before it.")
+    env: dict[str, Variable] = setting(default=dict, help="Variables of the environment that this file takes, by name.")
+    include: Annotated[list[Annotated[Include, Short("path")]], OneOrMany()] = setting(
+        default=list, help="Files laid over this one, in order."
+    )
     listen: list[Annotated[Listen, Short("address")]] = setting(
         default=lambda: [Listen(address="0.0.0.0:8080")], help="Addresses that clients connect to."
     )
@@ -266,7 +289,10 @@ class Config:
         default="specific",
         help="Which of several matching routes wins: the most specific one, or the first in the file.",
     )
-    headers: HeaderEdits | None = setting(default=None, help="Header edits of services and routes that have none.")
+    headers: HeaderEdits | None = setting(
+        default=None,
+        help="Header edits of services and routes that have none; those of answers on all that have no route, too.",
+    )
     timeout: Timeouts = setting(default=Timeouts, help="Timeouts of services and routes that have none.")
     retry: RetrySettings = setting(default=RetrySettings, help="Retries of services and routes that have none.")
     max_body: Bytes = setting(default=10 * 1024 * 1024, help="Body limit of services and routes that have none.", ge=0)
@@ -300,5 +326,8 @@ class Config:
     )
     database: Annotated[Database, Short("url")] = setting(
         default=Database, help="Where API keys and registrations are kept."
+    )
+    service_defaults: ServiceDefaults | None = setting(
+        default=None, help="What services say that do not say otherwise."
     )
     services: list[Service] = setting(default=list, help="The upstreams.")

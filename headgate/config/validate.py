@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 from pydantic_core import ErrorDetails, SchemaValidator, ValidationError
 
 from headgate.config.problems import Path, Problem, did_you_mean, key_shown, printable, sounds_secret
-from headgate.config.schema import Config
+from headgate.config.schema import Config, ServiceDefaults
 from headgate.config.secrecy import holds_secrets
 from headgate.config.shape import Field, Shape, expected, fields_of, key_of, root_shape
 from headgate.config.tree import find, path_text, plain, shape_below, tagged_shape
@@ -171,7 +171,7 @@ def _belongs(key: str, owner: type | None) -> str:
     """Say under which of its neighbours a key belongs that was written one level too high, such as a route's path."""
     fields = fields_of(owner).values() if owner is not None else ()
     homes = [(each.name, each.shape.cls or (each.shape.item.cls if each.shape.item else None)) for each in fields]
-    found = [name for name, cls in homes if cls is not None and key in fields_of(cls)]
+    found = [name for name, cls in homes if cls is not None and cls is not ServiceDefaults and key in fields_of(cls)]
     return f"it belongs into {' or '.join(found)}" if 0 < len(found) <= 3 else ""
 
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from headgate.config.environment import BadVariable, expand, hide, show
+from headgate.config.environment import BadVariable, Declared, expand, hide, names_family, show, whole_variable
 from headgate.config.problems import Origin, Problem, sounds_secret, without_url_secrets
 
 MAX_BYTES = 16 * 1024 * 1024
@@ -34,6 +34,8 @@ _LIKE_A_SECRET = re.compile(r"(?=[\w+/=.-]*[0-9])(?=[\w+/=.-]*[A-Za-z])[\w+/=.-]
 
 # The value of a scalar with a variable that is not set.
 UNSET: Any = object()
+# The variables of a text that waits for a for_each to say which ones they are.
+FAMILY = ("*",)
 
 
 class Scalar:
@@ -81,8 +83,11 @@ class Wrong(NamedTuple):
     near: Origin | None = None
 
 
-def read_yaml(text: str, source: str, environ: Mapping[str, str]) -> tuple[Node | None, list[Wrong]]:
-    """Read one YAML document; positions count from 1. None when it is empty or cannot be read at all."""
+def read_yaml(text: str, source: str, environ: Mapping[str, str] | None) -> tuple[Node | None, list[Wrong]]:
+    """Read one YAML document; positions count from 1. None when it is empty or cannot be read at all.
+
+    Without `environ` its variables stay as they are written.
+    """
     return _read(text, source, lambda mark: Origin(source, mark.line + 1, mark.column + 1), environ)
 
 
@@ -93,7 +98,7 @@ def read_value(text: str, source: str, environ: Mapping[str, str]) -> tuple[Node
 
 
 def _read(
-    text: str, source: str, origin: Callable[[Any], Origin], environ: Mapping[str, str]
+    text: str, source: str, origin: Callable[[Any], Origin], environ: Mapping[str, str] | None
 ) -> tuple[Node | None, list[Wrong]]:
     if len(text) > MAX_BYTES:
         return None, [Wrong(Problem(Origin(source), "", f"the text is larger than {MAX_BYTES // 1024 // 1024} MiB"))]
@@ -124,7 +129,7 @@ class _Composer:
 
     __slots__ = ("_anchors", "_count", "_deepest", "_environ", "_next", "_origin", "_shift", "wrong")
 
-    def __init__(self, text: str, origin: Callable[[Any], Origin], environ: Mapping[str, str]) -> None:
+    def __init__(self, text: str, origin: Callable[[Any], Origin], environ: Mapping[str, str] | None) -> None:
         hidden, self._shift = hide(text)
         self._next: Callable[[], Any] = yaml.CSafeLoader(hidden).get_event
         self._origin = origin
@@ -188,17 +193,16 @@ class _Composer:
         self._deepest = max(self._deepest, depth + height)
         return node
 
-    def _scalar(self, event: Any) -> Scalar:
+    def _scalar(self, event: Any) -> Scalar | Seq:
         text = show(event.value, self._shift)
         at = self._origin(event.start_mark)
-        env: tuple[str, ...] = ()
-        if "$" in text:
+        if "$" in text and self._environ is not None:
             try:
-                text, env = expand(text, self._environ)
+                return substituted(text, event.implicit[0], at, self._environ)
             except BadVariable as error:
                 self.wrong.append(Wrong(Problem(at, "", str(error)), at))
                 return Scalar(text, UNSET, at)
-        return Scalar(text, typed(text) if event.implicit[0] else text, at, env)
+        return Scalar(text, typed(text) if event.implicit[0] else text, at)
 
     def _sequence(self, event: Any, depth: int) -> Seq:
         items = []
@@ -237,6 +241,25 @@ class _Composer:
                 if key not in node.items:
                     node.items[key] = item
                     node.keys[key] = source.keys[key]
+
+
+def substituted(text: str, plain: bool, at: Origin, environ: Mapping[str, str]) -> Scalar | Seq:
+    """Return what a text with variables stands for; `plain`: it stood without quotes.
+
+    Raises:
+        BadVariable: as `expand`.
+    """
+    if names_family(text):
+        return Scalar(text, text, at, FAMILY)
+    whole = whole_variable(text) if isinstance(environ, Declared) else None
+    if whole is not None and isinstance(environ, Declared) and (value := environ.value_of(whole[0])) is not None:
+        env = (whole[0],)
+        texts = value.texts or tuple(filter(None, (whole[1],)))
+        if value.many:
+            return Seq([Scalar(each, each, at, env) for each in texts], at)
+        return Scalar(texts[0], typed(texts[0]), at, env) if texts else Scalar("", None, at, env)
+    text, names = expand(text, environ)
+    return Scalar(text, typed(text) if plain else text, at, names)
 
 
 def typed(text: str) -> Any:
