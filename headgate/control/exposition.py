@@ -178,10 +178,12 @@ def preferred(accept: str, native: bool) -> str:
 def facts_of(config: ResolvedConfig) -> Facts:
     """Return what is known of routes and limits (naming.FACTS), for a name that several have of the first."""
     routes: dict[str, dict[str, str]] = {}
-    for route in config.routes:
+    for route in (*config.routes, *config.own_routes):
         match = route.settings.match
         pattern = pattern_text(match.path)
         routes.setdefault(route.name, {"pattern": pattern, "host": ",".join(match.host)})
+    for path in config.admin.expose:
+        routes.setdefault(f"own {path}", {"pattern": path, "host": ""})
     limits: dict[str, dict[str, str]] = {}
     everywhere = [scoped.limit for route in config.routes for scoped in route.limits]
     of_services = [service.rate_limit for service in config.services if service.rate_limit is not None]

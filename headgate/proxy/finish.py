@@ -36,7 +36,7 @@ def finish(exchange: Exchange) -> None:
         gateway.limiter.release(exchange)
     route = exchange.way
     if route is None:
-        series = exchange.plan.unrouted
+        series = exchange.plan.own_series.get(exchange.path, exchange.plan.unrouted)
     elif cluster is not None and cluster is route.only:
         series = route.only_series
     else:

@@ -90,12 +90,16 @@ class LocalAnswers(dict[str, Own]):
     def follow(self, config: ResolvedConfig) -> None:
         """Be those of this configuration: admin.expose, and `surface`, which wins."""
         self.clear()
-        taken = {item.path for item in config.surface}
-        exposed = [path for path in config.admin.expose if path not in taken]
-        self.update((path, LocalAnswer(path, path[1:], _READING)) for path in exposed)
+        self.update((path, LocalAnswer(path, path[1:], _READING)) for path in exposed(config))
         for item, route in zip(config.surface, config.own_routes, strict=True):
             if item.view in LOCAL_VIEWS and route.auth.mode == "none":
                 self[item.path] = LocalAnswer(item.path, item.view, methods_of(item))
+
+
+def exposed(config: ResolvedConfig) -> list[str]:
+    """List the paths of admin.expose that no item of `surface` has."""
+    taken = {item.path for item in config.surface}
+    return [path for path in config.admin.expose if path not in taken]
 
 
 def _health(gateway: Gateway) -> State:

@@ -38,6 +38,7 @@ from headgate.proxy.faults import FaultGate
 from headgate.proxy.gates import Entry, Gate, IdentityGate
 from headgate.proxy.limit_stage import Stages
 from headgate.proxy.limiting import LimitGate
+from headgate.proxy.own import exposed
 from headgate.proxy.own_routes import Compiled, own_service, own_table
 from headgate.proxy.permission import AccessGate, AddressGate
 from headgate.proxy.plugins import PluginDraft
@@ -238,6 +239,7 @@ class Plan:
         "limits",
         "limits_edited",
         "looks_from",
+        "own_series",
         "redaction",
         "sampler",
         "tracer",
@@ -271,6 +273,9 @@ class Plan:
         services = config.services if own is None else (*config.services, own)
         self.clusters = {service.name: make_cluster(service) for service in services}
         self.unrouted = metrics.requests("", "")
+        # Of own endpoints, most of which workers answer without a route.
+        paths = [*exposed(config), *(item.path for item in config.surface)]
+        self.own_series = {path: metrics.requests(f"own {path}", "") for path in paths}
         stages = Stages(config)
         self.limits = stages.early
         self.limit_headers = LimitHeaderWriter(config.limit_headers)
@@ -278,7 +283,7 @@ class Plan:
         self.balancers = {service.name: service.balancer.type for service in services}
         parts = Parts(self.sampler, metrics, stages, ways, external, plugins, {})
         # Of answers without a route.
-        self.dress = dress_for(None, config.security_headers, config.cors, parts.shared)
+        self.dress = dress_for(config.headers, config.security_headers, config.cors, parts.shared)
         compiled = [Compiled(route, RouteRuntime(route, self.clusters, parts)) for route in config.routes]
         rules = [RouteRule(route.name, route.settings.match, way, route.order) for route, way in compiled]
         self._table = RouteTable(rules, "file" if config.route_order == "file" else "specific")

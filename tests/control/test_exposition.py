@@ -96,6 +96,8 @@ def test_facts_are_what_is_written() -> None:
         "regex": "/r[0-9]+",
         "prefix": "/p",
         "rest": "/",
+        "own /health": "/health",
+        "own /ready": "/ready",
     }
     assert facts["route"]["chat"]["host"] == "a.example,b.c"
     assert facts["limit"] == {

@@ -74,6 +74,18 @@ async def test_a_worker_answers_by_what_it_was_told_and_by_what_it_knows() -> No
 
 
 @on_loop
+async def test_each_is_counted_as_a_route_of_its_own() -> None:
+    async with gateway(CONFIG) as rig:
+        for method, path in (("GET", "/h"), ("POST", "/h"), ("GET", "/l"), ("GET", "/guarded"), ("GET", "/nothing")):
+            await rig.ask(get(path, method=method))
+        assert rig.counted("requests_total", route="own /h", status="200") == 1
+        assert rig.counted("requests_total", route="own /h", status="405") == 1
+        assert rig.counted("requests_total", route="own /l") == 1
+        assert rig.counted("requests_total", route="own /guarded", status="401") == 1
+        assert rig.counted("requests_total", route="", status="404") == 1
+
+
+@on_loop
 async def test_reading_only_and_head_without_a_body() -> None:
     async with gateway(CONFIG) as rig:
         tell(rig)
