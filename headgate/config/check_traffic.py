@@ -15,7 +15,8 @@ from headgate.policy.pattern import TOKEN, check_match
 from headgate.policy.retry_settings import RetrySettings
 from headgate.wire.settings import Timeouts
 
-_IDENTITY = ("user", "api_key", "tenant", "identity")
+# Without `identity`: whose address counts where nobody is known is what that one says by itself.
+_IDENTITY = ("user", "api_key", "tenant")
 
 
 def check_traffic(config: Config) -> Iterator[Finding]:
