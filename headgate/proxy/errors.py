@@ -41,6 +41,7 @@ class Shape(NamedTuple):
     title: str | None
     constants: dict[str, Any]
     body: Any
+    retry_after: int
 
 
 class ErrorShapes:
@@ -59,7 +60,11 @@ class ErrorShapes:
     def message(self, reason: str) -> str:
         """Return the sentence that tells a caller of `reason`."""
         text: str = self._shapes[reason].constants["message"]
-        return text
+        return text if "{" not in text else REASONS[reason].message
+
+    def retry_after(self, reason: str) -> int:
+        """Return the seconds after which asking again makes sense where nothing is known of it."""
+        return self._shapes[reason].retry_after
 
     def body(self, reason: str, values: Callable[[], Values]) -> bytes:
         """Fill the template; `values` gives what this request knows, the status too, None for what it does not."""
@@ -73,6 +78,9 @@ class ErrorShapes:
             "timestamp": now.strftime("%Y-%m-%dT%H:%M:%S.") + f"{now.microsecond // 1000:03d}Z",
             "timestamp_epoch": round(now.timestamp(), 3),
         }
+        if "{" in known["message"]:
+            said = fill(known["message"], known)
+            known["message"] = REASONS[reason].message if said is _ABSENT else said
         filled = fill(shape.body, known)
         if isinstance(filled, str):
             return filled.encode()
@@ -93,7 +101,7 @@ def _shape(name: str, settings: Errors) -> Shape:
     body = _first(layers, "body")
     if body is None:
         body = settings.body if settings.body is not None else DEFAULT_BODY
-    return Shape(status, _first(layers, "title"), constants, body)
+    return Shape(status, _first(layers, "title"), constants, body, _first(layers, "retry_after") or 1)
 
 
 def _title(reason: str, status: int) -> str:

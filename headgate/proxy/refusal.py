@@ -59,7 +59,7 @@ def refusal(exchange: Exchange, failure: Failure) -> tuple[Fields, bytes]:
     elif exchange.status == 401 and not extra and exchange.way is not None and exchange.way.gate is not None:
         extra += exchange.way.gate.challenge(failure.reason)
     elif exchange.status in _TRY_LATER:
-        retry_after = max(1, ceil(failure.retry_after))
+        retry_after = ceil(failure.retry_after) or exchange.plan.errors.retry_after(failure.reason)
         extra.append((b"Retry-After", b"%d" % retry_after))
     return extra, exchange.plan.errors.body(failure.reason, lambda: _values(exchange, failure, retry_after))
 

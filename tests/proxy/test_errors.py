@@ -54,3 +54,17 @@ def test_a_reason_wins_over_its_side() -> None:
     )
     assert ErrorShapes(settings).status("route_not_found") == 410
     assert json.loads(body(settings)) == {"code": 410, "why": "yours"}
+
+
+def test_a_message_is_filled_in_and_gives_way_where_it_cannot_be() -> None:
+    settings = Errors(body="{message}", reasons={"dns": ErrorAnswer(message="The {service} service is away")})
+    assert body(settings, "dns", service="chat") == b"The chat service is away"
+    assert body(settings, "dns", service=None) == body(Errors(body="{message}"), "dns")
+    # A caller of gRPC is told before anything is filled in.
+    assert "{" not in ErrorShapes(settings).message("dns")
+
+
+def test_when_to_ask_again_is_said_by_the_configuration_where_nothing_is_known() -> None:
+    settings = Errors(origins={"upstream": ErrorAnswer(retry_after=30)})
+    assert ErrorShapes(settings).retry_after("dns") == 30
+    assert ErrorShapes(settings).retry_after("shed") == 1

@@ -12,7 +12,6 @@ from typing import Final, NamedTuple
 from headgate.policy.limit.algorithm import LONGEST
 from headgate.policy.limit.quota import microseconds
 from headgate.policy.limit.settings import (
-    EXACT_BY_DEFAULT,
     KEY_SOURCES,
     MOST_EXACT,
     MOST_RATE,
@@ -149,9 +148,9 @@ def _numbers(limit: Limit, numbers: _Numbers) -> Iterator[Problem]:
     if limit.type != "concurrency" and requests > window * MOST_RATE:
         message = f"{requests:,} in {window:g} s are more than {MOST_RATE:,} a second, which limits nothing"
         yield Problem(at("requests"), message, "fewer requests or a longer window")
-    if limit.type == "sliding_window" and limit.exact and requests > MOST_EXACT:
+    if limit.type == "sliding_window" and limit.exact is True and requests > MOST_EXACT:
         message = f"{requests:,} moments are too many to keep for each key: at most {MOST_EXACT:,}"
-        yield Problem(at("requests"), message, f"without exact, above {EXACT_BY_DEFAULT} two counters do")
+        yield Problem(at("requests"), message, "exact: fitting has two counters above that")
     burst = (numbers.burst if bucket else None) or requests
     if burst * microseconds(window) > LONGEST * requests:
         years = burst * microseconds(window) / requests / _YEAR

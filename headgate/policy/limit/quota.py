@@ -18,7 +18,7 @@ from headgate.policy.limit.concurrency import Concurrency
 from headgate.policy.limit.fixed_window import FixedWindow
 from headgate.policy.limit.group import Group
 from headgate.policy.limit.leaky_bucket import LeakyBucket
-from headgate.policy.limit.settings import EXACT_BY_DEFAULT, Limit, Tier
+from headgate.policy.limit.settings import EXACT_BY_DEFAULT, MOST_EXACT, Limit, Tier
 from headgate.policy.limit.sliding_window import SlidingWindow
 from headgate.policy.limit.sliding_window_log import SlidingWindowLog
 from headgate.policy.limit.token_bucket import TokenBucket
@@ -65,7 +65,7 @@ def quota_of(limit: Limit, tier: Tier | None, share: int = 1) -> Quota | None:
         window = tier.window or window
         burst = tier.burst or burst
     # Whether it is exact does not depend on the share, so that the shares count as the whole does.
-    exact = requests <= EXACT_BY_DEFAULT if limit.exact is None else limit.exact
+    exact = requests <= (EXACT_BY_DEFAULT if limit.exact is None else MOST_EXACT) and limit.exact is not False
     least = max(1, limit.cost.request) if share > 1 else 1
     return Quota(
         max(least, requests // share),

@@ -77,10 +77,10 @@ class Limit:
     max_delay: Seconds = setting(
         default=0.0, help="Seconds a request may wait for its turn (leaky_bucket); 0 refuses at once.", ge=0, le=60
     )
-    exact: bool | None = setting(
+    exact: bool | Literal["fitting"] | None = setting(
         default=None,
         help="sliding_window: keep the moment of every request (exact, 8 bytes each, at most 8,000) or two counters"
-        " weighted by time. By default exact up to 128 requests.",
+        " weighted by time; fitting: exact for each tier whose requests fit. By default exact up to 128 requests.",
     )
     cost: Annotated[Cost, Short("request", int)] = setting(default=Cost, help="What one request counts for.")
     tiers: dict[str, Annotated[Tier, Short("requests", int, str)]] = setting(

@@ -30,6 +30,7 @@ def limit(**said: Any) -> Limit:
         {"type": "concurrency", "requests": 1_000_000_000},
         {"exact": True, "requests": 8_000},
         {"exact": False, "requests": 5},
+        {"exact": "fitting", "requests": 8_001, "tiers": {"a": Tier(requests=5)}},
         {"requests": 1_000_000, "window": 1.0},
         {"requests": 1_000_000_000, "window": 366 * DAY},
         {"cost": Cost(request=100)},

@@ -32,6 +32,8 @@ def limit(**said: Any) -> Limit:
         ({"requests": 129}, SlidingWindow(129, MINUTE)),
         ({"exact": False}, SlidingWindow(100, MINUTE)),
         ({"requests": 8000, "exact": True}, SlidingWindowLog(8000, MINUTE)),
+        ({"requests": 8000, "exact": "fitting"}, SlidingWindowLog(8000, MINUTE)),
+        ({"requests": 8001, "exact": "fitting"}, SlidingWindow(8001, MINUTE)),
         ({"type": "token_bucket"}, TokenBucket(100, MINUTE, 100)),
         ({"type": "token_bucket", "burst": 5, "window": 0.5}, TokenBucket(100, 500_000, 5)),
         ({"type": "leaky_bucket", "burst": 5}, LeakyBucket(100, MINUTE, 5, 0)),
