@@ -12,7 +12,12 @@ class PathMatch:
     """How the path is compared: exactly one of the four forms. A bare string is a prefix."""
 
     prefix: str | None = setting(
-        default=None, help="Segments the path begins with: /api matches /api and /api/x, not /apiary."
+        default=None,
+        help="Segments the path begins with: /api matches /api and /api/x, not /apiary. With a $ at its end it is the"
+        " whole path.",
+    )
+    segments: bool = setting(
+        default=True, help="false: `prefix` is text the path begins with, so that /api matches /apiary, too."
     )
     exact: str | None = setting(default=None, help="The whole path, to the letter.")
     template: str | None = setting(

@@ -6,7 +6,8 @@ says what to write instead, and `check_match` collects all of them at once.
 
 Decisions, with their precedents:
 - A prefix counts whole segments, and its trailing slash counts for nothing: `/api/` is `/api` and matches /api,
-  /api/ and /api/x, not /apiary (Kubernetes Gateway API, PathPrefix).
+  /api/ and /api/x, not /apiary (Kubernetes Gateway API, PathPrefix). With a `$` behind it nothing may follow, and it is
+  an exact path; without `segments` it is the beginning of a text, as an expression is.
 - A name in a template takes one segment, never an empty one; as the last segment it takes the rest, which may be
   empty: `/v1/{service}/{path}` matches /v1/chat and /v1/chat/ with path "".
 - Methods are compared to the letter (RFC 9110 section 9.1); HEAD is matched where HEAD is listed (Envoy, Traefik).
@@ -78,6 +79,9 @@ class PathPattern:
         self._places: tuple[tuple[str, int], ...] = ()
         form, text = given
         self.text = f"{form} {text}"
+        if form == "prefix" and path is not None and not path.segments and text.strip("/"):
+            self.text = f"prefix {text}*"
+            form, text = "regex", f"{re.escape(normal_pattern(text))}(?P<path>.*)"
         if form == "regex":
             self.regex = compile_regex(text)
             self._places = tuple(self.regex.groupindex.items())
@@ -150,7 +154,10 @@ def _one_form(path: PathMatch) -> tuple[str, str]:
     given = [(form, text) for form, text in forms.items() if text is not None]
     if len(given) != 1:
         raise ValueError(f"write exactly one of prefix, exact, template, regex; here are {len(given)}")
-    return given[0]
+    if not path.segments and path.prefix is None:
+        raise ValueError("segments: false says how a prefix is read, and here is none")
+    form, text = given[0]
+    return ("exact", text[:-1]) if form == "prefix" and text.endswith("$") else given[0]
 
 
 def pattern_text(path: PathMatch | None) -> str:

@@ -92,7 +92,7 @@ def render_openmetrics(shown: Iterable[Shown]) -> bytes:
 
 
 def points(shown: Iterable[Shown], timestamp: float) -> list[Point]:
-    """List all points for JSON, `timestamp` in wall clock seconds."""
+    """List all points for JSON, `timestamp` in wall clock seconds; a histogram's name alone is its mean."""
     listed: list[Point] = []
 
     def add(name: str, value: float, labels: dict[str, str]) -> None:
@@ -105,6 +105,8 @@ def points(shown: Iterable[Shown], timestamp: float) -> list[Point]:
                 add(name, _scaled(each.values[0], family.unit), labels)
                 continue
             counts = counted(each, family)
+            if counts[-1]:
+                add(name, each.values[0] / family.unit / counts[-1], labels)
             for text, count in zip(cuts(family).texts, counts, strict=True):
                 add(f"{name}_bucket", count, {**labels, "le": text})
             add(f"{name}_sum", each.values[0] / family.unit, labels)

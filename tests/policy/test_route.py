@@ -43,6 +43,8 @@ FORMS = [
     ("/api", "/api/", {"path": ""}),
     ("/api", "/api/x/", {"path": "x/"}),
     ("/api", "/apiary", None),
+    ("/api$", "/api", {}),
+    ("/api$", "/api/x", None),
     ("/api", "/", None),
     ("/api", "/API", None),
     ("/api/", "/api", {"path": ""}),

@@ -123,6 +123,7 @@ def test_the_json_form_to_the_letter() -> None:
     listed = points(shown(samples), 1764239400.5)
     assert [(point["name"], point["value"], point["labels"]) for point in listed] == [
         ("hits_total", 4, {"route": "b", "status": "200"}),
+        ("time_seconds", 2.503 / 6, {"route": "b"}),
         ("time_seconds_bucket", 3, {"route": "b", "le": "0.0025"}),
         ("time_seconds_bucket", 3, {"route": "b", "le": "1"}),
         ("time_seconds_bucket", 4, {"route": "b", "le": "60"}),
@@ -167,9 +168,14 @@ def test_what_was_counted_is_read_back(counters: dict[tuple[str, str], int], his
         expected["time_seconds_sum", (route,)] = total / 1_000_000
         expected["time_seconds_count", (route,)] = sum(buckets)
     assert parse(render(shown(samples))) == expected
+    means = {
+        ("time_seconds", (("route", label),)): total / 1_000_000 / sum(buckets)
+        for label, (total, *buckets) in histograms.items()
+        if sum(buckets)
+    }
     assert {
         (point["name"], tuple(point["labels"].items())): point["value"] for point in points(shown(samples), 0.0)
-    } == expected
+    } == expected | means
 
 
 def test_the_whole_default_table_parses_after_real_counting() -> None:
