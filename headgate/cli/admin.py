@@ -59,12 +59,14 @@ def client_of(arguments: Namespace) -> Client:
     # With it comes the library for HTTP.
     from headgate.client import Client, find_token
 
-    if not arguments.config and not arguments.set:
+    if not arguments.config and not arguments.set and not arguments.preset:
         return Client(arguments.admin)
-    from headgate.config.loader import load
+    from headgate.cli.configuration import load_named
     from headgate.config.problems import render
 
-    loaded = load(arguments.config, overrides=arguments.set, environ=os.environ)
+    loaded = load_named(arguments)
+    if loaded is None:
+        raise Missing("There is no such configuration.")
     if loaded.config is None:
         raise Missing(render(loaded.problems, colour=wants_colour(sys.stderr)))
     config = loaded.config

@@ -14,23 +14,13 @@ from headgate.core.settings import parse_duration
 DEFAULT_FILE = "headgate.yaml"
 USAGE_ERROR = 2
 
-_NO_FILE = f"""\
-No configuration was named, and there is no {DEFAULT_FILE} in this folder.
-Write one; the smallest that does something is:
-
-    services:
-      - name: hello
-        url: http://127.0.0.1:9000
-        routes:
-          - name: everything
-
-`headgate demo` shows a larger one at work."""
-
 
 class Namespace(argparse.Namespace):
     """The options of a command, typed where they are read."""
 
     config: list[Path]
+    preset: str | None
+    env: bool
     set: list[str]
     json: bool
     explain: bool
@@ -55,6 +45,7 @@ class Namespace(argparse.Namespace):
     tag: str | None
     token: str | None
     no_watch: bool
+    guests: list[str] | None
     ids: list[str]
     id: str
     all: bool
@@ -130,7 +121,7 @@ def closest(word: str, known: Iterable[str]) -> str:
 
 
 def add_configuration(parser: Parser, *flags: str, help_: str = "") -> None:
-    """Add CONFIG..., as arguments or behind `flags`, and --set."""
+    """Add CONFIG..., as arguments or behind `flags`, --preset and --set."""
     help_ = help_ or f"files, or folders of files, merged in this order; {DEFAULT_FILE} if none is named"
     if flags:
         parser.add_argument(
@@ -139,22 +130,18 @@ def add_configuration(parser: Parser, *flags: str, help_: str = "") -> None:
     else:
         parser.add_argument("config", metavar="CONFIG", type=Path, nargs="*", help=help_)
     parser.add_argument(
+        "--preset",
+        metavar="NAME",
+        help="configuration that comes with the package, below the files (`headgate preset list`); by default that of"
+        " the variable HEADGATE_PRESET",
+    )
+    parser.add_argument(
         "--set",
         metavar="KEY=VALUE",
         action="append",
         default=[],
         help="set one value over the files, such as services.chat.timeout.connect=5; repeatable",
     )
-
-
-def paths_of(arguments: Namespace) -> list[Path]:
-    """Return the files that were named, else the default file; none when there is neither, which is said."""
-    if arguments.config:
-        return arguments.config
-    if Path(DEFAULT_FILE).exists():
-        return [Path(DEFAULT_FILE)]
-    print(_NO_FILE, file=sys.stderr)
-    return []
 
 
 def add_json(parser: Parser) -> None:

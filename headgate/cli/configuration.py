@@ -6,8 +6,10 @@ import os
 import sys
 from collections.abc import Sequence
 
-from headgate.cli.arguments import Namespace, paths_of
+from headgate.cli.arguments import Namespace
+from headgate.cli.sources import sources_of
 from headgate.cli.terminal import wants_colour
+from headgate.config.declarations import Layer
 from headgate.config.loader import LoadResult, load
 from headgate.config.problems import Problem, render
 from headgate.config.resolve import ResolvedConfig
@@ -15,8 +17,11 @@ from headgate.config.resolve import ResolvedConfig
 
 def load_named(arguments: Namespace) -> LoadResult | None:
     """Load what the command line names; None when it names nothing, which has been said."""
-    paths = paths_of(arguments)
-    return load(paths, overrides=arguments.set, environ=os.environ) if paths else None
+    sources = sources_of(arguments)
+    if sources is None:
+        return None
+    layers = [Layer(*preset, own=False) for preset in sources.presets]
+    return load(sources.paths, overrides=arguments.set, environ=os.environ, layers=layers)
 
 
 def load_valid(arguments: Namespace) -> ResolvedConfig | None:

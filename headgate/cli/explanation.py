@@ -84,7 +84,7 @@ def explain(config: ResolvedConfig, question: Question, environ: Mapping[str, st
     found = table.explain(asked.host, asked.path, asked.method, asked.fields, asked.query or b"")
     explained["considered"] = [{"route": step.route, "taken": step.taken, "why": step.why} for step in found.steps]
     if not isinstance(found.result, Matched):
-        verdict = _unrouted(found.result, shapes)
+        verdict = _unrouted(found.result, config.method_mismatch, shapes)
         return {"verdict": verdict, **explained, "limits": early_limits_of(config, asked)}
     other = table.bare(found.result, asked.host, asked.path, asked.method, asked.fields, asked.query or b"")
     if other is not None:
@@ -101,10 +101,10 @@ def explain(config: ResolvedConfig, question: Question, environ: Mapping[str, st
     return {**routed, "verdict": _judged(routed["verdict"], caller, route, shapes)}
 
 
-def _unrouted(result: NotFound | MethodNotAllowed, shapes: ErrorShapes) -> str:
+def _unrouted(result: NotFound | MethodNotAllowed, mismatch: str, shapes: ErrorShapes) -> str:
     if isinstance(result, NotFound):
         return f"refused with {shapes.status('route_not_found')}: no route matches"
-    return f"refused with {shapes.status('method_not_allowed')}: this path answers {', '.join(result.allow)} only"
+    return f"refused with {shapes.status(mismatch)}: this path answers {', '.join(result.allow)} only"
 
 
 def _turned(door: Door, shapes: ErrorShapes) -> str:

@@ -21,6 +21,7 @@ from headgate.cli.arguments import Namespace, Parser, closest
 COMMANDS = {
     "run": "start the gateway",
     "demo": "start sample services and a gateway before them, and say what to try",
+    "preset": "list the configurations that come with the package, or print one",
     "check": "check a configuration without starting anything",
     "routes": "list own endpoints and routes in the order in which they are tried",
     "explain": "say what would happen to a request, and why",

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from headgate.cli.arguments import Namespace, Parser, add_configuration, paths_of, port
+from argparse import SUPPRESS
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from headgate.cli.arguments import Namespace, Parser, add_configuration, port
+from headgate.cli.sources import sources_of
 from headgate.control.run import RunOptions
 from headgate.control.run import run as run_gateway
+
+if TYPE_CHECKING:
+    from headgate.control.companion import Server
 
 
 def add_arguments(parser: Parser) -> None:
@@ -16,21 +24,31 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--port", metavar="PORT", type=port, help="port that clients connect to, likewise")
     parser.add_argument("--workers", metavar="N", help="worker processes, or auto")
     parser.add_argument("--admin", metavar="HOST:PORT", help="address of metrics, health and reload")
+    # For headgate.asgi: the workers are those of another server.
+    parser.add_argument("--guests", nargs=3, metavar=("FOLDER", "PID", "LOCK"), help=SUPPRESS)
     parser.add_argument("--no-watch", action="store_true", help="do not reload when a file changes")
 
 
 def run(arguments: Namespace) -> int:
     """Run the gateway until it is stopped; return its exit status."""
-    paths = paths_of(arguments)
-    if not paths:
+    sources = sources_of(arguments)
+    if sources is None:
         return 1
     options = RunOptions(
-        paths=tuple(paths),
+        paths=tuple(sources.paths),
         overrides=tuple(arguments.set),
+        layers=sources.presets,
         host=arguments.host,
         port=arguments.port,
         workers=arguments.workers,
         admin=arguments.admin,
         watch=not arguments.no_watch,
+        guests=_server(*arguments.guests) if arguments.guests else None,
     )
     return run_gateway(options)
+
+
+def _server(folder: str, pid: str, lock: str) -> Server:
+    from headgate.control.companion import Server
+
+    return Server(Path(folder), int(pid), int(lock))

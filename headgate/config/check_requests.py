@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from headgate.config.check_values import Finding
+from headgate.config.problems import did_you_mean
 from headgate.config.schema import Config
+from headgate.telemetry.log_fields import PLACEHOLDERS, unknown_placeholders
 from headgate.telemetry.redaction import REDACTABLE
 from headgate.wire import http1
 
@@ -16,6 +18,7 @@ def check_requests(config: Config) -> Iterator[Finding]:
     """Check it."""
     yield from _check_redaction(config)
     yield from _check_sampling(config)
+    yield from _check_log(config)
     tracing = config.telemetry.tracing
     if tracing.enabled and not tracing.send and not tracing.accept:
         hint = "name a form to accept or to send, or enabled: false"
@@ -34,6 +37,15 @@ def _check_redaction(config: Config) -> Iterator[Finding]:
     if telemetry.redact_key and "hash" not in telemetry.redact.values():
         message = "nothing is hashed, so the key does nothing"
         yield Finding(("telemetry", "redact_key"), message, "write hash for what is to be told apart", "warning")
+
+
+def _check_log(config: Config) -> Iterator[Finding]:
+    log = config.telemetry.access_log
+    path = ("telemetry", "access_log", "fields")
+    for name in dict.fromkeys(unknown_placeholders(log.fields)):
+        yield Finding(path, f"there is no {{{name}}}", did_you_mean(name, PLACEHOLDERS) or "see docs/telemetry.md")
+    if log.fields and log.format == "console":
+        yield Finding(path, "lines for a terminal have their own form", "write format: json", "warning")
 
 
 def _check_sampling(config: Config) -> Iterator[Finding]:

@@ -34,7 +34,7 @@ from headgate.config.resolve import ResolvedConfig, resolve
 from headgate.config.schema import Config
 from headgate.config.secrecy import MASK, hides, holds_secrets, is_unknown, secret_scalars, without_values
 from headgate.config.service_defaults import KEY as DEFAULTS
-from headgate.config.service_defaults import with_defaults
+from headgate.config.service_defaults import with_defaults, with_overrides, with_unlisted
 from headgate.config.shape import Shape, root_shape
 from headgate.config.tree import damaged_below, find, narrowed, path_text, shape_below, with_names
 from headgate.config.validate import validate, without
@@ -140,6 +140,7 @@ def _load(
         return LoadResult(None, None, Origins(empty), in_order(problems), [], files, digest)
     whole = not problems
     root, read_whole = _merged(read, empty, variables, problems)
+    root = with_unlisted(root, notices)
     whole = whole and read_whole
     root = with_defaults(_overridden(root, overrides, variables, problems), _ROOT)
     validated = validate(root)
@@ -200,7 +201,7 @@ def _overridden(root: Map, overrides: Sequence[str | Override], variables: Varia
     of_defaults = [isinstance(each, Override) and each.key.startswith(DEFAULTS) for each in read]
     for override in [each for each, first in zip(read, of_defaults, strict=True) if first]:
         root = _override(root, override, variables, problems)
-    root = with_defaults(root, _ROOT)
+    root = with_overrides(with_defaults(root, _ROOT), _ROOT)
     for override in [each for each, first in zip(read, of_defaults, strict=True) if not first]:
         root = _override(root, override, variables, problems)
     return root

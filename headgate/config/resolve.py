@@ -6,7 +6,7 @@ configuration. Nearest level wins whole: route, then service, then gateway.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from hashlib import blake2b
 from typing import Any, NamedTuple, TypeVar
 
@@ -158,6 +158,7 @@ class ResolvedConfig:
     cache_store: Any = field(default_factory=MemoryCacheSettings)
     surface_socket: str | None = None
     headers: HeaderEdits | None = None
+    method_mismatch: str = "method_not_allowed"
 
 
 def resolve(config: Config) -> ResolvedConfig:
@@ -188,6 +189,7 @@ def resolve(config: Config) -> ResolvedConfig:
         identity=config.identity,
         cors=config.cors,
         headers=config.headers,
+        method_mismatch=config.method_mismatch,
         security_headers=config.security_headers,
         trusted_hosts=tuple(config.trusted_hosts),
         header_filter=config.header_filter,
@@ -263,7 +265,7 @@ def _route(route: Route, service: Service, config: Config, order: int) -> Resolv
         name=route.name,
         service=service.name,
         order=order,
-        settings=route,
+        settings=_read_by(config.prefixes, route),
         destinations=tuple(route.destinations) or (Destination(service_name=service.name),),
         headers=_nearest(route.headers, service.headers, config.headers),
         timeout=_nearest(route.timeout, service.timeout) or config.timeout,
@@ -278,6 +280,14 @@ def _route(route: Route, service: Service, config: Config, order: int) -> Resolv
         plugins=(*config.plugins, *service.plugins, *route.plugins),
         cache=cache if (cache := _nearest(route.cache, service.cache, config.cache)) and cache.enabled else None,
     )
+
+
+def _read_by(prefixes: str, route: Route) -> Route:
+    """Return the route with its prefix read as the gateway reads prefixes."""
+    path = route.match.path
+    if prefixes == "segment" or path is None or path.prefix is None:
+        return route
+    return replace(route, match=replace(route.match, path=replace(path, segments=False)))
 
 
 def _own_route(item: Surface, config: Config, order: int) -> ResolvedRoute:

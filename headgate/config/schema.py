@@ -289,6 +289,14 @@ class Config:
         default="specific",
         help="Which of several matching routes wins: the most specific one, or the first in the file.",
     )
+    prefixes: Literal["segment", "text"] = setting(
+        default="segment",
+        help="How routes read a prefix of a path: by whole segments, or as text, so that /api matches /apiary, too.",
+    )
+    method_mismatch: Literal["method_not_allowed", "route_not_found"] = setting(
+        default="method_not_allowed",
+        help="How a request fails that only its method keeps from a route: 405, or as if the route were not there.",
+    )
     headers: HeaderEdits | None = setting(
         default=None,
         help="Header edits of services and routes that have none; those of answers on all that have no route, too.",
@@ -329,5 +337,12 @@ class Config:
     )
     service_defaults: ServiceDefaults | None = setting(
         default=None, help="What services say that do not say otherwise."
+    )
+    service_overrides: ServiceDefaults | None = setting(
+        default=None, help="What all services say, whatever they say themselves."
+    )
+    unlisted_services: Literal["refuse", "discover"] = setting(
+        default="refuse",
+        help="Destinations that no service is called by: an error, or services that `discovery` finds by that name.",
     )
     services: list[Service] = setting(default=list, help="The upstreams.")

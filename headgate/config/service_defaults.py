@@ -1,17 +1,22 @@
-"""`service_defaults`: what every service says that does not say otherwise.
+"""What is said of all services at once: `service_defaults` under them, `service_overrides` over them.
 
-Laws: done on the merged tree, so that defaults of a preset reach the services of a user's file. Mappings merge, lists
-of named things merge by name, anything else the service says wins; `{service}` in a text is the service's name.
+And with `unlisted_services: discover`, a service for each destination that names none. Laws: done on the merged tree, so
+that what a preset says reaches the services of a user's file. Mappings merge, lists of named things merge by name, of
+anything else the upper one wins; `{service}` in a text is the service's name.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from headgate.config.merge import merge, name_of
+from headgate.config.problems import Problem, printable
 from headgate.config.shape import Shape
 from headgate.config.tree import shape_below
 from headgate.config.yaml_nodes import Map, Node, Scalar, Seq
 
 KEY = "service_defaults"
+OVERRIDES = "service_overrides"
 SWITCH = "use_defaults"
 _PLACE = "{service}"
 
@@ -24,6 +29,57 @@ def with_defaults(root: Map, shape: Shape) -> Map:
     listed = shape_below(shape, "services")
     items = [_with(defaults, each, listed.item if listed is not None else None) for each in services.items]
     return Map({**root.items, "services": Seq(items, services.at)}, root.keys, root.at)
+
+
+def with_overrides(root: Map, shape: Shape) -> Map:
+    """Return the tree with the overrides laid over each of its services."""
+    overrides, services = root.items.get(OVERRIDES), root.items.get("services")
+    if not isinstance(overrides, Map) or not isinstance(services, Seq):
+        return root
+    listed = shape_below(shape, "services")
+    items = [_under(overrides, each, listed.item if listed is not None else None) for each in services.items]
+    return Map({**root.items, "services": Seq(items, services.at)}, root.keys, root.at)
+
+
+def with_unlisted(root: Map, notices: list[Problem]) -> Map:
+    """Return the tree with a service for each destination that names none, where that is wanted; say which."""
+    wanted, services = root.items.get("unlisted_services"), root.items.get("services")
+    if not isinstance(wanted, Scalar) or wanted.value != "discover" or not isinstance(services, Seq):
+        return root
+    known = {name for each in services.items if (name := name_of(each))}
+    made: dict[str, Node] = {}
+    for destination in _destinations(services):
+        if destination.text and destination.text not in known and destination.text not in made:
+            made[destination.text] = Map({"name": destination}, {"name": destination.at}, destination.at)
+            message = f'no service is called "{printable(destination.text)}": it is looked for by discovery'
+            notices.append(Problem(destination.at, "", message, severity="warning"))
+    items = [*services.items, *made.values()]
+    return Map({**root.items, "services": Seq(items, services.at)}, root.keys, root.at)
+
+
+def _destinations(services: Seq) -> Iterator[Scalar]:
+    """Yield the names of services that routes lead to."""
+    for service in services.items:
+        routes = service.items.get("routes") if isinstance(service, Map) else None
+        for route in routes.items if isinstance(routes, Seq) else ():
+            listed = route.items.get("destinations") if isinstance(route, Map) else None
+            for each in listed.items if isinstance(listed, Seq) else ():
+                name = each.items.get("service_name") if isinstance(each, Map) else None
+                if isinstance(name, Scalar):
+                    yield name
+
+
+def _under(overrides: Map, service: Node, shape: Shape | None) -> Node:
+    name = name_of(service)
+    if not isinstance(service, Map) or name is None:
+        return service
+    made = _named(overrides, name)
+    assert isinstance(made, Map)
+    items = {key: node for key, node in made.items.items() if key != "name"}
+    merged = merge(service, Map(items, {key: made.keys[key] for key in items}, made.at), shape)
+    if isinstance(merged, Map):
+        merged.damaged = service.damaged
+    return merged
 
 
 def _with(defaults: Map, service: Node, shape: Shape | None) -> Node:

@@ -33,17 +33,20 @@ _COMMON: Final[dict[str, Shape]] = {
         "tracing_enabled", "metrics_enabled", "circuit_breaker_enabled", "rate_limit_enabled", "mtls_enabled"
     ),
 }
-_INSTANCE: Final = _plain("url", "status", "state", "is_healthy", "in_flight", "last_check", "status_code")
+_INSTANCE: Final = _plain(
+    *("url", "status", "state", "is_healthy", "in_flight", "last_check", "status_code", "response_time"),
+    "failure_count",
+)
 _COUNTED_INSTANCE: Final = {
     **_INSTANCE,
-    **_plain("response_time", "error_count", "success_count", "health_score", "failure_count", "last_health_check"),
+    **_plain("error_count", "success_count", "health_score", "last_health_check"),
 }
 _SERVICE: Final[dict[str, Shape]] = {
     **_plain("service", "status", "url", "healthy_instances", "healthy_count", "total_instances", "total_count"),
-    **_plain("health_percentage", "last_check", "error"),
+    **_plain("health_percentage", "last_check", "error", "status_code", "response_time"),
     "instances": Many(_INSTANCE),
 }
-_COUNTED_SERVICE: Final[dict[str, Shape]] = {**_SERVICE, "response_time": None, "instances": Many(_COUNTED_INSTANCE)}
+_COUNTED_SERVICE: Final[dict[str, Shape]] = {**_SERVICE, "instances": Many(_COUNTED_INSTANCE)}
 _SUMMARY: Final = _plain(
     "total_services",
     "healthy_services",
@@ -59,7 +62,7 @@ _CHECKS: Final[dict[str, Shape]] = {
 _BREAKER: Final = _plain(
     *("name", "service", "recent_failures", "state", "forced", "failure_count", "threshold", "error_rate", "window"),
     *("minimum_requests", "window_size", "success_count", "success_threshold", "timeout", "last_failure_time"),
-    *("opened_at", "open_until", "trials_in_flight", "trials"),
+    *("last_success_time", "opened_at", "open_until", "trials_in_flight", "trials"),
 )
 _CALLS: Final = _plain(
     *("total_requests", "total_calls", "success_count", "failure_count", "failure_rate", "response_time"),
@@ -95,7 +98,7 @@ _HEALTH: Final[dict[str, Shape]] = {
     "checks": _CHECKS,
     "dependencies": Many(_plain("status", "ok", "error", "response_time_ms", "checked_at", "critical")),
     "services": {"summary": _SUMMARY, "by_name": Many(_SERVICE)},
-    "circuit_breakers": Many(_BREAKER),
+    "circuit_breakers": Many(_MEASURED_BREAKER),
     "rate_limiters": Many(_LIMITER),
     "counts": _plain("services", "circuit_breakers", "rate_limiters"),
 }

@@ -11,9 +11,13 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from headgate.control.children import Seat
 from headgate.control.master import Master
+
+if TYPE_CHECKING:
+    from headgate.control.companion import Server
 
 _DEFAULT_HOST = "0.0.0.0"
 _DEFAULT_PORT = 8080
@@ -23,9 +27,9 @@ _DEFAULT_PORT = 8080
 class RunOptions:
     """What the command line says.
 
-    `overrides` are KEY=VALUE texts of --set; `layers` are (name, YAML text) of documents below the files, such as a
-    preset. `host` and `port` replace the address of the first listener, `workers` and `admin` the setting of that
-    name. `watch` reloads when a file changes.
+    `overrides` are KEY=VALUE texts of --set; `layers` are (name, YAML text) of presets, which lie below the files.
+    `host` and `port` replace the address of the first listener, `workers` and `admin` the setting of that name. `watch`
+    reloads when a file changes. `guests`: the workers are the processes of that server.
     """
 
     paths: tuple[Path, ...]
@@ -36,6 +40,7 @@ class RunOptions:
     workers: str | None = None
     admin: str | None = None
     watch: bool = True
+    guests: Server | None = None
 
     def settings(self) -> list[tuple[str, str, str]]:
         """Return (key, YAML value, option) for each setting that has an option of its own."""
@@ -59,27 +64,36 @@ def run(options: RunOptions) -> int:
     def control(seat: Seat) -> int:
         return _control(seat, options)
 
+    if options.guests is not None:
+        from headgate.control.companion import Companion
+
+        return Companion(control, options.guests).run()
     return Master(control, _worker).run()
 
 
 def _control(seat: Seat, options: RunOptions) -> int:
-    from headgate.config.loader import Layer, LoadResult, load
+    from headgate.config.declarations import Layer
+    from headgate.config.loader import LoadResult, load
     from headgate.config.merge import Override
     from headgate.control.config_file import ConfigFile
-    from headgate.control.control import run_control
+    from headgate.control.control import Control, run_control
+    from headgate.control.guests import GuestControl, without_listeners
 
     overrides: list[str | Override] = [*options.overrides, *(Override(*setting) for setting in options.settings())]
-    layers = [Layer(*layer) for layer in options.layers]
+    layers = [Layer(*layer, own=False) for layer in options.layers]
 
     def load_all(texts: Mapping[Path, str] = {}) -> LoadResult:
         result = load(options.paths, overrides=overrides, environ=os.environ, layers=layers, texts=texts)
+        if options.guests is not None:
+            result = without_listeners(result)
         # A folder is watched as such too, so that a file added to it counts.
         return replace(result, files=[*options.paths, *result.files])
 
     # Of several, or of a folder, nobody could say which one a setting belongs in.
     only = options.paths[0] if len(options.paths) == 1 and options.paths[0].is_file() else None
     file = ConfigFile(only, load_all) if only is not None else None
-    return run_control(seat, load_all, poll=1.0 if options.watch else None, file=file)
+    kind = Control if options.guests is None else GuestControl
+    return run_control(seat, load_all, poll=1.0 if options.watch else None, file=file, kind=kind)
 
 
 def _worker(seat: Seat) -> int:

@@ -14,7 +14,8 @@ from bench import configs, policies
 from bench.configs import Certificate, Setting
 from bench.peers import PEERS
 from bench.policies import ENDPOINTS, Policies
-from headgate.config.loader import Layer, load
+from headgate.config.declarations import Layer
+from headgate.config.loader import load
 
 TLS = Certificate(Path("/f/cert.pem"), Path("/f/key.pem"), Path("/f/both.pem"))
 

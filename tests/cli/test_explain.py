@@ -11,7 +11,8 @@ import pytest
 from headgate.cli.explain import text
 from headgate.cli.explanation import Question, explain
 from headgate.cli.main import main
-from headgate.config.loader import Layer, load
+from headgate.config.declarations import Layer
+from headgate.config.loader import load
 from headgate.config.resolve import ResolvedConfig
 
 CONFIG = """

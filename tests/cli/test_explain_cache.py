@@ -11,7 +11,8 @@ from headgate.cli.explain import text
 from headgate.cli.explain_cache import cache_of, cached_for
 from headgate.cli.explain_traffic import Asked
 from headgate.cli.explanation import Question, explain
-from headgate.config.loader import Layer, load
+from headgate.config.declarations import Layer
+from headgate.config.loader import load
 from headgate.core.identity import Identity
 
 

@@ -14,7 +14,8 @@ from headgate.auth.api_key import digest
 from headgate.cli.explain import text
 from headgate.cli.explanation import Question, explain
 from headgate.cli.main import main
-from headgate.config.loader import Layer, load
+from headgate.config.declarations import Layer
+from headgate.config.loader import load
 from headgate.config.resolve import ResolvedConfig
 from headgate.control.database import find_url
 from headgate.control.keys.key_store import NewKey, open_store

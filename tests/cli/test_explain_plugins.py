@@ -11,7 +11,8 @@ import pytest
 from headgate.cli.explain import text
 from headgate.cli.explain_plugins import consult
 from headgate.cli.explanation import Question, explain
-from headgate.config.loader import Layer, load
+from headgate.config.declarations import Layer
+from headgate.config.loader import load
 from headgate.plugin import Answer, Delay, Deny, Pass, Request
 from tests.proxy.scripted import MADE, SCRIPTS, plugged
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from headgate.config.loader import Layer, LoadResult, load
+from headgate.config.declarations import Layer
+from headgate.config.loader import LoadResult, load
 from tests.config.files import make_files
 
 FOLDER = Path(__file__).parent / "golden"

@@ -11,7 +11,8 @@ import pytest
 from starlette.routing import Route
 
 from headgate.config.check_admin import PATHS
-from headgate.config.loader import Layer, load
+from headgate.config.declarations import Layer
+from headgate.config.loader import load
 from headgate.control.admin.app import ROUTERS
 
 GOOD = "0123456789abcdef"

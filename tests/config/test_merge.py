@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from headgate.config.loader import Layer, load
+from headgate.config.declarations import Layer
+from headgate.config.loader import load
 from headgate.config.merge import merge
 from headgate.config.tree import plain
 from headgate.config.yaml_nodes import read_yaml

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from headgate.config.loader import Layer, load
+from headgate.config.declarations import Layer
+from headgate.config.loader import load
 from headgate.config.resolve import ResolvedConfig
 from headgate.control.exposition import facts_of
 from headgate.telemetry.cells import Sample, SeriesName, SlotRegion, SlotWriter, read

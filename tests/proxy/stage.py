@@ -26,7 +26,8 @@ from typing import Any, ParamSpec
 
 import uvloop
 
-from headgate.config.loader import Layer, load
+from headgate.config.declarations import Layer
+from headgate.config.loader import load
 from headgate.config.resolve import ResolvedConfig
 from headgate.proxy.gateway import Gateway
 from headgate.telemetry.access_log import JsonLines

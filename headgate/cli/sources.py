@@ -1,0 +1,72 @@
+"""What a command line means by its configuration: files, a preset below them, and the variables of .env.
+
+Law: .env is read by commands that load a configuration, never by those that only ask a running gateway: whoever put it
+into this folder would choose who is told the token.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import MutableMapping
+from pathlib import Path
+from typing import NamedTuple
+
+from headgate.cli.arguments import DEFAULT_FILE, Namespace
+from headgate.config.preset import VARIABLE, preset_names, preset_source, preset_text
+
+DOTENV = ".env"
+_NOTHING = f"""\
+No configuration was named, and there is no {DEFAULT_FILE} in this folder.
+Write one; the smallest that does something is:
+
+    services:
+      - name: hello
+        url: http://127.0.0.1:9000
+        routes:
+          - name: everything
+
+or begin with a preset: --preset {{preset}} (`headgate preset list`). `headgate demo` shows a larger one at work."""
+
+
+class Sources(NamedTuple):
+    """Files and folders, and the documents below them as (name, YAML text)."""
+
+    paths: list[Path]
+    presets: tuple[tuple[str, str], ...]
+
+
+def sources_of(arguments: Namespace) -> Sources | None:
+    """Return what the command line names, else the default file; None when there is nothing, which has been said."""
+    try:
+        take_dotenv(os.environ)
+        name = arguments.preset or os.environ.get(VARIABLE, "")
+        presets = ((preset_source(name), preset_text(name)),) if name else ()
+    except ValueError as error:
+        print(f"headgate: {error}", file=sys.stderr)
+        return None
+    paths = arguments.config or [path for path in (Path(DEFAULT_FILE),) if path.exists()]
+    if not paths and not presets:
+        print(_NOTHING.format(preset=preset_names()[0]), file=sys.stderr)
+        return None
+    return Sources(paths, presets)
+
+
+def take_dotenv(environ: MutableMapping[str, str], folder: Path = Path()) -> None:
+    """Set the variables of .env that the environment does not have; nothing where there is no such file.
+
+    Raises:
+        ValueError: the file cannot be read; the sentence says why.
+    """
+    file = folder / DOTENV
+    if not file.is_file():
+        return
+    from dotenv import dotenv_values
+
+    try:
+        found = dotenv_values(file, interpolate=False, encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{DOTENV} cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8'}") from None
+    for name, value in found.items():
+        if value is not None and "\0" not in value:
+            environ.setdefault(name, value)
