@@ -96,6 +96,13 @@ class Child:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
 
+    def sleeps(self) -> bool:
+        """Tell whether the process waits for something: one that is stopped or runs in circles does not."""
+        try:
+            return Path(f"/proc/{self.pid}/stat").read_text().rpartition(") ")[2].startswith("S")
+        except OSError:
+            return False
+
     def bury(self) -> None:
         """Forget who lived here; call it once the process has been waited for."""
         if self.link is not None:
@@ -104,6 +111,11 @@ class Child:
 
     def __repr__(self) -> str:
         return f"<Child {self.name} pid={self.pid} due={self.due} {self.restarts!r}>"
+
+
+def describe_end(code: int) -> str:
+    """Say how a process ended, by its exit code as subprocess has it."""
+    return f"exit {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
 
 
 def _run(main: Callable[[Seat], int], enter: Callable[[Link], Seat], pair: tuple[Link, Link]) -> None:

@@ -2,7 +2,7 @@
 
 A TCP address gets one SO_REUSEPORT socket per worker slot. The master keeps every one of them open, so what waits
 in the accept queue of a worker that died is served by its successor. A Unix socket has no such thing as
-SO_REUSEPORT: all workers share one.
+SO_REUSEPORT: all workers share one, as they share a socket that a service manager opened.
 
 Doubt: SO_REUSEPORT also lets a second gateway of the same user bind the same port without an error, and the kernel
 would deal clients to both. So a plain bind is tried first; it fails when anybody else has the port.
@@ -31,19 +31,23 @@ class ListenError(Exception):
 class Listener:
     """One address, as it is written in the configuration, and its sockets."""
 
-    __slots__ = ("_names", "_path", "_sockets", "address", "bound")
+    __slots__ = ("_names", "_path", "_shared", "_sockets", "address", "bound")
 
-    def __init__(self, address: str, sockets: list[list[socket.socket]], path: Path | None = None) -> None:
+    def __init__(
+        self, address: str, sockets: list[list[socket.socket]], path: Path | None = None, *, shared: bool = False
+    ) -> None:
         self.address = address
         self._sockets = sockets
+        # Of a Unix socket that was opened here, and whose file goes with it.
         self._path = path
+        self._shared = shared or path is not None
         self._names = [(each.family, each.getsockname()) for each in sockets[0]]
-        self.bound = [_name(each) for each in sockets[0]]
+        self.bound = [name_of(each) for each in sockets[0]]
 
     @property
     def ports(self) -> set[int]:
         """Return the TCP ports it listens on."""
-        return {name[1] for _, name in self._names} if self._path is None else set()
+        return {name[1] for family, name in self._names if family != socket.AF_UNIX}
 
     def of_slot(self, slot: int) -> list[socket.socket]:
         """Return the sockets of one worker slot."""
@@ -53,16 +57,16 @@ class Listener:
         """Stop listening for one slot, whose worker will be away for a while.
 
         The kernel deals connections to every open socket of a port, whether anybody accepts there or not: clients
-        would hang in the queue of an empty slot. What is queued already is reset. A shared Unix socket stays.
+        would hang in the queue of an empty slot. What is queued already is reset. A shared socket stays.
         """
-        if self._path is None:
+        if not self._shared:
             for each in self._sockets[slot]:
                 each.close()
             self._sockets[slot] = []
 
     def reopen_slot(self, slot: int) -> None:
         """Listen again for a slot closed before. Raises ListenError."""
-        if self._path is None and not self._sockets[slot]:
+        if not self._shared and not self._sockets[slot]:
             self._sockets[slot] = [_bind(self.address, family, name, shared=True) for family, name in self._names]
             for each in self._sockets[slot]:
                 each.listen(BACKLOG)
@@ -91,7 +95,7 @@ def open_listener(address: str, slots: int, own_ports: Container[int] = (), *, p
         return Listener(address, [[_open_unix(address, path, private)]], path)
     opened: list[list[socket.socket]] = [[] for _ in range(slots)]
     try:
-        for family, name in _resolve(address, host, port):
+        for family, name in resolve_listen(address, host, port):
             if name[1] not in own_ports:
                 _bind(address, family, name, shared=False).close()
             for sockets in opened:
@@ -109,7 +113,8 @@ def open_listener(address: str, slots: int, own_ports: Container[int] = (), *, p
     return Listener(address, opened)
 
 
-def _resolve(address: str, host: str, port: int) -> list[tuple[int, tuple[str, int]]]:
+def resolve_listen(address: str, host: str, port: int) -> list[tuple[int, tuple[str, int]]]:
+    """Return the families and names of sockets that an address asks for. Raises ListenError."""
     try:
         found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (socket.gaierror, UnicodeError) as error:
@@ -182,7 +187,8 @@ def _explain(address: str, error: OSError) -> str:
     return f"{cannot}: {error.strerror or error}"
 
 
-def _name(listening: socket.socket) -> str:
+def name_of(listening: socket.socket) -> str:
+    """Return where a socket listens, as an operator writes it."""
     name = listening.getsockname()
     if isinstance(name, str):
         return f"unix:{name}"

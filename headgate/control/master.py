@@ -23,15 +23,15 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, Literal
 
-from headgate.control.children import PLAN_REFUSED, Child, Seat
+from headgate.control.children import PLAN_REFUSED, Child, Seat, describe_end
 from headgate.control.link import Link
 from headgate.control.listeners import Listener, ListenError, open_listener
 from headgate.control.log import Line, Log
 from headgate.control.restart import Restarts
 from headgate.control.runtime import make_runtime, remove
+from headgate.control.service_manager import ServiceManager
 from headgate.control.watchdog import Watchdog
 from headgate.stores.board import Board
 from headgate.telemetry.cells import SlotRegion
@@ -77,6 +77,7 @@ class Master:
         for end in (self._wakeup, wakeup_end):
             end.setblocking(False)
         self._wakeup_end = wakeup_end
+        self._manager = ServiceManager.of(os.environ)
         for number in _SIGNALS:
             signal.signal(number, _by_wakeup)
         signal.set_wakeup_fd(wakeup_end.fileno(), warn_on_full_buffer=False)
@@ -149,6 +150,7 @@ class Master:
         self._wakeup_end.close()
         for listener in self._listeners.values():
             listener.close(unlink=False)
+        self._manager.close()
         for other in self._children():
             if other.link is not None:
                 other.link.close()
@@ -195,7 +197,7 @@ class Master:
         if child is self._control and self._state == "starting":
             self._exit = code if code > 0 else 1
             if code < 0:
-                self._log("error", "control died before the gateway had started", status=_describe(code))
+                self._log("error", "control died before the gateway had started", status=describe_end(code))
             return
         delay = child.restarts.delay(child.started, now)
         child.due = now + delay
@@ -203,10 +205,10 @@ class Master:
             self._leave_queues(child)
         if child.restarts.looping:
             text = f"{child.name} keeps dying; it is started again later, the rest of the gateway goes on"
-            self._log("error", text, pid=pid, status=_describe(code), restart_in=round(delay, 1))
+            self._log("error", text, pid=pid, status=describe_end(code), restart_in=round(delay, 1))
         elif code != PLAN_REFUSED or self._state != "starting":
             # At the start control says why the plan cannot be built, and that the gateway does not start.
-            self._log("warning", f"{child.name} died and is replaced", pid=pid, status=_describe(code))
+            self._log("warning", f"{child.name} died and is replaced", pid=pid, status=describe_end(code))
 
     def _leave_queues(self, child: Child) -> None:
         """Let the other workers have the connections of one that will be away for seconds."""
@@ -217,13 +219,14 @@ class Master:
     def _watch_heartbeats(self, now: float) -> None:
         if not self._watchdog.looks(now):
             return
+        self._manager.alive()
         silent: dict[Child, float] = {}
         for child in self._children():
             # Workers beat in their region, where it costs no wakeup of the master; control has none and sends word.
             heartbeat = self._regions[child.number - 1].heartbeat if child.number else child.heard
             if child.pid is not None and self._watchdog.is_stuck(heartbeat, now):
                 silent[child] = now - heartbeat
-        awake = [child for child in silent if not _sleeps(child)]
+        awake = [child for child in silent if not child.sleeps()]
         if awake:
             self._spared_until = now + _SPARED_SECONDS
         for child, seconds in silent.items():
@@ -266,7 +269,8 @@ class Master:
             for address in addresses:
                 if address not in self._listeners:
                     known = [*self._listeners.values(), *opened]
-                    opened.append(open_listener(address, slots, {port for each in known for port in each.ports}))
+                    ports = {port for each in known for port in each.ports}
+                    opened.append(self._manager.listener(address) or open_listener(address, slots, ports))
         except ListenError as error:
             for listener in opened:
                 listener.close()
@@ -291,6 +295,7 @@ class Master:
         Log.level = message["level"]
         if self._state == "starting":
             self._state = "serving"
+            self._manager.ready(self._log)
         for address in set(self._listeners) - set(message["addresses"]):
             listener = self._listeners.pop(address)
             for child in self._workers:
@@ -336,6 +341,7 @@ class Master:
         grace, timeout = self._settled["grace"], self._settled["timeout"]
         self._log("info", f"{name}: draining", grace=grace, timeout=timeout)
         self._state = "draining"
+        self._manager.stopping()
         self._deadline = now + grace + timeout + _ABORT_PATIENCE
         for child in self._children():
             child.due = None
@@ -374,6 +380,7 @@ class Master:
                 child.bury()
         for listener in self._listeners.values():
             listener.close()
+        self._manager.close()
         signal.set_wakeup_fd(-1)
         self._wakeup.close()
         self._wakeup_end.close()
@@ -386,15 +393,3 @@ class Master:
 
 def _by_wakeup(_number: int, _frame: object) -> None:
     """Do nothing: the signal's number waits in the wakeup pipe, and the loop reads it there."""
-
-
-def _sleeps(child: Child) -> bool:
-    """Tell whether the process waits for something: one that is stopped or runs in circles does not."""
-    try:
-        return Path(f"/proc/{child.pid}/stat").read_text().rpartition(") ")[2].startswith("S")
-    except OSError:
-        return False
-
-
-def _describe(code: int) -> str:
-    return f"exit {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -18,6 +19,15 @@ T = TypeVar("T")
 # How long a test waits for something to happen before it calls it a failure; never how long it waits for time.
 CEILING = 60.0
 _ROOT = Path(__file__).parents[2]
+# What a service manager does between fork and exec: the sockets from descriptor 3 on, and whom they are meant for.
+_PASSING = """
+import os, sys
+count = int(sys.argv[1])
+for place in range(count):
+    os.dup2(int(sys.argv[2 + place]), 3 + place)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(count))
+os.execv(sys.argv[2 + count], sys.argv[2 + count:])
+"""
 
 
 class Answer(NamedTuple):
@@ -109,6 +119,9 @@ class Rig:
             "workers": 2,
             "text": "one",
         }
+        # What a service manager would add: variables, and sockets that listen.
+        self.environ: dict[str, str] = {}
+        self.passed: list[socket.socket] = []
         self._seen: set[int] = set()
         self._clients: list[Client] = []
 
@@ -135,13 +148,22 @@ class Rig:
         self.write(**settings)
         runtime = self.folder / "runtime"
         runtime.mkdir(exist_ok=True)
+        command = [sys.executable, "-m", "tests.control.rig", str(self.folder), str(limit), str(poll)]
+        passed = [each.fileno() for each in self.passed]
+        if passed:
+            # Numbers that none of the first ones is dupped over.
+            passed = [fcntl.fcntl(each, fcntl.F_DUPFD, 100) for each in passed]
+            command = [sys.executable, "-c", _PASSING, str(len(passed)), *map(str, passed), *command]
         with (self.folder / "stderr").open("wb") as stderr:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "tests.control.rig", str(self.folder), str(limit), str(poll)],
+                command,
                 cwd=_ROOT,
-                env={**os.environ, "XDG_RUNTIME_DIR": str(runtime)},
+                env={**os.environ, "XDG_RUNTIME_DIR": str(runtime), **self.environ},
                 stderr=stderr,
+                pass_fds=passed,
             )
+        for each in passed:
+            os.close(each)
 
     @property
     def pid(self) -> int:
