@@ -224,6 +224,7 @@ class Plan:
 
     __slots__ = (
         "_cache",
+        "_method_mismatch",
         "_own",
         "_table",
         "balancers",
@@ -238,6 +239,8 @@ class Plan:
         "limit_headers",
         "limits",
         "limits_edited",
+        "limits_refused",
+        "limits_shown",
         "looks_from",
         "own_series",
         "redaction",
@@ -273,11 +276,12 @@ class Plan:
         services = config.services if own is None else (*config.services, own)
         self.clusters = {service.name: make_cluster(service) for service in services}
         self.unrouted = metrics.requests("", "")
+        self._method_mismatch = config.method_mismatch
         # Of own endpoints, most of which workers answer without a route.
         paths = [*exposed(config), *(item.path for item in config.surface)]
         self.own_series = {path: metrics.requests(f"own {path}", "") for path in paths}
         stages = Stages(config)
-        self.limits = stages.early
+        self.limits, self.limits_refused, self.limits_shown = stages.early, stages.refused, stages.shown(paths)
         self.limit_headers = LimitHeaderWriter(config.limit_headers)
         self._tell_of_requests(config)
         self.balancers = {service.name: service.balancer.type for service in services}
@@ -343,7 +347,8 @@ class Plan:
         if isinstance(found, NotFound):
             raise Failure("route_not_found")
         if isinstance(found, MethodNotAllowed):
-            raise Failure("method_not_allowed", ", ".join(found.allow))
+            reason = "method_not_allowed" if own else self._method_mismatch
+            raise Failure(reason, ", ".join(found.allow))
         if has_parameters(head.path) and not own:
             other = self._table.bare(found, head.host, head.path, key[2], head.fields, head.query or b"")
             if other is not None:

@@ -234,6 +234,17 @@ async def test_405_says_what_is_allowed_and_503_when_to_come_again() -> None:
 
 
 @on_loop
+async def test_a_method_that_no_route_takes_may_count_as_no_route() -> None:
+    document = to(NOWHERE, route={"match": {"path": "/", "method": "GET"}}, method_mismatch="route_not_found")
+    async with gateway(document) as rig:
+        answer = await rig.ask(get("/", method="DELETE"))
+        assert (answer.status, answer.get("allow"), answer.json()["reason"]) == (404, None, "route_not_found")
+        # An own endpoint is there, whatever routes are.
+        answer = await rig.ask(get("/health", method="POST"))
+        assert (answer.status, answer.get("allow")) == (405, "GET, HEAD")
+
+
+@on_loop
 async def test_a_fault_of_our_own_is_answered_told_and_survived(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
