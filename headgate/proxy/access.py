@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from headgate.proxy.batched_log import BatchedLog
 from headgate.telemetry.access_log import ConsoleLines, JsonLines
+from headgate.telemetry.log_fields import OwnLines
 from headgate.telemetry.metrics import Metrics
 from headgate.telemetry.settings import AccessLog, Telemetry
 
@@ -27,7 +28,8 @@ class AccessLogWriter(BatchedLog):
     def __init__(self, loop: asyncio.AbstractEventLoop, metrics: Metrics) -> None:
         super().__init__(loop, "access log", metrics.cells, metrics.access_log_dropped)
         self._settings: AccessLog | None = None
-        self._lines: JsonLines | ConsoleLines = JsonLines()
+        self._lines: JsonLines | ConsoleLines | OwnLines = JsonLines()
+        self._redacts_path = False
         self._from = 0
         self._sample = 1.0
         self._empty: tuple[bytes, ...] = ()
@@ -40,20 +42,25 @@ class AccessLogWriter(BatchedLog):
         """
         settings = telemetry.access_log
         empty = tuple(f',"{name}":""'.encode() for name, how in telemetry.redact.items() if how == "omit")
-        if settings == self._settings and empty == self._empty:
+        redacts_path = "path" in telemetry.redact
+        if (settings, empty, redacts_path) == (self._settings, self._empty, self._redacts_path):
             return lambda: None
         sink = self._opened(settings.path) if settings.enabled else None
-        return lambda: self._swap(settings, empty, sink)
+        return lambda: self._swap(settings, empty, redacts_path, sink)
 
-    def _swap(self, settings: AccessLog, empty: tuple[bytes, ...], sink: LogSink | None) -> None:
+    def _swap(self, settings: AccessLog, empty: tuple[bytes, ...], redacts_path: bool, sink: LogSink | None) -> None:
         self._change(sink)
         self._settings = settings
         self._from = _FROM[settings.level]
         self._sample = settings.sample
         self._empty = empty
+        self._redacts_path = redacts_path
         terminal = sink is not None and sink.is_terminal
         if settings.format == "console" or (settings.format == "auto" and terminal):
             self._lines = ConsoleLines(terminal, time.localtime().tm_gmtoff)
+        elif settings.fields:
+            # Of a path that nobody may know nobody shall know the rest.
+            self._lines = OwnLines(settings.fields, ("query", "referer") if redacts_path else ())
         else:
             self._lines = JsonLines()
 

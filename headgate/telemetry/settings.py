@@ -6,7 +6,7 @@ workers count under the names of telemetry.families.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from headgate.core.settings import OneOrMany, Seconds, Short, setting, settings
 
@@ -26,6 +26,11 @@ class AccessLog:
         default="info", help="Lowest level that is written; a status from 400 on is a warning, from 500 on an error."
     )
     sample: float = setting(default=1.0, help="Share of the lines of level info that is written.", ge=0, le=1)
+    fields: dict[str, Any] = setting(
+        default=dict,
+        help="Template of a line in JSON, in place of the usual fields: mappings of placeholders such as {status_code}"
+        " (docs/telemetry.md); a key without a value is left out.",
+    )
 
 
 @settings

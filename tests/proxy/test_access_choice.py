@@ -89,3 +89,22 @@ async def test_what_is_masked_or_hashed_is_there_as_such(how: str, tmp_path: Pat
         assert lines[0][name] == lines[1][name] not in ("127.0.0.1", "ada")
         assert (lines[0][name] == "***") == (how == "mask")
     assert {each["tenant"] for each in lines} == {"acme"}
+
+
+@on_loop
+async def test_lines_have_the_form_that_is_configured(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    fields = {"fields": {"path": "{path}", "query": "{query}", "status": "{status_code}", "agent": "{user_agent}"}}
+    document = to("http://127.0.0.1:1", telemetry=logged(path, fields=fields))
+    document["services"][0]["routes"] = [answering_with(200, "/a")]
+    (found,) = await lines_of(document, path, get("/a?limit=5&token=x", "User-Agent: curl/8"), count=1)
+    assert found == {"fields": {"path": "/a", "query": "limit=5&token=***", "status": 200, "agent": "curl/8"}}
+
+
+@on_loop
+async def test_of_a_path_that_is_redacted_the_query_is_not_told(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    telemetry = logged(path, fields={"path": "{path}", "query": "{query}", "status": "{status_code}"})
+    document = to("http://127.0.0.1:1", telemetry={**telemetry, "redact": {"path": "omit"}})
+    document["services"][0]["routes"] = [answering_with(200, "/a")]
+    assert await lines_of(document, path, get("/a?limit=5"), count=1) == [{"status": 200}]
