@@ -6,6 +6,7 @@ leave the breaker's settings alone, and control; only another hand's work, or th
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from headgate.config.resolve import ResolvedConfig
@@ -27,12 +28,15 @@ _GAUGE: dict[State, int] = {"closed": 0, "open": 1, "half_open": 2}
 class Breakers:
     """The breakers of the configuration in force, over the board."""
 
-    __slots__ = ("_board", "_breakers", "_log")
+    __slots__ = ("_board", "_breakers", "_log", "_succeeded", "_successes")
 
     def __init__(self, board: Board, log: Log) -> None:
         self._board = board
         self._log = log
         self._breakers: dict[str, tuple[BreakerSettings, Breaker]] = {}
+        # By service: calls that went well as they were last counted, and when there had been more of them.
+        self._successes: Mapping[str, int] | None = None
+        self._succeeded: dict[str, float] = {}
 
     def follow(self, config: ResolvedConfig) -> None:
         """Know the breakers of this configuration from now on."""
@@ -50,13 +54,20 @@ class Breakers:
 
     def describe(self) -> dict[str, dict[str, Any]]:
         """Describe all breakers, by service."""
-        return {service: _describe(*found) for service, found in self._breakers.items()}
+        return {service: self._shown(service) for service in self._breakers}
+
+    def note_successes(self, counted: Mapping[str, int]) -> None:
+        """Learn how many calls of each service went well until now: workers write down no moment of them."""
+        if self._successes is not None:
+            known, now = self._successes, round(wall(), 3)
+            self._succeeded |= {name: now for name, count in counted.items() if count > known.get(name, 0)}
+        self._successes = counted
 
     def steer(self, service: str, action: Action) -> dict[str, Any] | None:
         """Reset a breaker, or force it open or closed until a reset, and describe it; None when there is none."""
         if service not in self._breakers:
             return None
-        settings, breaker = self._breakers[service]
+        _, breaker = self._breakers[service]
         match action:
             case "reset":
                 breaker.reset()
@@ -67,7 +78,7 @@ class Breakers:
             case "close":
                 breaker.force_closed()
                 self._log("warning", f"breaker {service} is forced closed by hand until a reset", breaker=service)
-        return _describe(settings, breaker)
+        return self._shown(service)
 
     def samples(self) -> list[Sample]:
         """Return the state of each breaker as a gauge."""
@@ -76,6 +87,9 @@ class Breakers:
             Sample(SeriesName("headgate_breaker_state", "gauge", (service,)), [_GAUGE[breaker.state(now)]])
             for service, (_, breaker) in self._breakers.items()
         ]
+
+    def _shown(self, service: str) -> dict[str, Any]:
+        return {**_describe(*self._breakers[service]), "last_success_time": self._succeeded.get(service)}
 
 
 def _describe(settings: BreakerSettings, breaker: Breaker) -> dict[str, Any]:

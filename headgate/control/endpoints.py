@@ -16,9 +16,12 @@ from headgate.control.log import Log
 from headgate.core.clock import monotonic
 from headgate.policy.endpoint_record import (
     CHECK_STATUS,
+    CHECK_TOOK,
     CHECKED_AT,
+    CHECKS_IN_ROW,
     DISABLED,
     EJECTED_UNTIL,
+    FAILURES_IN_ROW,
     UNHEALTHY,
     WELL_SINCE,
     record_name,
@@ -102,7 +105,7 @@ class Endpoints:
         counted = self._places[service, name]
         if base is None:
             well = {"state": "healthy", "enabled": True, "healthy": True, "ejected": None, "checked": None}
-            return {**known, **well, "in_flight": 0 if counted else None}
+            return {**known, **well, "failures": 0, "in_flight": 0 if counted else None}
         cells = self._board.cells
         disabled, unhealthy = cells[base + DISABLED], cells[base + UNHEALTHY]
         left, checked_at = cells[base + EJECTED_UNTIL] - now, cells[base + CHECKED_AT]
@@ -118,8 +121,17 @@ class Endpoints:
             "enabled": not disabled,
             "healthy": not unhealthy,
             "ejected": round(left / _MICROSECONDS, 3) if left > 0 else None,
-            "checked": {"age": round((now - checked_at) / _MICROSECONDS, 3), "status": cells[base + CHECK_STATUS]}
-            if checked_at
-            else None,
+            "checked": _check(cells, base, now) if checked_at else None,
+            # In a row: of checks, or of what requests told.
+            "failures": max(-cells[base + CHECKS_IN_ROW], cells[base + FAILURES_IN_ROW], 0),
             "in_flight": sum(cells[base + OWN_CELLS : base + self._board.width]) if counted else None,
         }
+
+
+def _check(cells: memoryview, base: int, now: int) -> dict[str, Any]:
+    """Describe the last check; `seconds` is how long it took."""
+    return {
+        "age": round((now - cells[base + CHECKED_AT]) / _MICROSECONDS, 3),
+        "status": cells[base + CHECK_STATUS],
+        "seconds": cells[base + CHECK_TOOK] / _MICROSECONDS,
+    }

@@ -146,8 +146,9 @@ class Probes:
             async with self._gate:
                 began = monotonic()
                 outcome, status, why = await self._ask(schedule)
-            self._note(schedule, outcome, status, why)
-            delay = max(0.0, schedule.check.delay(self._chance()) - (monotonic() - began))
+            took = monotonic() - began
+            self._note(schedule, outcome, status, why, took)
+            delay = max(0.0, schedule.check.delay(self._chance()) - took)
 
     async def _ask(self, schedule: _Schedule) -> tuple[str, int, str]:
         """Return how one check ended (`well`, `status`, `body`, or the reason of a failure), the status, and why."""
@@ -176,13 +177,13 @@ class Probes:
         outcome, why = grpc_health.judge(told.status, told.fields, told.body)
         return outcome, told.status, why
 
-    def _note(self, schedule: _Schedule, outcome: str, status: int, why: str) -> None:
+    def _note(self, schedule: _Schedule, outcome: str, status: int, why: str, took: float) -> None:
         subject, base, board = schedule.subject, schedule.base, self._board
         self._counts[subject.service, outcome] += 1
         self._log("debug", f"endpoint {subject.endpoint.name} of {subject.service} is checked", outcome=outcome)
         well = outcome == "well"
         with board.lock(base):
-            changed = schedule.check.note(board.cells, base, well, status, _now())
+            changed = schedule.check.note(board.cells, base, well, status, _now(), int(took * _MICROSECONDS))
         if not changed:
             return
         board.touch()

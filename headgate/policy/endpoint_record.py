@@ -26,7 +26,9 @@ from __future__ import annotations
     FAILURES,
     # When it came back (from ejection, ill health or a hand's work), where slow start begins; 0 = always well.
     WELL_SINCE,
-) = range(11)
+    # Microseconds that the last check took.
+    CHECK_TOOK,
+) = range(12)
 
 
 def record_name(service: str, endpoint: str) -> str:

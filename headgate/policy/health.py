@@ -13,7 +13,14 @@ from typing import Annotated, Any, Literal
 from headgate.core.objection import Objection
 from headgate.core.settings import Between, OneOrMany, Seconds, setting, settings
 from headgate.core.uri import BadTarget, parse_authority
-from headgate.policy.endpoint_record import CHECK_STATUS, CHECKED_AT, CHECKS_IN_ROW, UNHEALTHY, WELL_SINCE
+from headgate.policy.endpoint_record import (
+    CHECK_STATUS,
+    CHECK_TOOK,
+    CHECKED_AT,
+    CHECKS_IN_ROW,
+    UNHEALTHY,
+    WELL_SINCE,
+)
 from headgate.policy.pattern import compile_regex
 
 # Bytes of an answer's body that `body` is looked for in.
@@ -87,16 +94,19 @@ class HealthCheck:
         """Return the seconds from the start of a check to the start of the next; `chance` is from 0 up to 1."""
         return self.settings.interval * (1 + self.settings.jitter / 100 * (2 * chance - 1))
 
-    def note(self, cells: MutableSequence[int] | memoryview, base: int, well: bool, status: int, now: int) -> bool:
+    def note(
+        self, cells: MutableSequence[int] | memoryview, base: int, well: bool, status: int, now: int, took: int = 0
+    ) -> bool:
         """Write one check into the record that begins at `base`; tell whether the endpoint changed by it.
 
-        `status` is the answer's, 0 when there was none; `now` is in monotonic microseconds.
+        `status` is the answer's, 0 when there was none; `now` is in monotonic microseconds, `took` in microseconds.
         """
         row = cells[base + CHECKS_IN_ROW]
         row = max(row, 0) + 1 if well else min(row, 0) - 1
         cells[base + CHECKS_IN_ROW] = row
         cells[base + CHECKED_AT] = now
         cells[base + CHECK_STATUS] = status
+        cells[base + CHECK_TOOK] = took
         if well and cells[base + UNHEALTHY] and row >= self.settings.healthy_threshold:
             cells[base + UNHEALTHY] = 0
             cells[base + WELL_SINCE] = now
@@ -119,7 +129,7 @@ def forget(cells: MutableSequence[int] | memoryview, base: int, now: int) -> boo
     """
     was_out = cells[base + UNHEALTHY] != 0
     cells[base + UNHEALTHY] = cells[base + CHECKS_IN_ROW] = 0
-    cells[base + CHECKED_AT] = cells[base + CHECK_STATUS] = 0
+    cells[base + CHECKED_AT] = cells[base + CHECK_STATUS] = cells[base + CHECK_TOOK] = 0
     if was_out:
         cells[base + WELL_SINCE] = now
     return was_out

@@ -67,6 +67,7 @@ def test_one_that_was_never_used_is_shown() -> None:
         "success_threshold": 2,
         "timeout": 30.0,
         "last_failure_time": None,
+        "last_success_time": None,
         "opened_at": None,
         "open_until": None,
         "trials_in_flight": 0,
@@ -163,3 +164,16 @@ def test_a_full_board_is_said_and_costs_only_the_view(capfd: pytest.CaptureFixtu
     control.follow(resolved(to("http://a", service={"circuit_breaker": {}})))
     assert "breaker api is not shown: no room for the breaker api" in capfd.readouterr().err
     assert control.describe() == {}
+
+
+def test_the_last_success_is_the_moment_at_which_more_of_them_were_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was there at the first look may be of any time before it: a successor of control knows none."""
+    moments = iter([200.0, 300.0])
+    scene = Scene()
+    scene.control.note_successes({"api": 4})
+    assert scene.record()["last_success_time"] is None
+    monkeypatch.setattr("headgate.control.breakers.wall", lambda: next(moments))
+    scene.control.note_successes({"api": 5})
+    scene.control.note_successes({"api": 5})
+    monkeypatch.undo()
+    assert scene.record()["last_success_time"] == 200.0

@@ -12,9 +12,12 @@ from headgate.control.endpoints import STATES, Endpoints
 from headgate.control.log import Log
 from headgate.policy.endpoint_record import (
     CHECK_STATUS,
+    CHECK_TOOK,
     CHECKED_AT,
+    CHECKS_IN_ROW,
     DISABLED,
     EJECTED_UNTIL,
+    FAILURES_IN_ROW,
     UNHEALTHY,
     WELL_SINCE,
     record_name,
@@ -61,8 +64,9 @@ def hand(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hand]:
     made.log()
 
 
-WELL = {"enabled": True, "healthy": True, "ejected": None, "checked": None, "in_flight": None}
-CHECKED = {CHECKED_AT: 997_500_000, CHECK_STATUS: 503}
+WELL = {"enabled": True, "healthy": True, "ejected": None, "checked": None, "failures": 0, "in_flight": None}
+CHECKED = {CHECKED_AT: 997_500_000, CHECK_STATUS: 503, CHECK_TOOK: 12_500, CHECKS_IN_ROW: -3}
+LAST = {"age": 2.5, "status": 503, "seconds": 0.0125}
 
 
 @pytest.mark.parametrize(
@@ -70,7 +74,8 @@ CHECKED = {CHECKED_AT: 997_500_000, CHECK_STATUS: 503}
     [
         ({}, "healthy", {}),
         ({DISABLED: 1}, "disabled", {"enabled": False}),
-        ({UNHEALTHY: 1, **CHECKED}, "unhealthy", {"healthy": False, "checked": {"age": 2.5, "status": 503}}),
+        ({UNHEALTHY: 1, **CHECKED}, "unhealthy", {"healthy": False, "checked": LAST, "failures": 3}),
+        ({CHECKS_IN_ROW: 7, FAILURES_IN_ROW: 2}, "healthy", {"failures": 2}),
         ({EJECTED_UNTIL: 1_004_000_000}, "ejected", {"ejected": 4.0}),
         ({EJECTED_UNTIL: 999_000_000}, "healthy", {}),
         (

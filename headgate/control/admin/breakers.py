@@ -30,6 +30,7 @@ class BreakerShown(BaseModel):
     success_threshold: int = Field(description="Tries that must succeed to close it.")
     timeout: float = Field(description="How long it stays open.")
     last_failure_time: float | None
+    last_success_time: float | None = Field(description="To a second; null where nobody looked.")
     opened_at: float | None
     open_until: float | None = Field(description="When it lets some requests try again.")
     trials_in_flight: int

@@ -21,6 +21,7 @@ class LastCheck(BaseModel):
 
     age: float = Field(description="Seconds since then.")
     status: int = Field(description="Status code of its answer; 0 when there was none.")
+    seconds: float = Field(description="How long it took.")
 
 
 class EndpointShown(BaseModel):
@@ -33,6 +34,7 @@ class EndpointShown(BaseModel):
     healthy: bool = Field(description="What active checks say.")
     ejected: float | None = Field(description="Seconds until it is tried again; null when it is not ejected.")
     checked: LastCheck | None = Field(description="The last active check; null without one.")
+    failures: int = Field(description="Failures in a row, of checks or of requests.")
     in_flight: int | None = Field(description="Requests there now, over all workers; null where nobody counts them.")
 
 

@@ -21,6 +21,8 @@ _UPSTREAM = "headgate_upstream_requests_total"
 _UPSTREAM_DURATIONS = "headgate_upstream_duration_seconds"
 _ERRORS = "headgate_errors_total"
 _TOP = 10
+# Outcomes of a call that are none of the service's failures.
+_WELL = ("1xx", "2xx", "3xx", "4xx")
 
 
 class Durations:
@@ -132,7 +134,7 @@ class Numbers:
         """Return how calls of one service went: attempts, those that failed, mean and percentiles in milliseconds."""
         outcomes = self.upstream.get(service, Counter())
         total = sum(outcomes.values())
-        good = sum(count for outcome, count in outcomes.items() if outcome in ("1xx", "2xx", "3xx", "4xx"))
+        good = sum(outcomes[each] for each in _WELL)
         durations = self.upstream_durations.get(service, Durations())
         return {
             "total_requests": total,
@@ -143,6 +145,11 @@ class Numbers:
             "response_time": _milliseconds(durations.mean),
             "p95_response_time": _milliseconds(durations.quantile(0.95)),
         }
+
+    @property
+    def successes(self) -> dict[str, int]:
+        """Count by service the calls that went well."""
+        return {service: sum(outcomes[each] for each in _WELL) for service, outcomes in self.upstream.items()}
 
     def _performance(self) -> dict[str, Any]:
         durations, bounds = self.durations, self.durations.bounds

@@ -15,6 +15,7 @@ from headgate.control.log import Log
 from headgate.control.own_health import worst
 from headgate.control.surface import records
 from headgate.control.surface.answers import Item, content_type_of
+from headgate.control.surface.numbers import Numbers
 from headgate.control.surface.records import Record
 from headgate.control.surface.subject import Subject
 from headgate.proxy.own import OwnAnswer
@@ -27,12 +28,26 @@ _SHOWN = {
 }
 
 
+async def numbers_for(subject: Subject, items: Iterable[Item]) -> Numbers | None:
+    """Return what was counted, if a template of these may tell of it."""
+    wanted = any(item.surface.view == "health" and item.body is not None for item in items)
+    return await records.numbers_of(subject) if wanted else None
+
+
 def told(
-    subject: Subject, items: Iterable[Item], exposed: Iterable[str], statuses: Mapping[Any, int], log: Log
+    subject: Subject,
+    items: Iterable[Item],
+    exposed: Iterable[str],
+    statuses: Mapping[Any, int],
+    log: Log,
+    numbers: Numbers | None = None,
 ) -> dict[str, dict[str, OwnAnswer]]:
-    """Return all answers by path and state (proxy.own.State); `exposed` are the paths of admin.expose."""
+    """Return all answers by path and state (proxy.own.State).
+
+    `exposed` are the paths of admin.expose, `numbers` what was counted, where a template may tell of it.
+    """
     states = {
-        "health": _health_states(records.health(subject), statuses),
+        "health": _health_states(records.health(subject, numbers), statuses),
         "ready": _ready_states(records.ready(subject), subject.parts.own_health.not_ready()),
         "live": {"now": (200, records.live(subject))},
     }

@@ -102,7 +102,9 @@ class OwnEndpoints:
             config, subject = self._config, self._subject
             assert config is not None
             began = monotonic()
-            told = own_answers.told(subject, answers.items, config.admin.expose, config.health.statuses, self._log)
+            numbers = await own_answers.numbers_for(subject, answers.items)
+            exposed, statuses = config.admin.expose, config.health.statuses
+            told = own_answers.told(subject, answers.items, exposed, statuses, self._log, numbers)
             self._publish(OwnAnswers(told, self._own_health.not_ready()))
             took = monotonic() - began
             await asyncio.sleep(min(LONGEST_PAUSE, max(EVERY, took * _SHARE)))

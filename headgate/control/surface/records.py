@@ -15,6 +15,7 @@ from headgate.config.resolve import ResolvedConfig, ResolvedRoute, ResolvedServi
 from headgate.control.limits import limits_of
 from headgate.control.own_health import Status, worst
 from headgate.control.snapshot import is_whole, uptime
+from headgate.control.surface.numbers import Numbers
 from headgate.control.surface.subject import Subject
 from headgate.core.clock import wall
 from headgate.policy.match import Match
@@ -70,8 +71,18 @@ def _features(config: ResolvedConfig | None) -> Record:
 # -- health --------------------------------------------------------------------------------------------------------
 
 
-def health(subject: Subject) -> Record:
-    """Return the record of the view `health`: the gateway, what it depends on, and a summary of its services."""
+async def numbers_of(subject: Subject) -> Numbers:
+    """Return what was counted until now."""
+    numbers = await subject.parts.exposition.counted("numbers", Numbers)
+    subject.parts.breakers.note_successes(numbers.successes)
+    return numbers
+
+
+def health(subject: Subject, numbers: Numbers | None = None) -> Record:
+    """Return the record of the view `health`: the gateway, what it depends on, and a summary of its services.
+
+    With `numbers` breakers tell of their calls, too.
+    """
     own = subject.parts.own_health
     checks, dependencies = own.checks(), own.dependencies()
     shown, processes = common(subject), "healthy" if is_whole(subject.snapshot()) else "degraded"
@@ -82,6 +93,9 @@ def health(subject: Subject) -> Record:
     if own.settings.services != "ignore" and summary["unhealthy_services"]:
         troubled = own.settings.services
     breakers = breakers_of(subject)
+    if numbers is not None:
+        for name, found in breakers.items():
+            found |= {key: numbers.calls(name)[key] for key in ("success_count", "total_requests", "failure_rate")}
     return {
         "status": worst(gateway, troubled, *(each["status"] for each in dependencies.values())),
         "stale": False,
@@ -133,6 +147,8 @@ def _instance(each: Record, now: float) -> Record:
         "in_flight": each["in_flight"],
         "last_check": round(now - checked["age"], 3) if checked else None,
         "status_code": checked["status"] or None if checked else None,
+        "response_time": round(checked["seconds"] * 1000, 3) if checked else None,
+        "failure_count": each["failures"],
     }
 
 
@@ -143,6 +159,7 @@ def _service(name: str, instances: list[Record]) -> Record:
     checks = [each["last_check"] for each in instances if each["last_check"] is not None]
     bad = next((each for each in instances if not each["is_healthy"]), None)
     error = None if bad is None else f"endpoint {bad['url']} is {bad['state']}"
+    times = [each["response_time"] for each in instances if each["response_time"] is not None]
     return {
         "service": name,
         "status": status,
@@ -154,7 +171,9 @@ def _service(name: str, instances: list[Record]) -> Record:
         "total_count": total,
         "health_percentage": _percent(healthy, total),
         "last_check": max(checks, default=None),
+        "response_time": round(sum(times) / len(times), 3) if times else None,
         "error": error if instances else "it has no endpoint",
+        "status_code": bad["status_code"] if bad is not None else None,
     }
 
 

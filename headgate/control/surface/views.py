@@ -102,7 +102,8 @@ async def _rate_limiters(asked: Question) -> Shown:
 
 
 async def _circuit_breakers(asked: Question) -> Shown:
-    numbers, breakers = await _numbers(asked), records.breakers_of(asked.subject)
+    numbers = await _numbers(asked)
+    breakers = records.breakers_of(asked.subject)
     for name, found in breakers.items():
         found |= {**numbers.calls(name), "failure_count": found["failure_count"]}
     return Shown(asked.record(circuit_breakers=breakers), breakers)
@@ -160,18 +161,20 @@ async def _counted(asked: Question) -> dict[str, Record]:
     """Return all services with what was counted of their calls."""
     numbers, services = await _numbers(asked), records.services_of(asked.subject)
     for name, service in services.items():
-        response_time = numbers.calls(name)["response_time"]
-        service["response_time"] = response_time
+        # Where nobody checks, the calls tell.
+        called = numbers.calls(name)["response_time"]
+        service["response_time"] = called if service["response_time"] is None else service["response_time"]
         for instance in service["instances"]:
-            instance |= {"response_time": response_time, "error_count": None, "success_count": None}
+            checked = instance["response_time"]
+            instance |= {"response_time": called if checked is None else checked}
+            instance |= {"error_count": None, "success_count": None}
             instance["health_score"] = 1.0 if instance["is_healthy"] else 0.0
-            instance["failure_count"] = 0 if instance["is_healthy"] else 1
             instance["last_health_check"] = instance["last_check"]
     return services
 
 
 async def _numbers(asked: Question) -> Numbers:
-    return await asked.subject.parts.exposition.counted("numbers", Numbers)
+    return await records.numbers_of(asked.subject)
 
 
 # -- configuration -------------------------------------------------------------------------------------------------
