@@ -29,7 +29,7 @@ from headgate.proxy.dress import dress
 from headgate.proxy.finish import finish
 from headgate.proxy.forward import upstream_request
 from headgate.proxy.gates import Answered
-from headgate.proxy.limiting import Held
+from headgate.proxy.limiting import BEFORE_LIMITS, Held
 from headgate.proxy.notes import Notes
 from headgate.proxy.overload import Place, shed
 from headgate.proxy.placeholders import value_of
@@ -189,7 +189,11 @@ class Exchange:
                 await relayed
                 self.release()
         except Failure as failure:
-            fail(self, failure)
+            stage = self.plan.limits_refused
+            if stage is not None and failure.reason in BEFORE_LIMITS and self.path not in self.gateway.own:
+                fail(self, await self.gateway.limiter.turn_away(self, stage, failure))
+            else:
+                fail(self, failure)
         except Answered as answer:
             self.respond(answer.status, answer.content_type, answer.body, answer.fields)
         except Exception as error:
@@ -219,11 +223,13 @@ class Exchange:
 
     def _count(self) -> Awaitable[None] | None:
         """Hold the request against the limits that need no route."""
-        limits = self.plan.limits
-        # Who asks how the gateway is must not be told that it asks too often: that would take the gateway out.
-        if limits is None or self.path in self.gateway.own:
+        limits, shown = self.plan.limits, self.plan.limits_shown
+        if limits is None and not shown:
             return None
-        return self.gateway.limiter.admit(self, limits)
+        # Who asks how the gateway is must not be told that it asks too often: that would take the gateway out.
+        if self.path in self.gateway.own:
+            limits = shown.get(self.path)
+        return self.gateway.limiter.admit(self, limits) if limits is not None else None
 
     def _enter(self) -> RouteRuntime | None:
         """Find the request's way and service; None when it was answered here."""

@@ -175,6 +175,10 @@ class Part:
             return variant.peek(values)
         return variant.question(values)
 
+    def exempts(self, path: str) -> bool:
+        """Tell whether nothing is consumed at a path."""
+        return self._exempt is not None and isinstance(self._exempt.match("", path, "GET", [], b""), Matched)
+
     def keys(self, parts: Sequence[bytes]) -> set[bytes]:
         """Return under which keys a store counts these parts of a key (policy.limit.key), of callers of any tier."""
         groups = [variant.group for variant in self._variants.values() if variant is not None]
@@ -199,7 +203,7 @@ class LimitStage:
 class Stages:
     """All stages of a plan; equal ones are one object, so that a large table of routes stays small."""
 
-    __slots__ = ("_late", "_local_share", "_made", "_services", "_share", "early")
+    __slots__ = ("_late", "_local_share", "_made", "_services", "_share", "_shown", "early", "refused")
 
     def __init__(self, config: ResolvedConfig) -> None:
         workers = config.workers if isinstance(config.workers, int) else 1
@@ -211,6 +215,9 @@ class Stages:
         self._services = {service.name: service for service in config.services}
         self._made: dict[tuple[tuple[int, ...], str], LimitStage | None] = {}
         self.early = self._stage(each for each in limits if is_early(each.limit))
+        # Of requests that are refused on the way to the others.
+        self.refused = self._stage(each for each in self._late if each.limit.refused)
+        self._shown = self._stage(each for each in limits if each.limit.exempt and each.limit.on_error != "closed")
 
     def of(self, route: ResolvedRoute, service: str) -> LimitStage | None:
         """Return the stage behind a route's match for what goes to `service`, or for what is answered here ("")."""
@@ -222,6 +229,12 @@ class Stages:
         if key not in self._made:
             self._made[key] = self._stage(limits)
         return self._made[key]
+
+    def shown(self, paths: Iterable[str]) -> dict[str, LimitStage]:
+        """Return what is told at those paths that are answered before all limits: those which exempt them."""
+        parts = self._shown.parts if self._shown is not None else ()
+        found = {path: [part for part in parts if part.exempts(path)] for path in paths}
+        return {path: LimitStage(exempting) for path, exempting in found.items() if exempting}
 
     def parts(self) -> Iterator[Part]:
         """List the parts of all stages that were asked for, each once."""

@@ -33,6 +33,14 @@ from headgate.telemetry.metrics import Metrics
 if TYPE_CHECKING:
     from headgate.proxy.exchange import Exchange
 
+BEFORE_LIMITS = frozenset(
+    (
+        *("route_not_found", "method_not_allowed", "address_forbidden", "forbidden", "tenant_forbidden"),
+        *("missing_credentials", "invalid_credentials", "invalid_token", "expired_token", "invalid_api_key"),
+    )
+)
+"""Why requests are refused that the limits behind routing have not counted."""
+
 _MICROSECONDS = 1_000_000
 # Less than a third of the time after which a concurrency lease lapses.
 _RENEW_SECONDS = 8.0
@@ -118,6 +126,16 @@ class Limiter:
         if isinstance(answers, Reply):
             return self._admit_later(exchange, store, questions, answers)
         return self._decide(exchange, store, questions, answers)
+
+    async def turn_away(self, exchange: Exchange, stage: LimitStage, failure: Failure) -> Failure:
+        """Count a request that is refused on its way to these limits; return what to refuse it for."""
+        try:
+            pending = self.admit(exchange, stage)
+            if pending is not None:
+                await pending
+        except Failure as instead:
+            return instead
+        return failure
 
     async def _admit_later(
         self, exchange: Exchange, store: Store, questions: list[Question], reply: Reply[list[Answer]]
@@ -320,7 +338,8 @@ def _refusing(questions: list[Question], answers: Sequence[Answer]) -> Question 
     found = [
         (max(map(_wait, question.variant.told(answer)), default=0), question)
         for question, answer in zip(questions, answers, strict=True)
-        if not answer.allowed and not question.ask.group.shadow
+        # Who only looks is refused nothing, though a charge has driven the balance below zero.
+        if not answer.allowed and not question.ask.group.shadow and question.ask.costs is question.variant.costs
     ]
     return max(found, key=lambda each: each[0])[1] if found else None
 

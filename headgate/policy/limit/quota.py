@@ -101,7 +101,7 @@ def together(limits: Sequence[Limit]) -> list[list[Limit]]:
 
 
 def _bond(limit: Limit) -> tuple[object, ...]:
-    return (limit.key, limit.match, limit.exempt, limit.shadow, limit.on_error)
+    return (limit.key, limit.match, limit.exempt, limit.refused, limit.shadow, limit.on_error)
 
 
 def group(limits: Sequence[Limit], tier: str, share: int = 1, *, scope: str = "") -> Group | None:

@@ -90,6 +90,12 @@ class Limit:
     exempt: Annotated[list[Annotated[PathMatch, Short("prefix")]], OneOrMany()] = setting(
         default=list, help="Paths that are shown the headers and consume nothing."
     )
+    refused: bool = setting(
+        default=False,
+        help="Count requests, too, that are refused before their limits are asked: unknown paths and methods, missing"
+        " and wrong credentials, what the caller may not do; as what is known of the caller by then. Beyond the limit"
+        " they get 429 in place of that refusal. Limits that are decided before routing do so anyway.",
+    )
     shadow: bool = setting(default=False, help="Count and tell, never refuse.")
     on_error: Literal["local", "open", "closed"] = setting(
         default="local",
