@@ -16,7 +16,16 @@ from headgate.auth.certificate import CertificateMethod
 from headgate.auth.introspection import IntrospectionMethod
 from headgate.auth.jwt import JwtMethod
 from headgate.auth.method import Given, Method
-from headgate.auth.settings import ApiKeys, Basic, Certificates, IdentitySettings, Introspection, JwtIssuer
+from headgate.auth.settings import (
+    ApiKeys,
+    Basic,
+    Certificates,
+    IdentitySettings,
+    Introspection,
+    JwtIssuer,
+    StandIn,
+)
+from headgate.auth.stand_in import StandInMethod
 from headgate.discovery.settings import (
     ConsulDiscovery,
     DnsDiscovery,
@@ -124,6 +133,7 @@ AUTH: dict[str, AuthEntry] = {
     "introspection": AuthEntry(
         "introspection", Introspection, "", lambda ways, given: [IntrospectionMethod(each) for each in ways]
     ),
+    "stand_in": AuthEntry("stand_in", StandIn, "user", lambda ways, given: [StandInMethod(each) for each in ways]),
 }
 
 # Only control makes sources, so what they need is imported there: `source` names the module and the class in it.

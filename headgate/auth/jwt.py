@@ -44,7 +44,9 @@ class JwtMethod:
             ValueError: with a sentence, for a source that names no place.
         """
         self.name = name
-        self._sources = TokenSources([source for issuer in issuers for source in issuer.sources])
+        self._sources = TokenSources(
+            [source for issuer in issuers for source in issuer.sources], bare=any(issuer.bare for issuer in issuers)
+        )
         self.in_headers = self._sources.in_headers
         self._by_algorithm: dict[str, tuple[_Issuer, ...]] = {}
         for settings in issuers:

@@ -90,6 +90,9 @@ class JwtIssuer:
         help="Where the token is looked for: header:NAME (with Authorization behind Bearer), cookie:NAME, query:NAME."
         " The places of all issuers count for each.",
     )
+    bare: bool = setting(
+        default=False, help="Take a token in Authorization without Bearer before it, too; for one issuer is for all."
+    )
     claims: ClaimNames = setting(default=ClaimNames, help="Which claims say what.")
     kind: Literal["user", "service"] = setting(default="user", help="What its callers are.")
 
@@ -99,13 +102,20 @@ class Introspection:
     """Ask a server about opaque tokens (RFC 7662), or about keys that another service keeps."""
 
     name: str = setting(default="introspection", help=_NAME, min_length=1, max_length=100)
-    url: str = setting(help="URL that is asked by POST.")
+    url: Many = setting(
+        help="URL that is asked by POST; of several the next one where one cannot be reached.", min_length=1
+    )
+    path: str = setting(default="", help="Put behind each url, for URLs of servers alone; such as /introspect.")
     client_id: str | None = setting(default=None, help="Our name there (HTTP Basic).")
     client_secret: str | None = setting(default=None, help="Our password there.", secret=True)
     form: Literal["form", "json"] = setting(default="form", help="Body of the question: form fields, or JSON.")
     field: str = setting(default="token", help="Name of the token in the question.")
     active: str | None = setting(
         default="active", help="Field of the answer that must be true; null: status 200 is enough."
+    )
+    refuse: dict[str, Many] = setting(
+        default=dict,
+        help="Fields of the answer, and values of them that mean no: status: [revoked, expired], valid: false.",
     )
     sources: Many = setting(default=lambda: ["header:Authorization"], help="Where the token is looked for, as for jwt.")
     prefix: str = setting(default="", help="What its tokens begin with; empty: all that no other method takes.")
@@ -153,6 +163,9 @@ class ApiKeys:
     bearer: bool = setting(default=True, help="Also Authorization: Bearer, for what begins with the prefix.")
     database: bool = setting(default=True, help="Take keys from the database, too; false: static keys only.")
     static: list[StaticKey] = setting(default=list, help="Keys known by their hash.")
+    unknown: Literal["refuse", "ask"] = setting(
+        default="refuse", help="A key known neither here nor in the database: refuse it, or have introspection ask."
+    )
     pepper: str | None = setting(
         default=None,
         help="Secret that keys are hashed with in the database; by default HEADGATE_KEY_PEPPER, else made once in"
@@ -208,6 +221,18 @@ class Certificates:
 
 
 @settings
+class StandIn:
+    """For tests: whoever shows anything at all in Authorization is this caller."""
+
+    name: str = setting(default="stand_in", help=_NAME, min_length=1, max_length=100)
+    id: str = setting(default="stand-in", help="Id of the caller.", min_length=1, max_length=200)
+    tenant: str = setting(default="", help="Its tenant.", max_length=200)
+    roles: Many = setting(default=list, help="Its roles.")
+    scopes: Many = setting(default=list, help="Its scopes.")
+    tier: str = setting(default="", help="Its tier.", max_length=100)
+
+
+@settings
 class TierRule:
     """Who has a tier: all that stands here must hold. The first rule that matches counts."""
 
@@ -252,8 +277,9 @@ class IdentitySettings:
     api_keys: ApiKeys | None = setting(default=None, help="API keys.")
     basic: Basic | None = setting(default=None, help="User names and passwords.")
     certificates: Certificates | None = setting(default=None, help="Client certificates.")
+    stand_in: StandIn | None = setting(default=None, help="For tests: whoever shows anything is one caller.")
     order: Many = setting(
-        default=lambda: ["certificate", "jwt", "api_key", "basic", "introspection"],
+        default=lambda: ["certificate", "jwt", "api_key", "basic", "introspection", "stand_in"],
         help="Which way is looked for first; the first credential that is there decides, right or wrong.",
     )
     realm: str = setting(default="headgate", help="Realm in WWW-Authenticate.", pattern=r'^[^"\\\x00-\x1f\x7f]{1,100}$')

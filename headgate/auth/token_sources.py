@@ -52,15 +52,16 @@ def parse_source(text: str) -> Source:
 class TokenSources:
     """The places of one way, in the order in which they are looked at."""
 
-    __slots__ = ("_sources",)
+    __slots__ = ("_bare", "_sources")
 
-    def __init__(self, texts: Sequence[str]) -> None:
-        """Read the places; the same one counts once.
+    def __init__(self, texts: Sequence[str], *, bare: bool = False) -> None:
+        """Read the places; the same one counts once. `bare`: in Authorization, Bearer before a token may be missing.
 
         Raises:
             ValueError: with a sentence, for a text that names none.
         """
         self._sources = tuple(dict.fromkeys(parse_source(text) for text in texts))
+        self._bare = bare
 
     @property
     def in_headers(self) -> bool:
@@ -71,7 +72,7 @@ class TokenSources:
         """Return the first token that stands in one of the places and that `takes` takes for one."""
         for place, name in self._sources:
             if place == "header":
-                token = _in_header(head, name)
+                token = _in_header(head, name, self._bare)
             elif place == "cookie":
                 token = _in_cookie(head, name)
             else:
@@ -84,7 +85,7 @@ class TokenSources:
         """Take off the request whatever stands in one of the places and `takes` takes for a token."""
         for place, name in self._sources:
             if place == "header":
-                token = _in_header(head, name)
+                token = _in_header(head, name, self._bare)
                 if token is not None and takes(token):
                     head.fields = [field for field in head.fields if field[0].lower() != name]
             elif place == "cookie":
@@ -106,7 +107,7 @@ def _joined(values: list[bytes]) -> bytes | None:
 # -- header fields ------------------------------------------------------------------------------------------------
 
 
-def _in_header(head: RequestHead, name: bytes) -> bytes | None:
+def _in_header(head: RequestHead, name: bytes, bare: bool) -> bytes | None:
     size = len(name)
     shown: bytes | None = None
     for key, value in head.fields:
@@ -117,7 +118,7 @@ def _in_header(head: RequestHead, name: bytes) -> bytes | None:
     # RFC 9110 section 11.1: the scheme in any case; section 11.4: one space or more behind it.
     if shown[:7].lower() == _BEARER:
         return shown[7:].strip(b" ")
-    return None if name == b"authorization" else shown
+    return None if name == b"authorization" and not bare else shown
 
 
 # -- cookies ------------------------------------------------------------------------------------------------------

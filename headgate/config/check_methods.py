@@ -27,6 +27,9 @@ def check_methods(config: Config) -> Iterator[Finding]:
     if identity.basic is not None:
         yield from _users(identity.basic, (*_PATH, "basic"))
         yield from _in_the_clear(config.listen)
+    if identity.stand_in is not None:
+        message = "anybody is let in who shows anything at all"
+        yield Finding((*_PATH, "stand_in"), message, "for tests only", "warning")
     if identity.certificates is not None:
         yield from _certificates(identity.certificates, config.listen)
         if all(listen.tls and listen.tls.client_ca and listen.tls.client_auth == "require" for listen in config.listen):

@@ -34,7 +34,8 @@ def credential_fields(identity: IdentitySettings) -> frozenset[bytes]:
     names = token_names(identity, "header")
     if identity.api_keys is not None:
         names.update(identity.api_keys.headers)
-    if identity.basic is not None or (identity.api_keys is not None and identity.api_keys.bearer):
+    bearer = identity.api_keys is not None and identity.api_keys.bearer
+    if identity.basic is not None or identity.stand_in is not None or bearer:
         names.add("Authorization")
     return frozenset(name.lower().encode() for name in names)
 

@@ -60,6 +60,15 @@ def test_authorization_stands_behind_bearer(value: bytes, token: bytes | None) -
     assert find("header:authorization", (b"X", b"y"), (b"AUTHORIZATION", value)) == token
 
 
+def test_authorization_may_do_without_bearer_where_that_is_said() -> None:
+    bare = TokenSources(["header:Authorization"], bare=True)
+    for value, token in ((b"a.b.c", b"a.b.c"), (b"Bearer a.b.c", b"a.b.c"), (b"Basic x", b"Basic x")):
+        assert bare.find(head((b"Authorization", value)), lambda token: True) == token
+    shown = head((b"Authorization", b"a.b.c"))
+    bare.hide(shown, lambda token: True)
+    assert shown.fields == []
+
+
 def test_other_headers_hold_a_token_with_bearer_or_without() -> None:
     assert find("header:X-Token", (b"X-Token", b"a.b.c")) == b"a.b.c"
     assert find("header:X-Token", (b"x-token", b"Bearer a.b.c")) == b"a.b.c"

@@ -18,6 +18,7 @@ from headgate.auth.settings import (
     Introspection,
     JwtIssuer,
     KeySetSource,
+    StandIn,
     StaticKey,
 )
 from headgate.catalog import AUTH
@@ -107,8 +108,8 @@ CASES: dict[str, Case] = {
     "introspection": Case(
         IdentitySettings(
             introspection=[
-                Introspection(name="server", url="https://idp.example/ask", prefix="op_", sources=_PLACES, cache=5),
-                Introspection(name="other", url="https://other.example/ask", active=None, form="json", cache=0),
+                Introspection(name="server", url=["https://idp.example/ask"], prefix="op_", sources=_PLACES, cache=5),
+                Introspection(name="other", url=["https://other.example/ask"], active=None, form="json", cache=0),
             ]
         ),
         (
@@ -116,6 +117,10 @@ CASES: dict[str, Case] = {
             _in_fields((b"Authorization", b"Bearer opaque")),
             ([], b"token=op_1", b""),
         ),
+    ),
+    "stand_in": Case(
+        IdentitySettings(stand_in=StandIn(name="anybody", id="mock", roles=["agent"])),
+        (_in_fields((b"Authorization", b"Bearer anything")), _in_fields((b"authorization", b"x"))),
     ),
 }
 
