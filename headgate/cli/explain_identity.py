@@ -164,7 +164,8 @@ def _judged(identity: IdentitySettings, method: Method, credential: bytes, lines
         case NeedKeys(issuer):
             unsure = f"the keys of {issuer} are fetched by the running gateway; not checked here"
         case NeedCall():
-            url = next(each.url for each in identity.introspection if each.name == name)
+            server = next(each for each in identity.introspection if each.name == name)
+            url = server.url[0] + server.path
             unsure = f"would ask {url}; not asked here"
     lines.append(f"{name}: {unsure}")
     return _Found(ANONYMOUS, None, f"{name}: {unsure}", lines)

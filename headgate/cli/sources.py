@@ -26,7 +26,7 @@ Write one; the smallest that does something is:
         routes:
           - name: everything
 
-or begin with a preset: --preset {{preset}} (`headgate preset list`). `headgate demo` shows a larger one at work."""
+`headgate preset list` shows some to begin with (--preset {{preset}}), `headgate demo` a larger one at work."""
 
 
 class Sources(NamedTuple):

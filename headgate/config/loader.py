@@ -211,7 +211,7 @@ def _once(problems: Iterable[Problem]) -> list[Problem]:
     """Say what is wrong with a default of services once, not for each of them."""
     found: dict[tuple[Origin, str, str], Problem] = {}
     for problem in problems:
-        path = problem.path.partition("].")[2] if problem.origin.line else problem.path
+        path = problem.path.removeprefix(f"{DEFAULTS}.").rpartition("].")[2] if problem.origin.line else problem.path
         found.setdefault((problem.origin, path, problem.message), problem)
     return list(found.values())
 

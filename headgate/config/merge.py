@@ -96,7 +96,12 @@ def with_environment(base: Node, merged: Node, shape: Shape | None, given: Calla
 def _is_given(node: Node, given: Callable[[str], bool]) -> bool:
     if isinstance(node, Scalar):
         return any(map(given, node.env))
-    return isinstance(node, Seq) and bool(node.items) and all(_is_given(item, given) for item in node.items)
+    # The list of a variable stands where the variable does; a list with variables in it is one that was written.
+    return (
+        isinstance(node, Seq)
+        and bool(node.items)
+        and all(_is_given(item, given) and item.at == node.at for item in node.items)
+    )
 
 
 # -- the command line ---------------------------------------------------------------------------------------------

@@ -109,7 +109,7 @@ def _named(node: Node, name: str) -> Node:
         return Map({key: _named(each, name) for key, each in node.items.items()}, node.keys, node.at)
     if isinstance(node, Seq):
         return Seq([_named(each, name) for each in node.items], node.at)
-    if _PLACE not in node.text or node.env:
+    if _PLACE not in node.text:
         return node
     text = node.text.replace(_PLACE, name)
     return Scalar(text, text, node.at, node.env)

@@ -17,7 +17,7 @@ def test_says_what_is_wrong(case: Case) -> None:
 def test_knows_the_ways_that_are_built() -> None:
     identity = IdentitySettings(
         jwt=[JwtIssuer(name="a"), JwtIssuer(name="b", kind="service")],
-        introspection=[Introspection(name="c", url="http://127.0.0.1:1/")],
+        introspection=[Introspection(name="c", url=["http://127.0.0.1:1/"])],
         api_keys=ApiKeys(name="d"),
         basic=Basic(name="e", users=[]),
         certificates=Certificates(name="f"),

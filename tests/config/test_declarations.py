@@ -1,0 +1,162 @@
+"""What documents declare: variables that must be there, presets below and files above them, and who wins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from headgate.config.declarations import env_example
+from headgate.config.loader import load
+from headgate.config.preset import preset_names
+from tests.config.layers import document, load_layers, said
+
+PRESET = """\
+env:
+  PORT: {type: int, default: 8600, help: Port.}
+  SECRET: {secret: true, required: {MODE: [jwt]}, help: What tokens are signed with.}
+  MODE: {type: enum, values: [jwt, none], default: none}
+  EXTRA: {absent: extra things are not done}
+listen: ["127.0.0.1:${PORT}"]
+store: {type: redis, url: "redis://127.0.0.1:1"}
+limits: [{name: all, key: address, requests: 5, window: 60}]
+http: {max_connections: "${PORT}"}
+"""
+
+
+def test_without_a_required_variable_one_sentence_says_so() -> None:
+    result = load_layers(PRESET + "nonsense: here\n", environ={"MODE": "jwt"})
+    assert result.config is None
+    assert said(result) == [
+        "environment: error: SECRET is not set, and the gateway cannot start without it (What tokens are signed with)"
+        " - set it in the environment or in .env, or name a file that holds it in SECRET_FILE"
+    ]
+
+
+def test_without_another_one_it_is_said_what_does_not_work() -> None:
+    result = load_layers(PRESET)
+    assert result.config is not None
+    assert said(result) == ["environment: warning: EXTRA is not set: extra things are not done"]
+    assert said(load_layers(PRESET, environ={"EXTRA": "x"})) == []
+
+
+def test_the_environment_goes_before_the_files_and_the_command_line_before_it() -> None:
+    own = "http: {max_connections: 7000}\n"
+    found = []
+    for environ, overrides in (({}, ()), ({"PORT": "9000"}, ()), ({"PORT": "9000"}, ("http.max_connections=9100",))):
+        result = load_layers(PRESET, own, *overrides, environ=environ)
+        assert result.source is not None, said(result)
+        found.append(result.source.http.max_connections)
+    assert found == [7000, 9000, 9100]
+
+
+def test_what_a_file_replaces_by_something_else_the_environment_does_not_bring_back() -> None:
+    preset = PRESET.replace('url: "redis://127.0.0.1:1"', 'url: "redis://127.0.0.1:${PORT}"')
+    own = "store: {type: memory}\nlisten: [unix:/tmp/headgate.sock, '127.0.0.1:1']\nhttp: null\n"
+    shown = document(load_layers(preset, own, environ={"PORT": "9000"}))
+    assert shown["store"]["type"] == "memory"
+    assert [each["address"] for each in shown["listen"]] == ["unix:/tmp/headgate.sock", "127.0.0.1:1"]
+    assert shown["http"]["max_connections"] != 9000
+
+
+def test_a_file_names_the_preset_below_it(tmp_path: Path) -> None:
+    name = preset_names()[0]
+    file = tmp_path / "own.yaml"
+    file.write_text(f"preset: {name}\nservices: [{{name: mine, url: 'http://127.0.0.1:9'}}]\n")
+    environ = dict.fromkeys(("JWT_SECRET_KEY", "JWT_SECRET", "SECRET_KEY"), "0123456789abcdef0123456789abcdef")
+    result = load([file], environ=environ)
+    assert result.config is not None, said(result)
+    assert "mine" in [service.name for service in result.config.services]
+    assert any(written.origin.source == f"preset {name}" for written in result.origins.written())
+    file.write_text("preset: nobody\n")
+    assert "own.yaml:1:9: error: preset: there is no preset" in said(load([file], environ={}))[0]
+
+
+def test_files_are_included_over_the_one_that_names_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    preset = "env: {FILE: {default: mesh.yaml}}\ninclude: [{path: '${FILE}', optional: true}]\nzone: low\n"
+    absent = load_layers(preset)
+    assert document(absent)["zone"] == "low"
+    assert absent.files == [Path("mesh.yaml")]
+    Path("mesh.yaml").write_text("zone: high\ninclude: more.yaml\n")
+    Path("more.yaml").write_text("route_order: file\n")
+    shown = document(load_layers(preset))
+    assert (shown["zone"], shown["route_order"]) == ("high", "file")
+    assert document(load_layers(preset, "zone: own\n"))["zone"] == "own"
+    Path("more.yaml").unlink()
+    assert said(load_layers(preset)) == ["more.yaml: error: there is no such file"]
+    Path("more.yaml").write_text("include: mesh.yaml\n")
+    assert any("files include each other" in line for line in said(load_layers(preset)))
+
+
+@pytest.mark.parametrize(
+    ("declared", "message"),
+    [
+        ("9PORT: {}", "expected letters, digits and underscores"),
+        ("A_*_*: {}", "expected letters, digits and underscores"),
+        ("A: {type: int, default: many}", "env.A.default: expected a whole number"),
+        ("A: {type: enum}", "an enum has values"),
+        ("A: {values: [x]}", "an enum has values"),
+        ("A: {aliases: [B]}, B: {}", "B is a variable of its own"),
+        ("A: {typ: int}", 'unknown key - did you mean "type"?'),
+        ("A: {required: NOBODY}", 'there is no variable "NOBODY" under env'),
+    ],
+)
+def test_what_is_wrong_with_a_declaration_is_said(declared: str, message: str) -> None:
+    result = load_layers(f"env: {{{declared}}}\n")
+    assert result.config is None
+    assert any(message in line for line in said(result)), said(result)
+
+
+def test_defaults_lie_under_every_service() -> None:
+    preset = """\
+service_defaults:
+  timeout: {response: 5}
+  circuit_breaker: {threshold: 7, timeout: 20}
+  routes: [{name: "v1-{service}", match: {path: "/v1/{service}"}}]
+"""
+    own = """\
+services:
+  - {name: plain, url: http://127.0.0.1:1}
+  - name: says
+    url: http://127.0.0.1:2
+    circuit_breaker: {threshold: 3}
+    routes: [{name: own, match: {path: /own}}]
+  - {name: alone, url: http://127.0.0.1:3, use_defaults: false}
+"""
+    result = load_layers(preset, own, "services.plain.timeout.connect=1", "service_defaults.timeout.response=6")
+    assert result.config is not None, said(result)
+    assert [
+        (service.name, service.breaker and (service.breaker.threshold, service.breaker.timeout))
+        for service in result.config.services
+    ] == [("plain", (7, 20)), ("says", (3, 20)), ("alone", None)]
+    assert {route.name: route.timeout.response for route in result.config.routes} == {
+        "v1-plain": 6,
+        "v1-says": 6,
+        "own": 6,
+    }
+
+
+def test_what_is_wrong_with_defaults_is_said_once() -> None:
+    own = "services: [{name: a, url: http://127.0.0.1:1}, {name: b, url: http://127.0.0.1:2}]\n"
+    result = load_layers("service_defaults: {timeout: {response: -1}}\n", own)
+    assert len(said(result)) == 1, said(result)
+
+
+def test_variables_are_shown_as_a_file_that_sets_them() -> None:
+    assert env_example(PRESET, "preset p").splitlines()[2:8] == [
+        "# Port.",
+        "#PORT=8600",
+        "",
+        "# What tokens are signed with.",
+        "#SECRET=",
+        "",
+    ]
+
+
+def test_what_a_variable_stands_for_is_shown_unless_it_is_secret() -> None:
+    preset = "env: {PORT: {default: 8600}, SECRET: {secret: true}}\nlisten: ['127.0.0.1:${PORT}']\nzone: ${SECRET}\n"
+    result = load_layers(preset, environ={"SECRET": "hidden"})
+    values = {written.path: written.value for written in result.origins.written()}
+    assert values["listen[0]"] == "${PORT} = 127.0.0.1:8600"
+    assert values["zone"] == "${SECRET}"
