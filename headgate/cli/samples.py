@@ -4,6 +4,9 @@ One small process. It listens on free ports of 127.0.0.1 and prints them as one 
 its standard input: an address to wait for and a text to print when it is ready. It ends when its standard input
 does, so it never outlives the demo, however that ends. For trying things out only: it reads HTTP the simple way,
 behind a gateway that sends it nothing else.
+
+As `python -m headgate.cli.samples NAME HOST:PORT` it is the JSON service alone, called NAME, until it is told to end:
+so there is one in a container, too.
 """
 
 from __future__ import annotations
@@ -11,12 +14,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
 from headgate.cli.echo import echo
+from headgate.core.address import parse_listen
 
 EVENT_EVERY = 0.3
 _POLL = 0.05
@@ -36,9 +41,19 @@ class Request(NamedTuple):
 Answer = Callable[[str, Request, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
-def main() -> None:
-    """Serve until standard input ends."""
-    asyncio.run(_serve())
+def main(words: Sequence[str] = ()) -> None:
+    """Serve all until standard input ends; given a name and HOST:PORT, one until SIGTERM or SIGINT."""
+    asyncio.run(_serve_one(words[0], words[1]) if words else _serve())
+
+
+async def _serve_one(name: str, address: str) -> None:
+    host, port, _ = parse_listen(address)
+    server = await asyncio.start_server(partial(_connection, name, _json), host or None, port)
+    over = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, over.set)
+    await over.wait()
+    server.close()
 
 
 async def _serve() -> None:
@@ -176,4 +191,4 @@ async def _socket(name: str, request: Request, reader: asyncio.StreamReader, wri
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
