@@ -88,11 +88,12 @@ class Answers:
                 self._reset(asked, params)
             question = Question(self._subject, self.items, self._exposed, params, parse_qs(asked.query))
             shown = await VIEWS[item.surface.view](question)
+            text = item.body.render(shown.record) if item.body is not None else b""
+            if item.surface.view == "docs" and (item.body is None or not item.body.text):
+                # A template of mappings makes another document to read.
+                return Given(200, _HTML, _page(json.loads(text) if text else shown.plain), _PAGE_FIELDS)
             if item.body is None:
-                if item.surface.view == "docs":
-                    return Given(200, "text/html; charset=utf-8", listed.page(shown.record).encode(), _PAGE_FIELDS)
                 return _json(200, shown.plain, shown.fields)
-            text = item.body.render(shown.record)
         except NotFound as missing:
             return _json(404, missing.body)
         except Refused as error:
@@ -122,6 +123,7 @@ class Answers:
 
 
 _Fields = tuple[tuple[str, str], ...]
+_HTML = "text/html; charset=utf-8"
 # The page is made of nothing but itself.
 _PAGE_FIELDS = (("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'"),)
 
@@ -142,6 +144,13 @@ def content_type_of(item: Surface) -> str:
     if item.content_type is not None:
         return item.content_type
     return "text/plain; charset=utf-8" if isinstance(item.body, str) else JSON
+
+
+def _page(document: Any) -> bytes:
+    try:
+        return listed.page(document).encode()
+    except (LookupError, TypeError, AttributeError):
+        raise Refused("the template makes no OpenAPI document") from None
 
 
 def _json(status: int, body: Any, fields: _Fields = ()) -> Given:

@@ -75,20 +75,25 @@ def paths(items: Iterable[Item], exposed: Iterable[str]) -> list[str]:
     return list(dict.fromkeys([*exposed, *(item.surface.path for item in items)]))
 
 
-def page(record: dict[str, Any]) -> str:
-    """Return a page of the document; it asks for nothing else."""
+def page(document: dict[str, Any]) -> str:
+    """Return a page of the document; it asks for nothing else.
+
+    Raises:
+        LookupError, TypeError, AttributeError: it is no OpenAPI document.
+    """
     rows = []
-    for path, operations in record["openapi"]["paths"].items():
+    title, version = (html.escape(str(document["info"][name])) for name in ("title", "version"))
+    for path, operations in document["paths"].items():
         for method, said in operations.items():
-            statuses = ", ".join(said["responses"])
+            statuses = html.escape(", ".join(said["responses"]))
             cells = (
-                f"<code>{method.upper()}</code>",
+                f"<code>{html.escape(method.upper())}</code>",
                 f"<code>{html.escape(path)}</code>",
-                html.escape(said["summary"]),
+                html.escape(str(said["summary"])),
             )
             rows.append(f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}<td>{statuses}</td></tr>")
-    written = html.escape(json.dumps(record["openapi"], indent=2))
-    return _PAGE.format(rows="\n".join(rows), document=written, version=__version__)
+    written = html.escape(json.dumps(document, indent=2))
+    return _PAGE.format(rows="\n".join(rows), document=written, title=title, version=version)
 
 
 def _exposed(path: str) -> dict[str, Any]:
@@ -121,7 +126,7 @@ def _operation(item: Item, method: str) -> dict[str, Any]:
 
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>Headgate</title>
+<title>{title}</title>
 <style>
 :root {{ color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }}
 body {{ max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }}
@@ -130,7 +135,7 @@ td, th {{ border-bottom: 1px solid #8886; padding: .4rem .6rem; text-align: left
 pre {{ overflow: auto; border: 1px solid #8886; padding: 1rem; }}
 </style></head><body>
 <h1>Own endpoints</h1>
-<p>What this gateway (Headgate {version}) answers by itself on this address.</p>
+<p>What this gateway ({title} {version}) answers by itself on this address.</p>
 <table><thead><tr><th>Method</th><th>Path</th><th>What</th><th>Answers</th></tr></thead><tbody>
 {rows}
 </tbody></table>

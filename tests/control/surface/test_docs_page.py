@@ -1,0 +1,45 @@
+"""The page of the view docs: of the document of all own endpoints, or of the one that the operator wrote."""
+
+from __future__ import annotations
+
+import pytest
+
+from headgate.config.declarations import Layer
+from headgate.config.loader import load
+from headgate.control.log import Log
+from headgate.control.surface.answers import Answers, Asked, Given
+from tests.control.admin.subject import Subject
+from tests.loops import on_plain_loop
+
+TITLED = {
+    "openapi": "{{ openapi.openapi }}",
+    "info": {"title": "Shop & Co", "version": "7"},
+    "paths": "{{ openapi.paths }}",
+}
+
+
+async def docs(body: object) -> Given:
+    subject = Subject()
+    loaded = load(
+        [], environ={}, layers=[Layer("test", repr({"surface": [{"path": "/d", "view": "docs", "body": body}]}))]
+    )
+    assert loaded.config is not None, loaded.problems
+    answers = Answers(subject, Log("control"))
+    answers.follow(loaded.config)
+    return await answers.answer(Asked("GET", "/d"))
+
+
+@pytest.mark.parametrize(
+    ("body", "title"), [(TITLED, b"<title>Shop &amp; Co</title>"), ("<title>{{ version }}</title>", b"<title>")]
+)
+@on_plain_loop
+async def test_a_page_of_the_operators_document(body: object, title: bytes) -> None:
+    given = await docs(body)
+    assert given.status == 200
+    assert title in given.body
+    assert (b"<code>/d</code>" in given.body) is isinstance(body, dict)
+
+
+@on_plain_loop
+async def test_what_is_no_document_is_an_error_and_nothing_else() -> None:
+    assert (await docs({"paths": [1]})).status == 500
