@@ -153,7 +153,18 @@ class ApiKeyMethod:
     challenge = "ApiKey"
     in_headers = True
 
-    __slots__ = ("_bearer", "_look_up", "_pepper", "_prefix", "_read", "_settings", "_sizes", "_static", "name")
+    __slots__ = (
+        "_asks",
+        "_bearer",
+        "_look_up",
+        "_pepper",
+        "_prefix",
+        "_read",
+        "_settings",
+        "_sizes",
+        "_static",
+        "name",
+    )
 
     def __init__(self, settings: ApiKeys, pepper: bytes, look_up: Callable[[bytes], bytes | None]) -> None:
         """`look_up` returns the packed record that a digest belongs to; it raises KeysUnavailable and nothing else.
@@ -167,12 +178,29 @@ class ApiKeyMethod:
         self._look_up = look_up
         self._prefix = settings.prefix.encode()
         self._bearer = settings.bearer
+        self._asks = settings.unknown == "ask"
         self._read = frozenset(name.lower().encode() for name in settings.headers)
         self._sizes = frozenset(map(len, (*self._read, *((b"authorization",) if settings.bearer else ()))))
         self._static = {read_static_hash(each.hash): static_record(each) for each in settings.static}
 
     def find(self, head: RequestHead) -> bytes | None:
-        """Return the key that a request shows, in a header for keys or else behind Bearer."""
+        """Return the key that a request shows, in a header for keys or else behind Bearer.
+
+        One that only another way can know, where `unknown` says so, is none.
+        """
+        key = self._shown(head)
+        return None if self._asks and key is not None and self._is_unknown(key) else key
+
+    def _is_unknown(self, key: bytes) -> bool:
+        shown = key[: LONGEST_KEY + 1]
+        if not shown.startswith(self._prefix) or hashlib.sha256(shown).digest() in self._static:
+            return False
+        try:
+            return self._look_up(digest(self._pepper, shown)) is None
+        except KeysUnavailable:
+            return True
+
+    def _shown(self, head: RequestHead) -> bytes | None:
         found: bytes | None = None
         shown: bytes | None = None
         sizes = self._sizes

@@ -10,10 +10,12 @@ whoever is away. A token reaches no sentence for the log.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from base64 import b64encode
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 from urllib.parse import quote_plus, urlencode
 
@@ -31,6 +33,7 @@ _TOKEN: Final = re.compile(rb"[!-~]{1,8192}")
 _MOST_ANSWER: Final = 16_384
 # Seconds that clocks may differ by where a token says from when on it is good.
 _SKEW: Final = 30.0
+_ID_LETTERS: Final = 16
 _UNAVAILABLE: Final = "identity_unavailable"
 _JSON: Final = b"application/json"
 
@@ -41,7 +44,7 @@ class IntrospectionMethod:
     kind = "introspection"
     challenge = "Bearer"
 
-    __slots__ = ("_callers", "_fields", "_prefix", "_settings", "_sources", "_trusted", "in_headers", "name")
+    __slots__ = ("_callers", "_fields", "_prefix", "_settings", "_sources", "_trusted", "_wrong", "in_headers", "name")
 
     def __init__(self, settings: Introspection) -> None:
         """Make the question ready.
@@ -54,6 +57,7 @@ class IntrospectionMethod:
         self._sources = TokenSources(settings.sources)
         self.in_headers = self._sources.in_headers
         self._prefix = settings.prefix.encode()
+        self._wrong = "invalid_api_key" if settings.kind == "api_key" else "invalid_token"
         self._callers = ClaimedIdentity(settings.claims, settings.kind, settings.name)
         content_type = _JSON if settings.form == "json" else b"application/x-www-form-urlencoded"
         self._fields: Fields = [(b"Accept", _JSON), (b"Content-Type", content_type)]
@@ -76,7 +80,9 @@ class IntrospectionMethod:
         """Return what the server is to be asked, or why no server need be asked about this."""
         if not _TOKEN.fullmatch(credential):
             return Refused("invalid_token", "what was shown cannot be a token (RFC 6749 appendix A.12)")
-        return NeedCall(self._fields, self._question(credential.decode("ascii")), self._read)
+        # Whom an answer does not name is known by what was shown; no shorter than that two would have the same.
+        fallback = hashlib.sha256(credential).hexdigest()[:_ID_LETTERS]
+        return NeedCall(self._fields, self._question(credential.decode("ascii")), partial(self._read, fallback))
 
     def _question(self, token: str) -> bytes:
         field = self._settings.field
@@ -88,32 +94,35 @@ class IntrospectionMethod:
 
     # -- the answer ------------------------------------------------------------------------------------------------
 
-    def _read(self, status: int, body: bytes, now: float) -> Known | Refused:
-        """Return the verdict that an answer is."""
+    def _read(self, fallback: str, status: int, body: bytes, now: float) -> Known | Refused:
+        """Return the verdict that an answer is; `fallback` is the id of a caller whom it does not name."""
         if status != 200:
             return self._declined(status)
         if len(body) > _MOST_ANSWER:
             return self._no_verdict(f"its answer has more than {_MOST_ANSWER} bytes")
         active = self._settings.active
         try:
-            answer = read_object(body) if body or active is not None else {}
+            answer = read_object(body) if body or active else {}
         except ValueError as error:
             return self._no_verdict(f"its answer cannot be read: {error}")
-        if active is not None:
+        if active:
             said = answer.get(active)
             if said is False:
-                return Refused("invalid_token", f"{self.name} says that the token is not active")
+                return Refused(self._wrong, f"{self.name} says that the token is not active")
             if said is not True:
                 return self._no_verdict(f"its answer does not say whether the token is {active}")
-        return self._outlined(answer, now) or self._caller(answer, now)
+        for field, values in self._settings.refuse.items():
+            if str(answer.get(field)).lower() in map(str.lower, values):
+                return Refused(self._wrong, f"{self.name} says of {field} what means no")
+        return self._outlined(answer, now) or self._caller(answer, now, fallback)
 
     def _declined(self, status: int) -> Refused:
         """Take a status that is not the one for an answer."""
         # A server that says by its status alone whether a key is good has no other way to say no. Where we show
         # credentials of our own, these two may be about them (RFC 6749 section 5.2).
         about_us = self._trusted and status in (401, 403)
-        if self._settings.active is None and 400 <= status < 500 and status not in (408, 425, 429) and not about_us:
-            return Refused("invalid_token", f"{self.name} says {status}")
+        if not self._settings.active and 400 <= status < 500 and status not in (408, 425, 429) and not about_us:
+            return Refused(self._wrong, f"{self.name} says {status}")
         if status in (401, 403):
             return self._no_verdict(f"it does not take our own credentials: status {status}")
         return self._no_verdict(f"status {status}")
@@ -138,12 +147,14 @@ class IntrospectionMethod:
                 return Refused("invalid_token", "aud of the token is for others")
         return None
 
-    def _caller(self, answer: Mapping[str, Any], now: float) -> Known | Refused:
+    def _caller(self, answer: Mapping[str, Any], now: float, fallback: str) -> Known | Refused:
         settings = self._settings
         try:
             identity = self._callers.of(answer)
         except ValueError as error:
-            return Refused("invalid_token", str(error))
+            return Refused(self._wrong, str(error))
+        if not identity.id:
+            identity = identity._replace(id=fallback)
         end = _moment(answer.get("exp"))
         until = now + settings.cache
         stale_until = until + settings.max_stale

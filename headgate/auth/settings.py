@@ -110,8 +110,8 @@ class Introspection:
     client_secret: str | None = setting(default=None, help="Our password there.", secret=True)
     form: Literal["form", "json"] = setting(default="form", help="Body of the question: form fields, or JSON.")
     field: str = setting(default="token", help="Name of the token in the question.")
-    active: str | None = setting(
-        default="active", help="Field of the answer that must be true; null: status 200 is enough."
+    active: str = setting(
+        default="active", help='Field of the answer that must be true; empty (""): status 200 is enough.'
     )
     refuse: dict[str, Many] = setting(
         default=dict,

@@ -25,7 +25,8 @@ def check_introspection(config: Config) -> Iterator[Finding]:
     identity = config.identity
     for place, settings in enumerate(identity.introspection):
         path: Path = ("identity", "introspection", place)
-        yield from check_resource(settings.url, settings.ca, path)
+        for url in settings.url:
+            yield from check_resource(url + settings.path, settings.ca, path)
         yield from check_sources(settings.sources, (*path, "sources"))
         yield from _question(settings, path)
     yield from _never_asked(identity)
@@ -36,9 +37,6 @@ def _question(settings: Introspection, path: Path) -> Iterator[Finding]:
         yield Finding((*path, "client_secret"), "a password without a name is never right", "write client_id too")
     if not settings.field:
         yield Finding((*path, "field"), "the token needs a name in the question", "such as token")
-    if settings.active == "":
-        message = "a field without a name says nothing"
-        yield Finding((*path, "active"), message, "write its name, or null where status 200 is enough")
     if not _VISIBLE.fullmatch(settings.prefix):
         yield Finding((*path, "prefix"), "no token has a blank, a control character or one that is not ASCII")
 
@@ -78,7 +76,7 @@ def _takers(identity: IdentitySettings) -> Iterator[_Taker]:
         for source in issuer.sources:
             yield _Taker("jwt", ("identity", "jwt", number), issuer.name, _place(source), _SIGNED)
     keys = identity.api_keys
-    if keys is not None and keys.enabled:
+    if keys is not None and keys.enabled and keys.unknown == "refuse":
         for header in keys.headers:
             yield _Taker("api_key", ("identity", "api_keys"), keys.name, _place(f"header:{header}"), None)
         if keys.bearer:

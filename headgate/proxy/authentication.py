@@ -126,7 +126,7 @@ class Authentication:
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self.in_force: Ways | None = None
-        self._calls: dict[str, Callout] = {}
+        self._calls: dict[str, list[Callout]] = {}
         self._origin: Origin | None = None
         self._reader: KeyReader | None = None
         self._uses = KeyUses()
@@ -144,7 +144,10 @@ class Authentication:
             ValueError: with a sentence, when one cannot be made.
         """
         identity = config.identity
-        calls = {each.name: draft.to(each.url, each.timeout, each.ca) for each in identity.introspection}
+        calls = {
+            each.name: [draft.to(url + each.path, each.timeout, each.ca) for url in each.url]
+            for each in identity.introspection
+        }
         kept, origin = self.in_force, Origin(identity, _stamps(identity), config.keys_path)
         if kept is not None and origin == self._origin:
             return kept, lambda: self._use(kept, calls, origin, self._reader)
@@ -156,7 +159,7 @@ class Authentication:
         made = Ways(identity, outside, given, generation, self._uses)
         return made, lambda: self._use(made, calls, origin, reader)
 
-    def _use(self, ways: Ways, calls: dict[str, Callout], origin: Origin, reader: KeyReader | None) -> None:
+    def _use(self, ways: Ways, calls: dict[str, list[Callout]], origin: Origin, reader: KeyReader | None) -> None:
         if self._reader is not None and self._reader is not reader:
             self._reader.close()
         self.in_force, self._calls, self._origin, self._reader = ways, calls, origin, reader
@@ -240,14 +243,17 @@ class Authentication:
     # -- other servers ---------------------------------------------------------------------------------------------
 
     async def _call(self, name: str, need: NeedCall) -> Known | Refused:
-        callout = self._calls.get(name)
-        if callout is None:
-            return Refused(UNAVAILABLE, "a reload has taken the server away that would know")
-        try:
-            answer = await callout.ask("POST", need.fields, need.body)
-        except Failure as failure:
-            return Refused(UNAVAILABLE, str(failure))
-        return need.read(answer.status, answer.body, wall())
+        why = "a reload has taken the server away that would know"
+        for callout in self._calls.get(name, ()):
+            try:
+                answer = await callout.ask("POST", need.fields, need.body)
+            except Failure as failure:
+                why = str(failure)
+                if failure.side == "client":
+                    break
+            else:
+                return need.read(answer.status, answer.body, wall())
+        return Refused(UNAVAILABLE, why)
 
     # -- slow work -------------------------------------------------------------------------------------------------
 

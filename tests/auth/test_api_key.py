@@ -269,6 +269,16 @@ def test_while_nobody_knows_the_keys_only_static_ones_pass() -> None:
     assert keys.judge(b"hg_other", NOW) == Refused("identity_unavailable", "the keys have not come yet")
 
 
+def test_a_key_that_is_not_known_here_may_be_left_to_whom_can_be_asked() -> None:
+    static = StaticKey(id="s1", hash=static_hash(b"legacy"))
+    keys = method(static=[static], unknown="ask")
+    for shown in (KEY.encode(), b"legacy", b"without the prefix"):
+        assert keys.find(head((b"X-API-Key", shown))) == shown
+    for field in ((b"X-API-Key", b"voc_other"), (b"Authorization", b"Bearer voc_other")):
+        assert keys.find(head(field)) is None
+        assert method(static=[static]).find(head(field)) == b"voc_other"
+
+
 @given(st.binary(max_size=600))
 def test_no_bytes_raise(shown: bytes) -> None:
     assert isinstance(method().judge(shown, NOW), Refused) or shown == KEY.encode()

@@ -109,7 +109,7 @@ CASES: dict[str, Case] = {
         IdentitySettings(
             introspection=[
                 Introspection(name="server", url=["https://idp.example/ask"], prefix="op_", sources=_PLACES, cache=5),
-                Introspection(name="other", url=["https://other.example/ask"], active=None, form="json", cache=0),
+                Introspection(name="other", url=["https://other.example/ask"], active="", form="json", cache=0),
             ]
         ),
         (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -32,8 +33,8 @@ def fine(seen: list[Message] | None = None) -> Upstream:
     return Upstream(answering(lambda _: ok(b"fine"), seen))
 
 
-def asking(server: Upstream | str, **more: Any) -> dict[str, Any]:
-    url = server if isinstance(server, str) else f"{server.url}/introspect"
+def asking(server: Upstream | str | list[str], **more: Any) -> dict[str, Any]:
+    url = server if isinstance(server, str | list) else f"{server.url}/introspect"
     return {"identity": {"introspection": {"url": url, "timeout": 10, **more}, "forward": {"X-User": "id"}}}
 
 
@@ -137,6 +138,39 @@ async def test_nobody_is_there_or_says_anything() -> None:
             assert await status(rig) == 503
         async with gateway(to(upstream, **asking(server, timeout=0.1))) as rig:
             assert await status(rig) == 503
+
+
+@on_loop
+async def test_another_server_is_asked_where_one_cannot_be_reached() -> None:
+    asked: list[Message] = []
+    away = f"http://127.0.0.1:{free_port()}"
+    async with knowing(lambda token: {"active": token == TOKEN, "sub": "ann"}, asked) as server, fine() as upstream:
+        async with gateway(to(upstream, **asking([away, server.url], path="/introspect"))) as rig:
+            assert [await status(rig), await status(rig, "other")] == [200, 401]
+        async with gateway(to(upstream, **asking([away, away]))) as rig:
+            assert await status(rig) == 503
+    assert [each.start for each in asked] == ["POST /introspect HTTP/1.1"] * 2
+
+
+@on_loop
+async def test_keys_that_are_not_known_here_are_asked_about() -> None:
+    def say(request: Message) -> bytes:
+        asked.append(json.loads(request.body)["api_key"])
+        return ok(json.dumps({"id": "k7"}).encode(), status=200 if asked[-1] == "voc_remote" else 401)
+
+    asked: list[str] = []
+    async with Upstream(answering(say)) as server, fine() as upstream:
+        local = {"prefix": "voc_", "database": False, "unknown": "ask"}
+        local["static"] = [{"id": "k1", "hash": "sha256:" + sha256(b"voc_local").hexdigest()}]
+        remote: dict[str, Any] = {"url": f"{server.url}/validate-key", "form": "json", "field": "api_key", "active": ""}
+        remote |= {"prefix": "voc_", "kind": "api_key", "sources": ["header:X-API-Key", "header:Authorization"]}
+        async with gateway(to(upstream, identity={"api_keys": local, "introspection": remote})) as rig:
+            keys = ["voc_local", "voc_remote", "voc_remote", "voc_wrong", "no key"]
+            answers = [await rig.ask(get("/", f"X-API-Key: {key}")) for key in keys]
+            assert [answer.status for answer in answers] == [200, 200, 200, 401, 401]
+            assert {each.json()["reason"] for each in answers[3:]} == {"invalid_api_key"}
+            assert await status(rig, "voc_remote") == 200
+    assert asked == ["voc_remote", "voc_wrong"]
 
 
 @on_loop
