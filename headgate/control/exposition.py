@@ -184,6 +184,10 @@ def facts_of(config: ResolvedConfig) -> Facts:
         routes.setdefault(route.name, {"pattern": pattern, "host": ",".join(match.host)})
     for path in config.admin.expose:
         routes.setdefault(f"own {path}", {"pattern": path, "host": ""})
+    # A service by its name, in an envelope or in the path: the path tells more.
+    by_name = max((item.path for item in config.surface if item.view == "proxy"), key=len, default="")
+    for route in config.service_routes:
+        routes.setdefault(route.name, {"pattern": by_name, "host": ""})
     limits: dict[str, dict[str, str]] = {}
     everywhere = [scoped.limit for route in config.routes for scoped in route.limits]
     of_services = [service.rate_limit for service in config.services if service.rate_limit is not None]

@@ -88,6 +88,8 @@ class Stub:
 def _handler(stub: Stub) -> type[QuietHandler]:
     class Handler(QuietHandler):
         protocol_version = "HTTP/1.1"
+        # A head and a body are two writes, and the second would wait for the client's word on the first.
+        disable_nagle_algorithm = True
 
         def _serve(self) -> None:
             parts = urlsplit(self.path)

@@ -109,6 +109,19 @@ def test_facts_are_what_is_written() -> None:
     }
 
 
+def test_a_service_reached_by_its_name_has_the_pattern_of_that_endpoint() -> None:
+    document = {
+        "surface": [
+            {"path": "/proxy", "view": "proxy", "auth": "none"},
+            {"path": "/proxy/{service}/{path}", "view": "proxy", "auth": "none"},
+        ],
+        "services": [{"name": "llm", "url": "http://127.0.0.1:9001"}],
+    }
+    result = load([], environ={}, layers=[Layer("gw.yaml", yaml.safe_dump(document))])
+    assert result.config is not None, result.problems
+    assert facts_of(result.config)["route"]["proxy llm"]["pattern"] == "/proxy/{service}/{path}"
+
+
 def test_each_form_holds_what_was_counted() -> None:
     chosen = config(native=True)
 
