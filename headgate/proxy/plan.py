@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from headgate.auth.access import AddressRules
@@ -114,7 +115,10 @@ class RouteRuntime:
         label = json_fragment(route.name)
         self.label = route.name if label == route.name else label
         settings = route.settings
-        self.timeouts = shared.setdefault(route.timeout, route.timeout)
+        timeouts = route.timeout
+        if 0.0 < timeouts.head < timeouts.response:
+            timeouts = replace(timeouts, response=timeouts.head)
+        self.timeouts = shared.setdefault(timeouts, timeouts)
         self.max_body: int = shared.setdefault(route.max_body, route.max_body)
         # By identity: what several routes inherit is one object, and it holds lists.
         self.retry: Retry = shared.setdefault(("retry", id(route.retry)), Retry(route.retry))

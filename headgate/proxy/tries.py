@@ -46,6 +46,7 @@ class Tries:
         "_charged",
         "_deadlines",
         "_gateway",
+        "_head",
         "_late",
         "_until",
         "body",
@@ -82,9 +83,11 @@ class Tries:
         self._late = ""
         call = exchange.stream.head.grpc
         self._deadlines = way.deadlines if not call else (*way.deadlines, _TIMEOUT)
-        started, total = exchange.stream.started, way.timeouts.total
-        if total:
-            self._until, self._late = started + total, "total_timeout"
+        started, timeouts = exchange.stream.started, way.timeouts
+        # When the head of an answer has to be here.
+        self._head = started + timeouts.head if timeouts.head else NEVER
+        if timeouts.total:
+            self._until, self._late = started + timeouts.total, "total_timeout"
         for deadline in self._deadlines:
             said = deadline.read(exchange.stream.head.fields, started)
             if said is not None and said < self._until:
@@ -141,7 +144,7 @@ class Tries:
 
     def connect_within(self, started: float) -> float:
         """Return the seconds that a try begun at `started` may take to connect."""
-        left = self._until - started
+        left = min(self._until, self._head) - started
         if self.retry.per_try_timeout:
             left = min(left, self.retry.per_try_timeout)
         connect: float = self.way.timeouts.connect
@@ -150,6 +153,9 @@ class Tries:
     def bind(self, upstream: Call, started: float) -> None:
         """Let a try begun at `started` end in time."""
         until, late = self._until, self._late
+        # A first try has `response` alone, which begins when the request has come whole.
+        if self._head < until and self.exchange.attempts > 1:
+            until, late = self._head, "response_timeout"
         if self.retry.per_try_timeout and started + self.retry.per_try_timeout < until:
             until, late = started + self.retry.per_try_timeout, "response_timeout"
         if until != NEVER:
@@ -157,7 +163,7 @@ class Tries:
 
     def loosen(self, upstream: Call) -> None:
         """Let the body of an answer, whose head came in time, take as long as the exchange may."""
-        if self.retry.per_try_timeout:
+        if self.retry.per_try_timeout or self._head != NEVER:
             upstream.loosen(self._until, self._late)
 
     # -- what follows ----------------------------------------------------------------------------------------------
@@ -189,7 +195,7 @@ class Tries:
         ) or (retry.charged(failure) and not self.charge()):
             raise failure
         wait = retry.wait(failure, exchange.attempts, random(), elsewhere=elsewhere)
-        if now + wait >= self._until:
+        if now + wait >= min(self._until, self._head) - _EARLY:
             raise failure
         self._rewind(held)
         self.retried(failure.reason)
@@ -215,7 +221,7 @@ class Tries:
         if not allowed or asked is None:
             return None
         wait = retry.wait_answered(asked, exchange.attempts, random())
-        if wait is None or monotonic() + wait >= self._until or not self.charge():
+        if wait is None or monotonic() + wait >= min(self._until, self._head) or not self.charge():
             return None
         self.tried = (*self.tried, target)
         seconds = upstream.answered_at - exchange.tried_at

@@ -138,6 +138,13 @@ class Timeouts:
     connect: Seconds = setting(default=2.0, help="To connect, TLS included.", gt=0, le=3600)
     response: Seconds = setting(default=30.0, help="From the request's end to the response head.", gt=0, le=86400)
     idle: Seconds = setting(default=60.0, help="Between two pieces of a body or stream.", gt=0, le=86400)
+    head: Seconds = setting(
+        default=0.0,
+        help="To the response head, all tries and waits between them together; 0 = no bound. For a first try it begins"
+        " when the request has come whole; what streams behind the head may take longer.",
+        ge=0,
+        le=86400,
+    )
     total: Seconds = setting(default=0.0, help="For the whole exchange; 0 = no bound.", ge=0, le=86400)
     tunnel: Seconds = setting(default=3600.0, help="Silence on an upgraded connection (WebSocket).", gt=0, le=604800)
     deadline_header: str | None = setting(

@@ -189,6 +189,41 @@ async def test_the_time_of_one_try_is_that_of_the_head_alone() -> None:
         assert await client.read(6) == b"abcdef"
 
 
+@on_loop
+async def test_all_tries_together_have_the_time_of_the_head() -> None:
+    """The second try has what the first one left; without the bound it would wait for a day."""
+    retry = {"on": ["timeout"], "attempts": 10, "per_try_timeout": 0.1, "backoff": AT_ONCE}
+    timeout = {"head": 0.25, "response": 86400}
+    async with scripted(*[silence] * 10) as script, gateway(to(*script.upstreams, timeout=timeout, retry=retry)) as rig:
+        assert (await rig.ask(get())).json()["reason"] == "response_timeout"
+        assert 2 <= len(script.seen) < 10
+        rig.apply(to(*script.upstreams, timeout=timeout, retry={"attempts": 0}))
+        assert (await rig.ask(get())).json()["reason"] == "response_timeout"
+
+
+@on_loop
+async def test_what_streams_behind_the_head_may_take_longer_than_that() -> None:
+    begun = asyncio.Event()
+
+    async def slow(link: Wire) -> bool:
+        await link.send(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nabc")
+        await begun.wait()
+        await link.send(b"def")
+        return True
+
+    timeout = {"head": 0.2}
+    async with scripted(silence, slow, silence) as script:
+        retry = {"on": ["timeout"], "attempts": 1, "per_try_timeout": 0.05, "backoff": AT_ONCE}
+        async with gateway(to(*script.upstreams, timeout=timeout, retry=retry)) as rig:
+            client = await rig.client()
+            await client.send(get())
+            await client.head()
+            rig.apply(to(*script.upstreams, timeout=timeout, retry={"attempts": 0}))
+            assert (await rig.ask(get())).json()["reason"] == "response_timeout"
+            begun.set()
+            assert await client.read(6) == b"abcdef"
+
+
 # -- bodies --------------------------------------------------------------------------------------------------------
 
 
