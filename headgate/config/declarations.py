@@ -16,7 +16,7 @@ from headgate.config.expansion import holds
 from headgate.config.language import Variable
 from headgate.config.merge import merge
 from headgate.config.preset import preset_source, preset_text
-from headgate.config.problems import Origin, Path, Problem
+from headgate.config.problems import Origin, Problem
 from headgate.config.schema import Config
 from headgate.config.shape import root_shape
 from headgate.config.tree import with_names
@@ -133,29 +133,40 @@ def missing(table: Map | None, variables: Variables) -> tuple[list[Problem], lis
     warnings: list[Problem] = []
     for name, variable in variables.table.items():
         value = variables.value_of(name) if "*" not in name else None
-        if table is None or value is None or value.texts:
+        if table is None or value is None:
             continue
-        node = table.items[name]
-        required = node.items.get("required") if isinstance(node, Map) else None
-        path: Path = (_ENV, name, "required")
+        if variable.unused is not None and value.given:
+            warnings.append(_warning(f"{name} has no effect: {variable.unused}"))
+        if value.texts:
+            continue
         try:
-            needed = required is not None and _is_required(required, variables)
+            needed = _holds("required", name, table, variables)
+            told = variable.absent_when is None or _holds("absent_when", name, table, variables)
         except ValueError as error:
-            errors.append(Problem(table.keys[name], ".".join(map(str, path)), str(error)))
+            errors.append(Problem(table.keys[name], ".".join((_ENV, name)), str(error)))
             continue
         if needed:
             errors.append(Problem(Origin("environment"), "", _needed(name, variable), _remedy(name, variable)))
-        elif variable.absent is not None:
-            warnings.append(
-                Problem(Origin("environment"), "", f"{name} is not set: {variable.absent}", severity="warning")
-            )
+        elif variable.absent is not None and told:
+            warnings.append(_warning(f"{name} is not set: {variable.absent}"))
     return errors, warnings
 
 
-def _is_required(required: Node, variables: Variables) -> bool:
-    if isinstance(required, Scalar) and isinstance(required.value, bool):
-        return required.value
-    return holds(required, variables)
+def _warning(message: str) -> Problem:
+    return Problem(Origin("environment"), "", message, severity="warning")
+
+
+def _holds(key: str, name: str, table: Map, variables: Variables) -> bool:
+    """Judge a condition that stands on a variable; one that is not there does not hold.
+
+    Raises:
+        ValueError: it is none, or names a variable that is not declared.
+    """
+    node = table.items[name]
+    condition = node.items.get(key) if isinstance(node, Map) else None
+    if isinstance(condition, Scalar) and isinstance(condition.value, bool):
+        return condition.value
+    return condition is not None and holds(condition, variables)
 
 
 def _needed(name: str, variable: Variable) -> str:
@@ -197,6 +208,7 @@ def env_example(text: str, source: str) -> str:
     for name, variable in declared.items():
         about = [variable.help, f"One of {', '.join(variable.values)}." if variable.values else ""]
         about += [f"Without it: {variable.absent}." if variable.absent else ""]
+        about += [f"It has no effect: {variable.unused}." if variable.unused else ""]
         lines += [f"# {' '.join(filter(None, about))}".rstrip()]
         default = variable.default if variable.default is not None else ""
         shown = ",".join(map(str, default)) if isinstance(default, list) else str(default)

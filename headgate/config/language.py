@@ -30,6 +30,12 @@ class Variable:
     absent: str | None = setting(
         default=None, help="What does not work without it; said once at the start where it is not set."
     )
+    absent_when: Any = setting(
+        default=None, help="Say so only where this holds: a condition as `when` takes it.", repr=False
+    )
+    unused: str | None = setting(
+        default=None, help="Why it has no effect, of a name that people know; said once at the start where it is set."
+    )
     aliases: Annotated[list[str], OneOrMany()] = setting(
         default=list, help="Other names of it; its own name goes before them."
     )

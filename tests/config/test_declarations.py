@@ -40,6 +40,25 @@ def test_without_another_one_it_is_said_what_does_not_work() -> None:
     assert said(load_layers(PRESET, environ={"EXTRA": "x"})) == []
 
 
+def test_what_does_not_work_is_said_only_where_it_matters() -> None:
+    preset = "env: {ON: {type: bool, default: false}, WHERE: {absent: nothing is sent, absent_when: ON}}\n"
+    assert said(load_layers(preset)) == []
+    assert said(load_layers(preset, environ={"ON": "true", "WHERE": "x"})) == []
+    assert said(load_layers(preset, environ={"ON": "1"})) == ["environment: warning: WHERE is not set: nothing is sent"]
+    wrong = preset.replace("absent_when: ON", "absent_when: OFF")
+    assert any('there is no variable "OFF" under env' in line for line in said(load_layers(wrong)))
+
+
+def test_a_variable_without_effect_says_so_where_it_is_set() -> None:
+    preset = "env: {POOL: {type: int, default: 10, unused: one connection does}}\n"
+    assert said(load_layers(preset)) == []
+    assert said(load_layers(preset, environ={"POOL": "5"})) == [
+        "environment: warning: POOL has no effect: one connection does"
+    ]
+    assert said(load_layers(preset, environ={"POOL": "many"})) == ["environment: error: POOL: expected a whole number"]
+    assert "It has no effect: one connection does." in env_example(preset, "x")
+
+
 def test_the_environment_goes_before_the_files_and_the_command_line_before_it() -> None:
     own = "http: {max_connections: 7000}\n"
     found = []
