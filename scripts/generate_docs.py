@@ -1,19 +1,34 @@
-"""Write the files that are generated from the settings classes, or check with --check that they are fresh."""
+"""Write the generated documents, or check with --check that they are fresh."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
+from headgate.config.declarations import env_example
 from headgate.config.json_schema import render_json_schema
+from headgate.config.preset import preset_names, preset_source, preset_text
 from headgate.config.reference import render_reference
+from scripts import api_reference, descriptions
 
-DOCS = Path(__file__).resolve().parent.parent / "docs"
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
+PRESETS = ROOT / "headgate" / "config" / "presets"
 
 
 def generated() -> dict[Path, str]:
     """Return every generated file with its text."""
-    return {DOCS / "headgate.schema.json": render_json_schema(), DOCS / "configuration.md": render_reference()}
+    return {
+        DOCS / "headgate.schema.json": render_json_schema(),
+        DOCS / "configuration.md": render_reference(),
+        DOCS / "api.md": api_reference.render(),
+        DOCS / "seeds.md": descriptions.render(),
+        **{PRESETS / f"{name}.env.example": _variables(name) for name in preset_names()},
+    }
+
+
+def _variables(preset: str) -> str:
+    return env_example(preset_text(preset), preset_source(preset))
 
 
 def main(arguments: list[str]) -> int:

@@ -18,24 +18,57 @@ ID = "urn:headgate:configuration"
 
 _TYPES = {"text": ["string", "number", "boolean"], "integer": "integer", "number": "number", "boolean": "boolean"}
 _VARIABLE = {"$ref": "#/$defs/variable"}
+_CHOICE = {"$ref": "#/$defs/choice"}
+_CONDITION = {"$ref": "#/$defs/condition"}
+_WORDS = {
+    "variable": {
+        "type": "string",
+        "pattern": r"\$\{[A-Za-z_][A-Za-z0-9_]*\*?[A-Za-z0-9_]*(:-[^}]*)?\}",
+        "description": "An environment variable: ${NAME}, or ${NAME:-default}.",
+    },
+    "condition": {
+        "description": "NAME, not NAME, {NAME: value}, {NAME: [values]}, or a list of such of which any holds.",
+        "anyOf": [{"type": "string"}, {"type": "object"}, {"type": "array"}],
+    },
+    "choice": {
+        "description": "A value under a condition, or one that a variable chooses.",
+        "anyOf": [
+            {
+                "type": "object",
+                "properties": {"when": _CONDITION, "value": {}},
+                "required": ["when", "value"],
+                "additionalProperties": False,
+            },
+            {
+                "type": "object",
+                "properties": {"select": {"type": "string"}, "cases": {"type": "object"}, "else": {}},
+                "required": ["select", "cases"],
+                "additionalProperties": False,
+            },
+        ],
+    },
+}
+# What may stand in any mapping, or in any item of a list (config.expansion).
+_ANYWHERE = {
+    "when": {"description": "Condition under which this is there at all.", **_CONDITION},
+    "for_each": {
+        "description": "Variables, one * in their name: this item once for each that is set.",
+        "type": "string",
+    },
+}
 
 
 def json_schema() -> dict[str, Any]:
     """Return the schema of a configuration file."""
     classes: dict[str, dict[str, Any]] = {}
     root = _class(Config, classes)
-    variable = {
-        "type": "string",
-        "pattern": r"\$\{[A-Za-z_][A-Za-z0-9_]*(:-[^}]*)?\}",
-        "description": "An environment variable: ${NAME}, or ${NAME:-default}.",
-    }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": ID,
         "title": "Headgate configuration",
         **root,
         "patternProperties": {"^x-": {"description": "Ignored: a place for anchors."}},
-        "$defs": {"variable": variable, **dict(sorted(classes.items()))},
+        "$defs": {**_WORDS, **dict(sorted(classes.items()))},
     }
 
 
@@ -52,7 +85,7 @@ def _class(cls: type, classes: dict[str, dict[str, Any]]) -> dict[str, Any]:
         for alias in field.aliases:
             properties[alias] = {**schema, "description": f"Another spelling of {field.name}. {field.help}"}
     required = [field.name for field in fields_of(cls).values() if field.required]
-    made = {"type": "object", "description": (cls.__doc__ or "").strip(), "properties": properties}
+    made = {"type": "object", "description": (cls.__doc__ or "").strip(), "properties": {**_ANYWHERE, **properties}}
     return {**made, **({"required": required} if required else {}), "additionalProperties": False}
 
 
@@ -60,12 +93,15 @@ def _property(field: Field, classes: dict[str, dict[str, Any]]) -> dict[str, Any
     schema = _schema(field.shape, classes)
     if not field.required and schema:
         # An empty value means "as if not written".
-        schema = {
-            "anyOf": [*schema["anyOf"], {"type": "null"}] if set(schema) == {"anyOf"} else [schema, {"type": "null"}]
-        }
+        schema = _or(schema, {"type": "null"})
+    schema = _or(schema, _CHOICE) if schema else schema
     default = plain_default(field.default)
     given = {"default": default} if not field.required and default not in (None, {}) else {}
     return {"description": field.help, **schema, **given}
+
+
+def _or(schema: dict[str, Any], *others: dict[str, Any]) -> dict[str, Any]:
+    return {"anyOf": [*(schema["anyOf"] if set(schema) == {"anyOf"} else [schema]), *others]}
 
 
 def plain_default(value: Any) -> Any:
@@ -97,11 +133,12 @@ def _schema(shape: Shape, classes: dict[str, dict[str, Any]]) -> dict[str, Any]:
         return {"anyOf": [_schema(fields_of(shape.cls)[shape.short].shape, classes), reference]}
     if shape.kind == "table" and shape.item is not None:
         names = {"propertyNames": {"enum": list(shape.words)}} if shape.words else {}
-        return {"type": "object", "additionalProperties": _schema(shape.item, classes), **names}
+        item = _schema(shape.item, classes)
+        return {"type": "object", "additionalProperties": _or(item, _CHOICE) if item else item, **names}
     if shape.kind == "list" and shape.item is not None:
         item = _schema(shape.item, classes)
-        listed = {"type": "array", "items": item}
-        return {"anyOf": [item, listed]} if shape.one_or_many else listed
+        listed = {"type": "array", "items": _or(item, _CHOICE, _VARIABLE) if item else item}
+        return _or(listed, _VARIABLE, *([item] if shape.one_or_many else []))
     return _scalar(shape)
 
 

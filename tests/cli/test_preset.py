@@ -1,0 +1,87 @@
+"""`headgate preset`, and what --preset, HEADGATE_PRESET and .env mean to the other commands."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from headgate.cli.main import main
+from headgate.cli.sources import take_dotenv
+from headgate.config.preset import preset_names, preset_text
+
+SECRET = "0123456789abcdef0123456789abcdef"
+
+
+@pytest.fixture(autouse=True)
+def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Be in an empty folder with an environment that nobody else sees."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "environ", {"HEADGATE_STATE_DIR": str(tmp_path / "state")})
+
+
+def test_presets_are_listed_and_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["preset", "list", "--json"]) == 0
+    assert list(json.loads(capsys.readouterr().out)) == preset_names()
+    assert main(["preset", "list"]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["PRESET", *preset_names()]
+    assert main(["preset", "show", "sandbox"]) == 0
+    assert capsys.readouterr().out == preset_text("sandbox")
+    assert main(["preset", "show", "sandbox", "--env"]) == 0
+    assert "\n#PORT=8080\n" in capsys.readouterr().out
+
+
+def test_an_unknown_preset_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in (["preset", "show", "sandbx"], ["check", "--preset", "sandbx"], ["run", "--preset", "sandbx"]):
+        assert main(command) == 1
+        assert 'there is no preset "sandbx": did you mean "sandbox"?' in capsys.readouterr().err
+
+
+def test_a_preset_is_checked_with_where_each_value_came_from(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("services.yaml").write_text("services: [{name: mine, url: 'http://127.0.0.1:9'}]\n")
+    os.environ.update(JWT_SECRET_KEY=SECRET, PORT="8123")
+    assert main(["check", "services.yaml", "--preset", "sandbox", "--explain"]) == 0
+    said = capsys.readouterr().out
+    assert "# preset sandbox:" in said
+    assert "services[mine].name: mine" in said
+    assert "# services.yaml:1:" in said
+    assert "8123" in said
+    assert SECRET not in said
+
+
+def test_the_environment_may_name_the_preset(capsys: pytest.CaptureFixture[str]) -> None:
+    os.environ["HEADGATE_PRESET"] = "sandbox"
+    assert main(["check"]) == 1
+    assert "JWT_SECRET_KEY is not set" in capsys.readouterr().err
+
+
+def test_variables_stand_in_a_file_and_the_environment_goes_before_it(capsys: pytest.CaptureFixture[str]) -> None:
+    Path(".env").write_text(f"# ours\nJWT_SECRET_KEY='{SECRET}'\nexport PORT=8124\nLITERAL=${{PORT}}\n")
+    os.environ["PORT"] = "8125"
+    assert main(["check", "--preset", "sandbox", "--explain"]) == 0
+    said = capsys.readouterr().out
+    assert "8125" in said
+    assert "8124" not in said
+    assert os.environ["LITERAL"] == "${PORT}"
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe=1\n"])
+def test_a_file_of_variables_that_cannot_be_read_is_said(content: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+    Path(".env").write_bytes(content)
+    assert main(["check", "--preset", "sandbox"]) == 1
+    assert ".env cannot be read: it is not UTF-8" in capsys.readouterr().err
+
+
+def test_commands_that_only_ask_a_gateway_read_no_file_of_variables(capsys: pytest.CaptureFixture[str]) -> None:
+    Path(".env").write_text("HEADGATE_ADMIN=127.0.0.1:9\nHEADGATE_ADMIN_TOKEN=stolen\n")
+    main(["status", "--admin", "127.0.0.1:9"])
+    assert "HEADGATE_ADMIN_TOKEN" not in os.environ
+
+
+def test_a_broken_line_of_a_file_hides_no_other(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("ONE=1\nnot a line\nTWO=2\nEMPTY=\n")
+    found: dict[str, str] = {}
+    take_dotenv(found, tmp_path)
+    assert (found["ONE"], found["TWO"], found["EMPTY"]) == ("1", "2", "")

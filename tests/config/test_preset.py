@@ -1,0 +1,86 @@
+"""The presets: each is a configuration file and nothing else, says what it is, and reads what it declares."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from headgate.config.declarations import Layer, env_example, read_head
+from headgate.config.loader import LoadResult, load
+from headgate.config.preset import preset_about, preset_names, preset_source, preset_text
+from tests.config.test_json_schema import errors
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "headgate"
+SECRET = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
+each_preset = pytest.mark.parametrize("name", preset_names())
+
+
+def loaded(name: str, *paths: Path) -> LoadResult:
+    """Load a preset with a secret in each variable that has to be set."""
+    text = preset_text(name)
+    head = read_head(Layer(name, text))
+    assert head.env is not None
+    environ = dict.fromkeys(
+        [key for key, item in head.env.items.items() if "required" in getattr(item, "items", ())], SECRET
+    )
+    return load(paths, environ=environ, layers=[Layer(preset_source(name), text, own=False)])
+
+
+def test_there_is_one_for_each_of_the_five_descriptions() -> None:
+    assert preset_names() == ["ai-edge", "ai-microservices", "sandbox", "service-mesh", "vocelio"]
+
+
+def test_an_unknown_name_is_said_with_the_nearest() -> None:
+    with pytest.raises(ValueError, match='there is no preset "sandbx": did you mean "sandbox"'):
+        preset_text("sandbx")
+
+
+@each_preset
+def test_it_says_what_it_is(name: str) -> None:
+    assert preset_text(name).startswith("# ")
+    assert 20 <= len(preset_about(name)) <= 150
+
+
+@each_preset
+def test_it_loads_and_editors_take_it(name: str) -> None:
+    assert [str(problem) for problem in loaded(name).problems] == []
+    assert errors(preset_text(name)) == []
+
+
+@each_preset
+def test_services_of_a_users_file_are_behind_it(name: str, tmp_path: Path) -> None:
+    file = tmp_path / "services.yaml"
+    file.write_text("services: [{name: mine, url: 'http://127.0.0.1:9'}]\n")
+    config = loaded(name, file).config
+    assert config is not None
+    assert "mine" in [service.name for service in config.services]
+
+
+@each_preset
+def test_its_example_of_variables_is_current_and_complete(name: str) -> None:
+    text = preset_text(name)
+    assert (PACKAGE / "config" / "presets" / f"{name}.env.example").read_text() == env_example(
+        text, preset_source(name)
+    )
+    head = read_head(Layer(name, text))
+    assert head.env is not None
+    body = re.sub(r"^env:\n(?:[ #\n].*\n|\n)*", "", text, flags=re.MULTILINE)
+    unused = [variable for variable in head.env.items if not re.search(rf"\b{re.escape(variable)}", body)]
+    # A variable that only says what another one needs stands in the table alone.
+    assert [each for each in unused if text.count(each) < 2] == []
+
+
+@each_preset
+def test_no_code_asks_for_its_name(name: str) -> None:
+    asking = [
+        str(file.relative_to(PACKAGE))
+        for file in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Constant) and node.value == name
+    ]
+    assert asking == []
