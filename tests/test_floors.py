@@ -32,6 +32,7 @@ FLOORS = {
     "proxy": 4,
     "control": 5,
     "client": 5.5,
+    "asgi": 6,
     "cli": 6,
     "__main__": 7,
 }
@@ -218,6 +219,9 @@ def test_decisions_know_no_clock_no_chance_and_no_socket() -> None:
         ("headgate.proxy.gateway", (*NEVER_IN_A_WORKER, *NOT_BEFORE_IT_IS_CONFIGURED)),
         ("headgate.control.worker", (*NEVER_IN_A_WORKER, *NOT_BEFORE_IT_IS_CONFIGURED)),
         ("headgate.control.master", (*NEVER_IN_A_WORKER, "uvloop", "httptools")),
+        ("headgate.control.companion", (*NEVER_IN_A_WORKER, "uvloop", "httptools")),
+        ("headgate.asgi", (*NEVER_IN_A_WORKER, "uvloop", "httptools")),
+        ("headgate.asgi.guest", (*NEVER_IN_A_WORKER, *NOT_BEFORE_IT_IS_CONFIGURED)),
         ("headgate.cli.main", NEVER_IN_HELP),
     ],
 )

@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import replace
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from headgate.config.problems import Problem, render
@@ -30,15 +31,15 @@ from headgate.control.cpus import worker_count
 from headgate.control.fleet import Fleet, Outcome
 from headgate.control.listeners import Listener, ListenError, open_listener
 from headgate.control.log import Log
-from headgate.control.memory import Handover, keep, recall
-from headgate.control.messages import Plan, pack, unpack
+from headgate.control.memory import Handover, config_of, keep, recall
+from headgate.control.messages import Plan, pack
 from headgate.control.parts import Parts
 from headgate.control.runtime import remove
 from headgate.control.snapshot import Snapshot, workers_of
 from headgate.control.store_file import StoreFiles
 from headgate.control.unforeseen import in_callbacks, tell_of_the_unforeseen
 from headgate.control.watch import Watch, watched
-from headgate.control.withheld import for_workers, whole, withheld
+from headgate.control.withheld import for_workers, withheld
 from headgate.core.trace import kind_of, places_of
 
 if TYPE_CHECKING:
@@ -51,7 +52,12 @@ FAREWELL = 0.5
 
 
 def run_control(
-    seat: Seat, load: Callable[[], LoadResult], *, poll: float | None = 1.0, file: ConfigFile | None = None
+    seat: Seat,
+    load: Callable[[], LoadResult],
+    *,
+    poll: float | None = 1.0,
+    file: ConfigFile | None = None,
+    kind: type[Control] | None = None,
 ) -> int:
     """Be the control process until the master says it is over; return the exit status.
 
@@ -63,7 +69,7 @@ def run_control(
         log = Log("control")
         tell_of_the_unforeseen(log)
         asyncio.get_running_loop().set_exception_handler(in_callbacks(log))
-        control = Control(seat, load, poll)
+        control = (kind or Control)(seat, load, poll)
         control.parts.configuration.file = file
         return await control.run()
 
@@ -88,7 +94,7 @@ class Control:
         self._admin: Listener | None = None
         self._started = time.monotonic()
         kept = recall(seat.memory)
-        self._config = _config_of(kept) if kept else None
+        self._config = config_of(kept) if kept else None
         self._fleet = Fleet(self._log, kept.plan if kept else None, strangers=kept is None and seat.workers > 0)
         files = {"store": kept.store, "cache_store": kept.cache} if kept else {}
         self._stores = StoreFiles(seat.runtime, files)
@@ -162,6 +168,11 @@ class Control:
                     self._draining = True
                 case {"type": "stop"}:
                     self._end(0)
+                case other:
+                    self._hear(other)
+
+    def _hear(self, message: dict[str, Any]) -> None:
+        """Take what only some masters say."""
 
     def _on_opened(self, error: str | None) -> None:
         if self._opened is not None and not self._opened.done():
@@ -276,7 +287,7 @@ class Control:
 
     async def _bring(self, loaded: LoadResult, config: ResolvedConfig, cause: Cause) -> Outcome:
         self._report(loaded.notices)
-        wanted = worker_count() if config.workers == "auto" else int(config.workers)
+        wanted = self._wanted(config)
         self._say_what_needs_a_restart(config, wanted)
         self._workers = self._workers or wanted
         try:
@@ -312,6 +323,9 @@ class Control:
         self._log("info", f"plan {plan.version} is in force", reason=cause.reason, workers=workers)
         self.audit.applied(config.telemetry.audit, cause, plan.version)
         return outcome
+
+    def _wanted(self, config: ResolvedConfig) -> int:
+        return worker_count() if config.workers == "auto" else int(config.workers)
 
     def _keep(self) -> None:
         """Let a successor know what is in force."""
@@ -365,7 +379,7 @@ class Control:
             return
         # FastAPI takes a third of a second to import. The first plan is in force by now, and a thread leaves this
         # loop free for the workers that are still coming up.
-        admin = await asyncio.to_thread(_import_admin)
+        admin = await asyncio.to_thread(import_module, "headgate.control.admin.app")
         await admin.serve(self, self._admin.of_slot(0))
 
     @property
@@ -382,18 +396,3 @@ class Control:
             "workers": workers_of(self._seat.regions[: self._workers], now),
             "control_uptime": round(now - self._started, 3),
         }
-
-
-def _config_of(kept: Handover) -> ResolvedConfig | None:
-    try:
-        plan = unpack(kept.plan.body)
-    except Exception:
-        # Of another version, as in recall: the files say it anew.
-        return None
-    return whole(plan.config, kept.withheld, kept.discovery) if isinstance(plan, Plan) else None
-
-
-def _import_admin() -> Any:
-    from headgate.control.admin import app
-
-    return app

@@ -32,6 +32,7 @@ from headgate.control.log import Line, Log
 from headgate.control.restart import Restarts
 from headgate.control.runtime import make_runtime, remove
 from headgate.control.service_manager import ServiceManager
+from headgate.control.wakeup import Wakeup
 from headgate.control.watchdog import Watchdog
 from headgate.stores.board import Board
 from headgate.telemetry.cells import SlotRegion
@@ -56,7 +57,7 @@ class Master:
         self._worker_main = worker
         self._control = Child(0, control, Restarts(random.random))
         self._workers: list[Child] = []
-        self._regions = [SlotRegion.create() for _ in range(MOST_WORKERS)]
+        self._regions = [self._region() for _ in range(MOST_WORKERS)]
         self._board = Board.create(MOST_WORKERS)
         Log.listeners.append(self._pass_on)
         self._listeners: dict[str, Listener] = {}
@@ -69,34 +70,34 @@ class Master:
         self._exit: int | None = None
         self._forced = 0
 
+    def _region(self) -> SlotRegion:
+        return SlotRegion.create()
+
     def run(self) -> int:
         """Run the gateway until it is told to stop; return the exit status."""
         self._runtime = make_runtime()
         self._memory = os.memfd_create("headgate-plan")
-        self._wakeup, wakeup_end = socket.socketpair()
-        for end in (self._wakeup, wakeup_end):
-            end.setblocking(False)
-        self._wakeup_end = wakeup_end
         self._manager = ServiceManager.of(os.environ)
-        for number in _SIGNALS:
-            signal.signal(number, _by_wakeup)
-        signal.set_wakeup_fd(wakeup_end.fileno(), warn_on_full_buffer=False)
-        self._selector.register(self._wakeup, selectors.EVENT_READ, None)
+        self._wakeup = Wakeup(_SIGNALS)
+        self._selector.register(self._wakeup, selectors.EVENT_READ, self._on_signals)
         now = time.monotonic()
         try:
             self._start(self._control, now)
-            # There is always a first worker. It reads its code while control reads the configuration.
-            self._add_worker(now)
+            self._begin(now)
             while self._exit is None:
                 self._turn()
             return self._exit
         finally:
             self._end()
 
+    def _begin(self, now: float) -> None:
+        # There is always a first worker. It reads its code while control reads the configuration.
+        self._add_worker(now)
+
     def _turn(self) -> None:
         for key, _ in self._selector.select(max(0.0, self._next_event() - time.monotonic())):
-            if key.data is None:
-                self._on_signals()
+            if not isinstance(key.data, Child):
+                key.data()
             elif key.data.link is key.fileobj:
                 self._on_link(key.data)
         now = time.monotonic()
@@ -146,8 +147,7 @@ class Master:
     def _enter(self, child: Child, link: Link) -> Seat:
         """Be the child: close what is the master's, and keep what this child may have."""
         self._selector.close()
-        self._wakeup.close()
-        self._wakeup_end.close()
+        self._wakeup.leave()
         for listener in self._listeners.values():
             listener.close(unlink=False)
         self._manager.close()
@@ -247,15 +247,20 @@ class Master:
             except BlockingIOError:
                 return
             if received is None:
-                with contextlib.suppress(KeyError):
-                    self._selector.unregister(child.link)
+                self._on_silence(child)
                 return
-            message, _ = received
             child.heard = time.monotonic()
-            if message["type"] == "open":
-                self._tell(child, self._open(message["addresses"], message["workers"]))
-            elif message["type"] == "settled":
-                self._settle(message)
+            self._on_message(child, received[0])
+
+    def _on_silence(self, child: Child) -> None:
+        with contextlib.suppress(KeyError):
+            self._selector.unregister(child.link)  # type: ignore[arg-type]
+
+    def _on_message(self, child: Child, message: dict[str, Any]) -> None:
+        if message["type"] == "open":
+            self._tell(child, self._open(message["addresses"], message["workers"]))
+        elif message["type"] == "settled":
+            self._settle(message)
 
     def _open(self, addresses: list[str], workers: int) -> dict[str, Any]:
         """Open what is not open yet, hand it to the workers, and start these if there are none so far."""
@@ -320,15 +325,14 @@ class Master:
     # Signals, and the end
 
     def _on_signals(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            for number in self._wakeup.recv(4096):
-                if number in (signal.SIGTERM, signal.SIGINT):
-                    self._stop(number)
-                elif number == signal.SIGHUP:
-                    self._tell(self._control, {"type": "reload"})
-                elif number == signal.SIGUSR1:
-                    for child in self._children():
-                        self._tell(child, {"type": "reopen"})
+        for number in self._wakeup.read():
+            if number in (signal.SIGTERM, signal.SIGINT):
+                self._stop(number)
+            elif number == signal.SIGHUP:
+                self._tell(self._control, {"type": "reload"})
+            elif number == signal.SIGUSR1:
+                for child in self._children():
+                    self._tell(child, {"type": "reopen"})
 
     def _stop(self, number: int) -> None:
         now = time.monotonic()
@@ -381,15 +385,9 @@ class Master:
         for listener in self._listeners.values():
             listener.close()
         self._manager.close()
-        signal.set_wakeup_fd(-1)
         self._wakeup.close()
-        self._wakeup_end.close()
         self._selector.close()
         os.close(self._memory)
         remove(self._runtime.path)
         if self._state != "starting":
             self._log("info", "ended", status=self._exit)
-
-
-def _by_wakeup(_number: int, _frame: object) -> None:
-    """Do nothing: the signal's number waits in the wakeup pipe, and the loop reads it there."""

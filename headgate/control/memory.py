@@ -11,12 +11,13 @@ import os
 import pickle
 from typing import NamedTuple
 
+from headgate.config.resolve import ResolvedConfig
 from headgate.control.issuers import KeptKeys
 from headgate.control.keys.sync import KeyPlace
-from headgate.control.messages import PackedPlan
+from headgate.control.messages import PackedPlan, Plan, unpack
 from headgate.control.sources import KeptSource
 from headgate.control.store_file import StoreFile
-from headgate.control.withheld import Withheld
+from headgate.control.withheld import Withheld, whole
 
 _LENGTH_BYTES = 8
 
@@ -59,3 +60,12 @@ def recall(memory: int) -> Handover | None:
         # The package may have been replaced under a running gateway: then every successor would fail at the same place.
         return None
     return kept if isinstance(kept, Handover) else None
+
+
+def config_of(kept: Handover) -> ResolvedConfig | None:
+    """Return the configuration that was in force, with what workers did not have of it; None as for `recall`."""
+    try:
+        plan = unpack(kept.plan.body)
+    except Exception:
+        return None
+    return whole(plan.config, kept.withheld, kept.discovery) if isinstance(plan, Plan) else None

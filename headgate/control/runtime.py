@@ -42,9 +42,14 @@ def make_runtime() -> Held:
     Raises:
         OSError: when none can be made.
     """
+    return _make(runtime_parent())
+
+
+def runtime_parent() -> Path:
+    """Return where such folders are made; short enough for the path of a socket in one."""
     named = os.environ.get("XDG_RUNTIME_DIR", "")
     places = [Path(named)] if 0 < len(os.fsencode(named)) <= _LONGEST_PARENT else []
-    return _make(next((each for each in (*places, _IN_MEMORY) if _usable(each)), _temporary()))
+    return next((each for each in (*places, _IN_MEMORY) if _usable(each)), _temporary())
 
 
 def spare_folders(runtime: Path) -> list[Path]:

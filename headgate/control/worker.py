@@ -138,6 +138,7 @@ class Worker:
         try:
             return await self._over
         finally:
+            Log.listeners.remove(self._pass_on)
             for task in self._tasks:
                 task.cancel()
             self._gateway.abort()
@@ -150,6 +151,9 @@ class Worker:
                     await asyncio.wait_for(control.wait_closed(), _LAST_WORDS)
 
     def _beat(self) -> None:
+        if self._over.done():
+            # The slot may be another one's by now.
+            return
         self._slot.beat(time.monotonic())
         self._loop.call_later(HEARTBEAT, self._beat)
 
@@ -167,9 +171,12 @@ class Worker:
                 return
             if received is None:
                 self._loop.remove_reader(self._seat.link.fileno())
-                self._end(1)
+                self._master_gone()
                 return
             self._on_master(*received)
+
+    def _master_gone(self) -> None:
+        self._end(1)
 
     def _on_master(self, message: dict[str, Any], sockets: list[socket.socket]) -> None:
         match message["type"]:

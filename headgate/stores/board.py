@@ -150,6 +150,10 @@ class Board:
         board._attach(memory)
         return board
 
+    def fileno(self) -> int:
+        """Return the descriptor of its file, for a process that attaches to it; -1 for a private one."""
+        return self._file
+
     def __del__(self) -> None:
         if self._file != _NOBODY_ELSE:
             os.close(self._file)

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import json
 import mmap
+import os
 import struct
 from collections.abc import Container, Iterable
 from operator import add
@@ -110,10 +111,15 @@ class SlotRegion:
         self._series: list[tuple[SeriesName, int]] = []
 
     @classmethod
-    def create(cls, directory_bytes: int = DIRECTORY_BYTES, cell_count: int = CELL_COUNT) -> SlotRegion:
-        """Map an empty region that children forked from now on share."""
+    def create(
+        cls, directory_bytes: int = DIRECTORY_BYTES, cell_count: int = CELL_COUNT, file: int = -1
+    ) -> SlotRegion:
+        """Map an empty region that children forked from now on share, or whoever maps the empty `file` given here."""
         directory_bytes += -directory_bytes % 8
-        memory = mmap.mmap(-1, _HEADER_BYTES + directory_bytes + cell_count * 8)
+        size = _HEADER_BYTES + directory_bytes + cell_count * 8
+        if file >= 0:
+            os.ftruncate(file, size)
+        memory = mmap.mmap(file, size)
         header = memoryview(memory)[:_HEADER_BYTES].cast("q")
         header[_DIRECTORY] = directory_bytes
         header[_CELLS] = cell_count

@@ -1,0 +1,110 @@
+"""One request of an ASGI server, from its call to its return.
+
+    head -> the body as far as it is here -> the exchange begins -> what it writes, to the server -> return
+
+Two things are waited for at once, what the client sends (or that it leaves) and what is to be sent: the server's own
+task sends, another one reads for as long as it takes. Law: the server's task ends with the answer, and returns without
+its end where the answer was cut.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from headgate.asgi.head import Scope, head_of, refused_head
+from headgate.asgi.stream import AsgiClient, AsgiStream, Message
+from headgate.core.clock import monotonic
+from headgate.core.failure import Failure
+
+if TYPE_CHECKING:
+    from headgate.asgi.guest import AsgiGateway
+
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+
+async def serve(gateway: AsgiGateway, scope: Scope, receive: Receive, send: Send) -> None:
+    """Serve one request."""
+    stream = _stream(gateway, scope)
+    reader: asyncio.Task[None] | None = None
+    try:
+        if stream.failure is None:
+            # Where nothing was announced, the end of the body is here at once.
+            if (stream.head.length or stream.came(await receive())) and not stream.ended:
+                stream.watch()
+            if not stream.ended and not stream.head.expects_continue:
+                reader = asyncio.create_task(_read(stream, receive))
+                # What came with the head is in one piece with it, if this task lets the other one read first.
+                await asyncio.sleep(0)
+        gateway.handle(stream)
+        if reader is None and not stream.done and stream.failure is None:
+            reader = asyncio.create_task(_read(stream, receive))
+        await _send(stream, send)
+    except asyncio.CancelledError:
+        stream.client_left()
+        raise
+    finally:
+        stream.settle()
+        if reader is not None:
+            reader.cancel()
+
+
+def _stream(gateway: AsgiGateway, scope: Scope) -> AsgiStream:
+    rules = gateway.rules[scope.get("scheme", "http") in ("https", "wss")]
+    peer = scope.get("client")
+    client = AsgiClient(rules, peer[0] if peer else "unix:")
+    started = monotonic()
+    try:
+        return AsgiStream(client, head_of(rules.heads, scope), started)
+    except Failure as failure:
+        stream = AsgiStream(client, refused_head(scope, rules.heads.scheme), started)
+        stream.failure = failure
+        stream.ended = True
+        return stream
+
+
+async def _read(stream: AsgiStream, receive: Receive) -> None:
+    """Read what the client sends, and then wait for it to leave."""
+    while not stream.done or not stream.ended:
+        if stream.wanted is not None and not stream.wanted.is_set():
+            await stream.wanted.wait()
+        if not stream.came(await receive()):
+            return
+
+
+async def _send(stream: AsgiStream, send: Send) -> None:
+    """Give the server what there is, until the answer is over, one way or the other."""
+    task = asyncio.current_task()
+    assert task is not None
+    stalled = False
+
+    def on_stalled() -> None:
+        nonlocal stalled
+        stalled = True
+        task.cancel()
+
+    stream.on_stalled = on_stalled
+    try:
+        while not stream.left:
+            await stream.waited.wait()
+            for message in stream.messages():
+                stream.sending()
+                await send(message)
+            stream.sent()
+            if stream.done and not stream.waited.is_set():
+                return
+    except OSError:
+        # Servers may say so that the client has gone (ASGI specification 2.4).
+        stream.client_left()
+    except asyncio.CancelledError:
+        if not stalled:
+            raise
+        task.uncancel()
+
+
+async def refuse_socket(gateway: AsgiGateway, scope: Scope, receive: Receive, send: Send) -> None:
+    """Refuse a WebSocket."""
+    await receive()
+    await send({"type": "websocket.close", "code": 1011})
