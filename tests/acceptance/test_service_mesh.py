@@ -463,7 +463,7 @@ def test_routes_are_shown(mesh: Mesh) -> None:
     assert first["destinations"] == [{"service_name": "api-gateway", "weight": 100}]
     # Which fields decide is told, what they must be is not.
     assert routes[2]["match"]["headers"] == {"X-Env": "***"}
-    assert [each for each in routes if each["name"] == "halves"][0]["destinations"] == [
+    assert next(each for each in routes if each["name"] == "halves")["destinations"] == [
         {"service_name": "svc-a", "weight": 100},
         {"service_name": "svc-b", "weight": 100},
     ]
