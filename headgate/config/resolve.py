@@ -252,7 +252,9 @@ def _rate_limit(service: Service) -> Limit | None:
     short = service.rate_limit
     if short is None or not short.enabled:
         return None
-    return Limit(name=service.name, key=["service"], requests=short.requests, window=short.window)
+    return Limit(
+        name=service.name, key=["service"], requests=short.requests, window=short.window, exact=short.exact
+    )
 
 
 def _limits(route: Route, service: Service) -> tuple[ScopedLimit, ...]:

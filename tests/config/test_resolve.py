@@ -11,6 +11,7 @@ from headgate.config.resolve import ResolvedConfig, default_auth, resolve
 from headgate.config.schema import Config, EndpointSetting, Route, Service
 from headgate.core.endpoint import Endpoint
 from headgate.policy.balance.settings import RoundRobinSettings
+from headgate.policy.limit.settings import Limit, ServiceRateLimit
 from headgate.policy.split import Destination
 from headgate.wire.settings import Timeouts
 from tests.config.golden import load_text
@@ -87,6 +88,14 @@ def test_endpoints() -> None:
         Endpoint("unix:/run/b.sock", "http", "localhost", 80, "/run/b.sock"),
     )
     assert a.balancer == b.balancer == RoundRobinSettings()
+
+
+def test_the_limit_of_a_service() -> None:
+    limited = Service(name="a", rate_limit=ServiceRateLimit(requests=500, window=10, exact="fitting"))
+    off = Service(name="b", rate_limit=ServiceRateLimit(enabled=False))
+    one, other = resolve(Config(services=[limited, off])).services
+    assert one.rate_limit == Limit(name="a", key=["service"], requests=500, window=10, exact="fitting")
+    assert other.rate_limit is None
 
 
 def test_the_result_can_be_sent_to_a_worker() -> None:

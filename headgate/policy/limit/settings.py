@@ -110,6 +110,10 @@ class ServiceRateLimit:
     enabled: bool = setting(default=True, help="Use it.")
     requests: int = setting(default=100, help="Requests in each window.", ge=1, le=MOST_REQUESTS)
     window: Seconds = setting(default=60.0, help="Seconds of the window.", gt=0, le=86400 * 366)
+    exact: Literal["fitting"] | None = setting(
+        default=None,
+        help="fitting: keep the moment of every request up to 8,000 of them, not only up to 128; beyond, two counters.",
+    )
 
 
 @settings
