@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
 from typing import NamedTuple
 
+from headgate.config.check_values import Finding
 from headgate.config.checks import check
 from headgate.config.declarations import Layer, included, missing, read_head, table_of, variables_of, with_preset
 from headgate.config.expansion import expand_tree, strays
@@ -301,14 +302,15 @@ def _meaning(config: Config, pruned: Map, root: Map, environ: Mapping[str, str])
     for finding in check(config, names, environ):
         node, at = find(pruned, finding.path)
         if not damaged_below(node):
-            message, hint = _unspoken(finding.message, finding.hint, node)
+            message, hint = _unspoken(finding, node)
             secrets = list(secret_scalars(pruned, _ROOT, finding.path))
             message, hint = (without_url_secrets(without_values(text, secrets)) for text in (message, hint))
             yield Problem(at or pruned.at, path_text(pruned, finding.path), message, hint, finding.severity)
 
 
-def _unspoken(message: str, hint: str, node: Node | None) -> tuple[str, str]:
+def _unspoken(finding: Finding, node: Node | None) -> tuple[str, str]:
     """Take the values of variables out of a message: they may be secret, and the names of the variables say enough."""
+    message, hint = finding.message, finding.hint
     for scalar in _from_environment(node):
         names = " and ".join(f"${{{name}}}" for name in scalar.env)
         for text in filter(None, (scalar.text, printable(scalar.text))):
@@ -318,7 +320,8 @@ def _unspoken(message: str, hint: str, node: Node | None) -> tuple[str, str]:
         # A part of the value may be left in another form; nothing shorter than this is a secret.
         start = scalar.text[:1000]
         if any(start[at : at + 6] in message for at in range(len(start) - 5)):
-            message = f"what {names} stands for cannot be used here"
+            fate = "cannot be used" if finding.severity == "error" else "is used, and not advised,"
+            message = f"what {names} stands for {fate} here"
     return message, hint
 
 
