@@ -65,11 +65,12 @@ def _form(family: Family, form: MetricForm, path: Path) -> Iterator[Finding]:
             yield Finding((*path, "values", label), "no such label is shown", did_you_mean(label, shown))
         elif shown[label] == STATE or shown[label].startswith("="):
             yield Finding((*path, "values", label), "a state or a text of your own has no other values")
-    for text, values in form.only.items():
-        if source_of(family, text) is None:
-            yield Finding((*path, "only", text), f"{family.name} knows no such label", did_you_mean(text, known))
-        elif not values or ELSE in values:
-            yield Finding((*path, "only", text), "expected the values that are counted", "such as [GET, POST]")
+    for key, told in (("only", form.only), ("without", form.without)):
+        for text, values in told.items():
+            if source_of(family, text) is None:
+                yield Finding((*path, key, text), f"{family.name} knows no such label", did_you_mean(text, known))
+            elif not values or ELSE in values:
+                yield Finding((*path, key, text), "expected the values that are meant", "such as [GET, POST]")
     if family.states and not set(family.shown) <= set(shown.values()):
         left = ", ".join(family.shown)
         message = f"states of several cannot be added up, and without the label {left} they would be"

@@ -41,18 +41,20 @@ _MICROSECONDS = 1_000_000
 class Endpoints:
     """The endpoints of the configuration in force, over the board."""
 
-    __slots__ = ("_board", "_log", "_places")
+    __slots__ = ("_board", "_log", "_places", "_urls")
 
     def __init__(self, board: Board, log: Log) -> None:
         self._board = board
         self._log = log
         # And whether its balancer has workers count what is in flight there.
         self._places: dict[tuple[str, str], bool] = {}
+        self._urls: dict[tuple[str, str], str] = {}
 
     def follow(self, config: ResolvedConfig) -> None:
         """Know the endpoints of this configuration from now on."""
-        self._places = {}
+        self._places, self._urls = {}, {}
         for service in config.services:
+            self._urls |= {(service.name, each.name): each.url for each in service.endpoints}
             build = BALANCERS[service.balancer.type].build
             counted = build(service.balancer, random.random).counted
             self._places |= {(service.name, each.name): counted for each in service.endpoints}
@@ -64,6 +66,10 @@ class Endpoints:
         """
         now = int(monotonic() * _MICROSECONDS)
         return [self._describe(service, name, now) for service, name in self._places]
+
+    def url(self, service: str, endpoint: str) -> str:
+        """Return the URL of an endpoint that there is."""
+        return self._urls[service, endpoint]
 
     def has(self, service: str, endpoint: str) -> bool:
         """Tell whether there is such an endpoint."""

@@ -20,6 +20,11 @@ class Endpoint(NamedTuple):
     zone: str = ""
 
     @property
+    def url(self) -> str:
+        """Return it as a configuration writes it; a port that the scheme implies is left out."""
+        return f"unix:{self.unix}" if self.unix else f"{self.scheme}://{self.authority}{self.prefix}"
+
+    @property
     def authority(self) -> str:
         """Return what Host says of it; a port that the scheme implies is left out."""
         return f"{self.host}:{self.port}" if self.port != DEFAULT_PORTS[self.scheme] else self.host

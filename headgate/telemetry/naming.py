@@ -144,7 +144,7 @@ def labels_of(family: Family, form: MetricForm) -> dict[str, str]:
 
 
 def _looked_at(family: Family, form: MetricForm) -> list[str]:
-    texts = [*labels_of(family, form).values(), *form.only]
+    texts = [*labels_of(family, form).values(), *form.only, *form.without]
     found = [source_of(family, text) for text in texts if not text.startswith("=")]
     return [family.labels[each[0]] for each in found if each is not None]
 
@@ -190,7 +190,7 @@ class Naming:
 class _Form:
     """One form, compiled: for each label shown a function from the values counted to the value shown."""
 
-    __slots__ = ("_as_counted", "_only", "_states", "_values", "family", "labels", "name")
+    __slots__ = ("_as_counted", "_only", "_states", "_values", "_without", "family", "labels", "name")
 
     def __init__(self, family: Family, form: MetricForm, facts: Facts) -> None:
         self.family = family
@@ -204,9 +204,11 @@ class _Form:
             _reading(family, text, facts, form.values.get(label)) if place != self._states else _fixed("")
             for place, (label, text) in enumerate(wanted.items())
         ]
-        self._only = [(_reading(family, text, facts, None), frozenset(values)) for text, values in form.only.items()]
+        self._only = _conditions(family, form.only, facts)
+        self._without = _conditions(family, form.without, facts)
         plain = self.labels == family.shown == tuple(wanted.values())
-        self._as_counted = len(self.labels) if plain and not self._only and not form.values else -1
+        told_apart = self._only or self._without or form.values
+        self._as_counted = len(self.labels) if plain and not told_apart else -1
 
     def series(self, samples: Iterable[Sample], exemplars: Iterable[Exemplar]) -> list[Series]:
         """Return the series that these samples of the family make, sorted by their labels."""
@@ -233,6 +235,8 @@ class _Form:
             return counted[: self._as_counted]
         if any(value(counted) not in wanted for value, wanted in self._only):
             return None
+        if any(value(counted) in unwanted for value, unwanted in self._without):
+            return None
         shown = tuple([value(counted) for value in self._values])
         return None if None in shown else shown  # type: ignore[return-value]
 
@@ -248,6 +252,12 @@ class _Form:
 
 # None where a fact is asked for that nobody knows.
 _Reading = Callable[[tuple[str, ...]], str | None]
+
+
+def _conditions(
+    family: Family, written: Mapping[str, Sequence[str]], facts: Facts
+) -> list[tuple[_Reading, frozenset[str]]]:
+    return [(_reading(family, text, facts, None), frozenset(values)) for text, values in written.items()]
 
 
 def _reading(family: Family, text: str, facts: Facts, renamed: Mapping[str, str] | None) -> _Reading:

@@ -58,6 +58,9 @@ class MetricForm:
     only: dict[str, Annotated[list[str], OneOrMany()]] = setting(
         default=dict, help="By label or fact: count only what has one of these values."
     )
+    without: dict[str, Annotated[list[str], OneOrMany()]] = setting(
+        default=dict, help="By label or fact: leave out what has one of these values."
+    )
 
 
 @settings

@@ -137,6 +137,18 @@ def test_facts_values_texts_and_filters() -> None:
     }
 
 
+def test_what_a_form_goes_without_is_left_out_and_all_else_is_there() -> None:
+    without = {"method": ["GET"], "pattern": [""]}
+    shown = show(settings(requests_total=[{}, {"name": "calls_total", "labels": {"by": "method"}, "without": without}]))
+    whole = counts(shown["headgate_requests_total"])
+    wanted: dict[tuple[str, ...], int] = {}
+    for (route, _, method, _), count in whole.items():
+        if method != "GET" and route:
+            wanted[method,] = wanted.get((method,), 0) + count
+    assert wanted
+    assert counts(shown["calls_total"]) == wanted
+
+
 def test_what_was_counted_for_an_unknown_route_is_not_shown_under_a_fact_of_routes() -> None:
     gone = Sample(SeriesName("headgate_requests_total", "counter", ("gone", "llm", "GET", "200", "")), [5])
     full = Sample(SeriesName("headgate_requests_total", "counter", ("other",) * 5), [6])

@@ -132,15 +132,16 @@ def services_of(subject: Subject) -> dict[str, Record]:
     config, now = subject.parts.configuration.resolved, wall()
     found: dict[str, list[Record]] = {each.name: [] for each in config.services} if config is not None else {}
     for each in subject.parts.endpoints.describe():
-        found.setdefault(each["service"], []).append(_instance(each, now))
+        url = subject.parts.endpoints.url(each["service"], each["endpoint"])
+        found.setdefault(each["service"], []).append(_instance(each, url, now))
     return {name: _service(name, instances) for name, instances in found.items()}
 
 
-def _instance(each: Record, now: float) -> Record:
+def _instance(each: Record, url: str, now: float) -> Record:
     healthy = each["state"] in _GOOD
     checked = each["checked"]
     return {
-        "url": each["endpoint"],
+        "url": url,
         "status": "maintenance" if each["state"] in _ASIDE else "healthy" if healthy else "unhealthy",
         "state": each["state"],
         "is_healthy": healthy,
