@@ -1,0 +1,256 @@
+"""The preset ai-microservices: its token buckets, its breakers and its retries, against a real Redis.
+
+Long times are made short by the variables of the preset; that they are what the description says where nobody sets
+them is seen in the configuration that results (test_ai_microservices_settings.py).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.acceptance.ai_services import PRESET, Scene, caller, scene
+from tests.acceptance.gateway import mint
+from tests.control.driver import until
+from tests.stores.redis.servers import RedisServer
+
+SECRET = "the secret of the tokens of all these tests"
+RESET = "/api/v1/circuit-breakers/{}/reset"
+FRAUD = {"name": "fraud-service", "circuit_breaker": {"threshold": 3, "timeout": 30}}
+PER_MINUTE = ("x-ratelimit-limit-minute", "x-ratelimit-remaining-minute", "x-ratelimit-reset-minute")
+PER_HOUR = ("x-ratelimit-limit-hour", "x-ratelimit-remaining-hour", "x-ratelimit-reset-hour")
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory, redis: RedisServer) -> Iterator[Scene]:
+    """A gateway whose breakers try again after a moment, but for that of the fraud detection."""
+    env = {"SECRET_KEY": SECRET, "CIRCUIT_BREAKER_TIMEOUT": "200ms", "TIMEOUT_READ": "1", "RETRY_BASE_DELAY": "1ms"}
+    folder = tmp_path_factory.mktemp("gateway")
+    env |= {"SERVICE_AUTH_SECRET_VISION": "seven", "BACKEND_SERVICE_URL": "http://127.0.0.1:1"}
+    with scene(folder, redis, {"services": [FRAUD]}, env=env) as made:
+        yield made
+
+
+# -- limits --------------------------------------------------------------------------------------------------------
+
+
+def test_sixty_requests_in_a_minute_and_not_one_more(running: Scene) -> None:
+    """S2-11, S2-13, S2-15: all of the bucket at once, over both workers; the refusal says when to come back."""
+    mine, before = caller(), int(time.time())
+    first = running.send("GET", "/api/v1/search/x", None, mine)
+    told = first.headers
+    assert (told["x-ratelimit-limit-minute"], told["x-ratelimit-remaining-minute"]) == ("60", "59")
+    assert (told["x-ratelimit-limit-hour"], told["x-ratelimit-remaining-hour"]) == ("1000", "999")
+    assert before <= int(told["x-ratelimit-reset-minute"]) <= time.time() + 3
+    answers = [first]
+    # One token comes back each second, so a slow machine is given some more of them.
+    while answers[-1].status == 200:
+        answers.append(running.send("POST", "/api/v1/search/x", b"", mine))
+        assert len(answers) <= 62 + time.time() - before
+    refused = answers[-1]
+    assert len(answers) > 60
+    assert refused.status == 429
+    wait = int(refused.headers["retry-after"])
+    assert wait == 1
+    assert refused.json == {
+        "detail": {
+            "error": "Rate limit exceeded",
+            "limit_per_minute": 60,
+            "limit_per_hour": 1000,
+            "retry_after": wait,
+        }
+    }
+    assert {*PER_MINUTE, *PER_HOUR, "x-correlation-id"} <= refused.headers.keys()
+    assert refused.headers["x-ratelimit-remaining-minute"] == "0"
+    assert running.send("GET", "/api/v1/search/x").status == 200
+    # With the next token it goes on: no cliff at the end of a minute.
+    until(lambda: running.send("GET", "/api/v1/search/x", None, mine).status == 200, "a token has come back")
+    running.until_counted("rate_limit_exceeded_total", identifier="address")
+    shown = running.gateway.metrics(public=True)["rate_limit_exceeded_total"]
+    assert {tuple(labels) for labels, _ in shown} == {("identifier",)}
+    line = running.logged(refused.headers["x-correlation-id"])
+    assert (line["status_code"], line["level"], line["error"]) == (429, "WARNING", "rate_limited")
+
+
+def test_users_are_told_apart_by_their_tokens(running: Scene, redis: RedisServer) -> None:
+    """Tracked by user id or address; what is counted stands in Redis, with an end, and names nobody."""
+    token, where = mint(SECRET, sub="ada", email="ada@example.com"), caller()
+    for left in ("59", "58"):
+        answer = running.gateway.ask("GET", "/api/v1/search/x", None, caller(), bearer=token)
+        assert (answer.status, answer.headers["x-ratelimit-remaining-minute"]) == (200, left)
+    for sub in ("grace", "edsger"):
+        answer = running.gateway.ask("GET", "/api/v1/search/x", None, where, bearer=mint(SECRET, sub=sub))
+        assert answer.headers["x-ratelimit-remaining-minute"] == "59"
+    keys = redis.call("KEYS", "*")
+    assert keys
+    assert all(redis.call("PTTL", key) > 0 for key in keys)
+    assert not any(b"ada" in key or b"198.51" in key for key in keys)
+
+
+def test_a_token_that_is_wrong_is_refused(running: Scene) -> None:
+    for token in (mint(SECRET[::-1], sub="ada"), mint(SECRET, sub="ada", expires=-60), "nonsense"):
+        answer = running.send("GET", "/api/v1/search/x", bearer=token)
+        assert (answer.status, answer.json["error"]["type"]) == (401, "unauthorized")
+    assert running.send("GET", "/api/v1/search/x").status == 200
+
+
+# -- breakers ------------------------------------------------------------------------------------------------------
+
+
+def test_a_breaker_opens_tries_and_closes(running: Scene) -> None:
+    """S2-23: closed, open, half-open with few requests at once, open again at a failure, closed after two successes."""
+    name, path, stub = "chatbot-service", "/api/v1/chat/x", running.stubs["chatbot-service"]
+    running.fail(path, 4)
+    assert running.send("GET", path).status == 200
+    assert running.breakers()[name]["state"] == "closed"
+    # Not in a row, but among the last hundred calls.
+    running.fail(path, 1)
+    opened = running.until_state(name, "open")["opened_at"]
+
+    asked = len(stub.seen)
+    stub.released.clear()
+    trial = threading.Thread(target=_until_not_refused, args=(running, path))
+    trial.start()
+    try:
+        until(lambda: len(stub.seen) > asked, "a trial is under way")
+        said = running.until_state(name, "half_open")
+        assert running.counted("circuit_breaker_state", service=name) == 2
+        assert [running.send("GET", path).status for _ in range(3)] == [503, 503, 503]
+        assert (said["trials_in_flight"], len(stub.seen)) == (1, asked + 1)
+    finally:
+        stub.released.set()
+        trial.join()
+    assert running.until_state(name, "half_open")["success_threshold"] == 2
+    assert running.send("GET", path).status == 200
+    assert running.until_state(name, "closed")["recent_failures"] == 0
+
+    running.fail(path, 5)
+    opened = until(lambda: (said := running.breakers()[name])["opened_at"] != opened and said, "open again")[
+        "opened_at"
+    ]
+    until(lambda: running.send("POST", path, b"", {"X-Stub-Close": "head"}).status == 502, "a trial has failed")
+    until(lambda: running.breakers()[name]["opened_at"] > opened, "it opened for another while")
+    assert running.breakers()[name]["state"] == "open"
+
+
+def _until_not_refused(running: Scene, path: str) -> None:
+    until(lambda: running.send("GET", path).status != 503, "a trial is let through")
+
+
+def test_an_open_breaker_answers_at_once(running: Scene) -> None:
+    """A service that failed three times of its own threshold is not asked any more; nobody else is touched (S2-25)."""
+    name, path, stub = "fraud-service", "/api/v1/fraud/check", running.stubs["fraud-service"]
+    running.fail(path, 2)
+    assert running.send("POST", path, b"").status == 200
+    running.fail(path, 1)
+    running.until_state(name, "open")
+    asked = len(stub.seen)
+    refused = running.send("POST", path, b"", {"X-Correlation-ID": "abc-123"})
+    assert (refused.status, len(stub.seen)) == (503, asked)
+    assert refused.json == {
+        "error": {
+            "type": "service_unavailable",
+            "message": "Circuit breaker 'fraud-service' is OPEN",
+            "correlation_id": "abc-123",
+        }
+    }
+    assert 0 < int(refused.headers["retry-after"]) <= 30
+    assert refused.headers["x-correlation-id"] == "abc-123"
+    assert running.send("GET", "/api/v1/pricing/x").status == 200
+    assert running.counted("circuit_breaker_state", service=name) == 1
+    assert running.counted("gateway_circuit_breaker_state", service=name, state="open") == 1
+    assert running.counted("gateway_circuit_breaker_state", service=name, state="closed") == 0
+    assert running.counted("circuit_breaker_state", service="pricing-service") == 0
+    running.until_counted("gateway_circuit_breaker_state_changes", service=name, state="open")
+    running.until_counted("gateway_proxy_requests_total", service=name, status="circuit_open")
+    line = running.logged("abc-123")
+    assert (line["status_code"], line["error"]) == (503, "breaker_open")
+    _reset(running, name)
+
+
+def _reset(running: Scene, name: str) -> None:
+    """S2-29: over HTTP, by whoever is an administrator."""
+    path = RESET.format(name)
+    assert running.send("POST", path).status == 401
+    assert running.send("POST", path, bearer=mint(SECRET, sub="ada", scopes=["read"])).status == 403
+    told = running.send("POST", path, bearer=mint(SECRET, sub="boss", scopes=["admin"]))
+    assert (told.status, set(told.json)) == (200, {"message", "timestamp"})
+    said = running.breakers()[name]
+    assert (said["state"], said["failure_count"], said["recent_failures"]) == ("closed", 0, 0)
+    # Every worker dials it again.
+    assert {running.send("POST", "/api/v1/fraud/check", b"").status for _ in range(6)} == {200}
+
+
+def test_resetting_in_other_ways(running: Scene) -> None:
+    """S2-29: by the command line, by an operator's API key; an unknown name is 404, a GET 405."""
+    name, path = "vision-service", "/api/v1/vision/x"
+    running.gateway.command("breaker", "open", name, "--admin", running.gateway.admin)
+    running.until_state(name, "open")
+    assert running.send("GET", path).status == 503
+    reset = running.gateway.command("breaker", "reset", name, "--admin", running.gateway.admin)
+    assert reset.returncode == 0, reset.stderr
+    assert running.breakers()[name]["state"] == "closed"
+    assert running.send("GET", path).status == 200
+    made = running.gateway.command("keys", "create", "--role", "admin", "--owner", "ops", "--preset", PRESET)
+    key = {"X-API-Key": made.stdout.strip()}
+    until(lambda: running.send("POST", RESET.format(name), None, key).status == 200, "the key is known")
+    assert running.send("POST", RESET.format("nobody"), None, key).status == 404
+    assert running.send("GET", RESET.format(name), None, key).status == 405
+    assert running.send("GET", path, None, {"X-API-Key": "a service's own key"}).status == 200
+
+
+# -- retries ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_request_is_sent_again_where_that_is_safe(running: Scene) -> None:
+    """S2-21: what reached nobody is tried four times, what a service has seen is not; each ends in a typed error."""
+    answer = running.send("POST", "/backend/x", b"", {"X-Correlation-ID": "nobody-there"})
+    assert (answer.status, answer.json["error"]["type"]) == (502, "bad_gateway")
+    line = running.logged("nobody-there")
+    assert (line["attempts"], line["error"]) == (4, "connect_refused")
+    running.until_counted("gateway_proxy_retries_total", least=3, service="backend")
+    stub = running.stubs["forecasting-service"]
+    before = len(stub.seen)
+    answer = running.send("POST", "/api/v1/forecast/x", b"", {"X-Stub-Close": "head"})
+    assert (answer.status, answer.json["error"]["type"], len(stub.seen) - before) == (502, "bad_gateway", 1)
+
+
+def test_a_slow_service_is_504(running: Scene) -> None:
+    stub = running.stubs["recommendation-service"]
+    stub.released.clear()
+    try:
+        answer = running.send("POST", "/api/v1/recommendations/x", b"")
+    finally:
+        stub.released.set()
+    assert (answer.status, answer.json["error"]["type"]) == (504, "gateway_timeout")
+
+
+def test_a_client_that_leaves_is_not_the_services_failure(running: Scene) -> None:
+    """S2-43: the call is cancelled, and its breaker is not charged."""
+    stub, gateway = running.stubs["pricing-service"], running.gateway
+    before = running.breakers()["pricing-service"]
+    stub.released.clear()
+    asked = len(stub.seen)
+    client = gateway.connect()
+    client.sendall(b"POST /api/v1/pricing/leave HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+    until(lambda: len(stub.seen) > asked, "the service was asked")
+    client.close()
+    try:
+        line = until(
+            lambda: next((each for each in gateway.access_log() if each["path"].endswith("/leave")), None), "the line"
+        )
+    finally:
+        stub.released.set()
+    assert (line["status_code"], line["error"]) == (499, "client_closed")
+    assert running.breakers()["pricing-service"]["recent_failures"] == before["recent_failures"]
+
+
+def test_each_service_has_a_secret_of_its_own(running: Scene) -> None:
+    running.send("GET", "/api/v1/vision/x", None, {"X-Service-Auth": "mine"})
+    assert running.stubs["vision-service"].seen[-1].headers["x-service-auth"] == "seven"
+    running.send("GET", "/api/v1/pricing/x")
+    assert "x-service-auth" not in running.stubs["pricing-service"].seen[-1].headers
+    assert "seven" not in running.gateway.stderr + running.gateway.stdout
