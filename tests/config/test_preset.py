@@ -11,23 +11,27 @@ import pytest
 from headgate.config.declarations import Layer, env_example, read_head
 from headgate.config.loader import LoadResult, load
 from headgate.config.preset import preset_about, preset_names, preset_source, preset_text
+from headgate.config.yaml_nodes import Map
 from tests.config.test_json_schema import errors
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "headgate"
 SECRET = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+URL = "https://login.example.com"
 
 each_preset = pytest.mark.parametrize("name", preset_names())
 
 
 def loaded(name: str, *paths: Path) -> LoadResult:
-    """Load a preset with a secret in each variable that has to be set."""
+    """Load a preset with a value in each variable that has to be set."""
     text = preset_text(name)
     head = read_head(Layer(name, text))
     assert head.env is not None
-    environ = dict.fromkeys(
-        [key for key, item in head.env.items.items() if "required" in getattr(item, "items", ())], SECRET
-    )
+    environ = {
+        key: URL if getattr(item.items.get("type"), "text", "") == "url" else SECRET
+        for key, item in head.env.items.items()
+        if isinstance(item, Map) and "required" in item.items
+    }
     return load(paths, environ=environ, layers=[Layer(preset_source(name), text, own=False)])
 
 
@@ -70,9 +74,22 @@ def test_its_example_of_variables_is_current_and_complete(name: str) -> None:
     head = read_head(Layer(name, text))
     assert head.env is not None
     body = re.sub(r"^env:\n(?:[ #\n].*\n|\n)*", "", text, flags=re.MULTILINE)
-    unused = [variable for variable in head.env.items if not re.search(rf"\b{re.escape(variable)}", body)]
+    table = head.env
+    unused = [each for each in table.items if not _is_used(each, body) and not _is_said(table, each)]
     # A variable that only says what another one needs stands in the table alone.
     assert [each for each in unused if text.count(each) < 2] == []
+
+
+def _is_used(variable: str, body: str) -> bool:
+    # Of a family {EACH} or * stands for the part that varies.
+    spelt = re.escape(variable).replace(r"\*", r"(?:\*|\{EACH\})")
+    return re.search(rf"\b{spelt}", body) is not None
+
+
+def _is_said(table: Map, variable: str) -> bool:
+    """Tell whether a variable says itself that it has no effect."""
+    item = table.items[variable]
+    return isinstance(item, Map) and "unused" in item.items
 
 
 @each_preset
