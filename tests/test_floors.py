@@ -32,6 +32,7 @@ FLOORS = {
     "proxy": 4,
     "control": 5,
     "client": 5.5,
+    "circuit_breaker": 5.75,
     "asgi": 6,
     "cli": 6,
     "__main__": 7,

@@ -50,7 +50,9 @@ class Joining:
     def __init__(self, arguments: Sequence[str]) -> None:
         """`arguments` are those of `headgate run` that say the configuration."""
         self._arguments = tuple(arguments)
-        self._started: subprocess.Popen[bytes] | None = None
+        self._starting: subprocess.Popen[bytes] | None = None
+        # Started here once, to be waited for when it has ended.
+        self._companion: subprocess.Popen[bytes] | None = None
 
     def join(self) -> tuple[Seat, bool]:
         """Return a seat, and whether this process is the server itself.
@@ -65,6 +67,7 @@ class Joining:
             while True:
                 seat = _take_seat(folder)
                 if seat is not None:
+                    self._starting = None
                     return seat, server.pid == os.getpid()
                 self._maybe_start(folder, server)
                 if time.monotonic() > deadline:
@@ -75,8 +78,8 @@ class Joining:
 
     def _maybe_start(self, folder: Path, server: ServerProcess) -> None:
         """Start the companion, if nobody else is it or starts it."""
-        if self._started is not None and (status := self._started.poll()) is not None:
-            self._started = None
+        if self._starting is not None and (status := self._starting.poll()) is not None:
+            self._starting = None
             if status:
                 raise NotJoined(f"the gateway did not start: its companion ended with status {status}")
         lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -86,7 +89,7 @@ class Joining:
             return
         else:
             guests = ["--guests", str(folder), str(server.pid), str(lock)]
-            self._started = subprocess.Popen(
+            self._starting = self._companion = subprocess.Popen(
                 [sys.executable, "-m", "headgate", "run", *guests, *self._arguments],
                 stdin=subprocess.DEVNULL,
                 pass_fds=(lock,),
@@ -98,8 +101,8 @@ class Joining:
 
     def reap(self) -> None:
         """Take note of the companion's end, if it was started here."""
-        if self._started is not None:
-            self._started.poll()
+        if self._companion is not None:
+            self._companion.poll()
 
 
 def _folder(server: ServerProcess, arguments: Sequence[str]) -> Path:
