@@ -284,6 +284,11 @@ class IdentitySettings:
     )
     realm: str = setting(default="headgate", help="Realm in WWW-Authenticate.", pattern=r'^[^"\\\x00-\x1f\x7f]{1,100}$')
     hide_credentials: bool = setting(default=False, help="Take the credential that was used off what goes upstream.")
+    strict: bool = setting(
+        default=False,
+        help="Refuse with 401 an Authorization that no way takes, even where a good credential stands elsewhere;"
+        " otherwise it is for the service.",
+    )
     forward: dict[str, str] = setting(
         default=dict,
         help="Request headers for the upstream and what they say: id, kind, tenant, roles, scopes, tier, method or"

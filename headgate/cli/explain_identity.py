@@ -28,7 +28,7 @@ from headgate.core.clock import wall
 from headgate.core.failure import Failure
 from headgate.core.identity import ANONYMOUS, Identity
 from headgate.core.message import Fields, RequestHead
-from headgate.proxy.gates import without_credential
+from headgate.proxy.gates import stands_elsewhere, without_credential
 from headgate.proxy.methods import build_methods
 from headgate.proxy.way import UNAVAILABLE
 
@@ -135,6 +135,7 @@ class _Found(NamedTuple):
 def _shown(config: ResolvedConfig, auth: Auth, head: RequestHead, given: Given) -> _Found:
     """Look for a credential in the order of the ways; the first that is there decides."""
     methods = build_methods(config.identity, auth.methods, given)
+    challenged = any(method.challenge for method in methods)
     lines: list[str] = []
     for method in methods:
         credential = method.find(head)
@@ -142,8 +143,11 @@ def _shown(config: ResolvedConfig, auth: Auth, head: RequestHead, given: Given) 
             where = "is shown in the handshake, so never here" if method.kind == "certificate" else "shows none"
             lines.append(f"{method.name}: {where}")
             continue
+        if config.identity.strict and challenged and stands_elsewhere(head, credential):
+            lines.append(f"{method.name}: shows one, but Authorization holds none that is taken here")
+            break
         return _judged(config.identity, method, credential, lines)
-    refusal = without_credential(head, any(method.challenge for method in methods), auth.mode == "required")
+    refusal = without_credential(head, challenged, auth.mode == "required")
     return _Found(ANONYMOUS, refusal, "", lines)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from headgate.auth.settings import Auth
+from headgate.auth.settings import Auth, IdentitySettings
 from headgate.core.clock import monotonic
 from headgate.core.failure import Failure
 from headgate.core.identity import Identity
@@ -76,24 +76,26 @@ class IdentityGate:
         "_reads_authorization",
         "_reads_certificate",
         "_required",
+        "_strict",
         "_ways",
         "challenges",
     )
 
-    def __init__(self, auth: Auth, ways: Sequence[Way], realm: str, hides: bool, metrics: Metrics) -> None:
+    def __init__(self, auth: Auth, ways: Sequence[Way], identity: IdentitySettings, metrics: Metrics) -> None:
         """Take the ways that count on this route, in their order."""
         self._ways = tuple((way, metrics.counter("headgate_auth_total", way.method.name, "known")) for way in ways)
         self._cells = metrics.cells
         self._required = auth.mode == "required"
-        self._hides = hides
+        self._hides = identity.hide_credentials
         # Then one field alone tells which way takes it, and whose it is.
         self._in_headers = all(way.method.in_headers for way in ways)
         # A credential in this field that no way takes is a wrong one: it is not for somebody else.
         self._by_authorization = frozenset(way.method.name for way in ways if way.method.challenge)
         self._reads_authorization = bool(self._by_authorization)
+        self._strict = identity.strict and self._reads_authorization
         self._reads_certificate = any(way.method.kind == "certificate" for way in ways)
         schemes = dict.fromkeys(way.method.challenge for way in ways if way.method.challenge)
-        self.challenges = tuple((scheme, _challenge(scheme, realm)) for scheme in schemes)
+        self.challenges = tuple((scheme, _challenge(scheme, identity.realm)) for scheme in schemes)
 
     def enter(self, exchange: Exchange) -> Awaitable[None] | None:
         """Set `exchange.identity`, or refuse.
@@ -129,6 +131,9 @@ class IdentityGate:
             credential = way.find(head)
             if credential is None:
                 continue
+            if self._strict and stands_elsewhere(head, credential):
+                # A credential that is shown and wrong is never passed over.
+                self._without(exchange)
             verdict = way.verdict(credential)
             if self._hides:
                 way.method.hide(head)
@@ -177,6 +182,12 @@ class IdentityGate:
             wrong = b', error="invalid_token"' if scheme == "Bearer" and reason in _OF_TOKENS else b""
             fields.append((b"WWW-Authenticate", parts + wrong))
         return fields
+
+
+def stands_elsewhere(head: RequestHead, credential: bytes) -> bool:
+    """Tell whether there is an Authorization, and a credential is not the one in it."""
+    shown = head.get(b"authorization")
+    return shown is not None and not shown.endswith(credential)
 
 
 def without_credential(head: RequestHead, reads_authorization: bool, required: bool) -> Failure | None:

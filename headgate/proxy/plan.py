@@ -180,7 +180,7 @@ class RouteRuntime:
         self.gate: IdentityGate | None = None
         if auth.mode != "none":
             counted = ways.of(auth.methods)
-            self.gate = IdentityGate(auth, counted, identity.realm, identity.hide_credentials, parts.metrics)
+            self.gate = IdentityGate(auth, counted, identity, parts.metrics)
             gates.append(self.gate)
         if auth.mode != "none" or (ways.rules.header and identity.tenant.anonymous):
             gates.append(AccessGate(route, ways))

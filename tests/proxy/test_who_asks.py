@@ -64,6 +64,31 @@ async def test_a_route_that_asks_who_is_there(fields: tuple[str, ...], status: i
             assert challenges == [f'Bearer realm="headgate"{wrong}', 'ApiKey realm="headgate"']
 
 
+@pytest.mark.parametrize(
+    ("authorization", "strict", "loose"),
+    [
+        ("Authorization: Basic YWRhOmFkYQ==", "invalid_credentials", None),
+        (bearer("nonsense"), "invalid_token", None),
+        (bearer(token()), None, None),
+        (bearer(KEY), None, None),
+        (bearer(token(seconds=-600)), "expired_token", "expired_token"),
+    ],
+)
+@on_loop
+async def test_an_authorization_that_no_way_takes_is_the_services_or_where_it_is_strict_a_wrong_one(
+    authorization: str, strict: str | None, loose: str | None
+) -> None:
+    async with Upstream(answering(lambda _: ok(b"fine"))) as upstream:
+        for settings, reason in ((identity(strict=True), strict), (identity(), loose)):
+            async with gateway(to(upstream, identity=settings)) as rig:
+                # Twice: what is known of a credential changes nothing.
+                for _ in range(2):
+                    answer = await rig.ask(get("/x", authorization, f"X-API-Key: {KEY}"))
+                    assert answer.status == (200 if reason is None else 401)
+                    assert reason is None or json.loads(answer.body)["reason"] == reason
+                assert (await rig.ask(get("/x", f"X-API-Key: {KEY}"))).status == 200
+
+
 @on_loop
 async def test_an_open_route_looks_at_nothing_and_an_optional_one_refuses_what_is_wrong() -> None:
     async with Upstream(answering(lambda _: ok(b"fine"))) as upstream:
