@@ -7,8 +7,8 @@
     POST /token      a form: sub, roles (blanks between), email, client_id; anything else is ignored
     GET  /health
 
-The key is made at the start, so tokens of an earlier start are no longer good. For the compose files beside the project;
-it runs in the gateway's own image.
+The key is made at the start, so tokens of an earlier start are no longer good. It runs in the gateway's own image, for
+the compose files.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data)
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, *args: object) -> None:
         """Say nothing."""
 
 
