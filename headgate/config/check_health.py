@@ -20,8 +20,11 @@ _USELESS = {
 }
 
 
-def check_service_health(service: Service, path: Path) -> Iterator[Finding]:
-    """Check the health settings of one service, in their long form or their short one."""
+def check_service_health(service: Service, path: Path, *, shared: bool = False) -> Iterator[Finding]:
+    """Check the health settings of one service, in their long form or their short one.
+
+    `shared`: what it says of outliers is said of all services.
+    """
     if service.health_path is not None and service.health is not None:
         message = "health_path is the short form of health, and both stand here"
         yield Finding((*path, "health_path"), message, "write one of them")
@@ -32,7 +35,7 @@ def check_service_health(service: Service, path: Path) -> Iterator[Finding]:
             yield Finding((*path, "health_path"), objection.message)
     if service.outlier is not None:
         yield from found_by(check_outlier(service.outlier), (*path, "outlier"))
-        if service.outlier.enabled and len(endpoints_of(service)) == 1:
+        if service.outlier.enabled and len(endpoints_of(service)) == 1 and not shared:
             message = "the only endpoint of a service is never ejected"
             yield Finding((*path, "outlier"), message, "give the service another endpoint", "warning")
 

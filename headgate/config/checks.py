@@ -81,10 +81,13 @@ def check(config: Config, names: Iterable[str], environ: Mapping[str, str]) -> l
         *_errors(config),
         *(repeated(config.services, ("services",), lambda service: service.name, "the service")),
     ]
-    asked = _asked(config)
+    asked, defaults = _asked(config), config.service_defaults
     for place, service in enumerate(config.services):
+        # What is said of all services may be meant for others than this one.
+        shared = defaults is not None and service.outlier is not None and service.outlier == defaults.outlier
         needed = service.name in asked or not service.routes
         found += _service(service, ("services", place), needed and discovery_of(service, config) is None)
+        found += check_service_health(service, ("services", place), shared=shared)
     found += check_plugins(config)
     found += check_routes(config, known)
     found += check_traffic(config)
@@ -179,4 +182,3 @@ def _service(service: Service, path: Path, needed: bool) -> Iterator[Finding]:
         yield Finding(path, message, "give it a url or endpoints", "warning")
     yield from check_endpoints(service, path)
     yield from check_upstream_tls(service, path)
-    yield from check_service_health(service, path)

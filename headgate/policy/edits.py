@@ -140,10 +140,22 @@ class HeaderEditor:
 
     `block` holds what is put on every message alike, as lines, where that was asked for; `apply` leaves it out then.
     A field that is set is taken off first, also when its new value is missing or unsafe: a client must not keep a
-    field in place that we meant to write. `touched` are the names of all fields it may change, in lower case.
+    field in place that we meant to write. `touched` are the names of all fields it may change, in lower case; `numbers`
+    tells whether some say which try it is.
     """
 
-    __slots__ = ("_constants", "_gone", "_missing", "_replaced", "_staying", "_written", "block", "touched")
+    __slots__ = (
+        "_constants",
+        "_gone",
+        "_missing",
+        "_numbered",
+        "_replaced",
+        "_staying",
+        "_written",
+        "block",
+        "numbers",
+        "touched",
+    )
 
     def __init__(
         self,
@@ -176,6 +188,8 @@ class HeaderEditor:
         self._staying: set[bytes] = set()
         written = [(name.encode(), Template(text)) for name, text in (*edits.set.items(), *edits.add.items())]
         self._written = written
+        self._numbered = [each for each in written[: len(edits.set)] if "attempt" in each[1].names]
+        self.numbers = bool(self._numbered)
         self._replaced = replaced
         self._constants: Fields | None = None
         if all(template.constant is not None for _, template in written):
@@ -197,6 +211,11 @@ class HeaderEditor:
             there = {name.lower() for name, _ in kept}
             kept += [field for name, field in self._missing.items() if name not in there]
         return kept
+
+    def renumbered(self, fields: Fields, values: Values) -> Fields:
+        """Return fields that `apply` has edited, with those anew that say which try it is."""
+        names = {name for name, _ in self._numbered}
+        return [field for field in fields if field[0] not in names] + _filled(self._numbered, values)
 
     def _stays(self, name: bytes) -> bool:
         if read_as(name) in self._gone:

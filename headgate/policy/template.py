@@ -17,7 +17,7 @@ PARAMS = "params."
 BUILT_IN = frozenset(
     (
         *("client", "host", "method", "path", "query", "request_id", "route", "service", "trace_id"),
-        *("attempts", "duration", "duration_ms", "upstream_ms"),
+        *("attempt", "attempts", "duration", "duration_ms", "services", "upstream_ms", "version"),
     )
 )
 

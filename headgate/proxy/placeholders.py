@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from headgate import __version__
 from headgate.core.clock import monotonic
 
 if TYPE_CHECKING:
@@ -32,4 +33,11 @@ def value_of(exchange: Exchange, name: str) -> str | None:
             return f"{exchange.upstream * 1000:.2f}" if exchange.upstream else None
         case "attempts":
             return str(exchange.attempts) if exchange.attempts else None
+        case "attempt":
+            # Until an endpoint is chosen for it, a try is not counted.
+            return str(exchange.attempts or 1)
+        case "version":
+            return __version__
+        case "services":
+            return str(len(exchange.plan.config.services))
     return exchange.params.get(name.removeprefix("params."))

@@ -132,6 +132,7 @@ class Tries:
             self.body += stream.take()
             return await Race(self._gateway, self).run()
         pool = exchange.aim(self.cluster, self.tried)
+        self._number()
         upstream = pool.take(exchange.method in IDEMPOTENT)
         if upstream is None:
             upstream = await pool.connecting(self.connect_within(now))
@@ -141,6 +142,12 @@ class Tries:
         response = await answer
         self.loosen(upstream)
         return response
+
+    def _number(self) -> None:
+        """Say which try it is, where a field of the request does."""
+        editor, exchange = self.way.edit_request, self.exchange
+        if editor is not None and editor.numbers and exchange.attempts > 1:
+            self.request.fields = editor.renumbered(self.request.fields, exchange.value)
 
     def connect_within(self, started: float) -> float:
         """Return the seconds that a try begun at `started` may take to connect."""

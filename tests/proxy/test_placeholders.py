@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 
+from headgate import __version__
 from tests.proxy.peers import Message, Upstream, answering, get, ok
+from tests.proxy.script import answer, scripted
 from tests.proxy.stage import gateway, on_loop, to
 
 EDITS = {
@@ -42,3 +44,15 @@ async def test_an_answer_says_how_long_it_took_and_how_often_an_upstream_was_tri
     # Nobody was tried, so nothing is said of that.
     assert taken(refused) >= 0
     assert (refused.get("x-attempt-count"), refused.get("x-service-response-time")) == (None, None)
+
+
+@on_loop
+async def test_a_service_is_told_by_whom_and_with_which_try_it_is_asked() -> None:
+    edits = {"set": {"X-Attempt": "{attempt}", "X-Gateway": "{version}", "X-Services": "{services}"}}
+    retry = {"on": [503], "backoff": {"base": 0}}
+    async with scripted(answer(status=503), answer(status=503)) as script:
+        async with gateway(to(*script.upstreams, headers={"request": edits}, retry=retry)) as rig:
+            assert (await rig.ask(get("/", "X-Attempt: 9"))).status == 200
+            tries = [each.request for each in script.seen]
+            assert [each.all("x-attempt") for each in tries] == [["1"], ["2"], ["3"]]
+            assert {(each.get("x-gateway"), each.get("x-services")) for each in tries} == {(__version__, "1")}
