@@ -21,10 +21,14 @@ _SEGMENT = re.compile(r"\[([^\[\]]*)\]|([^.\[\]]+)")
 
 
 def merge(base: Node, over: Node, shape: Shape | None = None) -> Node:
-    """Lay `over` on `base`; where a `type` chooses what a mapping has, one of another type replaces it whole."""
+    """Lay `over` on `base`; where a `type` chooses what a mapping has, one of another type replaces it whole.
+
+    Of keys that say the same thing in different ways (ONE_OF of the settings), those of `over` replace the others.
+    """
     if isinstance(base, Map) and isinstance(over, Map) and not _of_other_types(base, over, shape):
         known = narrowed(shape, over)
-        items = dict(base.items)
+        gone = _said_otherwise(over, known)
+        items = {key: node for key, node in base.items.items() if key not in gone}
         for key, node in over.items.items():
             items[key] = merge(items[key], node, shape_below(known, key)) if key in items else node
         return Map(items, {**base.keys, **over.keys}, base.at)
@@ -33,6 +37,12 @@ def merge(base: Node, over: Node, shape: Shape | None = None) -> Node:
         if None not in names and all(name_of(item) is not None for item in base.items):
             return _merge_named(base, over, shape.item if shape is not None else None)
     return over
+
+
+def _said_otherwise(over: Map, shape: Shape | None) -> set[str]:
+    """Return the keys that lose their meaning by what `over` says: of those of which one is written, the others."""
+    groups: Sequence[Sequence[str]] = getattr(shape.cls, "ONE_OF", ()) if shape is not None else ()
+    return {key for group in groups if not over.items.keys().isdisjoint(group) for key in group} - over.items.keys()
 
 
 def _of_other_types(base: Map, over: Map, shape: Shape | None) -> bool:

@@ -31,7 +31,7 @@ lets an editor complete and check while you type: begin a file with
 - **Several files or folders** are merged in the order given; a folder means its `.yaml`, `.yml` and `.json` files,
   sorted by name, but none that begins with a dot. Mappings merge key by key; lists whose items all have a `name` merge
   by name; everything else of the later file replaces what the earlier one said. A mapping whose `type` is another one
-  replaces the earlier one whole.
+  replaces the earlier one whole, and `url`, `endpoints` and `discovery` of a service replace each other.
 - **A preset** is a configuration that comes with the package and lies below your files: `preset: NAME` at the top of a
   file, `--preset NAME`, or HEADGATE_PRESET. [Presets](presets.md) tells what there are.
 - **`include: [{path: more.yaml, optional: true}]`** lays files over the one that names them.

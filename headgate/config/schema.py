@@ -6,7 +6,7 @@ JSON Schema and docs/configuration.md are generated from them.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from headgate.auth.settings import Addresses, Auth, IdentitySettings
 from headgate.catalog import BALANCERS, CACHES, DISCOVERY, STORES
@@ -203,6 +203,8 @@ class Route:
 @settings
 class Service:
     """One upstream: its endpoints and how they are treated."""
+
+    ONE_OF: ClassVar = (("url", "endpoints", "discovery"), ("health", "health_path"))
 
     name: str = setting(help="Name that destinations refer to.", min_length=1, max_length=200)
     url: str | None = setting(default=None, help="Short form of one endpoint.")

@@ -112,3 +112,18 @@ def test_parts_of_one_service_may_come_from_two_files() -> None:
     assert source is not None
     assert source.services[0].circuit_breaker is not None
     assert source.services[0].circuit_breaker.threshold == 2
+
+
+@pytest.mark.parametrize("said", ["url: 'http://b'", "endpoints: ['http://b']", "discovery: {type: dns, name: b}"])
+def test_where_a_service_runs_is_what_the_later_source_says_in_whatever_words(said: str) -> None:
+    for below in ("url: 'http://a'", "endpoints: ['http://a', 'http://c']", "discovery: {type: dns, name: a}"):
+        written = f"services: [{{name: x, {below}, health: /up}}]", f"services: [{{name: x, {said}, health_path: /ok}}]"
+        result = load([], layers=[Layer("one", written[0]), Layer("two", written[1])], environ={})
+        assert (result.problems, result.notices) == ([], [])
+        assert result.config is not None
+        service = result.config.services[0]
+        assert service.health is not None
+        assert service.health.path == "/ok"
+        discovery = service.discovery
+        assert [each.host for each in service.endpoints] == ([] if discovery is not None else ["b"])
+        assert getattr(discovery, "name", "b") == "b"
