@@ -20,9 +20,12 @@ _DURATIONS = "headgate_request_duration_seconds"
 _UPSTREAM = "headgate_upstream_requests_total"
 _UPSTREAM_DURATIONS = "headgate_upstream_duration_seconds"
 _ERRORS = "headgate_errors_total"
+_RETRIES = "headgate_retries_total"
 _TOP = 10
 # Outcomes of a call that are none of the service's failures.
 _WELL = ("1xx", "2xx", "3xx", "4xx")
+# A second try beside the first one, which is counted by neither when the other wins; all others come after a failure.
+_HEDGE = "hedge"
 
 
 class Durations:
@@ -70,7 +73,16 @@ class Durations:
 class Numbers:
     """What all samples say together."""
 
-    __slots__ = ("by_service", "by_status", "durations", "errors", "total", "upstream", "upstream_durations")
+    __slots__ = (
+        "by_service",
+        "by_status",
+        "durations",
+        "errors",
+        "retries",
+        "total",
+        "upstream",
+        "upstream_durations",
+    )
 
     def __init__(self, samples: Iterable[Sample]) -> None:
         """Sum."""
@@ -79,6 +91,7 @@ class Numbers:
         self.by_status: Counter[str] = Counter()
         self.errors: Counter[str] = Counter()
         self.upstream: dict[str, Counter[str]] = {}
+        self.retries: dict[str, Counter[str]] = {}
         self.upstream_durations: dict[str, Durations] = {}
         for sample in samples:
             self._take(sample)
@@ -97,6 +110,9 @@ class Numbers:
             service = labels[_place(_UPSTREAM, "service")]
             outcome = labels[_place(_UPSTREAM, "outcome")]
             self.upstream.setdefault(service, Counter())[outcome] += sample.values[0]
+        elif family == _RETRIES:
+            service = labels[_place(_RETRIES, "service")]
+            self.retries.setdefault(service, Counter())[labels[_place(_RETRIES, "reason")]] += sample.values[0]
         elif family == _UPSTREAM_DURATIONS:
             service = labels[_place(_UPSTREAM_DURATIONS, "service")]
             self.upstream_durations.setdefault(service, Durations()).add(sample)
@@ -131,17 +147,22 @@ class Numbers:
         }
 
     def calls(self, service: str) -> dict[str, Any]:
-        """Return how calls of one service went: attempts, those that failed, mean and percentiles in milliseconds."""
-        outcomes = self.upstream.get(service, Counter())
-        total = sum(outcomes.values())
-        good = sum(outcomes[each] for each in _WELL)
+        """Return how calls of one service went: how many, those that failed, mean and percentiles in milliseconds.
+
+        A call is one with all its tries, and failed when the last of them did.
+        """
+        outcomes, retries = self.upstream.get(service, Counter()), self.retries.get(service, Counter())
+        tries, good = sum(outcomes.values()), sum(outcomes[each] for each in _WELL)
+        again = sum(retries.values()) - retries[_HEDGE]
+        failed = max(0, tries - good - again)
+        total = max(failed, tries - again)
         durations = self.upstream_durations.get(service, Durations())
         return {
             "total_requests": total,
             "total_calls": total,
-            "success_count": good,
-            "failure_count": total - good,
-            "failure_rate": _percent(total - good, total),
+            "success_count": total - failed,
+            "failure_count": failed,
+            "failure_rate": _percent(failed, total),
             "response_time": _milliseconds(durations.mean),
             "p95_response_time": _milliseconds(durations.quantile(0.95)),
         }

@@ -71,6 +71,20 @@ def test_requests_are_counted_by_status_and_service() -> None:
     assert numbers.calls("nobody")["response_time"] is None
 
 
+def test_a_call_with_all_its_tries_is_one() -> None:
+    """Three that were tried four times and failed, one that went well the second time, one with a hedge."""
+    numbers = Numbers(
+        [
+            counter("headgate_upstream_requests_total", 2, service="chat", outcome="2xx"),
+            counter("headgate_upstream_requests_total", 13, service="chat", outcome="connect_refused"),
+            counter("headgate_retries_total", 10, service="chat", reason="connect_refused"),
+            counter("headgate_retries_total", 1, service="chat", reason="hedge"),
+        ]
+    )
+    calls = numbers.calls("chat")
+    assert (calls["total_requests"], calls["success_count"], calls["failure_count"]) == (5, 2, 3)
+
+
 def test_nothing_counted_is_nothing_divided() -> None:
     record = Numbers([]).record(0)
     assert record["requests"] == {"total": 0, "errors": 0, "error_rate": 0.0, "requests_per_second": 0.0}
