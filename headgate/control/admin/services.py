@@ -53,7 +53,7 @@ async def service_health(service: _Service, gateway: TheGateway) -> dict[str, An
 
 @router.get("/api/v1/services/{service:path}/metrics", responses=answers(404))
 async def service_metrics(service: _Service, gateway: TheGateway) -> dict[str, Any]:
-    """Show how calls of one service went, each with all its tries: how many, failures, mean and percentiles in milliseconds."""
+    """Show how calls of one service went, each with all its tries; times are milliseconds."""
     config = gateway.parts.configuration.resolved
     if config is None or service not in {each.name for each in config.services}:
         raise _missing()
