@@ -47,8 +47,10 @@ class Variables(Declared):
         self._own = {alias: name for name, variable in table.items() for alias in variable.aliases}
         self._values: dict[str, Value] = {}
         for name, variable in table.items():
-            if "*" not in name:
-                self._values[name] = self._read(name, variable)
+            # Of a family all that are set: a value that is none is an error, whether anything asks for it or not.
+            for part in self.members(name) if "*" in name else ("",):
+                spelt = name.replace("*", part)
+                self._values[spelt] = self._read(spelt, variable)
 
     def closed(self) -> Variables:
         """Return the same, without what is not declared."""

@@ -99,6 +99,14 @@ def test_a_family_has_the_members_that_are_set() -> None:
     assert variables.members("UPSTREAM_*_URLS") == ["A_C", "B"]
     assert variables["UPSTREAM_A_C_URLS"] == "x,y"
     assert variables["UPSTREAM_B_WEIGHTS"] == "1"
+
+
+def test_of_a_family_every_value_is_read() -> None:
+    table = {"UPSTREAM_*_INTERVAL": Variable(type="duration", default="10s")}
+    variables = Variables(table, {"UPSTREAM_CHAT_INTERVAL": "soon", "UPSTREAM_FILES_INTERVAL": "5s"})
+    assert [str(problem) for problem in variables.problems] == [
+        "environment: error: UPSTREAM_CHAT_INTERVAL: expected seconds, or text such as 500ms, 30s, 5m, 1h30m"
+    ]
     assert variables.value_of("DOWNSTREAM_B_URLS") is None
 
 
