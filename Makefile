@@ -1,5 +1,5 @@
 # Every target works from nothing: scripts/setup makes .venv when it is missing or no longer what the lock says.
-.PHONY: help run test check format docs compiled bench soak setup
+.PHONY: help run test check format docs site compiled bench soak setup
 .DEFAULT_GOAL := help
 
 PORT ?= 8080
@@ -21,8 +21,12 @@ format: setup ## format the code and mend what the linter can mend
 	@.venv/bin/ruff format --quiet .
 	@.venv/bin/ruff check --fix --quiet .
 
-docs: setup ## write the generated documents anew: JSON Schema and docs/configuration.md
+docs: setup ## write the generated documents anew: JSON Schema, docs/configuration.md, docs/seeds.md and others
 	@.venv/bin/python scripts/generate_docs.py
+
+site: setup ## the documentation as pages for a browser, in build/site
+	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --quiet
+	@echo "to read it: python3 -m http.server --directory build/site 8000"
 
 compiled: setup ## a copy of the package with its request path compiled, in build/compiled
 	@scripts/compile

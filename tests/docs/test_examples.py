@@ -16,7 +16,7 @@ from headgate.core.failure import REASONS
 from headgate.telemetry.families import FAMILIES, Family
 
 ROOT = Path(__file__).parent.parent.parent
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "examples" / "README.md"])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "examples" / "README.md"])
 EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
 
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -209,4 +209,5 @@ def test_the_changelog_tells_of_this_version() -> None:
 
 def test_the_readme_leads_to_every_page() -> None:
     readme = (ROOT / "README.md").read_text()
+    # Those of a folder are led to by its first page, or by the page that is about all of them.
     assert [page.name for page in (ROOT / "docs").glob("*.md") if f"](docs/{page.name}" not in readme] == []
