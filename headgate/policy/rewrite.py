@@ -28,8 +28,8 @@ class FieldEdits:
 
     Placeholders in values: {client} {host} {method} {path} {query} {request_id} {route} {service} {trace_id},
     {duration} (seconds since the first byte of the request) and {duration_ms}, {attempts} (tries at the upstream) and
-    {upstream_ms} (the last one, to the head of its answer), {attempt} (which of the tries a request goes with, 1 for the
-    first), {version} of the gateway and {services} (how many it has), and the named parts of the path. A field whose
+    {upstream_ms} (the last one, to the head of its answer), {attempt} (which of the tries a request goes with, from 1
+    on), {version} of the gateway, {services} (how many it has), and the named parts of the path. A field whose
     placeholder has no value is not put on.
     """
 

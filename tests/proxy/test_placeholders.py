@@ -50,9 +50,9 @@ async def test_an_answer_says_how_long_it_took_and_how_often_an_upstream_was_tri
 async def test_a_service_is_told_by_whom_and_with_which_try_it_is_asked() -> None:
     edits = {"set": {"X-Attempt": "{attempt}", "X-Gateway": "{version}", "X-Services": "{services}"}}
     retry = {"on": [503], "backoff": {"base": 0}}
-    async with scripted(answer(status=503), answer(status=503)) as script:
-        async with gateway(to(*script.upstreams, headers={"request": edits}, retry=retry)) as rig:
-            assert (await rig.ask(get("/", "X-Attempt: 9"))).status == 200
-            tries = [each.request for each in script.seen]
-            assert [each.all("x-attempt") for each in tries] == [["1"], ["2"], ["3"]]
-            assert {(each.get("x-gateway"), each.get("x-services")) for each in tries} == {(__version__, "1")}
+    failing = scripted(answer(status=503), answer(status=503))
+    async with failing as script, gateway(to(*script.upstreams, headers={"request": edits}, retry=retry)) as rig:
+        assert (await rig.ask(get("/", "X-Attempt: 9"))).status == 200
+        tries = [each.request for each in script.seen]
+        assert [each.all("x-attempt") for each in tries] == [["1"], ["2"], ["3"]]
+        assert {(each.get("x-gateway"), each.get("x-services")) for each in tries} == {(__version__, "1")}
