@@ -121,4 +121,8 @@ def _usable(folder: Path) -> bool:
 
 
 def _temporary() -> Path:
-    return Path(tempfile.gettempdir())
+    try:
+        return Path(tempfile.gettempdir())
+    except FileNotFoundError:
+        # None can be written, as where only shared memory and a volume can.
+        return Path("/tmp")

@@ -39,6 +39,17 @@ def test_the_named_folder_is_taken_then_shared_memory_then_the_temporary_one(
     assert make_runtime().path.parent == tmp_path
 
 
+def test_where_no_temporary_folder_can_be_written_the_others_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none() -> str:
+        raise FileNotFoundError
+
+    monkeypatch.setattr("tempfile.gettempdir", none)
+    made = make_runtime()
+    assert made.path.is_dir()
+    spare_folders(made.path)
+    made.release()
+
+
 def test_others_may_not_look_inside() -> None:
     assert make_runtime().path.stat().st_mode & 0o077 == 0
 
