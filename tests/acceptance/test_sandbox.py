@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from typing import Any
 
 import pytest
 
@@ -41,6 +42,12 @@ def key(running: Scene) -> str:
     assert key.startswith("sk-")
     until(lambda: running.gateway.get("/api/v1/auth/x", {"X-API-Key": key}).status == 200, "the key is known")
     return key
+
+
+def line_of(running: Scene, request_id: str) -> dict[str, Any]:
+    """Return the line of the access log on a request, which is written behind its answer."""
+    lines = running.gateway.access_log
+    return until(lambda: next((each for each in lines() if each["request_id"] == request_id), None), "its line")
 
 
 def refused(answer: Answer, text: str) -> None:
@@ -298,12 +305,7 @@ def test_cors_metrics_and_log_lines_are_there_whatever_is_refused(running: Scene
         answer = running.gateway.ask("POST", path, b"", fields, bearer=token)
         assert answer.status == status
         assert answer.headers["access-control-allow-origin"] == "*"
-        line = until(
-            lambda status=status: next(
-                (each for each in running.gateway.access_log() if each["request_id"] == f"seen-{status}"), None
-            ),
-            "its line",
-        )
+        line = line_of(running, f"seen-{status}")
         assert line["response"]["status_code"] == status
         running.until_counted("api_gateway_requests_total", method="POST", status_code=str(status))
 
@@ -349,7 +351,7 @@ def test_calls_of_services_are_counted_and_the_gateways_own_are_not(running: Sce
     """S3-42."""
     assert running.send("DELETE", "/api/v1/sms/x", None, {"X-Stub-Status": "404"}).status == 404
     labels = {"service": "sms", "method": "DELETE"}
-    running.until_counted("api_gateway_service_requests_total", status_code="404", **labels)
+    running.until_counted("api_gateway_service_requests_total", 1, status_code="404", **labels)
     assert running.counted("api_gateway_service_request_duration_seconds_count", **labels) >= 1
     shown = running.gateway.metrics(public=True)
     names = {found["service"] for found, _ in shown["api_gateway_service_requests_total"]}
@@ -377,10 +379,7 @@ def test_each_request_is_one_line_and_no_credential_stands_in_it(running: Scene,
     token = caller(sub="ada")
     fields = {"X-Request-ID": "logged-1", "User-Agent": "a test", "Cookie": "session=of-a-browser"}
     assert running.gateway.ask("POST", "/api/v1/sms/send?to=1", {}, fields, bearer=token).status == 200
-    line = until(
-        lambda: next((each for each in running.gateway.access_log() if each["request_id"] == "logged-1"), None),
-        "its line",
-    )
+    line = line_of(running, "logged-1")
     assert (line["event"], line["level"]) == ("response", "info")
     datetime.fromisoformat(line["timestamp"])
     asked, told, call = line["request"], line["response"], line["service_call"]
@@ -397,12 +396,7 @@ def test_the_level_of_a_line_is_that_of_its_status(running: Scene) -> None:
     for number, (status, level) in enumerate({200: "info", 404: "warning", 503: "error"}.items()):
         fields = {"X-Stub-Status": str(status), "X-Request-ID": f"level-{number}"}
         running.send("GET", "/api/v1/auth/x", None, fields)
-        line = until(
-            lambda number=number: next(
-                (each for each in running.gateway.access_log() if each["request_id"] == f"level-{number}"), None
-            ),
-            "its line",
-        )
+        line = line_of(running, f"level-{number}")
         assert line["level"] == level
 
 

@@ -1,0 +1,297 @@
+"""The services of the preset sandbox: breakers, health checks, balancing, registration, services that a user adds.
+
+What takes long by default is made short by variables; the defaults are held to by a clock of the tests' own. The
+numbers in docstrings are those of the cases of the description.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from headgate.config.resolve import ResolvedService
+from headgate.policy.breaker import FAILED, OK
+from tests.acceptance.gateway import headgate
+from tests.acceptance.sandbox import NOBODY, PRESET, SECRET, SERVICES, Scene, resolved, scene
+from tests.acceptance.stub import Stub, Wanted
+from tests.control.driver import until
+from tests.policy.test_breaker import Rig
+from tests.stores.redis.servers import RedisServer
+
+QUICK = {
+    "HEALTH_CHECK_INTERVAL": "0.1",
+    "HEALTH_CHECK_TIMEOUT": "0.09",
+    "CIRCUIT_BREAKER_RECOVERY_TIMEOUT": "0.5",
+    "RATE_LIMIT_REQUESTS": "100000",
+}
+NEW = {"name": "new_service", "health_path": "/health", "routes": [{"name": "new", "match": {"path": "/api/v1/new"}}]}
+NEW["routes"][0]["rewrite"] = {"strip_prefix": "/api/v1/new"}  # type: ignore[index]
+
+
+@pytest.fixture(scope="module")
+def added() -> Iterator[Stub]:
+    """A service that the user's file adds."""
+    with Stub("added") as stub:
+        yield stub
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory, redis: RedisServer, added: Stub) -> Iterator[Scene]:
+    """Three services of three instances each; and of the user's file one more, one that registers, one that is away."""
+    more = {
+        "services": [
+            {**NEW, "url": added.url},
+            {"name": "joining"},
+            {"name": "away", "url": NOBODY, "retry": {"attempts": 0}},
+        ]
+    }
+    with scene(tmp_path_factory.mktemp("gateway"), redis, more, env=QUICK, instances=3) as made:
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def as_new(running: Scene) -> None:
+    """Let all be well before each test."""
+    for stub in (each for of in running.stubs.values() for each in of):
+        stub.forget()
+    states = running.gateway.shown
+    until(
+        lambda: all(states("/api/v1/services/status")[name]["healthy_instances"] == 3 for name in SERVICES),
+        "all are well",
+    )
+
+
+def answered_by(running: Scene, path: str, times: int) -> Counter[str]:
+    """Count which instances answered."""
+    return Counter(running.send("GET", path).json["stub"] for _ in range(times))
+
+
+def service(name: str, **env: str) -> ResolvedService:
+    """Return a service of the preset as it comes into force."""
+    return next(each for each in resolved(**env).services if each.name == name)
+
+
+# -- breakers ------------------------------------------------------------------------------------------------------
+
+
+def test_a_breaker_opens_lets_one_trial_through_and_opens_again_when_that_fails(running: Scene) -> None:
+    """S3-28, S3-29, S3-43: five failures in a row open it; others go on; a trial that goes well closes it."""
+    for stub in running.stubs["llm"]:
+        stub.answer = Wanted(close="head")
+    for _ in range(5):
+        # A POST that a service may have begun to work on is not sent again.
+        assert running.send("POST", "/api/v1/llm/x", {}).status == 502
+    running.until_state("llm", "open")
+    seen = sum(len(stub.seen) for stub in running.stubs["llm"])
+    refused = running.send("POST", "/api/v1/llm/x", {})
+    assert (refused.status, refused.json) == (503, {"detail": "Service temporarily unavailable"})
+    assert int(refused.headers["retry-after"]) >= 1
+    assert sum(len(stub.seen) for stub in running.stubs["llm"]) == seen, "nobody was asked"
+    running.until_counted("api_gateway_circuit_breaker_state", 1, service="llm")
+    assert running.counted("api_gateway_circuit_breaker_state", service="sms") == 0
+    assert running.send("GET", "/api/v1/sms/x").status == 200
+    running.until_state("llm", "half_open")
+    assert running.send("POST", "/api/v1/llm/x", {}).status == 502, "the trial"
+    running.until_state("llm", "open")
+    for stub in running.stubs["llm"]:
+        stub.answer = Wanted()
+    running.until_state("llm", "half_open")
+    assert running.send("POST", "/api/v1/llm/x", {}).status == 200
+    assert running.until_state("llm", "closed")["total_requests"] >= 7
+    assert any("breaker llm" in line["message"] for line in running.gateway.log())
+
+
+def test_a_service_that_nobody_listens_for_is_unavailable(running: Scene) -> None:
+    """S3-30: 503, and when to ask again; then the breaker refuses."""
+    for _ in range(5):
+        answer = running.send("GET", "/api/v1/away/x")
+        assert (answer.status, answer.json) == (503, {"detail": "Service unavailable"})
+        assert answer.headers["retry-after"] == "30"
+    found = running.until_state("away", "open")
+    assert (found["failure_count"], found["total_requests"], found["failure_rate"]) == (5, 5, 100.0)
+    running.until_counted("api_gateway_service_requests_total", 5, service="away", status_code="error")
+    told = until(
+        lambda: (said := running.gateway.shown("/health")["circuit_breakers"]["away"])["state"] != "closed" and said,
+        "health tells of it",
+    )
+    assert told["failure_count"] == 5
+    assert told["last_failure_time"] > 0
+    assert told["last_success_time"] is None
+
+
+def test_an_error_of_a_service_is_an_answer_and_opens_nothing(running: Scene) -> None:
+    for _ in range(8):
+        assert running.send("GET", "/api/v1/sms/x", None, {"X-Stub-Status": "500"}).status == 500
+    assert running.breaker("sms")["state"] == "closed"
+
+
+def test_a_success_forgets_failures_and_the_defaults_are_five_and_sixty_seconds() -> None:
+    """S3-28, S3-29 at the values of the description, by a clock of the test's own."""
+    settings = service("auth").breaker
+    assert settings is not None
+    assert (settings.threshold, settings.timeout, settings.success_threshold, settings.jitter) == (5, 60, 1, 0)
+    rig = Rig(threshold=settings.threshold, timeout=settings.timeout, jitter=settings.jitter)
+    assert rig.calls("xxxx.xxxx") == "ccccccccc"
+    assert rig.calls("x") == "o"
+    rig.now += 59_900_000
+    assert not rig.call(OK)
+    rig.now += 200_000
+    assert rig.state() == "half_open"
+    rig.call(FAILED)
+    assert rig.state() == "open"
+    rig.now += 60_100_000
+    rig.call(OK)
+    assert rig.state() == "closed"
+
+
+# -- health checks -------------------------------------------------------------------------------------------------
+
+
+def test_an_instance_that_fails_its_checks_gets_nothing_until_it_is_well(running: Scene) -> None:
+    """S3-15, S3-35: three failures take it out, one good check brings it back."""
+    ill = running.stubs["sms"][1]
+    ill.health = 500
+
+    def shown(path: str) -> dict[str, object]:
+        found: dict[str, object] = running.gateway.shown(f"/api/v1/services/{path}")
+        return found
+
+    until(lambda: shown("status")["sms"]["healthy_instances"] == 2, "it is found out")  # type: ignore[index]
+    whole = shown("health")
+    assert whole["overall_status"] == "degraded"
+    entry = whole["services"]["sms"]  # type: ignore[index]
+    assert (entry["status"], entry["status_code"]) == ("degraded", 500)
+    assert "unhealthy" in entry["error"]
+    instances = {each["url"]: each for each in shown("status")["sms"]["instances"]}  # type: ignore[index]
+    assert instances[ill.url]["is_healthy"] is False
+    assert instances[ill.url]["failure_count"] >= 3
+    assert set(answered_by(running, "/api/v1/sms/x", 12)) == {"sms-0", "sms-2"}
+    ill.health = 200
+    until(lambda: shown("status")["sms"]["healthy_instances"] == 3, "it is well again")  # type: ignore[index]
+    assert set(answered_by(running, "/api/v1/sms/x", 12)) == {"sms-0", "sms-1", "sms-2"}
+
+
+def test_where_all_fail_their_checks_all_are_tried(running: Scene) -> None:
+    """S3-35: it may be the checks that are wrong. The gateway itself is as well as ever."""
+    for stub in running.stubs["auth"]:
+        stub.health = 503
+    until(lambda: running.gateway.shown("/api/v1/services/auth/health")["status"] == "unhealthy", "all are ill")
+    assert set(answered_by(running, "/api/v1/auth/x", 6)) == {"auth-0", "auth-1", "auth-2"}
+    health = until(
+        lambda: (
+            (said := running.gateway.shown("/health"))["services"]["services"]["auth"]["status"] == "unhealthy" and said
+        ),
+        "health tells of it",
+    )
+    assert (health["status"], health["services"]["overall_status"]) == ("healthy", "degraded")
+
+
+def test_checks_are_those_of_the_description() -> None:
+    """Every 30 seconds, 10 at most, out after three failures, back after one good one; each is variable."""
+    health = service("llm").health
+    assert health is not None
+    assert (health.path, health.interval, health.timeout) == ("/health", 30, 10)
+    assert (health.unhealthy_threshold, health.healthy_threshold) == (3, 1)
+
+
+# -- balancing -----------------------------------------------------------------------------------------------------
+
+
+def test_instances_take_turns(running: Scene) -> None:
+    """S3-32: round robin, evenly."""
+    assert set(answered_by(running, "/api/v1/auth/x", 30).values()) == {10}
+
+
+def test_the_least_busy_instance_is_asked(tmp_path: Path, redis: RedisServer) -> None:
+    """S3-33: while A holds five slow calls, the next five go to B and C."""
+    env = {**QUICK, "LOAD_BALANCING_STRATEGY": "least_connections", "SMS_SERVICE_TIMEOUT": "0.3"}
+    with scene(tmp_path, redis, env=env, instances=3) as made, ThreadPoolExecutor(15) as crowd:
+        busy, *others = stubs = made.stubs["auth"]
+        for stub in stubs:
+            stub.released.clear()
+        slow = [crowd.submit(made.send, "GET", "/api/v1/auth/slow") for _ in range(15)]
+        until(lambda: [len(stub.seen) for stub in stubs] == [5, 5, 5], "each has five")
+        for stub in others:
+            stub.released.set()
+        until(lambda: sum(each.done() for each in slow) == 10, "two of them are done")
+        assert set(answered_by(made, "/api/v1/auth/next", 5)) == {"auth-1", "auth-2"}
+        busy.released.set()
+        assert {each.result().status for each in slow} == {200}
+        # S3-30, in the same gateway: slower than SMS_SERVICE_TIMEOUT is 504.
+        late = made.send("POST", "/api/v1/sms/x", {}, {"X-Stub-Delay": "1"})
+        assert (late.status, late.json) == (504, {"detail": "Gateway timeout"})
+
+
+def test_an_instance_may_be_chosen_by_chance(tmp_path: Path, redis: RedisServer) -> None:
+    """S3-34: all are asked, in no order; and S3-47: at the end, what is under way is finished."""
+    with scene(tmp_path, redis, env={**QUICK, "LOAD_BALANCING_STRATEGY": "random"}, instances=3) as made:
+        found = [made.send("GET", "/api/v1/auth/x").json["stub"] for _ in range(60)]
+        assert set(found) == {"auth-0", "auth-1", "auth-2"}
+        assert found != [f"auth-{number % 3}" for number in range(60)]
+        assert any(one == other for one, other in pairwise(found)), "they do not take turns"
+        for stub in made.stubs["llm"]:
+            stub.released.clear()
+        with ThreadPoolExecutor(1) as crowd:
+            under_way = crowd.submit(made.send, "GET", "/api/v1/llm/slow", None, {})
+            until(lambda: any(stub.seen for stub in made.stubs["llm"]), "it is under way")
+            kept = made.gateway.connect()
+            made.gateway.process.send_signal(signal.SIGTERM)
+            kept.sendall(b"GET /ready HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert kept.recv(100).split(b" ")[1] == b"503", "readiness goes first"
+            kept.close()
+            for stub in made.stubs["llm"]:
+                stub.released.set()
+            assert under_way.result().status == 200
+        assert made.gateway.ended() == 0
+
+
+# -- services that are added ---------------------------------------------------------------------------------------
+
+
+def test_a_service_is_added_by_configuration_alone(running: Scene, added: Stub) -> None:
+    """S3-37: name, url and health_path; a route of one's own beside /api/v1/NAME, which each service has."""
+    for path in ("/api/v1/new_service/x", "/api/v1/new/things/7?a=1", "/api/v1/new"):
+        assert running.gateway.get(path).status == 401, "what holds for the others holds for it"
+        assert running.send("PUT", path, {"a": 1}).json["stub"] == "added"
+    assert [each.path for each in added.seen[-2:]] == ["/things/7", "/"]
+    assert running.gateway.shown("/api/v1/services/new_service/health")["status"] == "healthy"
+    assert running.breaker("new_service")["state"] == "closed"
+    assert running.send("GET", "/api/v1/away/x").status == 503
+
+
+def test_instances_register_and_leave(running: Scene) -> None:
+    """S3-36; README: dynamic service registration and discovery. POST /services of the admin address."""
+    assert running.send("GET", "/api/v1/joining/x").json == {"detail": "Service unavailable"}
+    with Stub("joined") as stub:
+        instance = {"name": "joining", "host": "127.0.0.1", "port": stub.port, "health_check": "/health"}
+        made = running.gateway.tell("POST", "/services", instance)
+        assert made.status == 201
+        until(lambda: running.send("GET", "/api/v1/joining/a").status == 200, "it is asked")
+        assert running.send("GET", "/api/v1/joining/b").json["stub"] == "joined"
+        until(
+            lambda: running.gateway.shown("/api/v1/services/status")["joining"]["total_instances"] == 1,
+            "it is one of those that are told",
+        )
+        assert running.gateway.tell("DELETE", f"/services/{made.json['id']}").status == 204
+        until(lambda: running.send("GET", "/api/v1/joining/c").status == 503, "it is asked no more")
+
+
+def test_a_service_cannot_have_the_name_of_the_own_endpoints(tmp_path: Path) -> None:
+    """S3-19: refused before anything starts, by a sentence."""
+    own = tmp_path / "own.yaml"
+    own.write_text("services: [{name: services, url: 'http://127.0.0.1:1'}]\n")
+    told = headgate(tmp_path, "check", str(own), "--preset", PRESET, env={"JWT_SECRET_KEY": SECRET})
+    assert told.returncode == 1
+    assert "/api/v1/services" in told.stderr
+    assert "Traceback" not in told.stderr
+
+
+def test_who_asks_for_a_service_needs_a_credential_whatever_its_name(running: Scene) -> None:
+    for name in (*SERVICES, "joining", "away", "new_service"):
+        assert running.gateway.get(f"/api/v1/{name}/x").status == 401
