@@ -112,8 +112,8 @@ def test_what_claims_say(run: Running, claims: dict[str, Any], told: dict[str, s
 
 def test_tokens_of_supabase_are_taken_too(run: Running) -> None:
     """S1-11"""
-    claims: dict[str, Any] = {"user_id": None, "org_id": None, "sub": "7c9e", "role": "authenticated", "aud": "authenticated"}
-    answer = ask(run, bearer=token(SUPABASE, **claims))
+    claims: dict[str, Any] = {"user_id": None, "org_id": None, "sub": "7c9e", "role": "authenticated"}
+    answer = ask(run, bearer=token(SUPABASE, aud="authenticated", **claims))
     assert (answer.status, answer.json["headers"]["x-user-id"]) == (200, "7c9e")
     # The secret of one is none of the other, and who is meant must be.
     assert ask(run, bearer=token(SUPABASE, aud="anon")).status == 401
