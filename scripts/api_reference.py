@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from argparse import SUPPRESS, ArgumentParser, _SubParsersAction
 from collections.abc import Iterator
 from importlib import import_module
 from types import ModuleType
@@ -65,14 +66,23 @@ def _commands() -> Iterator[str]:
         parser = Parser(prog=f"headgate {name}", description=sentence)
         import_module(f"headgate.cli.{name}").add_arguments(parser)
         yield f"\n### headgate {name}\n\n{sentence[0].upper()}{sentence[1:]}.\n"
-        rows = [each for each in parser._actions if each.dest != "help" and each.help != "==SUPPRESS=="]
-        if rows:
-            yield "\n| argument | |\n|---|---|\n"
-        for each in rows:
-            value = each.metavar if isinstance(each.metavar, str) else ""
-            names = ", ".join(each.option_strings)
-            shown = f"{names} {value}".strip() or each.dest.upper()
-            yield f"| `{_cell(shown)}` | {_cell(' '.join((each.help or '').split()))} |\n"
+        yield from _options(parser)
+
+
+def _options(parser: ArgumentParser) -> Iterator[str]:
+    rows = [each for each in parser._actions if each.dest != "help" and each.help != SUPPRESS]
+    plain = [each for each in rows if not isinstance(each, _SubParsersAction)]
+    if plain:
+        yield "\n| argument | |\n|---|---|\n"
+    for each in plain:
+        value = each.metavar if isinstance(each.metavar, str) else ""
+        shown = f"{', '.join(each.option_strings)} {value}".strip() or each.dest.upper()
+        yield f"| `{_cell(shown)}` | {_cell(' '.join((each.help or '').split()))} |\n"
+    for each in rows:
+        if isinstance(each, _SubParsersAction):
+            for action in each.choices.values():
+                yield f"\n**`{action.prog}`** {action.description or ''}\n"
+                yield from _options(action)
 
 
 def _shape(each: object) -> str:
