@@ -14,6 +14,7 @@ from headgate.stores.settings import RedisStoreSettings, RedisTls
 
 _PATH: Path = ("store",)
 _CACHE_PATH: Path = ("cache_store",)
+_LEAST_SIZE = 1 << 20
 
 
 def check_store(config: Config) -> Iterator[Finding]:
@@ -43,6 +44,8 @@ def _redis(store: RedisStoreSettings) -> Iterator[Finding]:
             schemes.add(server.tls)
     if "{" in store.prefix or "}" in store.prefix:
         yield Finding((*_PATH, "prefix"), "a brace in the prefix would put all keys into one slot of a cluster")
+    if 0 < store.size < _LEAST_SIZE:
+        yield Finding((*_PATH, "size"), "no limit finds room in so little", "at least 1MiB, or 0 for no such file")
     yield from _tls(store.tls, schemes, _PATH)
 
 

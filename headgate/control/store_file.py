@@ -16,13 +16,13 @@ from typing import Any, Final, NamedTuple
 from headgate.config.resolve import ResolvedConfig
 from headgate.control.runtime import Held, beside, spare_folders
 from headgate.stores.cache.settings import MemoryCacheSettings
-from headgate.stores.settings import SharedStoreSettings
+from headgate.stores.settings import RedisStoreSettings, SharedStoreSettings
 
 
 class StoreFile(NamedTuple):
     """A file that was made: the settings it was made by, and its folder."""
 
-    settings: SharedStoreSettings | MemoryCacheSettings
+    settings: SharedStoreSettings | RedisStoreSettings | MemoryCacheSettings
     folder: Path
 
 
@@ -31,7 +31,7 @@ class Kind(NamedTuple):
 
     what: str
     folder: str
-    settings: type[Any]
+    settings: tuple[type[Any], ...]
     is_used: Callable[[ResolvedConfig], bool]
     prepare: Callable[[Any, Sequence[Path]], Path]
 
@@ -45,7 +45,7 @@ def _is_cached(config: ResolvedConfig) -> bool:
     return any(route.cache is not None for route in config.routes)
 
 
-def _prepare_limits(settings: SharedStoreSettings, folders: Sequence[Path]) -> Path:
+def _prepare_limits(settings: SharedStoreSettings | RedisStoreSettings, folders: Sequence[Path]) -> Path:
     # LMDB is for those who limit.
     from headgate.stores.shared import prepare
 
@@ -60,8 +60,8 @@ def _prepare_cache(settings: MemoryCacheSettings, folders: Sequence[Path]) -> Pa
 
 # By the field of the configuration that has the settings.
 KINDS: Final = {
-    "store": Kind("limits", "limits-", SharedStoreSettings, _is_limited, _prepare_limits),
-    "cache_store": Kind("cached answers", "cache-", MemoryCacheSettings, _is_cached, _prepare_cache),
+    "store": Kind("limits", "limits-", (SharedStoreSettings, RedisStoreSettings), _is_limited, _prepare_limits),
+    "cache_store": Kind("cached answers", "cache-", (MemoryCacheSettings,), _is_cached, _prepare_cache),
 }
 
 
@@ -90,7 +90,7 @@ class StoreFiles:
         for field, kind in KINDS.items():
             settings: Any = getattr(config, field)
             found[field] = settings
-            if not isinstance(settings, kind.settings) or not kind.is_used(config):
+            if not isinstance(settings, kind.settings) or not settings.size or not kind.is_used(config):
                 continue
             file = self.current.get(field)
             if file is None or file.settings != settings:

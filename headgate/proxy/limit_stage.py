@@ -209,7 +209,10 @@ class Stages:
         workers = config.workers if isinstance(config.workers, int) else 1
         # A worker with a memory of its own counts a part of the traffic only, and enforces its part of each limit.
         self._share = workers if config.store.type == "memory" else 1
-        self._local_share = workers * (config.store.gateways if config.store.type == "redis" else 1)
+        self._local_share = workers
+        if config.store.type == "redis":
+            # With a file for it, all workers of a gateway count together while the servers are away.
+            self._local_share = config.store.gateways * (1 if config.store.counts_together else workers)
         limits = [ScopedLimit("gateway", limit) for limit in config.limits]
         self._late = tuple(each for each in limits if not is_early(each.limit))
         self._services = {service.name: service for service in config.services}

@@ -17,6 +17,16 @@ from headgate.stores.store import Store
 _LOCAL_KEYS = 100_000
 
 
+def _standby(settings: RedisStoreSettings, owner: int, local: MemoryStore) -> MemoryStore | SharedStore:
+    """Open what counts while the servers are away: what all workers share, or without a file for it their own memory.
+
+    If that file fails too, nobody is told: that the store fails is known already.
+    """
+    if settings.path is None or not settings.counts_together:
+        return local
+    return SharedStore(Path(settings.path), settings.size, owner, local, lambda state, reason: None)
+
+
 def open_store(settings: Any, on_change: OnChange, loop: AbstractEventLoop) -> Store:
     """Open it; `on_change` is told when it fails and when it works again. One elsewhere is connected to from `loop`.
 
@@ -36,5 +46,5 @@ def open_store(settings: Any, on_change: OnChange, loop: AbstractEventLoop) -> S
         # Here, so that a worker without Redis loads nothing of it.
         from headgate.stores.redis.store import RedisStore
 
-        return RedisStore(settings, owner, local, on_change, loop)
+        return RedisStore(settings, owner, _standby(settings, owner, local), on_change, loop)
     raise ValueError(f"there is no store {settings.type}")

@@ -6,10 +6,9 @@ Laws: the change from working to failing, and back, is told once; nothing here r
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, Protocol
 
 from headgate.policy.limit.group import PEEK
-from headgate.stores.memory import MemoryStore
 from headgate.stores.store import Ask, Told
 
 # What a change of state is told to: "failing" or "working", and the reason in words.
@@ -19,13 +18,32 @@ WORKING: Final = "working"
 FAILING: Final = "failing"
 
 
+class Standby(Protocol):
+    """What counts by itself, at once: the memory of a worker, or one that all workers share."""
+
+    def admit(self, asks: Sequence[Ask], now: int) -> list[Told]:
+        """Hold a request against all asks."""
+
+    def settle(self, asks: Sequence[Ask], now: int) -> None:
+        """Charge the costs of the asks after the fact."""
+
+    def forget(self, keys: Sequence[bytes]) -> int:
+        """Begin afresh with these keys; return how many of them there were."""
+
+    def sweep(self, now: int) -> None:
+        """Forget what has expired."""
+
+    def close(self) -> None:
+        """Let go of what it holds."""
+
+
 class Fallback:
     """Takes the place of a store. `changes` counts its changes of state, `decided` the asks that it answered."""
 
     __slots__ = ("_on_change", "changes", "decided", "failing", "local")
 
-    def __init__(self, local: MemoryStore, on_change: OnChange) -> None:
-        """`local` counts for groups that enforce their worker's share; make it with the source "local"."""
+    def __init__(self, local: Standby, on_change: OnChange) -> None:
+        """`local` counts for groups that enforce their share by themselves."""
         self.local = local
         self.failing = False
         self.changes = 0
@@ -58,7 +76,9 @@ class Fallback:
                 counted.append(Ask(group.local, key, costs))
         told = iter(self.local.admit(counted, now)) if counted else iter(())
         return [
-            next(told) if group.on_error == "local" else Told(group.on_error == "open", (), group.on_error)
+            next(told)._replace(source="local")
+            if group.on_error == "local"
+            else Told(group.on_error == "open", (), group.on_error)
             for group, _, _ in asks
         ]
 

@@ -67,3 +67,18 @@ class RedisStoreSettings:
     gateways: int = setting(
         default=1, help="How many gateways share it: divides a limit among them while it is away.", ge=1, le=10_000
     )
+    path: str | None = setting(
+        default=None,
+        help="Folder for the file that the workers count in while it is away; by default as with the type shared.",
+    )
+    size: Bytes = setting(
+        default=16 * 1024 * 1024,
+        help="Bytes of that file, set aside at the start; 0: none, and each worker counts by itself, its share.",
+        ge=0,
+        le=1 << 40,
+    )
+
+    @property
+    def counts_together(self) -> bool:
+        """Whether workers have been given a file to count in while it is away."""
+        return self.path is not None and self.size > 0

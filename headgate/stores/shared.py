@@ -27,7 +27,7 @@ import lmdb
 
 from headgate.stores.fallback import Fallback, OnChange
 from headgate.stores.memory import EXPIRES_BYTES, MemoryStore, decide, new_tuple, pack_expires
-from headgate.stores.settings import SharedStoreSettings
+from headgate.stores.settings import RedisStoreSettings, SharedStoreSettings
 from headgate.stores.store import KEY_BYTES, Ask, Told
 
 T = TypeVar("T")
@@ -330,7 +330,7 @@ class SharedStore:
         return f"<SharedStore {self._path}, {self.keys} keys, {self.evicted} evicted, {self.swept} swept>"
 
 
-def prepare(settings: SharedStoreSettings, folders: Sequence[Path]) -> Path:
+def prepare(settings: SharedStoreSettings | RedisStoreSettings, folders: Sequence[Path]) -> Path:
     """Make the file anew in the first of `folders` that has room for it; return the new folder that it is in.
 
     All of its bytes are taken now: to write to mapped memory that the file system has no room for kills a process.

@@ -33,7 +33,7 @@ class Ask(NamedTuple):
 class Told(NamedTuple):
     """What became of an ask. `raws` has one entry for each limit of the group, none when nobody counted.
 
-    `source`: store, or what took its place: local (this worker's share), open (let pass), closed (refused).
+    `source`: store, or what took its place: local (a share by itself), open (let pass), closed (refused).
     """
 
     allowed: bool

@@ -156,7 +156,7 @@ def test_security_headers_are_set(running: Scene) -> None:
 def test_health(running: Scene) -> None:
     """S2-31."""
     health = until(
-        lambda: (said := running.gateway.shown("/health"))["status"] == "healthy" and said, "all has been looked at"
+        lambda: (said := running.gateway.shown("/health")).get("checks", {}).get("qdrant") == "ok" and said, "the looks"
     )
     assert set(health) == {"status", "timestamp", "service", "checks"}
     assert health["service"] == "api_gateway"

@@ -9,12 +9,13 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.control.driver import until
+from tests.control.driver import CEILING, until
 from tests.control.whole import Gateway, Service
 from tests.stores.redis.servers import RedisServer
 
@@ -72,6 +73,34 @@ def test_three_gateways_on_one_redis_count_as_one(tmp_path: Path, service: Servi
         ]
         assert crowd(gateways, 3 * MOST) == {200: MOST, 429: 2 * MOST}
         assert "headgate_store_failing 0" in gateways[0].metrics()
+
+
+def test_while_redis_is_away_the_workers_of_a_gateway_count_together(tmp_path: Path, service: Service) -> None:
+    limits = [
+        {"name": "few", "requests": MOST, "window": LONG, "type": "token_bucket"},
+        {"name": "at-once", "key": "method", "type": "concurrency", "requests": MOST},
+    ]
+    store = {"type": "redis", "url": "redis://127.0.0.1:1", "gateways": 2}
+    with running(tmp_path, service, limits, store=store) as gateway:
+        assert crowd([gateway], 3 * MOST) == {200: MOST // 2, 429: 3 * MOST - MOST // 2}
+        gateway.reload()
+        assert crowd([gateway], 8) == {429: 8}
+
+
+def test_without_a_file_each_worker_counts_its_share_of_that(tmp_path: Path, service: Service) -> None:
+    limits = [{"name": "few", "requests": MOST, "window": LONG}]
+    store = {"type": "redis", "url": "redis://127.0.0.1:1", "size": 0}
+    with running(tmp_path, service, limits, store=store) as gateway:
+        # All requests of one connection come to one of the four workers.
+        connection = HTTPConnection("127.0.0.1", gateway.port, timeout=CEILING)
+        statuses = []
+        for _ in range(MOST):
+            connection.request("GET", "/")
+            with connection.getresponse() as answer:
+                statuses.append(answer.status)
+                answer.read()
+        connection.close()
+        assert statuses == [200] * (MOST // 4) + [429] * (MOST - MOST // 4)
 
 
 @pytest.mark.parametrize("kind", ["memory", "shared", "redis"])

@@ -19,8 +19,7 @@ from typing import Final
 
 from headgate.core.steps import Reply
 from headgate.policy.limit.group import Group
-from headgate.stores.fallback import Fallback, OnChange
-from headgate.stores.memory import MemoryStore
+from headgate.stores.fallback import Fallback, OnChange, Standby
 from headgate.stores.redis.address import parse
 from headgate.stores.redis.call import (
     Admission,
@@ -58,7 +57,7 @@ class RedisStore:
         self,
         settings: RedisStoreSettings,
         owner: int,
-        local: MemoryStore,
+        local: Standby,
         on_change: OnChange,
         loop: asyncio.AbstractEventLoop,
         *,
@@ -67,8 +66,8 @@ class RedisStore:
         """Begin to connect; requests that come before wait for that as they would for an answer.
 
         `owner`, below 2**53, names this worker to limits of concurrency among all workers of all gateways. `local`
-        counts for groups that enforce their worker's share while servers are away. Without `server_time` the caller's
-        `now` is the time.
+        counts for groups that enforce their share by themselves while servers are away. Without `server_time` the
+        caller's `now` is the time.
 
         Raises:
             ValueError: with a sentence, if a URL or the prefix cannot be.
@@ -102,6 +101,7 @@ class RedisStore:
         self._on_change = None
         self._end_of_beginning()
         self._topology.close()
+        self.fallback.local.close()
 
     def sweep(self, now: int) -> None:
         """Forget what has expired of what was counted here; servers forget by themselves."""
