@@ -9,10 +9,11 @@ from headgate.config.declarations import env_example
 from headgate.config.json_schema import render_json_schema
 from headgate.config.preset import preset_names, preset_source, preset_text
 from headgate.config.reference import render_reference
-from scripts import api_reference, descriptions
+from scripts import api_reference, descriptions, openapi
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
+API = ROOT / "api"
 PRESETS = ROOT / "headgate" / "config" / "presets"
 
 
@@ -23,6 +24,8 @@ def generated() -> dict[Path, str]:
         DOCS / "configuration.md": render_reference(),
         DOCS / "api.md": api_reference.render(),
         DOCS / "seeds.md": descriptions.render(),
+        API / "openapi.yaml": openapi.public(),
+        API / "admin.yaml": openapi.admin(),
         **{PRESETS / f"{name}.env.example": _variables(name) for name in preset_names()},
     }
 

@@ -86,7 +86,7 @@ def test_ready(gateway: Gateway) -> None:
     """S4-05, the first half; the other one is in test_ai_edge_limits."""
     answer = until(lambda: (said := gateway.get("/ready")).status == 200 and said, "Redis was seen")
     assert isinstance(answer, Answer)
-    assert answer.json["status"] == "ready"
+    assert answer.json == {"status": "ready"}
     secure(answer)
 
 
