@@ -223,6 +223,8 @@ class Exchange:
 
     def _count(self) -> Awaitable[None] | None:
         """Hold the request against the limits that need no route."""
+        if self.gateway.own.waits and self.path in self.gateway.own.waits:
+            return self.gateway.own.first_word()
         limits, shown = self.plan.limits, self.plan.limits_shown
         if limits is None and not shown:
             return None

@@ -1,7 +1,8 @@
 """The gateway's own endpoints that workers answer by themselves, control alive or not: health, ready and live.
 
 Control makes the answers of each state in advance and tells them (messages.OwnAnswers); a worker chooses among them by
-what it knows itself, and what it was told too long ago it calls stale. Untold, it has a short answer of its own.
+what it knows itself, and what it was told too long ago it calls stale. Untold, it waits a moment where the answer has a
+form that only control can fill, then has a short answer of its own.
 
 health: what control has found out last. ready: this worker takes traffic (it has a Plan, is not draining, and nothing
 is away that must be there); for load balancers. live: this worker runs.
@@ -9,6 +10,7 @@ is away that must be there); for load balancers. live: this worker runs.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
@@ -17,6 +19,7 @@ from headgate.config.admin_settings import LOCAL_VIEWS, methods_of
 from headgate.config.resolve import ResolvedConfig
 from headgate.core.clock import monotonic
 from headgate.core.failure import Failure
+from headgate.core.steps import Reply
 
 if TYPE_CHECKING:
     from headgate.proxy.exchange import Exchange
@@ -28,6 +31,8 @@ State = Literal["now", "stale", "draining", "starting", "dependency"]
 
 # Seconds without a word from control, which speaks once a second, after which its last one is old.
 STALE_AFTER: Final = 5.0
+# Seconds that the first word of control is waited for.
+_FIRST_WORD: Final = 2.0
 
 _JSON = b"application/json"
 _READING = ("GET", "HEAD")
@@ -73,12 +78,15 @@ class LocalAnswers(dict[str, Own]):
     """The endpoints that nobody is asked for a credential at, by path, and what control told last of all of them.
 
     `told` are the answers by path and state, `not_ready` says what keeps the gateway from being ready, `at` when.
+    `waits` are the paths whose answers are waited for, none once control has spoken.
     """
 
-    __slots__ = ("at", "not_ready", "told")
+    __slots__ = ("_waiting", "at", "not_ready", "told", "waits")
 
     def __init__(self) -> None:
         super().__init__()
+        self._waiting: list[Reply[None]] = []
+        self.waits: frozenset[str] = frozenset()
         self.told: Mapping[str, Mapping[str, OwnAnswer]] = {}
         self.not_ready = ""
         self.at = float("-inf")
@@ -86,6 +94,21 @@ class LocalAnswers(dict[str, Own]):
     def take(self, told: Mapping[str, Mapping[str, OwnAnswer]], not_ready: str) -> None:
         """Believe this from now on."""
         self.told, self.not_ready, self.at = told, not_ready, monotonic()
+        self._go_on()
+
+    async def first_word(self) -> None:
+        """Wait until control has spoken, but not for long: it may be away."""
+        if not self._waiting:
+            asyncio.get_running_loop().call_later(_FIRST_WORD, self._go_on)
+        reply: Reply[None] = Reply()
+        self._waiting.append(reply)
+        await reply
+
+    def _go_on(self) -> None:
+        self.waits = frozenset()
+        waiting, self._waiting = self._waiting, []
+        for reply in waiting:
+            reply.set(None)
 
     def follow(self, config: ResolvedConfig) -> None:
         """Be those of this configuration: admin.expose, and `surface`, which wins."""
@@ -94,6 +117,8 @@ class LocalAnswers(dict[str, Own]):
         for item, route in zip(config.surface, config.own_routes, strict=True):
             if item.view in LOCAL_VIEWS and route.auth.mode == "none":
                 self[item.path] = LocalAnswer(item.path, item.view, methods_of(item))
+        if not self.told:
+            self.waits = frozenset(item.path for item in config.surface if item.body is not None) & self.keys()
 
 
 def exposed(config: ResolvedConfig) -> list[str]:

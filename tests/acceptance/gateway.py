@@ -77,7 +77,7 @@ class Gateway:
         self.folder, self.port, self._admin = folder, free_port(), free_port()
         port = {port_variable: str(self.port)} if port_variable else {}
         self.env = environment(folder) | port | {"HEADGATE_ADMIN_TOKEN": TOKEN} | dict(env)
-        self.paths = [_written(folder, index, each) for index, each in enumerate(files)]
+        self.paths = [written(folder, index, each) for index, each in enumerate(files)]
         command = [sys.executable, "-m", "headgate", "run", *map(str, self.paths)]
         command += ["--preset", preset] if preset else []
         command += [] if port_variable else ["--port", str(self.port)]
@@ -137,7 +137,7 @@ class Gateway:
 
     def write(self, document: Document, index: int = 0) -> None:
         """Replace one of the user's files."""
-        _written(self.folder, index, document)
+        written(self.folder, index, document)
 
     def reload(self) -> None:
         answer = self.tell("POST", "/api/v1/reload")
@@ -234,7 +234,8 @@ def mint(secret: str, *, expires: float = 3600, **claims: Any) -> str:
     return jwt.encode({"iat": now, "exp": now + int(expires), **claims}, secret, algorithm="HS256")
 
 
-def _written(folder: Path, index: int, document: Document) -> Path:
+def written(folder: Path, index: int, document: Document) -> Path:
+    """Write one of the user's files, unless it is a path already; return the path."""
     if isinstance(document, Path):
         return document
     path = folder / f"own-{index}.yaml"

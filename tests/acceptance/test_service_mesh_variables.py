@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 import headgate.config as headgate_config
 from headgate.config.declarations import Layer, env_example
@@ -18,6 +19,7 @@ from headgate.config.preset import preset_source, preset_text
 from headgate.policy.limit.quota import algorithm
 from headgate.stores.memory import MemoryStore
 from tests.acceptance.gateway import Gateway, headgate
+from tests.acceptance.own_network import with_defaults
 from tests.acceptance.stub import Stub
 from tests.control.driver import CEILING, free_port, until
 from tests.stores.contract import MINUTE, SECOND, START, group, passed
@@ -109,6 +111,20 @@ def test_the_described_file_as_it_stands_and_the_defaults_of_everything() -> Non
     assert result.config.routes[0].timeout.total == 10
     assert result.config.store.type == "shared"
     assert result.config.telemetry.level == "info"
+
+
+def test_the_described_file_alone_serves_at_the_described_port(tmp_path: Path) -> None:
+    """S0-01, S0-04: the file as it is printed, no variable, nobody else in the network."""
+    described = yaml.safe_dump({"services": [DESCRIBED]})
+    answer = with_defaults(tmp_path, NAME, 8600, "/api/v1/health", described)
+    assert (answer.status, answer.json["service"]) == (200, "service-mesh")
+    assert (answer.json["circuit_breakers"], answer.json["rate_limiters"]) == (1, 1)
+
+
+def test_nothing_at_all_serves(tmp_path: Path) -> None:
+    """S0-03: as a container without a file does."""
+    answer = with_defaults(tmp_path, NAME, 8600, "/api/v1/health")
+    assert (answer.status, answer.json["circuit_breakers"]) == (200, 0)
 
 
 def test_the_example_of_variables_is_current() -> None:

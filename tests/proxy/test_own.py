@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -46,6 +47,28 @@ def tell(rig: Rig, not_ready: str = "") -> None:
 async def said(rig: Rig, path: str, *lines: str) -> tuple[int, bytes]:
     answer = await rig.ask(get(path, *lines))
     return answer.status, answer.body
+
+
+@on_loop
+async def test_an_answer_of_a_form_of_its_own_waits_for_the_first_word_of_control() -> None:
+    shaped = {"path": "/h", "view": "health", "body": {"state": "{{ status }}"}}
+    async with gateway({"surface": [shaped, {"path": "/l", "view": "live"}]}) as rig:
+        asking = asyncio.ensure_future(said(rig, "/h"))
+        # It waits, and others do not.
+        assert (await said(rig, "/l"))[0] == 200
+        assert not asking.done()
+        tell(rig)
+        assert await asking == (200, b"now")
+        assert await said(rig, "/h") == (200, b"now")
+
+
+@on_loop
+async def test_it_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(own, "_FIRST_WORD", 0.0)
+    async with gateway({"surface": [{"path": "/h", "view": "health", "body": {"state": "{{ status }}"}}]}) as rig:
+        for _ in range(2):
+            status, body = await said(rig, "/h")
+            assert (status, json.loads(body)["status"]) == (200, "healthy")
 
 
 @on_loop

@@ -17,6 +17,7 @@ from headgate.control.listeners import Listener, ListenError, open_listener
 from headgate.control.log import Log
 from headgate.control.messages import OwnAnswers
 from headgate.control.own_health import OwnHealth
+from headgate.control.snapshot import is_whole
 from headgate.control.spawn import Spawn
 from headgate.control.surface.subject import Subject
 from headgate.core.clock import monotonic
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from headgate.control.surface.answers import Answers
 
 EVERY = 1.0
+# While workers are on their way.
+_HURRIED = 0.1
 # Telling takes at most a twentieth of the time, however large the configuration is; no longer than this apart.
 LONGEST_PAUSE = 3.0
 _SHARE = 20
@@ -100,14 +103,15 @@ class OwnEndpoints:
         own_answers = await asyncio.to_thread(_import_own_answers)
         while True:
             config, subject = self._config, self._subject
-            assert config is not None
+            assert config is not None and subject is not None
             began = monotonic()
             numbers = await own_answers.numbers_for(subject, answers.items)
             exposed, statuses = config.admin.expose, config.health.statuses
             told = own_answers.told(subject, answers.items, exposed, statuses, self._log, numbers)
             self._publish(OwnAnswers(told, self._own_health.not_ready()))
             took = monotonic() - began
-            await asyncio.sleep(min(LONGEST_PAUSE, max(EVERY, took * _SHARE)))
+            pause = EVERY if is_whole(subject.snapshot()) else _HURRIED
+            await asyncio.sleep(min(LONGEST_PAUSE, max(pause, took * _SHARE)))
 
 
 def _import_answers() -> Any:
