@@ -1,7 +1,7 @@
 """The pairs of examples/migrate: Headgate answers with its file as the other gateway does with its own.
 
-Both stand before the same services and are asked the same, nginx and Envoy as they come from their makers (Envoy is that
-of the bench, `python -m bench.setup`). Kong cannot run here: its routes and credentials are asked of Headgate alone.
+Both stand before the same services and are asked the same, nginx and Envoy as they come from their makers. Envoy is the
+bench's (`python -m bench.setup`). Kong cannot run here: its routes and credentials are asked of Headgate alone.
 """
 
 from __future__ import annotations
