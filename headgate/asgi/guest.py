@@ -142,7 +142,11 @@ class Guest:
         Raises:
             NotJoined: with a sentence.
         """
-        self._worker = await self._join()
+        try:
+            self._worker = await self._join()
+        except NotJoined:
+            self._joining.forget()
+            raise
 
     async def stop(self) -> None:
         """Leave; whoever is the server waits until the companion has ended, and what it had bound is free."""

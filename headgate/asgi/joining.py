@@ -99,6 +99,13 @@ class Joining:
         finally:
             os.close(lock)
 
+    def forget(self) -> None:
+        """Leave nothing behind a start that failed, where no other process of the server may try again."""
+        with contextlib.suppress(NotJoined, OSError):
+            server = server_process()
+            if server.pid == os.getpid():
+                _remove(_folder(server, self._arguments))
+
     def reap(self) -> None:
         """Take note of the companion's end, if it was started here."""
         if self._companion is not None:
@@ -128,9 +135,13 @@ def _clear(parent: Path) -> None:
         with contextlib.suppress(OSError):
             if folder.lstat().st_uid != os.geteuid() or not pid.isdigit() or _lives(int(pid), began):
                 continue
-            for name in (SEATS, LOCK):
-                (folder / name).unlink(missing_ok=True)
-            folder.rmdir()
+            _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    for name in (SEATS, LOCK):
+        (folder / name).unlink(missing_ok=True)
+    folder.rmdir()
 
 
 def _lives(pid: int, began: str) -> bool:

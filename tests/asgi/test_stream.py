@@ -42,7 +42,8 @@ class Clock:
 class Upstream:
     """A source that knows whether it is paused."""
 
-    paused = False
+    def __init__(self) -> None:
+        self.paused = False
 
     def pause(self) -> None:
         self.paused = True
@@ -78,15 +79,16 @@ def test_an_upstream_is_paused_while_the_server_has_enough(clock: Clock) -> None
     stream.source = cast(Source, upstream)
     stream.respond(ResponseHead(200, [], UNKNOWN_LENGTH), b"", False)
     stream.write(bytes(4095))
-    assert not upstream.paused
+    before = upstream.paused
     stream.write(b"x")
-    assert upstream.paused
+    assert (before, upstream.paused) == (False, True)
     start, piece = stream.messages()
     assert start["status"] == 200
     assert (len(piece["body"]), piece["more_body"]) == (4096, True)
-    assert upstream.paused, "it is taken only when the server says so"
+    before = upstream.paused
     stream.sent()
-    assert not upstream.paused
+    # It is taken only when the server says so.
+    assert (before, upstream.paused) == (True, False)
 
 
 def test_what_comes_while_the_server_takes_something_counts(clock: Clock) -> None:
