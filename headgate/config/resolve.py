@@ -313,9 +313,16 @@ def _own_route(item: Surface, config: Config, order: int) -> ResolvedRoute:
         auth=_nearest(auth, config.auth) or default_auth(config.identity),
         addresses=config.addresses,
         cors=config.cors,
-        security_headers=config.security_headers,
+        security_headers=_of_page(item, config.security_headers),
         plugins=() if elsewhere else tuple(config.plugins),
     )
+
+
+def _of_page(item: Surface, headers: SecurityHeaders | None) -> SecurityHeaders | None:
+    """Return the security headers of an own endpoint; our own page brings a stricter policy of what it may load along."""
+    if headers is None or item.view != "docs" or isinstance(item.body, str):
+        return headers
+    return replace(headers, content_security_policy="")
 
 
 def _service_routes(config: Config) -> tuple[ResolvedRoute, ...]:

@@ -122,3 +122,17 @@ def test_callers_must_show_who_they_are_as_soon_as_some_way_is_there() -> None:
     assert default_auth(IdentitySettings(api_keys=ApiKeys(enabled=False))).mode == "none"
     assert default_auth(IdentitySettings(api_keys=ApiKeys())).mode == "required"
     assert default_auth(IdentitySettings(jwt=[JwtIssuer()])).mode == "required"
+
+
+def test_our_own_page_is_read_under_its_own_policy() -> None:
+    text = """
+security_headers: {preset: api, content_security_policy: "default-src 'self'"}
+surface:
+  - {path: /docs, view: docs}
+  - {path: /mine, view: docs, body: "<p>{{ version }}</p>", content_type: text/html}
+  - {path: /status, view: status}
+"""
+    config = load_text(text).config
+    assert config is not None
+    policies = [each.security_headers and each.security_headers.content_security_policy for each in config.own_routes]
+    assert policies == ["", "default-src 'self'", "default-src 'self'"]
