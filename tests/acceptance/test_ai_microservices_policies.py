@@ -6,15 +6,18 @@ them is seen in the configuration that results (test_ai_microservices_settings.p
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.acceptance.ai_services import PRESET, Scene, caller, scene
 from tests.acceptance.gateway import mint
-from tests.control.driver import until
+from tests.control.driver import CEILING, until
 from tests.stores.redis.servers import RedisServer
 
 SECRET = "the secret of the tokens of all these tests"
@@ -200,6 +203,48 @@ def test_resetting_in_other_ways(running: Scene) -> None:
     assert running.send("POST", RESET.format("nobody"), None, key).status == 404
     assert running.send("GET", RESET.format(name), None, key).status == 405
     assert running.send("GET", path, None, {"X-API-Key": "a service's own key"}).status == 200
+
+
+def test_the_python_of_the_description(running: Scene) -> None:
+    """S2-29: the lines that the description shows, run as they stand there, beside a gateway that runs."""
+    running.fail("/api/v1/search/x", 5)
+    running.until_state("search-service", "open")
+    lines = (
+        "from circuit_breaker import CircuitBreakerConfig",
+        "config = CircuitBreakerConfig(failure_threshold=5, success_threshold=2, timeout=60, window_size=100)",
+        "from circuit_breaker import circuit_breaker_registry",
+        'circuit_breaker_registry.reset_breaker("recommendation-service")',
+        'circuit_breaker_registry.reset_breaker("search-service")',
+        'print(config.settings(), circuit_breaker_registry.get_state("search-service"))',
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)],
+        cwd=Path("examples/compat/ai-microservices"),
+        env=running.gateway.env | {"HEADGATE_ADMIN": running.gateway.admin},
+        capture_output=True,
+        text=True,
+        timeout=CEILING,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == (
+        "{'failure_threshold': 5, 'success_threshold': 2, 'timeout': 60, 'window_size': 100} closed\n"
+    )
+    assert running.breakers()["search-service"]["recent_failures"] == 0
+
+
+def test_what_counts_as_a_failure(running: Scene) -> None:
+    """Errors of a service's own from 500 to 504 do, what is the client's fault does not."""
+    name, path = "recommendation-service", "/api/v1/recommendations/x"
+    for status in ("400", "404", "422", "429", "505"):
+        assert running.send("PUT", path, b"", {"X-Stub-Status": status}).status == int(status)
+    for status in ("500", "501", "502", "503"):
+        assert running.send("PUT", path, b"", {"X-Stub-Status": status}).status == int(status)
+    found = until(lambda: (said := running.breakers()[name])["recent_failures"] == 4 and said, "four are counted")
+    assert found["state"] == "closed"
+    assert running.send("PUT", path, b"", {"X-Stub-Status": "504"}).status == 504
+    running.until_state(name, "open")
+    running.gateway.command("breaker", "reset", name, "--admin", running.gateway.admin)
 
 
 # -- retries ---------------------------------------------------------------------------------------------------------
