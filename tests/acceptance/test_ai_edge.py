@@ -39,7 +39,14 @@ def issuer() -> Iterator[ScriptedIssuer]:
 def gateway(
     tmp_path_factory: pytest.TempPathFactory, redis: RedisServer, chat: Stub, issuer: ScriptedIssuer
 ) -> Iterator[Gateway]:
-    more = {"services": [{"name": "files", "url": f"{chat.url}/base"}, {"name": "away", "url": "http://127.0.0.1:1"}]}
+    own = {
+        "identity": {"forward": {"X-User": "id", "X-Email": "claims.email", "X-Roles": "roles"}},
+        "services": [
+            {"name": "files", "url": f"{chat.url}/base"},
+            {"name": "away", "url": "http://127.0.0.1:1"},
+            {"name": "reports", "url": chat.url, "auth": {"roles": "admin"}},
+        ],
+    }
     env = {
         "AUTH_TYPE": "both",
         "OIDC_ISSUER": issuer.url,
@@ -51,7 +58,7 @@ def gateway(
     # Keys are fetched anew at once, and not after half a minute.
     keys = ("--set", "identity.jwt.oidc.discovery.cooldown=1")
     options = ("--set", "shutdown.grace=0", "--set", "workers=1", *keys)
-    with edge(tmp_path_factory.mktemp("edge"), redis, more, env=env, options=options) as running:
+    with edge(tmp_path_factory.mktemp("edge"), redis, own, env=env, options=options) as running:
         yield running
 
 
@@ -230,13 +237,17 @@ def test_new_keys_of_the_issuer_are_found_without_a_restart(gateway: Gateway, is
     refused(gateway.get("/v1/chat/x", bearer=old.sign(**claims)), 401, "Unauthorized")
 
 
-def test_who_asks_stands_in_the_log(gateway: Gateway) -> None:
-    """S4-19: user_id before sub"""
-    gateway.get("/v1/chat/who", bearer=mint(SECRET, user_id="ada", sub="other", email="a@b.c", roles=["admin"]))
-    gateway.get("/v1/chat/who", bearer=mint(SECRET, sub="bob"))
-    lines = until(lambda: (found := logged(gateway, "/v1/chat/who"))[1:] and found, "both lines")
+def test_who_asks_is_known_to_policies_services_and_the_log(gateway: Gateway, chat: Stub) -> None:
+    """S4-19: user_id before sub; email and roles, too"""
+    ada = mint(SECRET, user_id="ada", sub="other", email="a@b.c", roles=["admin", "dev"])
+    assert gateway.get("/v1/reports/who", {"X-User": "forged"}, bearer=ada).status == 200
+    told = chat.seen[0].headers
+    assert (told["x-user"], told["x-email"], set(told["x-roles"].split(","))) == ("ada", "a@b.c", {"admin", "dev"})
+    refused(gateway.get("/v1/reports/who", bearer=mint(SECRET, sub="bob")), 403, "Forbidden")
+    lines = until(lambda: (found := logged(gateway, "/v1/reports/who"))[1:] and found, "both lines")
     assert isinstance(lines, list)
     assert [line["fields"]["user"] for line in lines] == ["ada", "bob"]
+    assert lines[1]["fields"]["error"] == "forbidden"
 
 
 # -- what it tells --------------------------------------------------------------------------------------------------

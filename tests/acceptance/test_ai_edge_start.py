@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ from headgate.config.declarations import Layer
 from headgate.config.loader import LoadResult, load
 from headgate.config.preset import preset_source, preset_text
 from headgate.config.resolve import ResolvedConfig
+from headgate.telemetry.collector import collector_of
 from tests.acceptance.edge import AT_ONCE, PRESET, SECRET, edge, refused, token, upstreams
 from tests.acceptance.gateway import Gateway, environment, headgate, mint
 from tests.acceptance.stub import Stub
 from tests.control.driver import until
+from tests.control.issuer import ScriptedIssuer, SigningKey
 from tests.stores.redis.servers import RedisServer
 
 # As the description prints it.
@@ -98,54 +101,71 @@ def test_without_what_is_demanded_it_does_not_start(tmp_path: Path) -> None:
 
 
 def test_everything_switched_off_and_a_service_of_a_file(tmp_path: Path) -> None:
-    """S4-18, S4-29, S4-39: no Redis, no metrics, no secret; tracing without an endpoint; warnings alone are logged"""
+    """S4-18, S4-29, S4-39, S4-42: no Redis, no metrics, no secret; tracing without an endpoint; warnings alone"""
     env = {
         "AUTH_TYPE": "mock",
+        "JWT_SECRET": "",
         "RATELIMIT_ENABLED": "false",
         "METRICS_ENABLED": "no",
         "TRACING_ENABLED": "true",
         "LOG_LEVEL": "warn",
         "REDIS_URL": "redis://127.0.0.1:1",
         "REDIS_POOL_SIZE": "20",
+        "SERVER_READ_TIMEOUT": "500ms",
+        "SERVER_IDLE_TIMEOUT": "500ms",
     }
     with Stub("chat") as stub:
-        own = {"services": [{"name": "chat", "url": stub.url}]}
-        with edge(tmp_path, None, own, env=env | {"JWT_SECRET": ""}) as it:
-            answer = it.get("/v1/chat/x", {"Authorization": "anything"})
-            assert answer.status == 200
+        own = {
+            "services": [{"name": "chat", "url": stub.url}],
+            # As the gateway of the description answered once.
+            "errors": {"reasons": {"route_not_found": {"status": 502}}},
+            "security_headers": {"override": False},
+        }
+        with edge(tmp_path, None, own, env=env) as it:
+            anybody = {"Authorization": "anything", "X-Stub-Headers": '{"X-Frame-Options": "SAMEORIGIN"}'}
+            answer = it.get("/v1/chat/x", anybody)
+            assert (answer.status, answer.headers["x-frame-options"]) == (200, "SAMEORIGIN")
             assert not any(name.startswith("x-ratelimit") for name in answer.headers)
             assert re.fullmatch(r"00-[0-9a-f]{32}-[0-9a-f]{16}-0[13]", stub.seen[0].headers["traceparent"])
             refused(it.get("/v1/chat/x"), 401, "Unauthorized")
             assert it.get("/ready").status == 200
-            refused(it.get("/metrics"), 404, "Not Found")
+            refused(it.get("/metrics"), 502, "Bad Gateway", "There is no service at this path.")
             it.wait_log("JAEGER_ENDPOINT is not set: spans are kept here and sent nowhere")
             it.wait_log("REDIS_POOL_SIZE has no effect")
             lines = until(lambda: [line for line in it.log() if "fields" in line], "a line of a request")
             assert [(line["level"], line["fields"]["status"]) for line in lines][:1] == [("warning", 401)]
+            with it.connect() as slow:
+                slow.sendall(b"GET /health HTTP/1.1\r\n")
+                assert slow.recv(100).startswith(b"HTTP/1.1 408 ")
+            with it.connect() as idle:
+                idle.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+                while idle.recv(10_000):
+                    pass
 
 
-def test_spans_go_to_the_collector_that_jaeger_endpoint_names(tmp_path: Path) -> None:
-    """S4-38: Jaeger's old address means OTLP at the same host; the context goes on to the service, with its own span"""
+def test_oidc_alone_and_spans_for_a_collector(tmp_path: Path) -> None:
+    """S4-16, S4-38: Jaeger's old address means OTLP at the same host; the context goes on, with a span of its own"""
     parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-    env = {
-        "TRACING_ENABLED": "true",
-        "RATELIMIT_ENABLED": "false",
-        "METRICS_PATH": "/internal/metrics",
-    }
-    with Stub("chat") as stub, Stub("collector") as collector:
-        env |= upstreams("chat", stub) | {"JAEGER_ENDPOINT": f"{collector.url}/v1/traces"}
+    issuer = ScriptedIssuer()
+    issuer.keys = [SigningKey("one", "RS256")]
+    env = {"AUTH_TYPE": "oidc", "OIDC_ISSUER": issuer.url, "RATELIMIT_ENABLED": "false", "TRACING_ENABLED": "true"}
+    with closing(issuer), Stub("chat") as stub, Stub("collector") as collector:
+        env |= upstreams("chat", stub)
+        env |= {"JAEGER_ENDPOINT": f"{collector.url}/v1/traces", "METRICS_PATH": "/internal/m"}
         with edge(tmp_path, None, env=env) as it:
-            assert it.get("/v1/chat/x", {"traceparent": parent, "baggage": "a=1"}, bearer=token()).status == 200
+            refused(it.get("/v1/chat/x", bearer=token()), 401, "Unauthorized")
+            eve = issuer.keys[0].sign(iss=issuer.url, aud="anybody", sub="eve")
+            assert it.get("/v1/chat/x", {"traceparent": parent, "baggage": "a=1"}, bearer=eve).status == 200
             passed = stub.seen[0].headers
             assert passed["traceparent"].startswith("00-0af7651916cd43dd8448eb211c80319c-")
             assert passed["traceparent"] != parent
             assert passed["baggage"] == "a=1"
-            until(lambda: collector.seen, "spans arrive")
-            assert collector.seen[0].path == "/v1/traces"
+            until(lambda: any(b"GET /v1/chat" in each.body for each in collector.seen), "spans arrive")
+            assert {each.path for each in collector.seen} == {"/v1/traces"}
             assert b"ai-api-gateway" in collector.seen[0].body
-            assert b"GET /v1/chat" in collector.seen[0].body
-            assert it.get("/internal/metrics").status == 200
             assert it.get("/metrics").status == 404
+            refusals = it.metrics("/internal/m", public=True)["auth_failures_total"]
+            assert refusals == [({"reason": "invalid_token", "auth_type": "oidc"}, 1.0)]
 
 
 # -- variables ------------------------------------------------------------------------------------------------------
@@ -215,6 +235,7 @@ def test_the_rest_of_the_variables() -> None:
     ).telemetry.tracing.export
     assert export is not None
     assert export.service_name == "ai-api-gateway"
+    assert collector_of(export.endpoint, export.protocol).url == "http://jaeger:4318/v1/traces"
 
 
 def test_secrets_may_stand_in_files(tmp_path: Path) -> None:
