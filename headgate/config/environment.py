@@ -25,11 +25,15 @@ _ASCII = range(0x20, 0x7F)
 
 
 class Value(NamedTuple):
-    """What a declared variable stands for: the texts of a list, or one, or none for one that is not set."""
+    """What a declared variable stands for: the texts of a list, or one, or none for one that is not set.
+
+    `words`: it is text by its type, whatever it looks like.
+    """
 
     texts: tuple[str, ...]
     many: bool
     given: bool
+    words: bool = False
 
 
 class Declared(Mapping[str, str]):

@@ -19,6 +19,8 @@ from headgate.core.settings import parse_size
 
 MOST_SECRET = 65_536
 _NOTHING = Value((), False, False)
+# Types that are text: a version 2.0 is no number, a name that reads no is no boolean.
+_WORDS = ("text", "url", "enum")
 _GO_DURATION = re.compile(r"(?:\d{1,15}(?:\.\d{1,9})?(?:ms|s|m|h|d))+", re.ASCII)
 _GO_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", re.ASCII)
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -114,7 +116,7 @@ class Variables(Declared):
         except ValueError as error:
             self.problems.append(Problem(Origin("environment"), "", f"{given}: {error}"))
             return _NOTHING._replace(many=variable.type == "list")
-        return Value(texts, variable.type == "list", True)
+        return Value(texts, variable.type == "list", True, variable.type in _WORDS)
 
     def _given(self, name: str, variable: Variable) -> tuple[str, str]:
         """Return under which name a variable is set, and its text."""
@@ -152,7 +154,7 @@ def _value_of_default(variable: Variable) -> Value:
     if isinstance(default, list):
         return Value(tuple(map(_text, default)), many, False)
     text = _text(default) if default is not None else ""
-    return Value(READERS[variable.type](text, variable) if text else (), many, False)
+    return Value(READERS[variable.type](text, variable) if text else (), many, False, variable.type in _WORDS)
 
 
 def _text(value: object) -> str:

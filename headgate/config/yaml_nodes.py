@@ -257,7 +257,9 @@ def substituted(text: str, plain: bool, at: Origin, environ: Mapping[str, str]) 
         texts = value.texts or tuple(filter(None, (whole[1],)))
         if value.many:
             return Seq([Scalar(each, each, at, env) for each in texts], at)
-        return Scalar(texts[0], typed(texts[0]), at, env) if texts else Scalar("", None, at, env)
+        if not texts:
+            return Scalar("", None, at, env)
+        return Scalar(texts[0], texts[0] if value.words else typed(texts[0]), at, env)
     text, names = expand(text, environ)
     return Scalar(text, typed(text) if plain else text, at, names)
 

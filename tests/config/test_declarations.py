@@ -179,3 +179,15 @@ def test_what_a_variable_stands_for_is_shown_unless_it_is_secret() -> None:
     values = {written.path: written.value for written in result.origins.written()}
     assert values["listen[0]"] == "${PORT} = 127.0.0.1:8600"
     assert values["zone"] == "${SECRET}"
+
+
+def test_a_variable_of_text_stays_text_whatever_it_looks_like_and_still_is_the_number_that_a_key_takes() -> None:
+    preset = """
+env: {VERSION: {default: '1.0'}, COUNT: {type: int, default: 2}, PLACES: {default: '3'}}
+errors: {body: {version: "${VERSION}", no: "${VERSION}", count: "${COUNT}"}}
+workers: "${PLACES}"
+"""
+    config = load_layers(preset, environ={"VERSION": "2.0"}).config
+    assert config is not None
+    assert config.errors.body == {"version": "2.0", "no": "2.0", "count": 2}
+    assert config.workers == 3

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from headgate.config.environment import Value
 from headgate.config.language import Variable
 from headgate.config.variables import MOST_SECRET, Variables
 
@@ -58,12 +59,12 @@ def test_an_enum_is_compared_without_case_and_spelt_as_declared() -> None:
     level = Variable(type="enum", values=["DEBUG", "INFO"], default="info")
     assert read(level, "debug") == ("DEBUG",)
     assert read(level, "verbose") is None
-    assert Variables({"V": level}, {}).value_of("V") == (("INFO",), False, False)
+    assert Variables({"V": level}, {}).value_of("V") == Value(("INFO",), False, False, words=True)
 
 
 def test_an_empty_variable_is_none() -> None:
     value = Variables({"V": Variable(type="int", default=7)}, {"V": ""}).value_of("V")
-    assert value == (("7",), False, False)
+    assert value == Value(("7",), False, False)
 
 
 def test_its_own_name_goes_before_other_names() -> None:
