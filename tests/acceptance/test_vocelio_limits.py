@@ -183,7 +183,7 @@ def test_limits_are_told_on_every_answer(tmp_path_factory: pytest.TempPathFactor
     own = {"services": [{"name": "analytics", "auth": {"roles": "admin"}}]}
     with running(tmp_path_factory.mktemp("told"), own, only=("analytics", "overview")) as run:
         bearer = token()
-        asked = {
+        asked: dict[int, list[tuple[str, str, str | None]]] = {
             200: [("GET", "/", None), ("GET", "/health", None), ("GET", "/ready", None), ("GET", "/live", None)],
             401: [("GET", "/api/v1/overview/x", None), ("GET", "/api/v1/overview/x", "not.a.token")],
             403: [("GET", "/api/v1/analytics/x", bearer)],
