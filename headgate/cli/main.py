@@ -35,6 +35,7 @@ COMMANDS = {
     "limits": "show the rate limits of a running gateway, or begin afresh with the counts of one caller",
     "cache": "show what the cache of a running gateway holds and answers, or purge from it",
     "keys": "make, list, revoke and rotate API keys",
+    "completion": "print what a shell needs to complete all of this",
 }
 
 
