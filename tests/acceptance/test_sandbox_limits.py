@@ -160,14 +160,5 @@ def test_without_redis_each_replica_counts_by_itself(tmp_path: Path, tmp_path_fa
         assert statuses(gateway, 11, caller()) == [200] * 10 + [429]
 
 
-def test_limits_can_be_switched_off(tmp_path: Path) -> None:
-    """RATE_LIMIT_ENABLED=false: no headers, no Redis."""
-    with scene(tmp_path, None, env={"RATE_LIMIT_ENABLED": "false"}) as made:
-        answers = [made.gateway.get(PATH, bearer=caller(sub="one")) for _ in range(120)]
-        assert {each.status for each in answers} == {200}
-        assert not any(name.startswith("x-ratelimit") for each in answers for name in each.headers)
-        assert "store of the limits" not in made.gateway.stderr
-
-
 def test_a_secret_is_in_no_line(running: Scene) -> None:
     assert SECRET not in running.gateway.stderr + running.gateway.stdout

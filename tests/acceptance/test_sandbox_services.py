@@ -7,6 +7,7 @@ numbers in docstrings are those of the cases of the description.
 from __future__ import annotations
 
 import signal
+import socket
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -43,15 +44,20 @@ def added() -> Iterator[Stub]:
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory, redis: RedisServer, added: Stub) -> Iterator[Scene]:
-    """Three services of three instances each; and of the user's file one more, one that registers, one that is away."""
+    """Three services of three instances each, and four of the user's file.
+
+    One that is well, one that registers, one that nobody listens for, and one that takes connections and says nothing.
+    """
+    silent = socket.create_server(("127.0.0.1", 0))
     more = {
         "services": [
             {**NEW, "url": added.url},
             {"name": "joining"},
             {"name": "away", "url": NOBODY, "retry": {"attempts": 0}},
+            {"name": "hanging", "url": f"http://127.0.0.1:{silent.getsockname()[1]}"},
         ]
     }
-    with scene(tmp_path_factory.mktemp("gateway"), redis, more, env=QUICK, instances=3) as made:
+    with silent, scene(tmp_path_factory.mktemp("gateway"), redis, more, env=QUICK, instances=3) as made:
         yield made
 
 
@@ -190,6 +196,24 @@ def test_where_all_fail_their_checks_all_are_tried(running: Scene) -> None:
         "health tells of it",
     )
     assert (health["status"], health["services"]["overall_status"]) == ("healthy", "degraded")
+
+
+def test_health_answers_while_a_service_hangs(running: Scene) -> None:
+    """S3-13: nobody who asks makes anybody look; what is told is the last check of each."""
+    told = until(
+        lambda: (said := running.gateway.shown("/api/v1/services/hanging/health"))["status"] == "unhealthy" and said,
+        "its checks fail",
+    )
+    assert "error" in told
+    health = until(
+        lambda: (
+            (said := running.gateway.shown("/health"))["services"]["services"]["hanging"]["status"] != "healthy"
+            and said
+        ),
+        "health tells of it",
+    )
+    assert health["status"] == "healthy"
+    assert running.gateway.get("/ready").status == 200
 
 
 def test_checks_are_those_of_the_description() -> None:

@@ -6,7 +6,6 @@ The numbers in docstrings are those of the cases of the description.
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import jwt
 import pytest
 
 from headgate.config.resolve import ResolvedConfig, ResolvedRoute, ResolvedService
-from tests.acceptance.gateway import Gateway, environment, headgate, mint
+from tests.acceptance.gateway import environment, headgate, mint
 from tests.acceptance.sandbox import PRESET, SECRET, SERVICES, loaded, resolved, scene
 from tests.control.driver import until
 from tests.stores.redis.servers import RedisServer
@@ -152,11 +151,10 @@ def test_nothing_is_said_at_a_start_with_the_secret_alone() -> None:
 
 def test_without_a_secret_it_does_not_start_and_one_sentence_says_so(tmp_path: Path) -> None:
     """JWT_SECRET_KEY is required; no secret of its own makes up for it."""
-    for words in (("run", "--preset", PRESET), ("check", "--preset", PRESET)):
-        told = headgate(tmp_path, *words)
-        assert told.returncode != 0
-        assert told.stderr.count("JWT_SECRET_KEY is not set") == 1
-        assert "Traceback" not in told.stderr
+    told = headgate(tmp_path, "run", "--preset", PRESET)
+    assert told.returncode != 0
+    assert told.stderr.count("JWT_SECRET_KEY is not set") == 1
+    assert "Traceback" not in told.stderr
 
 
 def test_a_short_secret_is_taken_with_a_warning() -> None:
@@ -174,7 +172,6 @@ def test_the_example_of_the_environment_is_the_one_that_is_printed(tmp_path: Pat
     assert told.stdout == shipped.read_text()
     for name in VARIABLES.keys() - {"CIRCUIT_BREAKER_TIMEOUT"}:
         assert f"{name}=" in told.stdout
-    assert headgate(tmp_path, "preset", "show", PRESET).stdout.startswith("# A gateway with endpoints to look after")
 
 
 LONGER = f"{SECRET}, and of sixty-four bytes"
@@ -235,8 +232,8 @@ def _signed_with_hs512() -> str:
     return jwt.encode(claims, LONGER, "HS512")
 
 
-def test_metrics_and_logs_can_be_switched_off(tmp_path: Path) -> None:
-    """S3-50: METRICS_ENABLED=false is 404 with an error; breakers and health go on."""
+def test_what_can_be_switched_off(tmp_path: Path) -> None:
+    """S3-50: METRICS_ENABLED=false is 404 with an error. RATE_LIMIT_ENABLED=false needs no Redis and tells nothing."""
     off = ("METRICS_ENABLED", "REQUEST_LOGGING_ENABLED", "RESPONSE_LOGGING_ENABLED", "CIRCUIT_BREAKER_ENABLED")
     with scene(tmp_path, None, env=dict.fromkeys((*off, "RATE_LIMIT_ENABLED"), "false")) as made:
         answer = made.gateway.get("/metrics")
@@ -244,30 +241,14 @@ def test_metrics_and_logs_can_be_switched_off(tmp_path: Path) -> None:
         for _ in range(7):
             assert made.send("POST", "/api/v1/llm/x", {}, {"X-Stub-Close": "head"}).status == 502
         assert made.send("POST", "/api/v1/llm/x", {}).status == 200, "no breaker opens"
+        answers = [made.gateway.get("/api/v1/auth/x", bearer=mint(SECRET, sub="one")) for _ in range(120)]
+        assert {each.status for each in answers} == {200}
+        assert not any(name.startswith("x-ratelimit") for each in answers for name in each.headers)
+        assert "store of the limits" not in made.gateway.stderr
         health = until(lambda: (said := made.gateway.shown("/health")).get("services") and said, "the first answers")
         assert health["circuit_breakers"] == {}
         assert set(health["services"]["services"]) == set(SERVICES)
         assert made.gateway.access_log() == []
-
-
-def test_health_answers_at_once_while_services_hang(tmp_path: Path) -> None:
-    """S3-13: nobody who asks makes anybody look; here all services take connections and say nothing."""
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        env = {f"{name.upper()}_SERVICE_URL": url for name in SERVICES}
-        env |= {"JWT_SECRET_KEY": SECRET, "WORKERS": "1", "RATE_LIMIT_ENABLED": "false"}
-        with Gateway(
-            tmp_path, PRESET, env={**env, "HEALTH_CHECK_INTERVAL": "0.3", "HEALTH_CHECK_TIMEOUT": "0.2"}
-        ) as gateway:
-            shown = until(
-                lambda: (said := gateway.shown("/health"))["services"]["overall_status"] == "degraded" and said,
-                "their checks fail",
-            )
-            assert shown["status"] == "healthy"
-            assert {each["status"] for each in shown["services"]["services"].values()} == {"unhealthy"}
-            told = gateway.shown("/api/v1/services/health")
-            assert told["overall_status"] == "degraded"
-            assert all(each["error"] for each in told["services"].values())
 
 
 def test_the_merged_result_says_where_each_value_is_from(tmp_path: Path) -> None:
