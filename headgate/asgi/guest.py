@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 from headgate.asgi.joining import Joining, NotJoined
+from headgate.asgi.stream import AsgiClient
 from headgate.config.field_kinds import answer_field_kinds, request_field_kinds
 from headgate.config.resolve import ResolvedConfig
 from headgate.control.children import Seat
@@ -33,6 +34,7 @@ _FIRST_PLAN = 60.0
 _SHORTEST_RETRY = 0.2
 _LONGEST_RETRY = 10.0
 _FAREWELL = 3.0
+_MOST_CLIENTS = 4096
 
 
 class AsgiGateway(Gateway):
@@ -42,6 +44,7 @@ class AsgiGateway(Gateway):
     """
 
     rules: tuple[Rules, Rules]
+    _clients: tuple[dict[str, AsgiClient], dict[str, AsgiClient]]
     farewell = 0.0
 
     def apply(self, plan: ResolvedConfig, sockets: dict[str, Any]) -> None:
@@ -54,7 +57,18 @@ class AsgiGateway(Gateway):
         plain, secure = (self._rules(HeadReader(plan.http, scheme, *kinds), plan) for scheme in ("http", "https"))
         super().apply(plan, sockets)
         self.rules = plain, secure
+        self._clients = {}, {}
         self.farewell = plan.shutdown.timeout
+
+    def client(self, address: str, secure: bool) -> AsgiClient:
+        """Return who asks from an address: the same as last time, so that what is known of its way is known again."""
+        known = self._clients[secure]
+        client = known.get(address)
+        if client is None:
+            if len(known) >= _MOST_CLIENTS:
+                known.clear()
+            client = known[address] = AsgiClient(self.rules[secure], address)
+        return client
 
     def _rules(self, heads: HeadReader, plan: ResolvedConfig) -> Rules:
         # Connections are the server's: nobody here hears of one that opens or closes.

@@ -18,12 +18,30 @@ from headgate.wire.head import ALLOWED, HeadReader
 
 Scope = dict[str, Any]
 
-# RFC 9110 sections 5.1 and 5.5; servers write names in lower case (ASGI specification).
-_NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")
+_MOST_NAMES: Final = 2048
+_LONGEST_NAME: Final = 64
+
+# RFC 9110 sections 5.1 and 5.5.
+_NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE: Final = re.compile(rb"[\t -~\x80-\xff]*")
 _TARGET: Final = re.compile(rb"[!-~]+")
 # RFC 3986 section 3.3, for servers that do not say how a path came.
 _PATH_SAFE: Final = "/!$&'()*+,;=:@-._~"
+
+
+class _Names(dict[bytes, bool]):
+    """Whether a field may be called so; learns names up to a cap, then computes."""
+
+    __slots__ = ()
+
+    def __missing__(self, name: bytes) -> bool:
+        fine = _NAME.fullmatch(name) is not None
+        if len(self) < _MOST_NAMES and len(name) <= _LONGEST_NAME:
+            self[name] = fine
+        return fine
+
+
+_names: Final = _Names()
 
 
 def target_of(scope: Scope) -> bytes:
@@ -54,10 +72,10 @@ def head_of(heads: HeadReader, scope: Scope) -> RequestHead:
     head.version = version = scope.get("http_version", "1.1")
     # HTTP/1 says where there is a body; later versions may leave it to the end of the stream.
     head.length = 0 if version[:1] == "1" else UNKNOWN_LENGTH
-    fields = [(bytes(name), bytes(value)) for name, value in scope["headers"]]
+    fields = [(name, value) for name, value in scope["headers"]]
     size = len(target)
     for name, value in fields:
-        if not _NAME.fullmatch(name.lower()) or not _VALUE.fullmatch(value):
+        if not _names[name] or not _VALUE.fullmatch(value):
             raise Failure("bad_request", "a field")
         size += len(name) + len(value)
     heads.fill(head, None, fields, size <= heads.small_head)

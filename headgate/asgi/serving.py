@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from headgate.asgi.head import Scope, head_of, refused_head
-from headgate.asgi.stream import AsgiClient, AsgiStream, Message
+from headgate.asgi.stream import AsgiStream, Message
 from headgate.core.clock import monotonic
 from headgate.core.failure import Failure
 
@@ -29,18 +29,27 @@ async def serve(gateway: AsgiGateway, scope: Scope, receive: Receive, send: Send
     """Serve one request."""
     stream = _stream(gateway, scope)
     reader: asyncio.Task[None] | None = None
+
+    def read() -> None:
+        nonlocal reader
+        reader = asyncio.create_task(_read(stream, receive))
+
     try:
         if stream.failure is None:
             # Where nothing was announced, the end of the body is here at once.
             if (stream.head.length or stream.came(await receive())) and not stream.ended:
                 stream.watch()
             if not stream.ended and not stream.head.expects_continue:
-                reader = asyncio.create_task(_read(stream, receive))
+                read()
                 # What came with the head is in one piece with it, if this task lets the other one read first.
                 await asyncio.sleep(0)
         gateway.handle(stream)
         if reader is None and not stream.done and stream.failure is None:
-            reader = asyncio.create_task(_read(stream, receive))
+            if stream.ended:
+                # Most answers are here before anybody leaves, and a task costs as much as many of them.
+                stream.read_later(read)
+            else:
+                read()
         await _send(stream, send)
     except asyncio.CancelledError:
         stream.client_left()
@@ -52,14 +61,14 @@ async def serve(gateway: AsgiGateway, scope: Scope, receive: Receive, send: Send
 
 
 def _stream(gateway: AsgiGateway, scope: Scope) -> AsgiStream:
-    rules = gateway.rules[scope.get("scheme", "http") in ("https", "wss")]
     peer = scope.get("client")
-    client = AsgiClient(rules, peer[0] if peer else "unix:")
+    client = gateway.client(peer[0] if peer else "unix:", scope.get("scheme", "http") in ("https", "wss"))
+    heads = client.rules.heads
     started = monotonic()
     try:
-        return AsgiStream(client, head_of(rules.heads, scope), started)
+        return AsgiStream(client, head_of(heads, scope), started)
     except Failure as failure:
-        stream = AsgiStream(client, refused_head(scope, rules.heads.scheme), started)
+        stream = AsgiStream(client, refused_head(scope, heads.scheme), started)
         stream.failure = failure
         stream.ended = True
         return stream
@@ -88,12 +97,12 @@ async def _send(stream: AsgiStream, send: Send) -> None:
     stream.on_stalled = on_stalled
     try:
         while not stream.left:
-            await stream.waited.wait()
+            await stream.something()
             for message in stream.messages():
                 stream.sending()
                 await send(message)
             stream.sent()
-            if stream.done and not stream.waited.is_set():
+            if stream.done and not stream.has_more:
                 return
     except OSError:
         # Servers may say so that the client has gone (ASGI specification 2.4).

@@ -24,13 +24,15 @@ if TYPE_CHECKING:
 
 Message = dict[str, Any]
 
+# Seconds.
+_MOMENT: Final = 0.1
 # The server writes its own, on every answer.
 _OF_THE_SERVER: Final = frozenset((b"date", b"server"))
 _LINE: Final = b": "
 
 
 class AsgiClient:
-    """The client of one request: what a server tells of its connection."""
+    """Who asks from one address, over any number of connections: they are the server's."""
 
     __slots__ = ("address", "forwarding", "rules", "stopping")
 
@@ -53,20 +55,23 @@ class AsgiClient:
 
 
 class AsgiStream(ClientStream):
-    """One request. `waited` is set whenever there is something to send, or nothing will come any more."""
+    """One request. `has_more`: there is something to send, or nothing will come any more."""
 
     __slots__ = (
         "_head",
         "_out",
         "_pace",
         "_paused",
+        "_read",
+        "_read_at",
         "_sending_since",
+        "_waiter",
         "_waiting",
         "cut",
         "deadline",
+        "has_more",
         "left",
         "on_stalled",
-        "waited",
         "wanted",
         "wheel_at",
     )
@@ -78,13 +83,17 @@ class AsgiStream(ClientStream):
         self._out: list[bytes] = []
         self._waiting = 0
         self._paused = False
-        self.waited = asyncio.Event()
+        self.has_more = False
+        self._waiter: asyncio.Future[None] | None = None
         # Clear while no more of the body is asked for.
         self.wanted: asyncio.Event | None = None
         self.left = False
         self.cut = False
         self.deadline = self.wheel_at = NEVER
         self._pace: BodyPace | None = None
+        # What begins to read, and when.
+        self._read: Callable[[], None] | None = None
+        self._read_at = NEVER
         # Since when the server takes what it was given last.
         self._sending_since = NEVER
         # Told that it does not.
@@ -129,7 +138,7 @@ class AsgiStream(ClientStream):
         self.settle()
         if not self.done:
             self.fail(Failure("client_closed"))
-        self.waited.set()
+        self._wake()
 
     def ask(self) -> None:
         """The server asks the client for its body when it is asked for it."""
@@ -175,7 +184,7 @@ class AsgiStream(ClientStream):
         if body:
             self._put(body)
         self.done = complete
-        self.waited.set()
+        self._wake()
 
     def switch(self, head: ResponseHead) -> None:
         """No request is taken for one that asks for another protocol (head)."""
@@ -188,12 +197,12 @@ class AsgiStream(ClientStream):
     def write(self, data: bytes) -> None:
         """Give one piece of the body."""
         self._put(data)
-        self.waited.set()
+        self._wake()
 
     def finish(self, trailers: Sequence[Field] = ()) -> None:
         """End the answer; its trailers are left out."""
         self.done = True
-        self.waited.set()
+        self._wake()
 
     def source_failed(self, failure: Failure) -> None:
         """Cut an answer whose rest will not come."""
@@ -201,7 +210,7 @@ class AsgiStream(ClientStream):
         if self.failure is None:
             # It ends by our hand: that is not the client's leaving.
             self.failure = failure
-        self.waited.set()
+        self._wake()
 
     @property
     def gone(self) -> bool:
@@ -218,9 +227,21 @@ class AsgiStream(ClientStream):
 
     # -- the answer, as the server takes it ------------------------------------------------------------------------
 
+    async def something(self) -> None:
+        """Wait until there is something to send, or nothing will come any more."""
+        if not self.has_more:
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+
+    def _wake(self) -> None:
+        self.has_more = True
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
     def messages(self) -> list[Message]:
         """Take what is there to be sent; the last one of an answer says so, unless it was cut."""
-        self.waited.clear()
+        self.has_more = False
         found = []
         if self._head is not None:
             found.append(self._head)
@@ -250,16 +271,25 @@ class AsgiStream(ClientStream):
             if self.source is not None and not self.done:
                 self.source.resume()
 
+    def read_later(self, read: Callable[[], None]) -> None:
+        """Begin to wait for the client to leave, if the answer takes longer than a moment."""
+        self._read = read
+        self._read_at = monotonic() + _MOMENT
+        self.connection.rules.wheel.arm(self, self._read_at)
+
     def settle(self) -> None:
         """Wait for nothing any more."""
-        self._pace = None
-        self._sending_since = NEVER
+        self._pace = self._read = None
+        self._read_at = self._sending_since = NEVER
         self.connection.rules.wheel.cancel(self)
 
     # -- deadlines -------------------------------------------------------------------------------------------------
 
     def on_deadline(self, now: float) -> None:
         """Act on a body that comes too slowly, or an answer that is not taken."""
+        if now >= self._read_at and self._read is not None:
+            self._read_at = NEVER
+            self._read()
         rules = self.connection.rules
         limits = rules.limits
         due = self._sending_since + limits.write_timeout
@@ -274,5 +304,6 @@ class AsgiStream(ClientStream):
                 self.fail(Failure("request_timeout", "body"))
             else:
                 due = min(due, next_look(now, limits))
+        due = min(due, self._read_at)
         if due != NEVER:
             rules.wheel.arm(self, due)
