@@ -98,9 +98,10 @@ def included(include: Node | None, variables: Variables, problems: list[Problem]
             problems.append(Problem(path.at, "include", str(error)))
             continue
         if isinstance(text, Scalar) and text.text:
-            found.append(
-                Included(FilePath(text.text), isinstance(optional, Scalar) and optional.value is True, path.at)
-            )
+            # A file that somebody named for this gateway is one that he wants.
+            named = any((value := variables.value_of(name)) is not None and value.given for name in text.env)
+            may_lack = isinstance(optional, Scalar) and optional.value is True and not named
+            found.append(Included(FilePath(text.text), may_lack, path.at))
     return found
 
 

@@ -47,4 +47,6 @@ class Include:
     """A file whose content is laid over this one. A bare string is the path."""
 
     path: str = setting(help="Path of the file, from the folder the gateway is started in.", min_length=1)
-    optional: bool = setting(default=False, help="Go on without it where there is no such file.")
+    optional: bool = setting(
+        default=False, help="Go on without it where there is no such file, unless a variable that is set names it."
+    )

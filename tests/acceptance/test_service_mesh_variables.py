@@ -204,6 +204,12 @@ def test_levels_of_the_log() -> None:
     assert debugging.telemetry.level == "debug"
 
 
+def test_a_file_that_is_named_has_to_be_there(tmp_path: Path) -> None:
+    told = headgate(tmp_path, "run", "--preset", NAME, env={"CONFIG_FILE": "none.yaml"})
+    assert told.returncode == 1
+    assert "none.yaml: error: there is no such file" in told.stderr
+
+
 def test_mutual_tls_wants_its_files(tmp_path: Path) -> None:
     told = headgate(tmp_path, "run", "--preset", NAME, env={"MTLS_ENABLED": "True"})
     assert told.returncode == 1
@@ -233,7 +239,6 @@ def off(tmp_path_factory: pytest.TempPathFactory, stub: Stub) -> Iterator[Gatewa
         "CORS_METHODS": "GET,PUT",
         "CORS_HEADERS": "X-One",
         "DEBUG": "True",
-        "CONFIG_FILE": "none.yaml",
     }
     few = {"enabled": True, "requests": 2, "window": 60}
     services = [

@@ -97,6 +97,8 @@ def test_files_are_included_over_the_one_that_names_them(tmp_path: Path, monkeyp
     absent = load_layers(preset)
     assert document(absent)["zone"] == "low"
     assert absent.files == [Path("mesh.yaml")]
+    # Whoever names a file wants that one.
+    assert said(load_layers(preset, environ={"FILE": "other.yaml"})) == ["other.yaml: error: there is no such file"]
     Path("mesh.yaml").write_text("zone: high\ninclude: more.yaml\n")
     Path("more.yaml").write_text("route_order: file\n")
     shown = document(load_layers(preset))
