@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
+from headgate.client import Client
 from headgate.policy.limit.quota import group
 from tests.acceptance.edge import AT_ONCE, edge, refused, token, upstreams
-from tests.acceptance.gateway import Answer, Gateway
+from tests.acceptance.gateway import TOKEN, Answer, Gateway
 from tests.acceptance.stub import Stub
 from tests.acceptance.test_ai_edge_start import config_of
 from tests.control.driver import until
@@ -122,6 +123,21 @@ def test_refusals_are_counted_by_the_kind_of_key(pair: tuple[Gateway, Gateway]) 
         {"key": "ip", "algorithm": "sliding_window"},
         {"key": "user", "algorithm": "sliding_window"},
     ]
+
+
+def test_an_operator_looks_at_limits_and_begins_afresh_with_one_caller(pair: tuple[Gateway, Gateway]) -> None:
+    """As docs/migrate/ai-edge.md does it; in the description's own code this was not to be reached."""
+    used_up(pair, bearer=token("ada"))
+    used_up(pair, bearer=token("bob"))
+    with Client(pair[0].admin, TOKEN) as operator:
+        (limit,) = operator.limits()
+        assert (limit["limit"], limit["type"], limit["requests"], limit["window"]) == (
+            *("caller", "sliding_window"),
+            *(10, 3600),
+        )
+        operator.reset_limit("caller", {"identity": "user:ada"})
+    assert pair[1].get("/v1/chat/x", bearer=token("ada")).status == 200
+    assert pair[1].get("/v1/chat/x", bearer=token("bob")).status == 429
 
 
 # -- algorithms -----------------------------------------------------------------------------------------------------
