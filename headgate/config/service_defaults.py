@@ -1,8 +1,8 @@
 """What is said of all services at once: `service_defaults` under them, `service_overrides` over them.
 
-And with `unlisted_services: discover`, a service for each destination that names none. Laws: done on the merged tree, so
-that what a preset says reaches the services of a user's file. Mappings merge, lists of named things merge by name, of
-anything else the upper one wins; `{service}` in a text is the service's name.
+And with `unlisted_services: discover`, a service for each destination that names none. Laws: done on the merged tree,
+so that what a preset says reaches the services of a user's file. Mappings merge, lists of named things merge by name,
+of anything else the upper one wins; `{service}` in a text is the service's name.
 """
 
 from __future__ import annotations
