@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from headgate.client import Client
+from headgate.control.surface.answers import compiled
 from tests.acceptance.gateway import TOKEN, Answer
 from tests.acceptance.stub import Wanted
 from tests.acceptance.vocelio import SECRET, SERVICES, Running, resolved, running, token
@@ -90,6 +91,35 @@ def test_when_the_gateway_is_degraded_and_unhealthy() -> None:
         (85, 95),
     ]
     assert health.statuses["unhealthy"] == 200
+
+
+@pytest.mark.parametrize(
+    ("troubled", "status"),
+    [
+        ([], "healthy"),
+        (["cpu"], "degraded"),
+        (["cpu", "memory"], "unhealthy"),
+        (["cpu", "disk", "network"], "unhealthy"),
+    ],
+)
+def test_one_trouble_is_degraded_and_two_are_unhealthy(troubled: list[str], status: str) -> None:
+    (item,) = [each for each in resolved().surface if each.path == "/health"]
+    body = compiled(item)
+    assert body is not None
+    checks = {
+        name: {"status": "unhealthy" if name in troubled else "healthy"}
+        for name in ("memory", "cpu", "disk", "network")
+    }
+    worst = "unhealthy" if troubled else "healthy"
+    summary = {"total_services": 18, "healthy_instances": 18, "overall_health": 100.0}
+    record: dict[str, Any] = {"status": worst, "gateway": {"status": worst}, "checks": checks, "dependencies": {}}
+    record |= {
+        "timestamp": 1.0,
+        "uptime": {"seconds": 1, "human_readable": "0:00:01"},
+        "services": {"summary": summary},
+    }
+    said = json.loads(body.render(record))
+    assert (said["status"], said["gateway"]["status"]) == (status, status)
 
 
 def test_a_service_that_fails_its_checks(run: Running) -> None:
