@@ -152,10 +152,11 @@ def _looked_at(family: Family, form: MetricForm) -> list[str]:
 class Naming:
     """All forms of a configuration."""
 
-    __slots__ = ("_forms", "_table")
+    __slots__ = ("_forms", "_named", "_table")
 
     def __init__(self, settings: Metrics, facts: Facts) -> None:
         self._table = table_of(settings)
+        self._named = frozenset(settings.names)
         own = [MetricForm()]
         self._forms = {
             name: [_Form(family, form, facts) for form in settings.names.get(name, own)]
@@ -167,6 +168,8 @@ class Naming:
     ) -> list[Shown]:
         """Return all metrics that have a series, in the order of the table; `exemplars` gives those of a family.
 
+        Those that the configuration names are there before anything is counted, so that whoever looks finds the name.
+
         Raises:
             KeyError: if a sample's family is not in the table.
         """
@@ -175,14 +178,14 @@ class Naming:
             grouped[sample.name.family].append(sample)
         shown: list[Shown] = []
         for name, group in grouped.items():
-            if not group or not self._forms[name]:
+            if not group and name not in self._named:
                 continue
             family = self._table[name]
             if family.kind == "histogram":
                 group = [_rebound(each, family.bounds) for each in group]
             for form in self._forms[name]:
                 series = form.series(group, exemplars(name) if family.kind == "histogram" else ())
-                if series:
+                if series or name in self._named:
                     shown.append(Shown(form.name, form.labels, family, series))
         return shown
 

@@ -30,6 +30,8 @@ def render_protobuf(shown: Iterable[Shown]) -> bytes:
     """Write all metrics; a family whose cells have bounds between the buckets as a native histogram, too."""
     stream = bytearray()
     for name, labels, family, all_series in shown:
+        if not all_series:
+            continue
         message = bytearray()
         message += _text(1, name) + _text(2, family.help) + _number(3, _KINDS[family.kind])
         for series in all_series:

@@ -229,6 +229,19 @@ def test_without_redis_and_qdrant_it_is_degraded_and_serves(alone: tuple[Scene, 
     assert running.send("GET", "/api/v1/chat/x").status == 200
 
 
+def test_all_metrics_are_named_before_anything_is_counted(alone: tuple[Scene, Stub, Stub]) -> None:
+    told = alone[0].gateway.get("/metrics").text
+    for name, kind in {
+        "http_requests_total": "counter",
+        "http_request_duration_seconds": "histogram",
+        "http_request_errors_total": "counter",
+        "circuit_breaker_state": "gauge",
+        "rate_limit_exceeded_total": "counter",
+        "service_up": "gauge",
+    }.items():
+        assert f"# TYPE {name} {kind}\n" in told
+
+
 def test_the_hour_counts_too_and_without_redis(alone: tuple[Scene, Stub, Stub]) -> None:
     """The environment wins over .env: 1000 a minute; seven an hour are from there. Who waits is told the right time."""
     running, mine = alone[0], caller()

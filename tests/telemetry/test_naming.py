@@ -25,6 +25,8 @@ from headgate.telemetry.naming import (
     sources,
     table_of,
 )
+from headgate.telemetry.prometheus import points, render, render_openmetrics
+from headgate.telemetry.protobuf import render_protobuf
 from headgate.telemetry.settings import MetricForm
 from headgate.telemetry.settings import Metrics as MetricsSettings
 
@@ -135,6 +137,21 @@ def test_facts_values_texts_and_filters() -> None:
         ("unmatched", "error", "eu-1", ""): 1,
         ("/v1/chat/{path}", "ok", "eu-1", "a.example"): 1,
     }
+
+
+def test_what_the_configuration_names_is_told_of_before_anything_is_counted() -> None:
+    chosen = settings(
+        limit_refused_total=[{"name": "refused_total"}, {"name": "over", "labels": {"who": "caller"}}], errors_total=[]
+    )
+    shown = Naming(chosen, {}).show([])
+    assert [(each.name, each.labels, each.series) for each in shown] == [
+        ("refused_total", ("limit",), []),
+        ("over", ("who",), []),
+    ]
+    assert render(shown).decode().splitlines()[1] == "# TYPE refused_total counter"
+    assert render_openmetrics(shown).count(b"# TYPE") == 2
+    assert render_protobuf(shown) == b""
+    assert points(shown, 0.0) == []
 
 
 def test_what_a_form_goes_without_is_left_out_and_all_else_is_there() -> None:
