@@ -19,14 +19,12 @@ from typing import Any, Final, Protocol
 from urllib.parse import unquote_to_bytes
 
 from headgate.core.message import RequestHead
-from headgate.telemetry.access_log import MAX_PATH, AccessRecord, clipped
+from headgate.telemetry.access_log import MAX_PATH, MAX_TEXT, AccessRecord, clipped
 
 MASK: Final = "***"
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 _SECRET = re.compile(rb"(?i)token|secret|pass|key|credential|auth|sign|session|code|assertion|jwt")
-_MESSAGE: Final = "Request completed"
 
-Value = str | int | float | None
 # A part of the line: JSON text, empty where there is nothing to tell.
 _Part = Callable[["FullRecord"], str]
 
@@ -72,13 +70,10 @@ def _part(template: object, without: tuple[str, ...]) -> _Part:
     if isinstance(template, Mapping):
         return _mapping(template, without)
     if not isinstance(template, str):
-        constant = quoted(str(template)) if not isinstance(template, bool | int | float) else _number(template)
+        constant = json.dumps(template if isinstance(template, bool | int | float) else str(template))
         return lambda record: constant
     whole = _PLACEHOLDER.fullmatch(template)
-    if whole is not None:
-        read = _reader(whole[1], without)
-        return lambda record: _json(read(record))
-    return _text(template, without)
+    return _reader(whole[1], without) if whole is not None else _text(template, without)
 
 
 def _mapping(template: Mapping[str, Any], without: tuple[str, ...]) -> _Part:
@@ -99,43 +94,53 @@ def _text(template: str, without: tuple[str, ...]) -> _Part:
 
     def fill(record: FullRecord) -> str:
         values = [read(record) for read in readers]
-        if any(value is None or value == "" for value in values):
+        if not all(values):
             return ""
-        filled = [text for pair in zip(texts, map(str, values), strict=False) for text in pair]
+        filled = [text + str(json.loads(value)) for text, value in zip(texts, values, strict=False)]
         return quoted("".join([*filled, texts[-1]]))
 
     return fill
 
 
-def _reader(name: str, without: tuple[str, ...]) -> Callable[[FullRecord], Value]:
-    return PLACEHOLDERS[name] if name not in without else lambda record: None
-
-
-def _json(value: Value) -> str:
-    if value is None or value == "":
-        return ""
-    return quoted(value) if isinstance(value, str) else _number(value)
-
-
-def _number(value: bool | float) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+def _reader(name: str, without: tuple[str, ...]) -> _Part:
+    return PLACEHOLDERS[name] if name not in without else lambda record: ""
 
 
 # -- values ---------------------------------------------------------------------------------------------------------
 
 
-def _timestamp(record: FullRecord) -> str:
-    moment = datetime.fromtimestamp(record.wall, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
+class _Timestamp:
+    """The moment of a record; the text of the second of the last one is kept."""
+
+    def __init__(self) -> None:
+        self._second = -1
+        self._prefix = ""
+
+    def __call__(self, record: FullRecord) -> str:
+        second, millisecond = divmod(int(record.wall * 1000), 1000)
+        if second != self._second:
+            self._prefix = f'"{datetime.fromtimestamp(second, UTC):%Y-%m-%dT%H:%M:%S}'
+            self._second = second
+        return f'{self._prefix}.{millisecond:03d}Z"'
+
+
+def _quoted(text: str, longest: int = MAX_TEXT) -> str:
+    if not text:
+        return ""
+    return quoted(text) if len(text) <= longest else quoted(clipped(text, longest))
 
 
 def _level(record: FullRecord) -> str:
-    return "INFO" if record.outcome < 400 else "WARNING" if record.outcome < 500 else "ERROR"
+    return '"INFO"' if record.outcome < 400 else '"WARNING"' if record.outcome < 500 else '"ERROR"'
+
+
+def _level_lower(record: FullRecord) -> str:
+    return '"info"' if record.outcome < 400 else '"warning"' if record.outcome < 500 else '"error"'
 
 
 def _query(record: FullRecord) -> str:
     query = record.stream.head.query
-    return clipped(b"&".join(map(_pair, query.split(b"&"))).decode("latin-1"), MAX_PATH) if query else ""
+    return _quoted(b"&".join(map(_pair, query.split(b"&"))).decode("latin-1"), MAX_PATH) if query else ""
 
 
 def _pair(pair: bytes) -> bytes:
@@ -143,53 +148,56 @@ def _pair(pair: bytes) -> bytes:
     return name + equals + MASK.encode() if equals and _SECRET.search(unquote_to_bytes(name)) else pair
 
 
-def _header(name: bytes) -> Callable[[FullRecord], str]:
+def _header(name: bytes) -> _Part:
+    size = len(name)
+
     def read(record: FullRecord) -> str:
-        found = [value for key, value in record.stream.head.fields if key.lower() == name]
-        return clipped(found[0].decode("latin-1")) if found else ""
+        for key, value in record.stream.head.fields:
+            if len(key) == size and key.lower() == name:
+                return _quoted(value.decode("latin-1"))
+        return ""
 
     return read
 
 
 def _known(fragment: str) -> str:
-    """Return a text of the configuration, which has been escaped for JSON already (access_log.json_fragment)."""
-    text: str = json.loads(f'"{fragment}"')
-    return text
+    """Write a text of the configuration, which has been escaped for JSON already (access_log.json_fragment)."""
+    return f'"{fragment}"' if fragment else ""
 
 
-PLACEHOLDERS: Mapping[str, Callable[[FullRecord], Value]] = {
-    "timestamp": _timestamp,
-    "timestamp_epoch": lambda record: round(record.wall, 3),
+PLACEHOLDERS: Mapping[str, _Part] = {
+    "timestamp": _Timestamp(),
+    "timestamp_epoch": lambda record: f"{record.wall:.3f}",
     "level": _level,
-    "level_lower": lambda record: _level(record).lower(),
-    "message": lambda record: _MESSAGE,
-    "correlation_id": lambda record: clipped(record.correlation_id),
-    "request_id": lambda record: clipped(record.request_id),
-    "trace_id": lambda record: record.trace.trace_id if record.trace is not None else None,
-    "method": lambda record: clipped(record.method),
-    "path": lambda record: clipped(record.path, MAX_PATH),
+    "level_lower": _level_lower,
+    "message": lambda record: '"Request completed"',
+    "correlation_id": lambda record: _quoted(record.correlation_id),
+    "request_id": lambda record: _quoted(record.request_id),
+    "trace_id": lambda record: f'"{record.trace.trace_id}"' if record.trace is not None else "",
+    "method": lambda record: _quoted(record.method),
+    "path": lambda record: _quoted(record.path, MAX_PATH),
     "query": _query,
-    "host": lambda record: clipped(record.host),
-    "protocol": lambda record: f"HTTP/{record.version}",
-    "status_code": lambda record: record.status,
-    "grpc_status": lambda record: record.grpc_status if record.grpc_status >= 0 else None,
-    "duration_ms": lambda record: round(record.duration * 1000, 2),
-    "duration_seconds": lambda record: round(record.duration, 6),
+    "host": lambda record: _quoted(record.host),
+    "protocol": lambda record: f'"HTTP/{record.version}"',
+    "status_code": lambda record: str(record.status),
+    "grpc_status": lambda record: str(record.grpc_status) if record.grpc_status >= 0 else "",
+    "duration_ms": lambda record: f"{record.duration * 1000:.2f}",
+    "duration_seconds": lambda record: f"{record.duration:.6f}",
     "route": lambda record: _known(record.route),
     "service": lambda record: _known(record.service),
     "endpoint": lambda record: _known(record.endpoint),
-    "upstream_ms": lambda record: round(record.upstream * 1000, 2) if record.attempts else None,
-    "attempts": lambda record: record.attempts or None,
-    "cache": lambda record: record.cache,
-    "bytes_in": lambda record: record.bytes_in,
-    "bytes_out": lambda record: record.bytes_out,
-    "client": lambda record: clipped(record.client),
+    "upstream_ms": lambda record: f"{record.upstream * 1000:.2f}" if record.attempts else "",
+    "attempts": lambda record: str(record.attempts) if record.attempts else "",
+    "cache": lambda record: _known(record.cache),
+    "bytes_in": lambda record: str(record.bytes_in),
+    "bytes_out": lambda record: str(record.bytes_out),
+    "client": lambda record: _quoted(record.client),
     "user_agent": _header(b"user-agent"),
     "referer": _header(b"referer"),
-    "identity": lambda record: clipped(record.identity.id),
-    "identity_kind": lambda record: record.identity.kind if record.identity.id else None,
-    "tenant": lambda record: clipped(record.identity.tenant),
-    "error": lambda record: clipped(record.error),
-    "detail": lambda record: clipped(record.detail) if record.error else None,
+    "identity": lambda record: _quoted(record.identity.id),
+    "identity_kind": lambda record: _known(record.identity.kind) if record.identity.id else "",
+    "tenant": lambda record: _quoted(record.identity.tenant),
+    "error": lambda record: _quoted(record.error),
+    "detail": lambda record: _quoted(record.detail) if record.error else "",
 }
-"""What a template may name, and where it comes from; None or an empty text is nothing."""
+"""What a template may name: what writes it as JSON, empty where there is nothing."""
