@@ -16,9 +16,10 @@ from pathlib import Path
 
 import pytest
 
+from headgate.client import Client
 from headgate.config.resolve import ResolvedService
 from headgate.policy.breaker import FAILED, OK
-from tests.acceptance.gateway import headgate
+from tests.acceptance.gateway import TOKEN, headgate
 from tests.acceptance.sandbox import NOBODY, PRESET, SECRET, SERVICES, Scene, resolved, scene
 from tests.acceptance.stub import Stub, Wanted
 from tests.control.driver import until
@@ -129,6 +130,21 @@ def test_a_service_that_nobody_listens_for_is_unavailable(running: Scene) -> Non
     assert told["failure_count"] == 5
     assert told["last_failure_time"] > 0
     assert told["last_success_time"] is None
+
+
+def test_breakers_are_read_and_told_by_python(running: Scene) -> None:
+    """What the migration page shows."""
+    with Client(running.gateway.admin, token=TOKEN) as gateway:
+        assert set(SERVICES) <= gateway.breakers().keys()
+        gateway.steer_breaker("sms", "open")
+        try:
+            assert gateway.breakers()["sms"]["state"] == "open"
+            assert running.send("GET", "/api/v1/sms/x").status == 503
+        finally:
+            gateway.steer_breaker("sms", "reset")
+        assert running.send("GET", "/api/v1/sms/x").status == 200
+        states = {(each["service"], each["state"]) for each in gateway.endpoints()}
+        assert ("auth", "healthy") in states
 
 
 def test_an_error_of_a_service_is_an_answer_and_opens_nothing(running: Scene) -> None:
