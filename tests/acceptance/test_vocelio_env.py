@@ -47,8 +47,9 @@ def test_where_services_are_by_default(place: int, service: str) -> None:
     found = resolved()
     assert found.services[place].name == service
     assert [str(each.name) for each in found.services[place].endpoints] == [f"{service}-service:{8001 + place}"]
-    elsewhere = resolved(**{variable(service): "http://10.0.0.1:9,http://10.0.0.2:9"}).services[place]
-    assert [each.name for each in elsewhere.endpoints] == ["10.0.0.1:9", "10.0.0.2:9"]
+    everywhere = {variable(name): f"http://10.0.0.1:{9000 + each},http://b:9" for each, name in enumerate(SERVICES)}
+    elsewhere = resolved(**everywhere).services[place]
+    assert [each.name for each in elsewhere.endpoints] == [f"10.0.0.1:{9000 + place}", "b:9"]
 
 
 def test_instances_may_register_themselves(tmp_path: Path) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from headgate import __version__
 from tests.acceptance.gateway import Answer
-from tests.acceptance.stub import Seen
+from tests.acceptance.stub import Seen, Stub
 from tests.acceptance.vocelio import SERVICES, Running, running, token, variable
 
 ALIASES = {
@@ -134,20 +135,14 @@ def test_what_is_no_service_is_404(run: Running) -> None:
         assert run.gateway.get(path, bearer=token()).status == 404, path
 
 
-def test_several_instances_take_turns(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """S1-07: each has a variable of its own, and a list of commas makes instances."""
-    with running(tmp_path_factory.mktemp("two"), only=("overview", "billing")) as first:
-        both = ",".join(first.stubs[name].url for name in ("overview", "billing"))
-        env = {variable("overview"): both, "LOAD_BALANCER_STRATEGY": "least_connections"}
-        with running(tmp_path_factory.mktemp("more"), only=(), env=env) as run:
+def test_several_instances_and_services_of_ones_own(tmp_path: Path) -> None:
+    """S1-07: a list of commas makes instances; a service of one's own gets the same paths as the others."""
+    with Stub("one") as one, Stub("two") as two:
+        own = {"services": [{"name": "transcripts", "url": one.url}]}
+        env = {variable("overview"): f"{one.url},{two.url}", "LOAD_BALANCER_STRATEGY": "least_connections"}
+        with running(tmp_path, own, only=(), env=env) as run:
             found = [run.gateway.get("/api/v1/overview/x", bearer=token()).json["stub"] for _ in range(6)]
-            assert set(found) == {"overview", "billing"}
-
-
-def test_a_service_of_ones_own_gets_the_same_paths(tmp_path_factory: pytest.TempPathFactory) -> None:
-    with running(tmp_path_factory.mktemp("own-stub"), only=("overview",)) as other:
-        own = {"services": [{"name": "transcripts", "url": other.stubs["overview"].url}]}
-        with running(tmp_path_factory.mktemp("own"), own, only=()) as run:
+            assert set(found) == {"one", "two"}
             for path, upstream in {
                 "/api/v1/transcripts/1": "/api/v1/transcripts/1",
                 "/transcripts/v1/all": "/api/v1/all",
@@ -156,3 +151,4 @@ def test_a_service_of_ones_own_gets_the_same_paths(tmp_path_factory: pytest.Temp
                 answer = run.gateway.get(path, bearer=token())
                 assert (answer.status, answer.json["path"]) == (200, upstream)
             assert answer.headers["x-service-count"] == "19"
+            assert answer.headers["x-service-name"] == "transcripts"

@@ -8,6 +8,7 @@ import time
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -79,8 +80,13 @@ def running(
 
 def resolved(**env: str) -> ResolvedConfig:
     """Return what the preset alone comes to under this environment."""
+    return _resolved(tuple(sorted(env.items())))
+
+
+@cache
+def _resolved(env: tuple[tuple[str, str], ...]) -> ResolvedConfig:
     layer = Layer(preset_source(PRESET), preset_text(PRESET), own=False)
-    found = load([], environ={"JWT_SECRET_KEY": SECRET, **env}, layers=[layer])
+    found = load([], environ={"JWT_SECRET_KEY": SECRET, **dict(env)}, layers=[layer])
     assert found.config is not None, found.problems
     return found.config
 
