@@ -113,6 +113,10 @@ class Surface:
         default=None,
         help="Content-Type of the answer where body is text; of metrics without Accept: application/json for JSON.",
     )
+    times: Literal["seconds", "iso"] = setting(
+        default="seconds",
+        help="Moments in an answer without body: seconds since 1970, or such as 2025-11-27T10:30:00.123456Z.",
+    )
     services: list[str] = setting(default=list, help="With the view proxy: the services it reaches; by default all.")
     max_body: Bytes | None = setting(
         default=None, help="Bytes of a request body; more is 413; by default 1 MiB.", ge=0, le=64 * 1024 * 1024

@@ -17,6 +17,7 @@ from headgate.control.breakers import ACTIONS
 from headgate.control.exposition import preferred
 from headgate.control.log import Log
 from headgate.control.surface import listed
+from headgate.control.surface.moments import in_words
 from headgate.control.surface.subject import Subject
 from headgate.control.surface.views import SERVICE_NOT_FOUND, VIEWS, NotFound, Question
 from headgate.policy.route import Matched, RouteRule, RouteTable
@@ -93,7 +94,8 @@ class Answers:
                 # A template of mappings makes another document to read.
                 return Given(200, _HTML, _page(json.loads(text) if text else shown.plain), _PAGE_FIELDS)
             if item.body is None:
-                return _json(200, shown.plain, shown.fields)
+                plain = shown.plain if item.surface.times == "seconds" else in_words(shown.plain)
+                return _json(200, plain, shown.fields)
         except NotFound as missing:
             return _json(404, missing.body)
         except Refused as error:

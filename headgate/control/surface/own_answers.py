@@ -15,6 +15,7 @@ from headgate.control.log import Log
 from headgate.control.own_health import worst
 from headgate.control.surface import records
 from headgate.control.surface.answers import Item, content_type_of
+from headgate.control.surface.moments import in_words
 from headgate.control.surface.numbers import Numbers
 from headgate.control.surface.records import Record
 from headgate.control.surface.subject import Subject
@@ -95,7 +96,8 @@ def _plain(status: int, record: Record, names: Iterable[str]) -> OwnAnswer:
 
 def _filled(item: Item, status: int, record: Record, log: Log) -> OwnAnswer:
     if item.body is None:
-        return _plain(status, record, _SHOWN[item.surface.view])
+        told = record if item.surface.times == "seconds" else in_words(record)
+        return _plain(status, told, _SHOWN[item.surface.view])
     try:
         return OwnAnswer(status, content_type_of(item.surface).encode("latin-1", "replace"), item.body.render(record))
     except Refused as error:
