@@ -52,12 +52,12 @@ class Application:
             await self._live(receive, send)
             return
         guest = self._guest or await self._joined()
-        from headgate.asgi.serving import refuse_socket, serve
+        from headgate.asgi.serving import serve, serve_socket
 
         if kind == "http":
             await serve(guest.gateway, scope, receive, send)
         elif kind == "websocket":
-            await refuse_socket(guest.gateway, scope, receive, send)
+            await serve_socket(guest.gateway, scope, receive, send)
         else:
             raise ValueError(f"this is no gateway for {kind!r}")
 

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from headgate.asgi.head import Scope, head_of, refused_head
+from headgate.asgi.socket import SocketStream, ask_for_tunnel
 from headgate.asgi.stream import AsgiStream, Message
 from headgate.core.clock import monotonic
 from headgate.core.failure import Failure
@@ -60,18 +61,41 @@ async def serve(gateway: AsgiGateway, scope: Scope, receive: Receive, send: Send
             reader.cancel()
 
 
+async def serve_socket(gateway: AsgiGateway, scope: Scope, receive: Receive, send: Send) -> None:
+    """Serve one WebSocket, from its opening to its end."""
+    stream = _stream(gateway, scope)
+    # That it begins; nothing else comes first.
+    await receive()
+    reader = asyncio.create_task(_read(stream, receive))
+    try:
+        gateway.handle(stream)
+        await _send(stream, send)
+    except asyncio.CancelledError:
+        stream.client_left()
+        raise
+    finally:
+        stream.settle()
+        reader.cancel()
+
+
 def _stream(gateway: AsgiGateway, scope: Scope) -> AsgiStream:
     peer = scope.get("client")
     client = gateway.client(peer[0] if peer else "unix:", scope.get("scheme", "http") in ("https", "wss"))
-    heads = client.rules.heads
+    heads, refused = client.rules.heads, None
     started = monotonic()
     try:
-        return AsgiStream(client, head_of(heads, scope), started)
+        head = head_of(heads, scope)
     except Failure as failure:
-        stream = AsgiStream(client, refused_head(scope, heads.scheme), started)
-        stream.failure = failure
+        head, refused = refused_head(scope, heads.scheme), failure
+    if scope["type"] == "websocket":
+        ask_for_tunnel(head)
+        stream: AsgiStream = SocketStream(client, head, started, scope.get("extensions") or {})
+    else:
+        stream = AsgiStream(client, head, started)
+    if refused is not None:
+        stream.failure = refused
         stream.ended = True
-        return stream
+    return stream
 
 
 async def _read(stream: AsgiStream, receive: Receive) -> None:
@@ -111,9 +135,3 @@ async def _send(stream: AsgiStream, send: Send) -> None:
         if not stalled:
             raise
         task.uncancel()
-
-
-async def refuse_socket(gateway: AsgiGateway, scope: Scope, receive: Receive, send: Send) -> None:
-    """Refuse a WebSocket."""
-    await receive()
-    await send({"type": "websocket.close", "code": 1011})

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from headgate.core.clock import monotonic
 from headgate.core.failure import Failure
-from headgate.core.message import UNKNOWN_LENGTH, Field, RequestHead, ResponseHead, may_have_body
+from headgate.core.message import UNKNOWN_LENGTH, Field, Fields, RequestHead, ResponseHead, may_have_body
 from headgate.wire.pace import BodyPace, next_look
 from headgate.wire.rules import Rules
 from headgate.wire.stream import ClientStream
@@ -173,11 +173,7 @@ class AsgiStream(ClientStream):
         length = head.length
         if length == UNKNOWN_LENGTH and complete and may_have_body(self.head.method, head.status):
             length = len(body)
-        fields = [(name.lower(), value) for name, value in head.fields if name.lower() not in _OF_THE_SERVER]
-        for block in head.blocks:
-            for line in block.split(b"\r\n"):
-                name, _, value = line.partition(_LINE)
-                fields.append((name.lower(), value))
+        fields = self._fields(head)
         if length >= 0:
             fields.append((b"content-length", b"%d" % length))
         self._head = {"type": "http.response.start", "status": head.status, "headers": fields}
@@ -185,6 +181,14 @@ class AsgiStream(ClientStream):
             self._put(body)
         self.done = complete
         self._wake()
+
+    def _fields(self, head: ResponseHead) -> Fields:
+        fields = [(name.lower(), value) for name, value in head.fields if name.lower() not in _OF_THE_SERVER]
+        for block in head.blocks:
+            for line in block.split(b"\r\n"):
+                name, _, value = line.partition(_LINE)
+                fields.append((name.lower(), value))
+        return fields
 
     def switch(self, head: ResponseHead) -> None:
         """No request is taken for one that asks for another protocol (head)."""
@@ -220,7 +224,11 @@ class AsgiStream(ClientStream):
     def _put(self, data: bytes) -> None:
         self.bytes_out += len(data)
         self._out.append(data)
-        self._waiting += len(data)
+        self._hold(len(data))
+
+    def _hold(self, size: int) -> None:
+        """Count what waits for the server, and pause its source where it is enough."""
+        self._waiting += size
         if self._waiting >= self.connection.rules.limits.buffer and not self._paused and self.source is not None:
             self._paused = True
             self.source.pause()
@@ -265,7 +273,7 @@ class AsgiStream(ClientStream):
     def sent(self) -> None:
         """Learn that the server has taken all that it was given: there is room again."""
         self._sending_since = NEVER
-        self._waiting = sum(map(len, self._out))
+        self._waiting = self._left_over()
         if self._paused and self._waiting < self.connection.rules.limits.buffer:
             self._paused = False
             if self.source is not None and not self.done:
@@ -276,6 +284,9 @@ class AsgiStream(ClientStream):
         self._read = read
         self._read_at = monotonic() + _MOMENT
         self.connection.rules.wheel.arm(self, self._read_at)
+
+    def _left_over(self) -> int:
+        return sum(map(len, self._out))
 
     def settle(self) -> None:
         """Wait for nothing any more."""

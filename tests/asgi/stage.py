@@ -40,7 +40,9 @@ class Answer:
 class Call:
     """One request that the server has for the application."""
 
-    def __init__(self, gateway: AsgiGateway, scope: dict[str, Any], said: Iterable[dict[str, Any]]) -> None:
+    def __init__(
+        self, gateway: AsgiGateway, scope: dict[str, Any], said: Iterable[dict[str, Any]], by: Any = serve
+    ) -> None:
         self.sent: list[dict[str, Any]] = []
         self.asked = 0
         # Clear while the client does not take what is sent.
@@ -49,7 +51,7 @@ class Call:
         self._said: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         for message in said:
             self._said.put_nowait(message)
-        self.task = asyncio.create_task(serve(gateway, scope, self._receive, self._send))
+        self.task = asyncio.create_task(by(gateway, scope, self._receive, self._send))
 
     async def _receive(self) -> dict[str, Any]:
         self.asked += 1
@@ -59,13 +61,17 @@ class Call:
         await self.takes.wait()
         self.sent.append(message)
 
+    def tell(self, message: dict[str, Any]) -> None:
+        """Let the server say something."""
+        self._said.put_nowait(message)
+
     def say(self, body: bytes = b"", more: bool = False) -> None:
         """Let the client send a piece of its body."""
-        self._said.put_nowait({"type": "http.request", "body": body, "more_body": more})
+        self.tell({"type": "http.request", "body": body, "more_body": more})
 
     def leave(self) -> None:
         """Let the client go away."""
-        self._said.put_nowait({"type": "http.disconnect"})
+        self.tell({"type": "http.disconnect"})
 
     async def answer(self) -> Answer:
         """Wait until the application returns."""
