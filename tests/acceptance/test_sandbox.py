@@ -249,6 +249,8 @@ def test_the_documentation_names_what_is_answered(running: Scene) -> None:
     assert document["info"] == {"title": "Sandbox API Gateway", "version": "1.0.0"}
     wanted = {"/health", "/metrics", "/docs", "/api/v1/services/health", "/api/v1/services/{service}/metrics"}
     assert wanted <= set(document["paths"])
+    assert set(document["paths"]["/api/v1/sms/{path}"]) == {"get", "head", *(each.lower() for each in METHODS)}
+    assert document["paths"]["/api/v1/sms/{path}"]["get"]["parameters"][0]["name"] == "path"
     assert running.gateway.shown("/api/v1/openapi.json") == document
     for path in ("/docs", "/redoc"):
         page = running.gateway.get(path)

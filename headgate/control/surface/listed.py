@@ -1,6 +1,6 @@
 """The OpenAPI document of the own endpoints on the public listeners, and a page to read it.
 
-Law: lists what is answered there, item by item, and nothing else.
+Law: lists what is answered there, item by item, and nothing else; the paths of services stand in `whole` alone.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from headgate.config.admin_settings import methods_of
 from headgate.policy.pattern import PathPattern
 
 if TYPE_CHECKING:
+    from headgate.config.resolve import ResolvedRoute
     from headgate.control.surface.answers import Item
+    from headgate.policy.match import PathMatch
 
 _SUMMARIES = {
     "index": "What this is",
@@ -44,6 +46,8 @@ _SUMMARIES = {
     "reset_breaker": "Reset a circuit breaker",
     "proxy": "Ask a service by its name",
 }
+# Methods that a path has in OpenAPI.
+_ANY = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _NOT_FOUND = ("config_service", "service_health", "service_metrics", "reset_breaker", "proxy")
 _ENVELOPE: dict[str, Any] = {
     "type": "object",
@@ -68,6 +72,44 @@ def document(items: Iterable[Item], exposed: Iterable[str]) -> dict[str, Any]:
         operations = {method.lower(): _operation(item, method) for method in methods_of(item.surface)}
         paths.setdefault(item.surface.path, {}).update(operations)
     return {"openapi": "3.1.0", "info": {"title": "Headgate", "version": __version__}, "paths": paths}
+
+
+def whole(document: dict[str, Any], routes: Iterable[ResolvedRoute]) -> dict[str, Any]:
+    """Return a document with the paths of routes besides; those that are an expression have no place in one."""
+    paths: dict[str, Any] = dict(document["paths"])
+    for route in routes:
+        match = route.settings.match
+        names, text = _written_path(match.path)
+        if text is not None and text not in document["paths"]:
+            methods = [method for method in map(str.upper, match.method or _ANY) if method in _ANY]
+            operations = {method.lower(): _sent(route, names) for method in methods}
+            paths[text] = {**paths.get(text, {}), **operations}
+    return {**document, "paths": paths}
+
+
+def _written_path(path: PathMatch | None) -> tuple[tuple[str, ...], str | None]:
+    """Return the parts of a path that have names, and the path as OpenAPI writes it, if it can."""
+    names = PathPattern(path).names
+    if path is None:
+        return names, "/{path}"
+    if path.prefix is not None and path.segments:
+        return names, f"{path.prefix.rstrip('/')}/{{path}}"
+    return names, path.template or path.exact
+
+
+def _sent(route: ResolvedRoute, names: tuple[str, ...]) -> dict[str, Any]:
+    """Describe one method of a route: who answers it is the service."""
+    responses: dict[str, Any] = {"default": {"description": "What the service answers"}}
+    if route.auth.mode == "required":
+        responses |= {"401": {"description": "Nobody known asks"}}
+    said: dict[str, Any] = {"summary": f"Sent to {route.service}", "responses": responses}
+    if names:
+        said["parameters"] = _parameters(names)
+    return said
+
+
+def _parameters(names: Iterable[str]) -> list[dict[str, Any]]:
+    return [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names]
 
 
 def paths(items: Iterable[Item], exposed: Iterable[str]) -> list[str]:
@@ -113,9 +155,7 @@ def _operation(item: Item, method: str) -> dict[str, Any]:
     said: dict[str, Any] = {"summary": _SUMMARIES[surface.view], "responses": responses}
     names = PathPattern(item.route.settings.match.path).names
     if names:
-        said["parameters"] = [
-            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names
-        ]
+        said["parameters"] = _parameters(names)
     if surface.view == "proxy":
         responses["default"] = {"description": "What the service answers"}
         if not names and method != "GET":

@@ -85,7 +85,9 @@ async def _index(asked: Question) -> Shown:
 
 async def _openapi(asked: Question) -> Shown:
     document = listed.document(asked.items, asked.exposed)
-    return Shown(asked.record(openapi=document), document)
+    config = asked.subject.parts.configuration.resolved
+    whole = listed.whole(document, config.routes) if config is not None else document
+    return Shown(asked.record(openapi=document, whole=whole), document)
 
 
 async def _metrics(asked: Question) -> Shown:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from headgate.config.declarations import Layer
@@ -43,3 +45,28 @@ async def test_a_page_of_the_operators_document(body: object, title: bytes) -> N
 @on_plain_loop
 async def test_what_is_no_document_is_an_error_and_nothing_else() -> None:
     assert (await docs({"paths": [1]})).status == 500
+
+
+@on_plain_loop
+async def test_the_paths_of_services_are_there_for_who_wants_them() -> None:
+    routes = [
+        {"name": "all", "match": {"path": "/v1/shop", "method": "get"}},
+        {"name": "one", "match": {"path": {"template": "/v1/{shop}/item"}}, "auth": "none"},
+        {"name": "exact", "match": {"path": {"exact": "/hook"}, "method": ["POST", "PURGE"]}},
+        {"name": "expression", "match": {"path": {"regex": "/x[0-9]+"}}},
+    ]
+    document = {
+        "surface": [{"path": "/d", "view": "openapi", "body": "{{ whole | tojson }}"}],
+        "services": [{"name": "shop", "url": "http://a", "routes": routes}],
+    }
+    subject = Subject(config=document)
+    answers = Answers(subject, Log("control"))
+    answers.follow(subject.config)
+    paths = json.loads((await answers.answer(Asked("GET", "/d"))).body)["paths"]
+    assert set(paths) == {"/health", "/ready", "/d", "/v1/shop/{path}", "/v1/{shop}/item", "/hook"}
+    assert list(paths["/v1/shop/{path}"]) == ["get"]
+    assert paths["/v1/shop/{path}"]["get"]["summary"] == "Sent to shop"
+    assert len(paths["/v1/{shop}/item"]) == 7
+    assert [each["name"] for each in paths["/v1/{shop}/item"]["put"]["parameters"]] == ["shop"]
+    assert list(paths["/hook"]) == ["post"]
+    assert "parameters" not in paths["/hook"]["post"]
