@@ -50,7 +50,7 @@ lets an editor complete and check while you type: begin a file with
 - **`for_each: UPSTREAM_*_URLS`** in an item of a list repeats it for each variable that is set and matches: `{each}` is the
   part for the `*` in lower case with dashes, `{EACH}` as it is, `${UPSTREAM_*_WEIGHTS}` the variable with the same part.
 - **`service_defaults:`** lies under every service that does not say `use_defaults: false`; `{service}` in its texts is the
-  service's name.
+  service's name. **`service_overrides:`** lies over every service, whatever it says.
 - **An unknown key is an error**, and so is a key that stands twice. Keys at the top that begin with `x-` are ignored:
   a place for anchors (`&name`, `*name`, `<<: *name`).
 - **An empty value** (or `null`) means "as if not written".
