@@ -29,7 +29,7 @@ from headgate.proxy.dress import dress
 from headgate.proxy.finish import finish
 from headgate.proxy.forward import upstream_request
 from headgate.proxy.gates import Answered
-from headgate.proxy.limiting import BEFORE_LIMITS, Held
+from headgate.proxy.limiting import Held
 from headgate.proxy.notes import Notes
 from headgate.proxy.overload import Place, shed
 from headgate.proxy.placeholders import value_of
@@ -189,11 +189,7 @@ class Exchange:
                 await relayed
                 self.release()
         except Failure as failure:
-            stage = self.plan.limits_refused
-            if stage is not None and failure.reason in BEFORE_LIMITS and self.path not in self.gateway.own:
-                fail(self, await self.gateway.limiter.turn_away(self, stage, failure))
-            else:
-                fail(self, failure)
+            fail(self, await self.gateway.limiter.turn_away(self, failure))
         except Answered as answer:
             self.respond(answer.status, answer.content_type, answer.body, answer.fields)
         except Exception as error:

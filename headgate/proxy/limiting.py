@@ -33,7 +33,7 @@ from headgate.telemetry.metrics import Metrics
 if TYPE_CHECKING:
     from headgate.proxy.exchange import Exchange
 
-BEFORE_LIMITS = frozenset(
+_BEFORE_LIMITS = frozenset(
     (
         *("route_not_found", "method_not_allowed", "address_forbidden", "forbidden", "tenant_forbidden"),
         *("missing_credentials", "invalid_credentials", "invalid_token", "expired_token", "invalid_api_key"),
@@ -127,8 +127,11 @@ class Limiter:
             return self._admit_later(exchange, store, questions, answers)
         return self._decide(exchange, store, questions, answers)
 
-    async def turn_away(self, exchange: Exchange, stage: LimitStage, failure: Failure) -> Failure:
-        """Count a request that is refused on its way to these limits; return what to refuse it for."""
+    async def turn_away(self, exchange: Exchange, failure: Failure) -> Failure:
+        """Count a request that failed on its way to limits which count those, too; return what to refuse it for."""
+        stage = exchange.plan.limits_refused
+        if stage is None or failure.reason not in _BEFORE_LIMITS or exchange.path in exchange.gateway.own:
+            return failure
         try:
             pending = self.admit(exchange, stage)
             if pending is not None:
