@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import closing
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +182,11 @@ def _of(config: ResolvedConfig, path: str) -> Any:
 CHAT = {"UPSTREAM_CHAT_URLS": "http://10.0.0.1:1,http://10.0.0.2:1"}
 
 
+@cache
+def by_default() -> ResolvedConfig:
+    return config_of(**CHAT)
+
+
 @pytest.mark.parametrize(
     ("variable", "where", "default", "text", "value"),
     [
@@ -213,7 +219,7 @@ CHAT = {"UPSTREAM_CHAT_URLS": "http://10.0.0.1:1,http://10.0.0.2:1"}
     ],
 )
 def test_variables_and_their_defaults(variable: str, where: str, default: Any, text: str, value: Any) -> None:
-    assert _of(config_of(**CHAT), where) == default
+    assert _of(by_default(), where) == default
     assert _of(config_of(**CHAT, **{variable: text}), where) == value
 
 
@@ -309,6 +315,15 @@ def test_services_of_the_environment(tmp_path: Path) -> None:
     assert chat.health is None
     wrong = loaded(**CHAT, UPSTREAM_CHAT_WEIGHTS="1,2,3")
     assert any("UPSTREAM_CHAT" in line for line in said(wrong)), said(wrong)
+
+
+def test_a_file_of_variables_is_enough(tmp_path: Path) -> None:
+    """`.env` of the working directory, services in it, too; what is set goes before it"""
+    with Stub("chat") as stub:
+        lines = ["AUTH_TYPE=jwt", "JWT_SECRET=overruled", "RATELIMIT_ENABLED=false", f"UPSTREAM_CHAT_URLS={stub.url}"]
+        (tmp_path / ".env").write_text("\n".join(lines))
+        with edge(tmp_path, None) as it:
+            assert it.get("/v1/chat/x", bearer=token()).json["stub"] == "chat"
 
 
 def test_it_shows_what_it_reads(tmp_path: Path) -> None:
