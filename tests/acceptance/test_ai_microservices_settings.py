@@ -21,6 +21,34 @@ from tests.stores.redis.servers import RedisServer
 
 DAY = 86400
 SECRET = "s" * 32
+BLOCK = """\
+# Redis
+REDIS_URL=redis://localhost:6379/0
+
+# Qdrant
+QDRANT_URL=http://localhost:6333
+
+# Rate Limiting
+RATE_LIMIT_PER_MINUTE=60
+RATE_LIMIT_PER_HOUR=1000
+
+# Circuit Breaker
+CIRCUIT_BREAKER_FAILURE_THRESHOLD=5
+CIRCUIT_BREAKER_TIMEOUT=60
+
+# Service URLs
+RECOMMENDATION_SERVICE_URL=http://recommender:8001
+SEARCH_SERVICE_URL=http://search:8002
+PRICING_SERVICE_URL=http://pricing:8003
+CHATBOT_SERVICE_URL=http://chatbot:8004
+FRAUD_SERVICE_URL=http://fraud:8005
+FORECAST_SERVICE_URL=http://forecasting:8006
+VISION_SERVICE_URL=http://vision:8007
+
+# Logging
+LOG_LEVEL=INFO
+LOG_JSON=true
+"""
 LAYERS = [Layer(preset_source(PRESET), preset_text(PRESET), own=False)]
 
 
@@ -73,6 +101,16 @@ def test_the_example_of_the_variables_is_the_one_that_the_preset_makes(tmp_path:
     assert shown.stdout == Path(f"headgate/config/presets/{PRESET}.env.example").read_text()
     for name in (*VARIABLES, *(f"{each.variable}_SERVICE_URL" for each in SERVICES)):
         assert f"\n#{name}=" in shown.stdout
+
+
+def test_the_block_of_variables_of_the_description_is_taken_as_it_stands(tmp_path: Path) -> None:
+    """S2-01: as a file `.env`, comments and all."""
+    (tmp_path / ".env").write_text(BLOCK)
+    checked = headgate(tmp_path, "check", "--preset", PRESET)
+    assert (checked.returncode, checked.stdout) == (0, "ok: 7 services, 14 routes, 0 warnings\n"), checked.stderr
+    named = dict(line.split("=", 1) for line in BLOCK.splitlines() if "=" in line)
+    assert named.keys() <= load([], environ={}, layers=LAYERS).origins.variables.table.keys()
+    assert resolved(**named) == resolved()
 
 
 # -- what each variable changes ------------------------------------------------------------------------------------
@@ -185,6 +223,21 @@ def test_a_token_cannot_be_required_without_the_secret_it_is_checked_with(tmp_pa
     started = headgate(tmp_path, "run", "--preset", PRESET, env={"AUTH_REQUIRED": "1", "GATEWAY_PORT": "1"})
     assert started.returncode == 1
     assert "SECRET_KEY is not set, and the gateway cannot start without it" in started.stderr
+
+
+def test_nothing_secret_is_shown(tmp_path: Path) -> None:
+    """Secrets may come from files; what results is shown without them."""
+    (tmp_path / "key").write_text("secret-in-a-file-0123456789abcdef\n")
+    env = {
+        "SECRET_KEY_FILE": str(tmp_path / "key"),
+        "SERVICE_AUTH_SECRET_VISION": "secret-of-vision",
+        "REDIS_URL": "redis://:secret-of-redis@cache:6379/0",
+        "AUTH_REQUIRED": "true",
+    }
+    shown = headgate(tmp_path, "check", "--preset", PRESET, "--explain", env=env)
+    assert shown.returncode == 0, shown.stderr
+    assert "X-Service-Auth" in shown.stdout
+    assert "secret-" not in shown.stdout + shown.stderr
 
 
 # -- alone, with a file of one's own, and with others ----------------------------------------------------------------
