@@ -221,6 +221,12 @@ def test_an_envelope_needs_no_more_than_three_things(mesh: Mesh) -> None:
     assert (told["query"], told["body"]) == ([], "")
 
 
+def test_an_envelope_may_be_large(mesh: Mesh) -> None:
+    sound = "x" * (4 << 20)
+    assert mesh.named("svc-a", method="POST", body={"sound": sound}).status == 200
+    assert mesh.a.seen[0].json == {"sound": sound}
+
+
 @pytest.mark.parametrize(
     ("envelope", "missing"),
     [

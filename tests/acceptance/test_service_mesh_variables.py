@@ -68,6 +68,7 @@ DEFAULTS = {
     "REQUEST_TIMEOUT": 10,
     "ROUTE_PREFIX": "segment",
     "COMPAT": False,
+    "OTEL_EXPORTER_OTLP_ENDPOINT": None,
     "MTLS_CERT": None,
     "MTLS_KEY": None,
     "MTLS_CA": None,
@@ -108,6 +109,9 @@ def test_the_described_file_as_it_stands_and_the_defaults_of_everything() -> Non
     assert (service.discovery.host, service.discovery.port) == ("service-discovery", 8000)
     assert set(service.discovery.paths) == {"/services", "/api/v1/services"}
     assert (service.discovery.interval, service.discovery.timeout) == (10, 5)
+    # Of the statuses that instances may have, healthy, unhealthy, unknown, warning and error.
+    assert {"unhealthy", "error"} <= set(service.discovery.unhealthy)
+    assert {"healthy", "unknown", "warning"}.isdisjoint(service.discovery.unhealthy)
     assert result.config.routes[0].timeout.total == 10
     assert result.config.store.type == "shared"
     assert result.config.telemetry.level == "info"
@@ -202,6 +206,15 @@ def test_levels_of_the_log() -> None:
     debugging = loaded(LOG_LEVEL="ERROR", DEBUG="True").config
     assert debugging is not None
     assert debugging.telemetry.level == "debug"
+
+
+def test_spans_may_be_sent_to_a_collector() -> None:
+    quiet, sending = loaded().config, loaded(OTEL_EXPORTER_OTLP_ENDPOINT="http://collector:4318").config
+    assert quiet is not None
+    assert sending is not None
+    assert quiet.telemetry.tracing.export is None
+    assert sending.telemetry.tracing.export is not None
+    assert sending.telemetry.tracing.export.endpoint == "http://collector:4318"
 
 
 def test_a_file_that_is_named_has_to_be_there(tmp_path: Path) -> None:
@@ -524,13 +537,19 @@ def test_instances_register_and_tls_is_mutual(tmp_path: Path, stub: Stub) -> Non
 def test_variables_may_stand_in_a_file_and_the_environment_wins(tmp_path: Path) -> None:
     """S0-02."""
     port = free_port()
-    nobody = f"SERVICE_DISCOVERY_HOST=127.0.0.1\nSERVICE_DISCOVERY_PORT={free_port()}\n"
-    (tmp_path / ".env").write_text(f"PORT={port}\nRATE_LIMIT_REQUESTS=7\nLOG_LEVEL=debug\n{nobody}")
+    (tmp_path / ".env").write_text(f"PORT={port}\nRATE_LIMIT_REQUESTS=7\nLOG_LEVEL=debug\n")
     with Gateway(
-        tmp_path, NAME, {"services": [{"name": "a"}]}, env={"LOG_LEVEL": "ERROR"}, port_variable=None
+        tmp_path,
+        NAME,
+        {"services": [{"name": "a", "url": "http://127.0.0.1:1"}]},
+        env={"LOG_LEVEL": "ERROR"},
+        port_variable=None,
     ) as gateway:
         shown = gateway.shown("/api/v1/config/services/a")
         assert shown["rate_limit"]["requests"] == 7
         assert "is in force" not in gateway.stderr
+        # The file that CONFIG_FILE names by default may come later.
+        (tmp_path / "mesh_config.yaml").write_text("services: [{name: later, url: 'http://127.0.0.1:1'}]\n")
+        until(lambda: len(gateway.shown("/api/v1/config/services")) == 2, "the file is read")
     told = headgate(tmp_path, "check", "--preset", NAME, "--explain")
     assert f"${{PORT}} = 0.0.0.0:{port}" in told.stdout
