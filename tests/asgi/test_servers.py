@@ -8,15 +8,17 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from headgate.wire.websocket import TEXT, FrameReader, Message, frame
 from tests.acceptance.stub import Stub
 from tests.asgi.servers import TOKEN, Server
-from tests.control.driver import free_port, until
+from tests.control.driver import CEILING, free_port, until
 
 APP = 'from headgate.asgi import gateway\n\napp = gateway("gateway.yaml")\n'
 GUNICORN = "gunicorn main:app -k uvicorn.workers.UvicornWorker --bind 127.0.0.1:{port} --workers {workers}"
@@ -192,3 +194,42 @@ def test_another_server_serves_as_well(place: Place) -> None:
         answer = server.get(place.port, "/api/x", "POST", body)
         assert answer.status == 200
         assert place.statuses(server, 6) == [200] * 5 + [429]
+
+
+ECHO = """
+async def app(scope, receive, send):
+    assert scope["type"] == "websocket"
+    await receive()
+    await send({"type": "websocket.accept"})
+    while (message := await receive())["type"] == "websocket.receive":
+        await send({"type": "websocket.send", "text": message["text"].upper()})
+"""
+OPENING = (
+    b"GET /api/socket HTTP/1.1\r\nHost: gw\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize("line", [UVICORN, "hypercorn main:app --bind 127.0.0.1:{port}"], ids=["uvicorn", "hypercorn"])
+def test_a_websocket_passes(line: str, place: Place, tmp_path: Path) -> None:
+    echo = tmp_path / "echo"
+    echo.mkdir()
+    (echo / "echo.py").write_text(ECHO)
+    port = free_port()
+    place.document["services"][0]["url"] = f"http://127.0.0.1:{port}"
+    place.write()
+    with Server(echo, f"uvicorn echo:app --lifespan off --port {port}", echo) as service, place.server(line) as server:
+        service.wait(port)
+        server.wait(place.port)
+        with socket.create_connection(("127.0.0.1", place.port), timeout=CEILING) as client:
+            client.sendall(OPENING)
+            head = b""
+            while not head.endswith(b"\r\n\r\n"):
+                head += client.recv(1)
+            assert head.startswith(b"HTTP/1.1 101 ")
+            client.sendall(frame(TEXT, b"hello"))
+            reader = FrameReader(1 << 16)
+            found: list[Message] = []
+            while not found:
+                found = reader.feed(client.recv(65536))
+            assert found == [Message(TEXT, b"HELLO")]
