@@ -201,6 +201,13 @@ def test_how_tokens_are_looked_at() -> None:
     assert _route(resolved(**secret, AUTH_REQUIRED="true")).auth.mode == "required"
 
 
+def test_credentials_go_along_to_pages_that_are_named() -> None:
+    for origins, credentials in (("https://a.example", True), ("*", False)):
+        found = load([], environ={"ALLOWED_ORIGINS": origins}, layers=LAYERS)
+        assert (found.problems, found.notices) == ([], [])
+        assert _route(resolved(ALLOWED_ORIGINS=origins)).cors.credentials is credentials
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
