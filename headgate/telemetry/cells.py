@@ -111,9 +111,7 @@ class SlotRegion:
         self._series: list[tuple[SeriesName, int]] = []
 
     @classmethod
-    def create(
-        cls, directory_bytes: int = DIRECTORY_BYTES, cell_count: int = CELL_COUNT, file: int = -1
-    ) -> SlotRegion:
+    def create(cls, directory_bytes: int = DIRECTORY_BYTES, cell_count: int = CELL_COUNT, file: int = -1) -> SlotRegion:
         """Map an empty region that children forked from now on share, or whoever maps the empty `file` given here."""
         directory_bytes += -directory_bytes % 8
         size = _HEADER_BYTES + directory_bytes + cell_count * 8

@@ -10,11 +10,8 @@ from tests.asgi.servers import Server, why_no_network
 from tests.docs.test_examples import ROOT
 
 PAGE = (ROOT / "docs" / "asgi.md").read_text()
-LINES = [
-    line
-    for block in re.findall(r"^```console\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-    for line in block.splitlines()
-]
+_CONSOLE = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINES = [line for block in _CONSOLE.findall(PAGE) for line in block.splitlines()]
 
 
 def written(language: str) -> str:
