@@ -32,7 +32,7 @@ from headgate.config.check_values import Finding, field_names, field_value
 from headgate.config.check_wire import check_endpoints, check_listeners, check_networks, check_upstream_tls
 from headgate.config.problems import Path, did_you_mean
 from headgate.config.resolve import discovery_of, endpoints_of
-from headgate.config.schema import Config, Service
+from headgate.config.schema import Config, ErrorAnswer, Service
 from headgate.core.failure import REASONS
 from headgate.policy.pattern import TOKEN
 
@@ -133,13 +133,16 @@ def _errors(config: Config) -> Iterator[Finding]:
     errors = config.errors
     yield from field_value(errors.content_type, ("errors", "content_type"))
     yield from _template(errors.body, ("errors", "body"))
-    for reason, answer in errors.reasons.items():
-        path: Path = ("errors", "reasons", reason)
-        if reason not in REASONS:
-            yield Finding(path, "no such reason", did_you_mean(reason, REASONS))
-        yield from _template(answer.body, (*path, "body"))
+    yield from _reasons(errors.reasons, ("errors", "reasons"))
     for side, answer in errors.origins.items():
         yield from _template(answer.body, ("errors", "origins", side, "body"))
+
+
+def _reasons(reasons: Mapping[str, ErrorAnswer], path: Path) -> Iterator[Finding]:
+    for reason, answer in reasons.items():
+        if reason not in REASONS:
+            yield Finding((*path, reason), "no such reason", did_you_mean(reason, REASONS))
+        yield from _template(answer.body, (*path, reason, "body"))
 
 
 def _template(body: object, path: Path) -> Iterator[Finding]:
@@ -180,5 +183,7 @@ def _service(service: Service, path: Path, needed: bool) -> Iterator[Finding]:
     if needed and not endpoints_of(service):
         message = f'the service "{service.name}" has no endpoints and answers 503'
         yield Finding(path, message, "give it a url or endpoints", "warning")
+    for number, route in enumerate(service.routes):
+        yield from _reasons(route.errors, (*path, "routes", number, "errors"))
     yield from check_endpoints(service, path)
     yield from check_upstream_tls(service, path)

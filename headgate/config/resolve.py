@@ -319,7 +319,7 @@ def _own_route(item: Surface, config: Config, order: int) -> ResolvedRoute:
 
 
 def _of_page(item: Surface, headers: SecurityHeaders | None) -> SecurityHeaders | None:
-    """Return the security headers of an own endpoint; our own page brings a stricter policy of what it may load along."""
+    """Return the security headers of an own endpoint; our own page brings a policy of what it may load along."""
     if headers is None or item.view != "docs" or isinstance(item.body, str):
         return headers
     return replace(headers, content_security_policy="")

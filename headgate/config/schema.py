@@ -188,6 +188,9 @@ class Route:
         default="normal", help="Who is refused first under overload: low first, critical last."
     )
     fault: Fault | None = setting(default=None, help="Faults injected on purpose.")
+    errors: dict[str, ErrorAnswer] = setting(
+        default=dict, help="How errors are answered here, by reason; what is not said is as the gateway's."
+    )
     auth: AuthSetting = setting(default=None, help="What callers must show and have.")
     addresses: AddressesSetting = setting(default=None, help="From where one may ask.")
     cors: Cors | None = setting(default=None, help="Which web pages may read its answers.")

@@ -49,9 +49,10 @@ class ErrorShapes:
 
     __slots__ = ("_shapes", "content_type")
 
-    def __init__(self, settings: Errors) -> None:
+    def __init__(self, settings: Errors, nearer: Mapping[str, ErrorAnswer] = {}) -> None:
+        """Make all of them; `nearer` are those of one route by reason, which win."""
         self.content_type = settings.content_type.encode()
-        self._shapes = {name: _shape(name, settings) for name in REASONS}
+        self._shapes = {name: _shape(name, settings, nearer.get(name)) for name in REASONS}
 
     def status(self, reason: str) -> int:
         """Return the status that answers `reason`."""
@@ -88,9 +89,10 @@ class ErrorShapes:
         return json.dumps({} if filled is _ABSENT else filled).encode() + b"\n"
 
 
-def _shape(name: str, settings: Errors) -> Shape:
+def _shape(name: str, settings: Errors, nearest: ErrorAnswer | None) -> Shape:
     reason = REASONS[name]
-    layers = [layer for layer in (settings.reasons.get(name), settings.origins.get(reason.side)) if layer is not None]
+    said = (nearest, settings.reasons.get(name), settings.origins.get(reason.side))
+    layers = [layer for layer in said if layer is not None]
     status = _first(layers, "status") or reason.status
     constants = {
         "status": status,

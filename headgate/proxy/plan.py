@@ -84,6 +84,7 @@ class RouteRuntime:
         "edit_query",
         "edit_request",
         "edits_origin",
+        "errors",
         "fixed",
         "gate",
         "gates",
@@ -148,6 +149,8 @@ class RouteRuntime:
             name: metrics.requests(route.name, name) for name in [*self.clusters, ""]
         }
         self.tier = settings.tier
+        # Where it answers errors otherwise than the gateway does.
+        self.errors: ErrorShapes | None = None
         self.pattern = pattern_text(settings.match.path)
         self.choice = parts.sampler.of(route.name, frozenset(self.clusters))
         self.share = self.choice.only or ASK
@@ -293,6 +296,9 @@ class Plan:
         # Of answers without a route.
         self.dress = dress_for(config.headers, config.security_headers, config.cors, parts.shared)
         compiled = [Compiled(route, RouteRuntime(route, self.clusters, parts)) for route in config.routes]
+        for each in compiled:
+            if each.route.settings.errors:
+                each.way.errors = ErrorShapes(config.errors, each.route.settings.errors)
         rules = [RouteRule(route.name, route.settings.match, way, route.order) for route, way in compiled]
         self._table = RouteTable(rules, "file" if config.route_order == "file" else "specific")
         self._own = own_table(config, compiled, self.clusters, lambda route: RouteRuntime(route, self.clusters, parts))

@@ -11,6 +11,7 @@ from headgate.proxy import grpc
 from headgate.proxy.limiting import placeholders
 
 if TYPE_CHECKING:
+    from headgate.proxy.errors import ErrorShapes
     from headgate.proxy.exchange import Exchange
 
 _TRY_LATER = (429, 503)
@@ -27,7 +28,7 @@ def fail(exchange: Exchange, failure: Failure) -> None:
         # It left with the whole answer, before its exchange had its turn.
         return
     exchange.error, exchange.detail = failure.reason, failure.detail
-    shapes = exchange.plan.errors
+    shapes = _shapes(exchange)
     if stream.responded:
         if left:
             exchange.status = shapes.status(failure.reason)
@@ -59,9 +60,14 @@ def refusal(exchange: Exchange, failure: Failure) -> tuple[Fields, bytes]:
     elif exchange.status == 401 and not extra and exchange.way is not None and exchange.way.gate is not None:
         extra += exchange.way.gate.challenge(failure.reason)
     elif exchange.status in _TRY_LATER:
-        retry_after = ceil(failure.retry_after) or exchange.plan.errors.retry_after(failure.reason)
+        retry_after = ceil(failure.retry_after) or _shapes(exchange).retry_after(failure.reason)
         extra.append((b"Retry-After", b"%d" % retry_after))
-    return extra, exchange.plan.errors.body(failure.reason, lambda: _values(exchange, failure, retry_after))
+    return extra, _shapes(exchange).body(failure.reason, lambda: _values(exchange, failure, retry_after))
+
+
+def _shapes(exchange: Exchange) -> ErrorShapes:
+    way = exchange.way
+    return exchange.plan.errors if way is None or way.errors is None else way.errors
 
 
 def _values(exchange: Exchange, failure: Failure, retry_after: int | None) -> dict[str, Any]:

@@ -238,6 +238,9 @@ def test_webhooks_are_tried_three_times(run: Running) -> None:
     assert answer.status == 503
     assert [seen.headers["x-attempt"] for seen in stub.seen] == ["1", "2", "3"]
     assert {seen.body for seen in stub.seen} == {b'{"id": 1}'}
+    away = run.gateway.ask("POST", "/webhooks/billing/done", {"id": 1})
+    seven(away, 502)
+    assert away.json["error"] == "Bad Gateway"
     (route,) = [each for each in resolved().routes if each.name == "voice-lab-webhooks"]
     assert (route.timeout.response, route.retry.attempts, route.retry.backoff.base) == (15, 2, 0.5)
 

@@ -68,3 +68,10 @@ def test_when_to_ask_again_is_said_by_the_configuration_where_nothing_is_known()
     settings = Errors(origins={"upstream": ErrorAnswer(retry_after=30)})
     assert ErrorShapes(settings).retry_after("dns") == 30
     assert ErrorShapes(settings).retry_after("shed") == 1
+
+
+def test_a_route_wins_over_the_gateway_where_it_says_something() -> None:
+    settings = Errors(body="{title}: {message}", reasons={"dns": ErrorAnswer(status=503, message="away")})
+    shapes = ErrorShapes(settings, {"dns": ErrorAnswer(status=502)})
+    assert (shapes.status("dns"), shapes.body("dns", dict)) == (502, b"Bad Gateway: away")
+    assert shapes.status("tls") == ErrorShapes(settings).status("tls")
