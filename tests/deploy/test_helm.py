@@ -12,6 +12,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from headgate.cli.main import main
 from headgate.config.preset import preset_names, preset_text
 from headgate.control.run import RunOptions
 from scripts.render_manifests import CHART, FOLDER, manifests, rendered
@@ -306,6 +307,19 @@ def test_each_preset_has_values_that_render(preset: str) -> None:
     for objects in rendered(values).values():
         for each in objects:
             kubernetes_validate.validate(each, KUBERNETES[-1], strict=True)
+
+
+@pytest.mark.parametrize("preset", preset_names())
+def test_each_preset_answers_where_the_pods_are_asked(
+    preset: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("JWT_SECRET", "JWT_SECRET_KEY"):
+        monkeypatch.setenv(name, "x" * 32)
+    assert main(["routes", "--preset", preset, "--json"]) == 0
+    own = {each["path"].removeprefix("exact ") for each in json.loads(capsys.readouterr().out) if each["own"]}
+    made = container(values_of(preset))
+    asked = {made[f"{kind}Probe"]["httpGet"]["path"] for kind in ("liveness", "readiness", "startup")}
+    assert asked <= own
 
 
 def test_the_values_of_sandbox_are_those_it_had() -> None:
