@@ -76,7 +76,7 @@ VARIABLES: dict[str, tuple[str, Look, Any, Any]] = {
     "SMS_SERVICE_TIMEOUT": ("4", lambda c: route(c, "sms").timeout.response, 30, 4),
     "LLM_SERVICE_TIMEOUT": ("2m", lambda c: route(c, "llm").timeout.response, 30, 120),
     "DEFAULT_TIMEOUT": ("12", lambda c: {each.timeout.response for each in c.routes}, {30}, {12}),
-    "MAX_TIMEOUT": ("600", lambda c: {each.timeout.total for each in c.routes}, {300}, {600}),
+    "MAX_TIMEOUT": ("600", lambda c: {each.timeout.head for each in c.routes}, {300}, {600}),
     "HEALTH_CHECK_INTERVAL": ("15", lambda c: {each.health.interval for each in c.services if each.health}, {30}, {15}),
     "HEALTH_CHECK_TIMEOUT": ("2", lambda c: {each.health.timeout for each in c.services if each.health}, {10}, {2}),
     "LOAD_BALANCING_STRATEGY": (
