@@ -98,8 +98,11 @@ def explain(config: ResolvedConfig, question: Question, environ: Mapping[str, st
     if caller.refusal is None and route.plugins:
         routed["plugins"], verdict = consult(config, route, params, asked, caller.identity, question.address)
         routed["verdict"] = verdict or routed["verdict"]
-    shapes = ErrorShapes(config.errors, route.settings.errors)
-    return {**routed, "verdict": _judged(routed["verdict"], caller, route, shapes)}
+    return {**routed, "verdict": _judged(routed["verdict"], caller, route, _shapes_of(config, route))}
+
+
+def _shapes_of(config: ResolvedConfig, route: ResolvedRoute) -> ErrorShapes:
+    return ErrorShapes(config.errors, route.settings.errors)
 
 
 def _unrouted(result: NotFound | MethodNotAllowed, mismatch: str, shapes: ErrorShapes) -> str:

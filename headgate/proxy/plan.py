@@ -296,9 +296,7 @@ class Plan:
         # Of answers without a route.
         self.dress = dress_for(config.headers, config.security_headers, config.cors, parts.shared)
         compiled = [Compiled(route, RouteRuntime(route, self.clusters, parts)) for route in config.routes]
-        for each in compiled:
-            if each.route.settings.errors:
-                each.way.errors = ErrorShapes(config.errors, each.route.settings.errors)
+        _let_answer_otherwise(compiled, config)
         rules = [RouteRule(route.name, route.settings.match, way, route.order) for route, way in compiled]
         self._table = RouteTable(rules, "file" if config.route_order == "file" else "specific")
         self._own = own_table(config, compiled, self.clusters, lambda route: RouteRuntime(route, self.clusters, parts))
@@ -369,3 +367,10 @@ class Plan:
                 self._cache.clear()
             self._cache[key] = found
         return found
+
+
+def _let_answer_otherwise(compiled: Iterable[Compiled], config: ResolvedConfig) -> None:
+    """Give those routes shapes of errors of their own that say something of them."""
+    for route, way in compiled:
+        if route.settings.errors:
+            way.errors = ErrorShapes(config.errors, route.settings.errors)
