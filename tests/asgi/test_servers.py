@@ -93,6 +93,16 @@ def test_all_processes_count_as_one_and_one_that_dies_takes_nothing_along(place:
         assert line.endswith(" 6"), "what the dead one counted is there"
 
 
+def test_one_process_more_gets_its_share(place: Place) -> None:
+    place.document["store"] = "memory"
+    place.write()
+    with place.server(GUNICORN) as server:
+        server.wait(place.port)
+        until(lambda: '"workers": "1 of 1"' in server.output, "one has all of each limit")
+        os.kill(server.process.pid, signal.SIGTTIN)
+        until(lambda: '"reason": "one more worker", "workers": "2 of 2"' in server.output, "two have a half each")
+
+
 def test_a_companion_that_dies_takes_nothing_along(place: Place) -> None:
     with place.server(GUNICORN, workers=2) as server:
         server.wait(place.port)

@@ -173,6 +173,9 @@ def test_a_body_that_we_hold_back_may_take_its_time(clock: Clock) -> None:
     assert not failures
     stream.take()
     assert stream.wanted.is_set()
+    stream.came(body(bytes(LIMITS.buffer), True))
+    held_again = not stream.wanted.is_set()
+    assert held_again
     stream.settle()
 
 
