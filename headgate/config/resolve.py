@@ -339,8 +339,8 @@ def _service_routes(config: Config) -> tuple[ResolvedRoute, ...]:
 def default_auth(identity: IdentitySettings) -> Auth:
     """Return what callers must show where nothing is said of it: who they are, as soon as that can be known."""
     keys = identity.api_keys is not None and identity.api_keys.enabled
-    known = identity.jwt or identity.introspection or keys or identity.basic or identity.certificates
-    known = known or identity.stand_in
+    several = (identity.jwt, identity.introspection, keys)
+    known = any(several) or any((identity.basic, identity.certificates, identity.stand_in))
     return Auth(mode="required" if known else "none")
 
 
