@@ -23,8 +23,8 @@ What others may build on. It is made from the code; what is not here may change 
 
 | interface | what it is for | where it is told |
 |---|---|---|
-| HTTP, public | services, and the gateway's own endpoints | [own endpoints](surface.md), [edges](http-behaviour.md) |
-| HTTP, admin | looking at a gateway, and steering it | [the admin API](admin.md), which describes itself at `/docs` |
+| HTTP, public | own endpoints | [surface](surface.md), [edges](http-behaviour.md), [example](../api/openapi.yaml) |
+| HTTP, admin | looking at a gateway, and steering it | [the admin API](admin.md), [all of it](../api/admin.yaml) |
 | Python, client | the same from programs | [below](#the-python-client) |
 | Python, plugins | gates of one's own | [plugins](plugins.md), [below](#plugins) |
 | command line | the same from a terminal, and before a start | [below](#the-command-line) |

@@ -52,8 +52,8 @@ def render() -> str:
             f"\n{len(found)} items, {len(tests)} tests; {noted} have a note."
             f" From that system to Headgate: [migrate/{preset}.md](migrate/{preset}.md).\n"
         )
-        parts.append("\n| it says | tests | to be known |\n|---|---|---|\n")
-        parts += [f"| {_cell(each.says)} | {_tests(each.tests)} | {_cell(each.note)} |\n" for each in found]
+        parts.append("\n| it says | to be known | tests |\n|---|---|---|\n")
+        parts += [f"| {_cell(each.says)} | {_cell(each.note)} | {_tests(each.tests)} |\n" for each in found]
     return "".join(parts)
 
 
