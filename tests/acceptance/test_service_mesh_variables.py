@@ -208,6 +208,40 @@ def test_levels_of_the_log() -> None:
     assert debugging.telemetry.level == "debug"
 
 
+def test_each_variable_says_what_it_is_called_by() -> None:
+    config = loaded(
+        [DESCRIBED, {"name": "a"}],
+        PORT="9000",
+        SERVICE_DISCOVERY_TYPE="REGISTRY",
+        SERVICE_TTL="1m30s",
+        HEALTH_CHECK_INTERVAL="3",
+        REQUEST_TIMEOUT="2.5",
+        CIRCUIT_BREAKER_THRESHOLD="7",
+        CIRCUIT_BREAKER_TIMEOUT="8",
+        RATE_LIMIT_REQUESTS="9",
+        RATE_LIMIT_WINDOW="11",
+        RATE_LIMIT_STORE="redis",
+        REDIS_HOST="cache",
+        REDIS_PORT="6390",
+        CORS_ORIGINS='["https://a.example"]',
+        METRICS_ENABLED="no",
+    ).config
+    assert config is not None
+    assert config.listeners[0].address == "0.0.0.0:9000"
+    described, plain = config.services
+    assert (described.discovery.type, plain.discovery.type) == ("registry", "registry")
+    assert (config.registrations.ttl, config.registrations.check_interval) == (90, 3)
+    assert config.routes[0].timeout.total == 2.5
+    assert plain.breaker is not None
+    assert (plain.breaker.threshold, plain.breaker.timeout) == (7, 8)
+    assert plain.rate_limit is not None
+    assert (plain.rate_limit.requests, plain.rate_limit.window) == (9, 11)
+    assert config.store.url == ["redis://cache:6390"]
+    assert config.cors is not None
+    assert config.cors.origins == ["https://a.example"]
+    assert not config.telemetry.metrics.enabled
+
+
 def test_spans_may_be_sent_to_a_collector() -> None:
     quiet, sending = loaded().config, loaded(OTEL_EXPORTER_OTLP_ENDPOINT="http://collector:4318").config
     assert quiet is not None
