@@ -67,6 +67,8 @@ def test_the_environment_of_the_description_starts_it(tmp_path: Path, redis: Red
                 mine = mint(README["JWT_SECRET"], sub="ada")
             answer = it.get("/v1/chat/x", bearer=mine)
             assert (answer.status, answer.headers["x-ratelimit-limit"]) == (200, "100")
+            eve = SigningKey("one", "RS256").sign(iss="http://127.0.0.1:1", aud="x", sub="eve")
+            refused(it.get("/v1/chat/x", bearer=eve), 503, "Service Unavailable")
             assert "your-secret-key" not in it.stderr
             assert "JWT_SECRET" in it.stderr
 
