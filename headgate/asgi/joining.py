@@ -90,7 +90,8 @@ class Joining:
         else:
             guests = ["--guests", str(folder), str(server.pid), str(lock)]
             self._starting = self._companion = subprocess.Popen(
-                [sys.executable, "-m", "headgate", "run", *guests, *self._arguments],
+                # As the command does, and unlike the server, it imports nothing of the working directory.
+                [sys.executable, "-P", "-m", "headgate", "run", *guests, *self._arguments],
                 stdin=subprocess.DEVNULL,
                 pass_fds=(lock,),
                 # A Ctrl-C is for the server; the companion ends with it.

@@ -189,6 +189,16 @@ def test_an_application_that_mounts_it_needs_to_tell_nothing(place: Place) -> No
         assert server.get(place.port, "/api/x").status == 404
 
 
+def test_what_stands_beside_the_application_is_not_taken_for_a_library(place: Place) -> None:
+    for name in ("yaml", "fastapi", "psutil"):
+        (place.folder / f"{name}.py").write_text("raise RuntimeError\n")
+    (place.folder / "app").mkdir()
+    (place.folder / "main.py").rename(place.folder / "app" / "main.py")
+    with place.server(f"{UVICORN} --app-dir app") as server:
+        server.wait(place.port)
+        assert server.get(place.port, "/api/x").status == 200
+
+
 def test_the_application_of_the_package_is_configured_by_variables(place: Place) -> None:
     line = f"uvicorn headgate.asgi:app --port {place.port}"
     with Server(place.folder, line, place.folder, {"HEADGATE_CONFIG": "gateway.yaml"}) as server:
