@@ -532,6 +532,9 @@ def test_spans(mesh: Mesh) -> None:
         assert tags["client_host"] == "127.0.0.1"
         (child,) = [span for span in spans if span["parent_id"] == request["id"]]
         assert child["trace_id"] == request["trace_id"]
+    # Who looks leaves no trace.
+    listed = mesh.gateway.shown("/api/v1/telemetry/spans?limit=1000")
+    assert not [span for span in listed if span["tags"].get("path", "").startswith("/api/v1/telemetry")]
     # The service was told the trace, and is a part of it.
     told = {seen.headers["traceparent"].split("-")[1] for seen in mesh.a.seen}
     assert told == {request["trace_id"] for request in requests}
