@@ -49,7 +49,7 @@ OWN = {
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    env = {"SERVICE_TIMEOUT": "0.4", "MAX_REQUEST_SIZE": "10kB", "PYTHONPATH": HERE}
+    env = {"SERVICE_TIMEOUT": "2", "MAX_REQUEST_SIZE": "10kB", "PYTHONPATH": HERE}
     with Stub("first") as first, Stub("second") as second:
         env[variable("marketplace")] = f"{first.url},{second.url}"
         with running(tmp_path_factory.mktemp("vocelio"), OWN, env=env, only=USED) as found:

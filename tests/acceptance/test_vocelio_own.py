@@ -19,7 +19,7 @@ from tests.acceptance.vocelio import SECRET, SERVICES, Running, resolved, runnin
 from tests.control.driver import CEILING, until
 
 # Checks that a test can wait for.
-QUICK = {"HEALTH_CHECK_INTERVAL": "0.2", "HEALTH_CHECK_TIMEOUT": "0.2", "UNHEALTHY_THRESHOLD": "2"}
+QUICK = {"HEALTH_CHECK_INTERVAL": "0.2", "HEALTH_CHECK_TIMEOUT": "5", "UNHEALTHY_THRESHOLD": "2"}
 
 
 @pytest.fixture(scope="module")
