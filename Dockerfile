@@ -17,6 +17,7 @@ COPY requirements/image.txt requirements/build.txt requirements/
 RUN /opt/headgate/bin/pip install --require-hashes --requirement requirements/image.txt \
     && /opt/builder/bin/pip install --require-hashes --requirement requirements/build.txt
 COPY pyproject.toml hatch_build.py README.md LICENSE ./
+COPY docs/headgate.1 docs/
 COPY headgate/ headgate/
 RUN /opt/builder/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
     && /opt/headgate/bin/pip install --no-deps --no-index /wheels/*.whl \

@@ -21,8 +21,10 @@ format: setup ## format the code and mend what the linter can mend
 	@.venv/bin/ruff format --quiet .
 	@.venv/bin/ruff check --fix --quiet .
 
-docs: setup ## write the generated documents anew: JSON Schema, docs/configuration.md, docs/seeds.md and others
+docs: setup ## write the generated documents anew: reference, JSON Schema, manual page, Kubernetes manifests
 	@.venv/bin/python scripts/generate_docs.py
+	@.venv/bin/python scripts/man_page.py
+	@.venv/bin/python scripts/render_manifests.py
 
 site: setup ## the documentation as pages for a browser, in build/site
 	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --quiet

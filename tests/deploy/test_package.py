@@ -20,6 +20,8 @@ from headgate.config.preset import preset_names
 from tests.control.driver import CEILING, free_port, until
 from tests.deploy.installed import ROOT, build, install
 
+# Beside its environment, where man(1) looks for what is on PATH.
+MANUAL = f"headgate-{__version__}.data/data/share/man/man1/headgate.1"
 TRACKED = subprocess.run(
     ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True
 ).stdout.splitlines()
@@ -75,7 +77,8 @@ def test_the_wheel_has_all_of_the_package_and_nothing_else(wheel: Path) -> None:
         names = {name for name in opened.namelist() if ".dist-info/" not in name}
     wanted = {name for name in TRACKED if name.startswith("headgate/") and (ROOT / name).exists()}
     assert {name for name in wanted if name.endswith((".yaml", ".env.example", ".html", ".js", ".css"))} <= names
-    assert names == wanted
+    assert names - {MANUAL} == wanted
+    assert MANUAL in names
 
 
 def test_the_wheel_says_what_pyproject_says(wheel: Path) -> None:
@@ -108,6 +111,7 @@ def test_the_installed_command_is_the_wheels_own(programs: Path, folder: Path) -
     found = subprocess.run([programs / "python", "-c", code], cwd=folder, capture_output=True, text=True, check=True)
     assert Path(found.stdout.strip()).is_relative_to(folder / "environment")
     assert run(programs, folder / "version", "--version") == f"headgate {__version__}\n"
+    assert (programs.parent / "share/man/man1/headgate.1").is_file()
     assert "commands:" in run(programs, folder / "version", "--help")
 
 
