@@ -59,7 +59,8 @@ def shown(path: str) -> str:
     text = target.read_text()
     if target.suffix == ".md":
         return text
-    return f"# {path}\n\n````{_LANGUAGES.get(target.suffix, 'text')}\n{text}````\n"
+    # Whoever searches looks for words about it, not for the code.
+    return f"---\nsearch: {{exclude: true}}\n---\n\n# {path}\n\n````{_LANGUAGES.get(target.suffix, 'text')}\n{text}````\n"
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:

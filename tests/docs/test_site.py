@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -84,6 +85,13 @@ def test_every_link_leads_to_a_page_and_to_a_place_on_it(site: Path, pages: dict
 
 def test_no_page_fetches_anything_from_elsewhere(pages: dict[Path, Page]) -> None:
     assert [url for page in pages.values() for url in page.fetched if urlsplit(url).netloc] == []
+
+
+def test_whoever_searches_finds_pages_and_no_code(site: Path) -> None:
+    index = json.loads((site / "search" / "search_index.json").read_text())
+    found = {each["location"].partition("#")[0] for each in index["docs"]}
+    assert {"index.html", "runbook.html", "policies/limits.html"} <= found
+    assert [name for name in found if name.endswith((".py.html", ".yaml.html"))] == []
 
 
 def test_lists_are_lists(site: Path, pages: dict[Path, Page]) -> None:
