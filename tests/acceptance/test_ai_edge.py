@@ -53,7 +53,7 @@ def gateway(
         "OIDC_CLIENT_ID": "gateway",
         **LIMITS,
         **upstreams("chat", chat),
-        "PROXY_TIMEOUT": "500ms",
+        "PROXY_TIMEOUT": "1500ms",
     }
     # Keys are fetched anew at once, and not after half a minute.
     keys = ("--set", "identity.jwt.oidc.discovery.cooldown=1")
@@ -167,7 +167,7 @@ def test_failures_of_a_service(gateway: Gateway) -> None:
     """S4-35"""
     refused(asked(gateway, "/v1/away/x"), 502, "Bad Gateway")
     refused(asked(gateway, "/v1/chat/x", X_Stub_Close="head"), 502, "Bad Gateway")
-    refused(asked(gateway, "/v1/chat/x", X_Stub_Delay="1"), 504, "Gateway Timeout")
+    refused(asked(gateway, "/v1/chat/x", X_Stub_Delay="2"), 504, "Gateway Timeout")
     with pytest.raises(Exception, match="IncompleteRead"):
         asked(gateway, "/v1/chat/x", X_Stub_Close="body")
 
