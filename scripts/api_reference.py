@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from importlib import import_module
 from types import ModuleType
 
-from headgate import client, plugin
+from headgate import asgi, circuit_breaker, client, plugin
 from headgate.cli.arguments import Parser
 from headgate.cli.main import COMMANDS
 
@@ -26,6 +26,8 @@ What others may build on. It is made from the code; what is not here may change 
 | HTTP, public | own endpoints | [surface](surface.md), [edges](http-behaviour.md), [example](../api/openapi.yaml) |
 | HTTP, admin | looking at a gateway, and steering it | [the admin API](admin.md), [all of it](../api/admin.yaml) |
 | Python, client | the same from programs | [below](#the-python-client) |
+| Python, breakers | a registry of breakers, as programs may know one | [below](#breakers) |
+| Python, ASGI | the gateway under another server | [under uvicorn and its like](asgi.md), [below](#asgi) |
 | Python, plugins | gates of one's own | [plugins](plugins.md), [below](#plugins) |
 | command line | the same from a terminal, and before a start | [below](#the-command-line) |
 | configuration | all else | [configuration](configuration.md), [JSON Schema](headgate.schema.json) |
@@ -34,7 +36,7 @@ What others may build on. It is made from the code; what is not here may change 
 
 def render() -> str:
     """Return the page."""
-    return "".join([_HEAD, *_client(), *_plugins(), *_commands()])
+    return "".join([_HEAD, *_client(), *_breakers(), *_asgi(), *_plugins(), *_commands()])
 
 
 def _client() -> Iterator[str]:
@@ -49,6 +51,21 @@ def _client() -> Iterator[str]:
     for name, method in vars(client.Client).items():
         if inspect.isfunction(method) and not name.startswith("_"):
             yield f"| `{_cell(name + _signature(method))}` | {_cell(_words(method))} |\n"
+
+
+def _breakers() -> Iterator[str]:
+    yield f"\n## Breakers\n\n`headgate.circuit_breaker`. {_words(circuit_breaker)}\n\n| name | |\n|---|---|\n"
+    for name, each in inspect.getmembers(circuit_breaker, inspect.isclass):
+        if each.__module__ == circuit_breaker.__name__:
+            yield f"| `{_cell(name + _signature(each))}` | {_cell(_words(each))} |\n"
+            for method, function in vars(each).items():
+                if inspect.isfunction(function) and not method.startswith("_"):
+                    yield f"| `{_cell(f'{name}.{method}{_signature(function)}')}` | {_cell(_words(function))} |\n"
+
+
+def _asgi() -> Iterator[str]:
+    yield f"\n## ASGI\n\n`headgate.asgi`. {_words(asgi)}\n\n"
+    yield f"**`gateway{_signature(asgi.gateway)}`** {_words(asgi.gateway)}\n"
 
 
 def _plugins() -> Iterator[str]:
@@ -102,7 +119,9 @@ def _signature(each: object) -> str:
         if parameter.kind is parameter.KEYWORD_ONLY and not keyword_only:
             keyword_only = True
             shown.append("*")
-        stars = "**" if parameter.kind is parameter.VAR_KEYWORD else ""
+        positional, keyword = parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD
+        stars = "*" if parameter.kind is positional else "**" if parameter.kind is keyword else ""
+        keyword_only = keyword_only or stars == "*"
         shown.append(f"{stars}{name}: {_type(parameter.annotation)}{_default(parameter.default)}")
     returned = _type(signature.return_annotation)
     arrow = "" if returned in ("None", "") or inspect.isclass(each) else f" -> {returned}"
