@@ -60,7 +60,8 @@ def shown(path: str) -> str:
     if target.suffix == ".md":
         return text
     # Whoever searches looks for words about it, not for the code.
-    return f"---\nsearch: {{exclude: true}}\n---\n\n# {path}\n\n````{_LANGUAGES.get(target.suffix, 'text')}\n{text}````\n"
+    language = _LANGUAGES.get(target.suffix, "text")
+    return f"---\nsearch: {{exclude: true}}\n---\n\n# {path}\n\n````{language}\n{text}````\n"
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
