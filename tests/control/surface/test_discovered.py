@@ -20,7 +20,7 @@ def views(gateway: Gateway) -> dict[str, Any]:
         return json.loads(body) if status == 200 else {}
 
     def names(instances: list[dict[str, Any]]) -> list[str]:
-        return sorted(each["url"] for each in instances)
+        return sorted(each["url"].removeprefix("http://") for each in instances)
 
     listed = own("/own/services")
     return {
