@@ -75,7 +75,12 @@ class Master:
 
     def run(self) -> int:
         """Run the gateway until it is told to stop; return the exit status."""
-        self._runtime = make_runtime()
+        try:
+            self._runtime = make_runtime()
+        except OSError as error:
+            text = "no folder can be made that all processes share: let XDG_RUNTIME_DIR name one that can be written"
+            self._log("error", text, reason=os.strerror(error.errno or 0))
+            return 1
         self._memory = os.memfd_create("headgate-plan")
         self._manager = ServiceManager.of(os.environ)
         self._wakeup = Wakeup(_SIGNALS)

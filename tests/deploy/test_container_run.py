@@ -29,14 +29,14 @@ ENTER = """
 set -e
 cd "$1"
 mount --bind "$2" packages
-mount -t tmpfs -o size=64m,mode=1777 tmpfs /dev/shm
+mount -t tmpfs -o "$3,mode=1777" tmpfs /dev/shm
 mount -t tmpfs -o size=256m,mode=700,uid=1000,gid=1000 tmpfs state
 while read -r _ place kind _; do
     case $kind in proc|sysfs|cgroup*|tmpfs|devtmpfs|devpts|mqueue) ;; *) mount -o remount,ro,bind "$place" ;; esac
 done < /proc/self/mounts
 case $(stat -f -c %T /tmp) in tmpfs) mount -o remount,ro,bind /tmp ;; esac
 ip link set lo up
-shift 2
+shift 3
 exec "$@"
 """
 NOBODY = ["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"]
@@ -71,7 +71,7 @@ def place() -> Iterator[Path]:
 class Container:
     """One run of the image's entry point."""
 
-    def __init__(self, place: Path, preset: str, environ: Mapping[str, str] = {}) -> None:
+    def __init__(self, place: Path, preset: str, environ: Mapping[str, str] = {}, memory: str = "size=64m") -> None:
         self._place = place
         self._image = image(preset)
         programs = place / "environment" / "bin"
@@ -83,7 +83,7 @@ class Container:
         }
         words = [*self._image.entrypoint, *self._image.command]
         command = ["unshare", "--mount", "--propagation", "private", "--net", "sh", "-c", ENTER, "sh"]
-        command += [str(place), str(PACKAGES), *NOBODY, "env", "--chdir", str(place / "work"), *words]
+        command += [str(place), str(PACKAGES), memory, *NOBODY, "env", "--chdir", str(place / "work"), *words]
         with (place / "said").open("wb") as said:
             self.process = subprocess.Popen(command, env=self._environ, stdout=said, stderr=said)
 
@@ -183,4 +183,12 @@ def test_an_image_without_a_preset_says_what_it_wants(place: Path, containers: l
     containers.append(made)
     assert made.process.wait(CEILING) == 1
     assert "headgate.yaml" in made.said
+    assert "Traceback" not in made.said
+
+
+def test_where_nothing_at_all_can_be_written_it_says_what_is_missing(place: Path, containers: list[Container]) -> None:
+    made = Container(place, "service-mesh", memory="ro")
+    containers.append(made)
+    assert made.process.wait(CEILING) == 1
+    assert "let XDG_RUNTIME_DIR name one that can be written" in made.said
     assert "Traceback" not in made.said
