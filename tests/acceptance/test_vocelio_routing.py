@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +14,7 @@ from headgate import __version__
 from tests.acceptance.gateway import Answer
 from tests.acceptance.stub import Seen, Stub
 from tests.acceptance.vocelio import SERVICES, Running, running, token, variable
+from tests.control.driver import CEILING
 
 ALIASES = {
     "/agents": "ai-agents",
@@ -135,11 +139,50 @@ def test_what_is_no_service_is_404(run: Running) -> None:
         assert run.gateway.get(path, bearer=token()).status == 404, path
 
 
+def shouting(server: socket.socket) -> None:
+    """Say in capitals what a WebSocket says; checks are told that all is well."""
+    switched = False
+    while not switched:
+        with server.accept()[0] as link:
+            head = b""
+            while b"\r\n\r\n" not in head:
+                head += link.recv(65_536)
+            switched = b"websocket" in head.lower()
+            if not switched:
+                link.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                continue
+            link.sendall(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
+            while said := link.recv(65_536):
+                link.sendall(said.upper())
+    server.close()
+
+
+def tunnel(run: Running, path: str) -> bytes:
+    """Ask for a WebSocket and say something; return all that comes back."""
+    upgrade = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: eA==\r\n"
+    head = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token()}\r\n".encode()
+    with run.gateway.connect() as link:
+        link.sendall(head + upgrade + b"\r\n")
+        found = b""
+        while b"\r\n\r\n" not in found:
+            found += link.recv(65_536)
+        if b" 101 " in found:
+            link.sendall(b"a voice")
+            while not found.endswith(b"A VOICE"):
+                found += link.recv(65_536)
+        return found
+
+
 def test_several_instances_and_services_of_ones_own(tmp_path: Path) -> None:
-    """S1-07: a list of commas makes instances; a service of one's own gets the same paths as the others."""
+    """S1-07: a list of commas makes instances; a service of one's own gets the same paths as the others; WebSockets."""
     with Stub("one") as one, Stub("two") as two:
-        own = {"services": [{"name": "transcripts", "url": one.url}]}
+        listening = socket.create_server(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        own: dict[str, Any] = {"services": [{"name": "transcripts", "url": one.url}]}
+        own["services"].append({"name": "voices", "url": url})
         env = {variable("overview"): f"{one.url},{two.url}", "LOAD_BALANCER_STRATEGY": "least_connections"}
+        thread = threading.Thread(target=shouting, args=(listening,), daemon=True)
+        thread.start()
         with running(tmp_path, own, only=(), env=env) as run:
             found = [run.gateway.get("/api/v1/overview/x", bearer=token()).json["stub"] for _ in range(6)]
             assert set(found) == {"one", "two"}
@@ -150,5 +193,7 @@ def test_several_instances_and_services_of_ones_own(tmp_path: Path) -> None:
             }.items():
                 answer = run.gateway.get(path, bearer=token())
                 assert (answer.status, answer.json["path"]) == (200, upstream)
-            assert answer.headers["x-service-count"] == "19"
+            assert answer.headers["x-service-count"] == "20"
             assert answer.headers["x-service-name"] == "transcripts"
+            assert tunnel(run, "/api/v1/voices/stream").startswith(b"HTTP/1.1 101 ")
+            thread.join(CEILING)
