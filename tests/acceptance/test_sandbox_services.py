@@ -79,6 +79,13 @@ def answered_by(running: Scene, path: str, times: int) -> Counter[str]:
     return Counter(running.send("GET", path).json["stub"] for _ in range(times))
 
 
+def status_of(path: str, connection: socket.socket) -> int:
+    """Ask on a connection of one's own, which is closed then."""
+    with connection:
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        return int(connection.recv(100).split(b" ")[1])
+
+
 def service(name: str, **env: str) -> ResolvedService:
     """Return a service of the preset as it comes into force."""
     return next(each for each in resolved(**env).services if each.name == name)
@@ -280,11 +287,13 @@ def test_an_instance_may_be_chosen_by_chance(tmp_path: Path, redis: RedisServer)
         with ThreadPoolExecutor(1) as crowd:
             under_way = crowd.submit(made.send, "GET", "/api/v1/llm/slow", None, {})
             until(lambda: any(stub.seen for stub in made.stubs["llm"]), "it is under way")
-            kept = made.gateway.connect()
+            # From the end on there are no new connections.
+            waiting = [made.gateway.connect() for _ in range(200)]
             made.gateway.process.send_signal(signal.SIGTERM)
-            kept.sendall(b"GET /ready HTTP/1.1\r\nHost: a\r\n\r\n")
-            assert kept.recv(100).split(b" ")[1] == b"503", "readiness goes first"
-            kept.close()
+            made.gateway.wait_log("draining")
+            until(lambda: status_of("/ready", waiting.pop()) == 503, "readiness goes first")
+            for kept in waiting:
+                kept.close()
             for stub in made.stubs["llm"]:
                 stub.released.set()
             assert under_way.result().status == 200
