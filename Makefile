@@ -1,5 +1,5 @@
 # Every target works from nothing: scripts/setup makes .venv when it is missing or no longer what the lock says.
-.PHONY: help run test check format docs site compiled bench soak setup
+.PHONY: help run test check format docs site compiled bench scaling soak setup
 .DEFAULT_GOAL := help
 
 PORT ?= 8080
@@ -35,6 +35,9 @@ compiled: setup ## a copy of the package with its request path compiled, in buil
 
 bench: compiled ## CPU per request beside nginx, HAProxy, Envoy and the usual Python way
 	@.venv/bin/python -m bench --markdown docs/benchmarks.md --chart docs/images/bench.svg
+
+scaling: setup ## three gateways on machines of their own and one Redis: exact limits, one killed, the arithmetic
+	@.venv/bin/python -m bench.scaling --markdown docs/scaling.md
 
 soak: setup ## long runs: memory, reload, kill, control, sources, disk, clock, HTTP/2, cache, faults, keys, admin API
 	@HEADGATE_SCHEMA_EXAMPLES=200 .venv/bin/pytest -q tests/control/admin/test_schema.py

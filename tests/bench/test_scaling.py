@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from bench.scaling import BUSY, GATEWAYS, KINDS, RATES, network, page
+from bench.scaling import BUSY, GATEWAYS, KINDS, RATES, broken, network, page
 from bench.scaling_peer import Client, Service
 from tests.docs.test_examples import ROOT
 
@@ -38,6 +38,23 @@ def test_the_page_says_what_was_found_and_what_follows() -> None:
     assert ["10,000", "1", "1"] in told
     assert [row[0] for row in told[-len(RATES) :]] == [f"{rate:,}" for rate in RATES]
     assert BUSY == 0.6
+
+
+@pytest.mark.parametrize(
+    ("part", "told", "sentence"),
+    [
+        ("exact", {**FOUND["exact"], "token": {"statuses": {"200": 1001, "429": 1999}}}, "token: not exactly 1000"),
+        ("killed", {"statuses": {"200": 6001, "429": 11_990}, "cut": 9}, "6001 passed of 6000"),
+        ("killed", {"statuses": {"200": 5990, "429": 12_002}, "cut": 8}, "5990 passed of 6000"),
+        ("killed", {"statuses": {"200": 5995, "429": 11_990, "502": 5}, "cut": 10}, "'502': 5"),
+        ("away", {"statuses": {"200": 601, "429": 899}, "cut": 0}, "let not twice 300 pass"),
+    ],
+)
+def test_a_limit_that_is_not_kept_is_a_fault(part: str, told: dict[str, Any], sentence: str) -> None:
+    kept = FOUND | {"killed": {"statuses": {"200": 5995, "429": 11_996}, "cut": 9}}
+    assert broken(kept) == []
+    (said,) = broken(kept | {part: told})
+    assert sentence in said
 
 
 def test_the_page_has_a_place_for_it() -> None:
