@@ -99,7 +99,8 @@ class Limit:
     shadow: bool = setting(default=False, help="Count and tell, never refuse.")
     on_error: Literal["local", "open", "closed"] = setting(
         default="local",
-        help="When its store fails. local: the gateway enforces its share by itself; open: all pass; closed: all get 503.",
+        help="When its store fails. local: the gateway enforces its share by itself; open: all pass; closed: all get"
+        " 503.",
     )
 
 
