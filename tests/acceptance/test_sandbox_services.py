@@ -6,7 +6,6 @@ numbers in docstrings are those of the cases of the description.
 
 from __future__ import annotations
 
-import signal
 import socket
 from collections import Counter
 from collections.abc import Iterator
@@ -45,7 +44,7 @@ def added() -> Iterator[Stub]:
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory, redis: RedisServer, added: Stub) -> Iterator[Scene]:
-    """Three services of three instances each, and four of the user's file.
+    """Three services of three instances each, in the three ways of choosing one, and four of the user's file.
 
     One that is well, one that registers, one that nobody listens for, and one that takes connections and says nothing.
     """
@@ -55,7 +54,9 @@ def running(tmp_path_factory: pytest.TempPathFactory, redis: RedisServer, added:
             {**NEW, "url": added.url},
             {"name": "joining"},
             {"name": "away", "url": NOBODY, "retry": {"attempts": 0}},
-            {"name": "hanging", "url": f"http://127.0.0.1:{silent.getsockname()[1]}"},
+            {"name": "hanging", "url": f"http://127.0.0.1:{silent.getsockname()[1]}", "timeout": {"response": 0.1}},
+            {"name": "sms", "balancer": "least_connections"},
+            {"name": "llm", "balancer": "random"},
         ]
     }
     with silent, scene(tmp_path_factory.mktemp("gateway"), redis, more, env=QUICK, instances=3) as made:
@@ -77,13 +78,6 @@ def as_new(running: Scene) -> None:
 def answered_by(running: Scene, path: str, times: int) -> Counter[str]:
     """Count which instances answered."""
     return Counter(running.send("GET", path).json["stub"] for _ in range(times))
-
-
-def status_of(path: str, connection: socket.socket) -> int:
-    """Ask on a connection of one's own, which is closed then."""
-    with connection:
-        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
-        return int(connection.recv(100).split(b" ")[1])
 
 
 def service(name: str, **env: str) -> ResolvedService:
@@ -255,49 +249,36 @@ def test_instances_take_turns(running: Scene) -> None:
     assert set(answered_by(running, "/api/v1/auth/x", 30).values()) == {10}
 
 
-def test_the_least_busy_instance_is_asked(tmp_path: Path, redis: RedisServer) -> None:
+def test_the_least_busy_instance_is_asked(running: Scene) -> None:
     """S3-33: while A holds five slow calls, the next five go to B and C."""
-    env = {**QUICK, "LOAD_BALANCING_STRATEGY": "least_connections", "SMS_SERVICE_TIMEOUT": "0.3"}
-    with scene(tmp_path, redis, env=env, instances=3) as made, ThreadPoolExecutor(15) as crowd:
-        busy, *others = stubs = made.stubs["auth"]
-        for stub in stubs:
-            stub.released.clear()
-        slow = [crowd.submit(made.send, "GET", "/api/v1/auth/slow") for _ in range(15)]
-        until(lambda: [len(stub.seen) for stub in stubs] == [5, 5, 5], "each has five")
-        for stub in others:
-            stub.released.set()
-        until(lambda: sum(each.done() for each in slow) == 10, "two of them are done")
-        assert set(answered_by(made, "/api/v1/auth/next", 5)) == {"auth-1", "auth-2"}
-        busy.released.set()
-        assert {each.result().status for each in slow} == {200}
-        # S3-30, in the same gateway: slower than SMS_SERVICE_TIMEOUT is 504.
-        late = made.send("POST", "/api/v1/sms/x", {}, {"X-Stub-Delay": "1"})
-        assert (late.status, late.json) == (504, {"detail": "Gateway timeout"})
-
-
-def test_an_instance_may_be_chosen_by_chance(tmp_path: Path, redis: RedisServer) -> None:
-    """S3-34: all are asked, in no order; and S3-47: at the end, what is under way is finished."""
-    with scene(tmp_path, redis, env={**QUICK, "LOAD_BALANCING_STRATEGY": "random"}, instances=3) as made:
-        found = [made.send("GET", "/api/v1/auth/x").json["stub"] for _ in range(60)]
-        assert set(found) == {"auth-0", "auth-1", "auth-2"}
-        assert found != [f"auth-{number % 3}" for number in range(60)]
-        assert any(one == other for one, other in pairwise(found)), "they do not take turns"
-        for stub in made.stubs["llm"]:
-            stub.released.clear()
-        with ThreadPoolExecutor(1) as crowd:
-            under_way = crowd.submit(made.send, "GET", "/api/v1/llm/slow", None, {})
-            until(lambda: any(stub.seen for stub in made.stubs["llm"]), "it is under way")
-            # From the end on there are no new connections.
-            waiting = [made.gateway.connect() for _ in range(200)]
-            made.gateway.process.send_signal(signal.SIGTERM)
-            made.gateway.wait_log("draining")
-            until(lambda: status_of("/ready", waiting.pop()) == 503, "readiness goes first")
-            for kept in waiting:
-                kept.close()
-            for stub in made.stubs["llm"]:
+    stubs = running.stubs["sms"]
+    for stub in stubs:
+        stub.released.clear()
+    with ThreadPoolExecutor(15) as crowd:
+        slow = [crowd.submit(running.send, "GET", "/api/v1/sms/slow") for _ in range(15)]
+        try:
+            until(lambda: [len(stub.seen) for stub in stubs] == [5, 5, 5], "each has five")
+            for stub in stubs[1:]:
                 stub.released.set()
-            assert under_way.result().status == 200
-        assert made.gateway.ended() == 0
+            until(lambda: sum(each.done() for each in slow) == 10, "two of them are done")
+            assert set(answered_by(running, "/api/v1/sms/next", 5)) == {"sms-1", "sms-2"}
+        finally:
+            for stub in stubs:
+                stub.released.set()
+        assert {each.result().status for each in slow} == {200}
+
+
+def test_an_instance_may_be_chosen_by_chance(running: Scene) -> None:
+    """S3-34: all are asked, in no order."""
+    found = [running.send("GET", "/api/v1/llm/x").json["stub"] for _ in range(60)]
+    assert set(found) == {"llm-0", "llm-1", "llm-2"}
+    assert any(one == other for one, other in pairwise(found)), "they do not take turns"
+
+
+def test_a_service_that_is_too_slow_is_a_timeout(running: Scene) -> None:
+    """S3-30: it takes the connection, and says nothing."""
+    late = running.send("POST", "/api/v1/hanging/x", {})
+    assert (late.status, late.json) == (504, {"detail": "Gateway timeout"})
 
 
 # -- services that are added ---------------------------------------------------------------------------------------

@@ -6,7 +6,11 @@ The numbers in docstrings are those of the cases of the description.
 from __future__ import annotations
 
 import json
+import signal
+import socket
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +19,16 @@ import pytest
 
 from headgate.config.resolve import ResolvedConfig, ResolvedRoute, ResolvedService
 from tests.acceptance.gateway import environment, headgate, mint
-from tests.acceptance.sandbox import PRESET, SECRET, SERVICES, loaded, resolved, scene
+from tests.acceptance.sandbox import PRESET, SECRET, SERVICES, Scene, loaded, resolved, scene
 from tests.control.driver import until
 from tests.stores.redis.servers import RedisServer
 
 Look = Callable[[ResolvedConfig], Any]
+
+
+@cache
+def by_default() -> ResolvedConfig:
+    return resolved()
 
 
 def auth(config: ResolvedConfig) -> ResolvedService:
@@ -105,7 +114,7 @@ VARIABLES: dict[str, tuple[str, Look, Any, Any]] = {
 def test_a_variable_changes_what_it_says(name: str) -> None:
     """S3-01."""
     value, look, usual, then = VARIABLES[name]
-    assert look(resolved()) == usual
+    assert look(by_default()) == usual
     assert look(resolved(**{name: value})) == then
 
 
@@ -232,8 +241,18 @@ def _signed_with_hs512() -> str:
     return jwt.encode(claims, LONGER, "HS512")
 
 
+def status_of(path: str, connection: socket.socket) -> int:
+    """Ask on a connection of one's own, which is closed then."""
+    with connection:
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        return int(connection.recv(100).split(b" ")[1])
+
+
 def test_what_can_be_switched_off(tmp_path: Path) -> None:
-    """S3-50: METRICS_ENABLED=false is 404 with an error. RATE_LIMIT_ENABLED=false needs no Redis and tells nothing."""
+    """S3-50: METRICS_ENABLED=false is 404 with an error. RATE_LIMIT_ENABLED=false needs no Redis and tells nothing.
+
+    At the end the gateway itself.
+    """
     off = ("METRICS_ENABLED", "REQUEST_LOGGING_ENABLED", "RESPONSE_LOGGING_ENABLED", "CIRCUIT_BREAKER_ENABLED")
     with scene(tmp_path, None, env=dict.fromkeys((*off, "RATE_LIMIT_ENABLED"), "false")) as made:
         answer = made.gateway.get("/metrics")
@@ -249,6 +268,28 @@ def test_what_can_be_switched_off(tmp_path: Path) -> None:
         assert health["circuit_breakers"] == {}
         assert set(health["services"]["services"]) == set(SERVICES)
         assert made.gateway.access_log() == []
+        _ends_in_order(made)
+
+
+def _ends_in_order(made: Scene) -> None:
+    """S3-47: readiness goes first, what is under way is finished, no connection is taken any more, exit status 0."""
+    slow = made.stub("sms")
+    slow.released.clear()
+    with ThreadPoolExecutor(1) as crowd:
+        under_way = crowd.submit(made.send, "GET", "/api/v1/sms/slow")
+        until(lambda: slow.seen, "it is under way")
+        # From the end on there are no new connections.
+        waiting = [made.gateway.connect() for _ in range(200)]
+        made.gateway.process.send_signal(signal.SIGTERM)
+        made.gateway.wait_log("draining")
+        until(lambda: status_of("/ready", waiting.pop()) == 503, "readiness goes first")
+        for kept in waiting:
+            kept.close()
+        slow.released.set()
+        assert under_way.result().status == 200
+    assert made.gateway.ended() == 0
+    with pytest.raises(ConnectionRefusedError):
+        made.gateway.connect()
 
 
 def test_the_merged_result_says_where_each_value_is_from(tmp_path: Path) -> None:
