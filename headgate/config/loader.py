@@ -317,9 +317,11 @@ def _unspoken(finding: Finding, node: Node | None) -> tuple[str, str]:
             # Whole words only: a value of 8080 must not tear an example such as 0.0.0.0:8080 apart.
             message = names.join(re.split(rf"(?<![\w.:/]){re.escape(text)}(?![\w:/])", message))
         hint = ""
-        # A part of the value may be left in another form; nothing shorter than this is a secret.
+        # A part of the value may be left in another form; nothing shorter is a secret, and words such as "secret" are
+        # in many a value and many a sentence.
         start = scalar.text[:1000]
-        if any(start[at : at + 6] in message for at in range(len(start) - 5)):
+        size = 6 if len(start) < 8 else 8
+        if any(start[at : at + size] in message for at in range(len(start) - size + 1)):
             fate = "cannot be used" if finding.severity == "error" else "is used, and not advised,"
             message = f"what {names} stands for {fate} here"
     return message, hint
