@@ -193,7 +193,8 @@ def stands_elsewhere(head: RequestHead, credential: bytes) -> bool:
 def without_credential(head: RequestHead, reads_authorization: bool, required: bool) -> Failure | None:
     """Return why a request that shows no credential of any way that counts is refused; None when it may pass."""
     shown = head.get(b"authorization") if reads_authorization else None
-    if shown is not None:
+    # An empty one is none: whoever wrote it had nothing to show.
+    if shown:
         reason = "invalid_token" if shown[:7].lower() == b"bearer " else "invalid_credentials"
         return Failure(reason, "no way that counts here takes this Authorization")
     return Failure("missing_credentials") if required else None

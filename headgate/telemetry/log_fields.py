@@ -2,7 +2,8 @@
 
 The template (telemetry.access_log.fields) is any nesting of mappings whose texts hold {placeholders}. A text that is
 one placeholder becomes its value, a number where it is one; what has no value is left out, and so is a mapping of which
-nothing is left. PLACEHOLDERS lists them; those that the usual form has, too, are what they are there.
+nothing is left. `{query:-none}` is "none" where there is no query, and `{query:-}` an empty text. PLACEHOLDERS lists them;
+those that the usual form has, too, are what they are there.
 
 Laws: those of telemetry.access_log hold here, too: one line, printable ASCII, capped. Of a query the values are masked
 whose names speak of a secret. A template is read once, when it is configured.
@@ -22,7 +23,8 @@ from headgate.core.message import RequestHead
 from headgate.telemetry.access_log import MAX_PATH, MAX_TEXT, AccessRecord, clipped
 
 MASK: Final = "***"
-_PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
+# A name, and what stands there where it has no value, if anything does.
+_PLACEHOLDER = re.compile(r"\{([a-z_]+)(?::-([^{}]*))?\}")
 _SECRET = re.compile(rb"(?i)token|secret|pass|key|credential|auth|sign|session|code|assertion|jwt")
 
 # A part of the line: JSON text, empty where there is nothing to tell.
@@ -47,7 +49,7 @@ class OwnLines:
     __slots__ = ("_part",)
 
     def __init__(self, template: Mapping[str, Any], without: tuple[str, ...] = ()) -> None:
-        """Read the template; placeholders of `without` have no value."""
+        """Read the template; placeholders of `without` are left out, whatever else would stand there."""
         self._part = _mapping(template, without)
 
     def line(self, record: FullRecord) -> bytes:
@@ -59,8 +61,8 @@ def unknown_placeholders(template: object) -> list[str]:
     """List what a template names and no request has."""
     if isinstance(template, Mapping):
         return [name for value in template.values() for name in unknown_placeholders(value)]
-    found = _PLACEHOLDER.findall(template) if isinstance(template, str) else []
-    return [name for name in found if name not in PLACEHOLDERS]
+    found = _PLACEHOLDER.finditer(template) if isinstance(template, str) else ()
+    return [match[1] for match in found if match[1] not in PLACEHOLDERS]
 
 
 # -- templates ------------------------------------------------------------------------------------------------------
@@ -73,7 +75,7 @@ def _part(template: object, without: tuple[str, ...]) -> _Part:
         constant = json.dumps(template if isinstance(template, bool | int | float) else str(template))
         return lambda record: constant
     whole = _PLACEHOLDER.fullmatch(template)
-    return _reader(whole[1], without) if whole is not None else _text(template, without)
+    return _reader(whole[1], whole[2], without) if whole is not None else _text(template, without)
 
 
 def _mapping(template: Mapping[str, Any], without: tuple[str, ...]) -> _Part:
@@ -87,10 +89,10 @@ def _mapping(template: Mapping[str, Any], without: tuple[str, ...]) -> _Part:
 
 
 def _text(template: str, without: tuple[str, ...]) -> _Part:
-    # Text and names by turns.
+    # Text, name, and what stands for it, by turns.
     pieces = _PLACEHOLDER.split(template)
-    readers = [_reader(name, without) for name in pieces[1::2]]
-    texts = pieces[::2]
+    readers = [_reader(name, other, without) for name, other in zip(pieces[1::3], pieces[2::3], strict=True)]
+    texts = pieces[::3]
 
     def fill(record: FullRecord) -> str:
         values = [read(record) for read in readers]
@@ -102,8 +104,14 @@ def _text(template: str, without: tuple[str, ...]) -> _Part:
     return fill
 
 
-def _reader(name: str, without: tuple[str, ...]) -> _Part:
-    return PLACEHOLDERS[name] if name not in without else lambda record: ""
+def _reader(name: str, other: str | None, without: tuple[str, ...]) -> _Part:
+    if name in without:
+        return lambda record: ""
+    value = PLACEHOLDERS[name]
+    if other is None:
+        return value
+    constant = quoted(other)
+    return lambda record: value(record) or constant
 
 
 # -- values ---------------------------------------------------------------------------------------------------------

@@ -269,6 +269,11 @@ def test_the_log_is_json_on_standard_error(gateway: Gateway) -> None:
     assert (fields["bytes_in"], fields["bytes_out"], fields["upstream"]) == (0, 4, "chat")
     assert fields["latency_ms"] > 0
     assert fields["request_id"]
+    # All of its fields are there where a client says less, too.
+    gateway.get("/v1/chat/bare")
+    bare: Any = until(lambda: (found := logged(gateway, "/v1/chat/bare")) and found[0], "the other line")
+    assert (bare["level"], bare["fields"]["status"]) == ("warning", 401)
+    assert (bare["fields"]["query"], bare["fields"]["user_agent"]) == ("", "")
     assert SECRET not in gateway.stderr
 
 
@@ -303,18 +308,21 @@ def test_metrics_have_the_names_and_labels_that_dashboards_ask_for(gateway: Gate
     before = counted()
     asked(gateway, "/v1/chat/a/b")
     gateway.get("/health")
+    gateway.get("/metrics")
     gateway.get("/nowhere")
     asked(gateway, "/v1/away/x", "POST", {})
     gateway.get("/v1/chat/x")
     gateway.get("/v1/chat/x", bearer="nonsense")
     gateway.get("/v1/chat/x", {"Authorization": "Basic Og=="})
+    gateway.get("/v1/chat/x", {"Authorization": ""})
     # Nobody was reached, so it was tried once more.
-    wanted = [1, 1, 1, 1, 1, 2, 1, 1, 2]
+    wanted = [1, 1, 1, 1, 1, 2, 1, 2, 2]
     until(lambda: [now - then for now, then in zip(counted(), before, strict=True)] == wanted, "all is counted")
     shown = gateway.get("/metrics").text
     bucket = r'http_request_duration_seconds_bucket\{method="GET",path="/v1/chat",status="200",le="\+Inf"\} \d+'
     assert re.search(bucket, shown)
     assert not re.search(r'path="/v1/chat/', shown)
+    assert 'upstream="headgate' not in shown
 
 
 def test_a_trace_goes_on_untouched_where_tracing_is_off(gateway: Gateway, chat: Stub) -> None:

@@ -108,6 +108,13 @@ def test_a_query_is_told_without_its_secrets(query: bytes | None, shown: str | N
 
 def test_what_is_left_out_is_left_out() -> None:
     assert told({"query": "{query}", "path": "{path}"}, record(b"x=1", path=""), "query") == {}
+    assert told({"query": "{query:-none}", "what": "? {query:-}"}, record(b"x=1"), "query") == {}
+
+
+@pytest.mark.parametrize(("query", "shown", "line"), [(None, "", "GET?-"), (b"x=1", "x=1", "GET?x=1")])
+def test_something_may_stand_for_what_has_no_value(query: bytes | None, shown: str, line: str) -> None:
+    template = {"query": "{query:-}", "line": "{method:-none}?{query:--}", "tenant": "{tenant:-\"no\" one}"}
+    assert told(template, record(query, method="GET")) == {"query": shown, "line": line, "tenant": '"no" one'}
 
 
 @given(st.binary(max_size=600), st.text(max_size=600))
@@ -121,4 +128,5 @@ def test_a_client_cannot_break_a_line(raw: bytes, text: str) -> None:
 
 
 def test_names_that_nobody_knows_are_found() -> None:
-    assert unknown_placeholders({"a": "{status}", "b": {"c": "x {client} {nobody}"}, "d": 1}) == ["status", "nobody"]
+    template = {"a": "{status:-0}", "b": {"c": "x {client:-} {nobody}"}, "d": 1}
+    assert unknown_placeholders(template) == ["status", "nobody"]
