@@ -76,6 +76,11 @@ class OwnHealth:
             if name not in self._watched:
                 self._watched[name] = dependency, self._spawn(self._watch(dependency))
 
+    @property
+    def has_looked(self) -> bool:
+        """Whether everything has been looked at once."""
+        return self._round_trip is not None and self._watched.keys() <= self._looks.keys()
+
     def checks(self) -> dict[str, dict[str, Any]]:
         """Return what is known of the machine, by what was looked at."""
         settings = self._settings

@@ -2,7 +2,8 @@
 
 Control makes the answers of each state in advance and tells them (messages.OwnAnswers); a worker chooses among them by
 what it knows itself, and what it was told too long ago it calls stale. Untold, it waits a moment where the answer has a
-form that only control can fill, then has a short answer of its own.
+form that only control can fill, or where something must be there for the gateway to be ready; then it has a short
+answer of its own.
 
 health: what control has found out last. ready: this worker takes traffic (it has a Plan, is not draining, and nothing
 is away that must be there); for load balancers. live: this worker runs.
@@ -118,7 +119,11 @@ class LocalAnswers(dict[str, Own]):
             if item.view in LOCAL_VIEWS and route.auth.mode == "none":
                 self[item.path] = LocalAnswer(item.path, item.view, methods_of(item))
         if not self.told:
-            self.waits = frozenset(item.path for item in config.surface if item.body is not None) & self.keys()
+            waits = {item.path for item in config.surface if item.body is not None}
+            if any(each.ready for each in config.health.dependencies):
+                # Nobody says that it is ready before what it needs was looked at.
+                waits |= {"/ready", *(item.path for item in config.surface if item.view == "ready")}
+            self.waits = frozenset(waits) & self.keys()
 
 
 def exposed(config: ResolvedConfig) -> list[str]:

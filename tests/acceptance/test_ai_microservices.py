@@ -27,7 +27,8 @@ CHAT = "/api/v1/chat/messages"
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory, redis: RedisServer) -> Iterator[Scene]:
+def begun(tmp_path_factory: pytest.TempPathFactory, redis: RedisServer) -> Iterator[tuple[Scene, Answer]]:
+    """A gateway, and what it said first of its health."""
     plugin = tmp_path_factory.mktemp("gateway")
     (plugin / "broken.py").write_text(
         "from headgate.plugin import Plugin\n\n\nclass Broken(Plugin):\n"
@@ -35,8 +36,23 @@ def running(tmp_path_factory: pytest.TempPathFactory, redis: RedisServer) -> Ite
     )
     routes = [{"name": "broken", "match": {"path": "/broken"}, "plugins": [{"module": "broken", "class": "Broken"}]}]
     file = {"services": [{"name": "search-service", "routes": routes}]}
-    with scene(plugin, redis, file) as made:
-        yield made
+    with scene(plugin, redis, file, ready=False) as made:
+        first = until(lambda: _health(made), "the first answer")
+        made.gateway.wait_ready()
+        yield made, first
+
+
+def _health(made: Scene) -> Answer | None:
+    assert made.gateway.process.poll() is None, made.gateway.stderr
+    try:
+        return made.gateway.get("/health")
+    except OSError:
+        return None
+
+
+@pytest.fixture(scope="module")
+def running(begun: tuple[Scene, Answer]) -> Scene:
+    return begun[0]
 
 
 def echoed(answer: Answer) -> dict[str, Any]:
@@ -166,6 +182,12 @@ def test_health(running: Scene) -> None:
     assert running.stubs["qdrant"].seen[0].path == "/healthz"
 
 
+def test_the_first_word_is_that_all_is_well(begun: tuple[Scene, Answer]) -> None:
+    """Who waits for the gateway reads neither of workers that are on their way, nor of checks that nobody has made."""
+    first = begun[1].json
+    assert (first["status"], first["checks"]) == ("healthy", {"redis": "ok", "qdrant": "ok"})
+
+
 def test_health_in_other_forms(running: Scene) -> None:
     assert running.gateway.shown("/health/live") == {"status": "alive"}
     assert running.gateway.shown("/health/ready") == {"status": "ready"}
@@ -263,6 +285,11 @@ def test_what_is_counted_of_services(running: Scene) -> None:
     assert running.counted("service_up", service_name="search-service") == 1
     running.fail("/api/v1/search/x", 1)
     running.until_counted("gateway_proxy_requests_total", service="search-service", method="POST", status="error")
+    # What the gateway answers itself is no call of a service.
+    assert running.send("GET", "/routes").status == 200
+    for name, series in running.gateway.metrics(public=True).items():
+        if name.startswith("gateway_proxy_"):
+            assert {labels["service"] for labels, _ in series} <= set(BREAKERS), name
 
 
 # -- logs --------------------------------------------------------------------------------------------------------------

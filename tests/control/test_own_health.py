@@ -59,6 +59,7 @@ def test_a_dependency_comes_and_goes_and_only_its_name_is_shown(tmp_path: Path) 
                 # Not known is not ready: a gateway that needs it must not say so before it has looked.
                 assert own.not_ready() == "cache"
                 assert own.dependencies()["cache"]["ok"] == "unknown"
+                assert not own.has_looked
                 await eventually(lambda: all(each["ok"] != "unknown" for each in own.dependencies().values()))
                 shown = own.dependencies()
                 assert (shown["cache"]["status"], shown["cache"]["ok"], shown["cache"]["error"]) == (
@@ -89,6 +90,7 @@ def test_the_machine_is_looked_at(tmp_path: Path) -> None:
             follow(own, tmp_path, memory=Threshold(degraded=0, unhealthy=0))
             assert {each["status"] for each in own.checks().values()} == {"unknown"}
             await eventually(lambda: own.checks()["network"]["status"] != "unknown")
+            assert own.has_looked
             checks = own.checks()
             assert checks["memory"]["status"] == "unhealthy"
             assert all(0 <= checks[name]["usage_percent"] <= 100 for name in ("memory", "cpu", "disk"))

@@ -31,6 +31,8 @@ _HURRIED = 0.1
 # Telling takes at most a twentieth of the time, however large the configuration is; no longer than this apart.
 LONGEST_PAUSE = 3.0
 _SHARE = 20
+# Seconds that the first word may be late, so that it is of no gateway that begins; a worker waits longer (proxy.own).
+_FIRST_LOOKS = 1.5
 
 
 class OwnEndpoints:
@@ -101,6 +103,7 @@ class OwnEndpoints:
     async def _tell(self) -> None:
         answers = await self._ready_answers()
         own_answers = await asyncio.to_thread(_import_own_answers)
+        await self._begun()
         while True:
             config, subject = self._config, self._subject
             assert config is not None and subject is not None
@@ -112,6 +115,13 @@ class OwnEndpoints:
             took = monotonic() - began
             pause = EVERY if is_whole(subject.snapshot()) else _HURRIED
             await asyncio.sleep(min(LONGEST_PAUSE, max(pause, took * _SHARE)))
+
+    async def _begun(self) -> None:
+        """Wait until all workers are there and everything has been looked at once, but not for long."""
+        assert self._subject is not None
+        latest = monotonic() + _FIRST_LOOKS
+        while not (is_whole(self._subject.snapshot()) and self._own_health.has_looked) and monotonic() < latest:
+            await asyncio.sleep(_HURRIED / 2)
 
 
 def _import_answers() -> Any:
