@@ -35,7 +35,8 @@ def credential_fields(identity: IdentitySettings) -> frozenset[bytes]:
     if identity.api_keys is not None:
         names.update(identity.api_keys.headers)
     bearer = identity.api_keys is not None and identity.api_keys.bearer
-    if identity.basic is not None or identity.stand_in is not None or bearer:
+    # Where it is strict, what stands there counts even if no way reads it.
+    if identity.basic is not None or identity.stand_in is not None or bearer or identity.strict:
         names.add("Authorization")
     return frozenset(name.lower().encode() for name in names)
 

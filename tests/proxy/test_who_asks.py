@@ -72,6 +72,7 @@ async def test_a_route_that_asks_who_is_there(fields: tuple[str, ...], status: i
         (bearer(token()), None, None),
         (bearer(KEY), None, None),
         (bearer(token(seconds=-600)), "expired_token", "expired_token"),
+        ("Authorization:", None, None),
     ],
 )
 @on_loop
@@ -87,6 +88,20 @@ async def test_an_authorization_that_no_way_takes_is_the_services_or_where_it_is
                     assert answer.status == (200 if reason is None else 401)
                     assert reason is None or json.loads(answer.body)["reason"] == reason
                 assert (await rig.ask(get("/x", f"X-API-Key: {KEY}"))).status == 200
+
+
+@on_loop
+async def test_where_it_is_strict_a_key_that_is_known_already_is_refused_with_an_authorization_that_nobody_reads() -> None:
+    settings = identity(strict=True)
+    settings["api_keys"]["bearer"] = False
+    del settings["jwt"]
+    async with (
+        Upstream(answering(lambda _: ok(b"fine"))) as upstream,
+        gateway(to(upstream, identity=settings)) as rig,
+    ):
+        for _ in range(2):
+            assert (await rig.ask(get("/x", f"X-API-Key: {KEY}"))).status == 200
+            assert (await rig.ask(get("/x", f"X-API-Key: {KEY}", bearer("nonsense")))).status == 401
 
 
 @on_loop
