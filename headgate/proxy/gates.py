@@ -186,8 +186,8 @@ class IdentityGate:
 
 def stands_elsewhere(head: RequestHead, credential: bytes) -> bool:
     """Tell whether there is an Authorization that says something, and a credential is not the one in it."""
-    shown = head.get(b"authorization")
-    return bool(shown) and not shown.endswith(credential)
+    shown = head.get(b"authorization") or credential
+    return not shown.endswith(credential)
 
 
 def without_credential(head: RequestHead, reads_authorization: bool, required: bool) -> Failure | None:

@@ -91,7 +91,7 @@ async def test_an_authorization_that_no_way_takes_is_the_services_or_where_it_is
 
 
 @on_loop
-async def test_where_it_is_strict_a_key_that_is_known_already_is_refused_with_an_authorization_that_nobody_reads() -> None:
+async def test_where_it_is_strict_a_known_key_does_not_help_an_authorization_that_nobody_reads() -> None:
     settings = identity(strict=True)
     settings["api_keys"]["bearer"] = False
     del settings["jwt"]
