@@ -7,7 +7,7 @@ of anything else the upper one wins; `{service}` in a text is the service's name
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from headgate.config.merge import merge, name_of
 from headgate.config.problems import Problem, printable
@@ -23,22 +23,12 @@ _PLACE = "{service}"
 
 def with_defaults(root: Map, shape: Shape) -> Map:
     """Return the tree with the defaults laid under each of its services."""
-    defaults, services = root.items.get(KEY), root.items.get("services")
-    if not isinstance(defaults, Map) or not isinstance(services, Seq):
-        return root
-    listed = shape_below(shape, "services")
-    items = [_with(defaults, each, listed.item if listed is not None else None) for each in services.items]
-    return Map({**root.items, "services": Seq(items, services.at)}, root.keys, root.at)
+    return _each(root, root.items.get(KEY), shape, _over)
 
 
 def with_overrides(root: Map, shape: Shape) -> Map:
     """Return the tree with the overrides laid over each of its services."""
-    overrides, services = root.items.get(OVERRIDES), root.items.get("services")
-    if not isinstance(overrides, Map) or not isinstance(services, Seq):
-        return root
-    listed = shape_below(shape, "services")
-    items = [_under(overrides, each, listed.item if listed is not None else None) for each in services.items]
-    return Map({**root.items, "services": Seq(items, services.at)}, root.keys, root.at)
+    return _each(root, root.items.get(OVERRIDES), shape, _under)
 
 
 def with_unlisted(root: Map, notices: list[Problem]) -> Map:
@@ -69,33 +59,37 @@ def _destinations(services: Seq) -> Iterator[Scalar]:
                     yield name
 
 
-def _under(overrides: Map, service: Node, shape: Shape | None) -> Node:
+def _each(root: Map, said: Node | None, shape: Shape, lay: Callable[[Map, Map, Shape | None], Node]) -> Map:
+    """Return the tree with each named service as `lay` makes it of itself and what is said of all."""
+    services = root.items.get("services")
+    if not isinstance(said, Map) or not isinstance(services, Seq):
+        return root
+    listed = shape_below(shape, "services")
+    items = [_laid(said, each, listed.item if listed is not None else None, lay) for each in services.items]
+    return Map({**root.items, "services": Seq(items, services.at)}, root.keys, root.at)
+
+
+def _laid(said: Map, service: Node, shape: Shape | None, lay: Callable[[Map, Map, Shape | None], Node]) -> Node:
     name = name_of(service)
     if not isinstance(service, Map) or name is None:
         return service
-    made = _named(overrides, name)
-    assert isinstance(made, Map)
-    items = {key: node for key, node in made.items.items() if key != "name"}
-    merged = merge(service, Map(items, {key: made.keys[key] for key in items}, made.at), shape)
-    if isinstance(merged, Map):
-        merged.damaged = service.damaged
-    return merged
+    items = {key: _named(each, name) for key, each in said.items.items() if key != "name"}
+    made = lay(Map(items, said.keys, said.at), service, shape)
+    if isinstance(made, Map):
+        made.damaged = service.damaged
+    return made
 
 
-def _with(defaults: Map, service: Node, shape: Shape | None) -> Node:
-    name = name_of(service)
-    if not isinstance(service, Map) or name is None:
-        return service
+def _over(defaults: Map, service: Map, shape: Shape | None) -> Node:
     switch = service.items.get(SWITCH)
     if isinstance(switch, Scalar) and switch.value is False:
         return service
-    made = _named(defaults, name)
-    assert isinstance(made, Map)
-    items = {key: node for key, node in made.items.items() if key != "name" and not _hidden(key, service)}
-    merged = merge(Map(items, {key: made.keys[key] for key in items}, service.at), service, shape)
-    if isinstance(merged, Map):
-        merged.damaged = service.damaged
-    return merged
+    items = {key: node for key, node in defaults.items.items() if not _hidden(key, service)}
+    return merge(Map(items, defaults.keys, service.at), service, shape)
+
+
+def _under(overrides: Map, service: Map, shape: Shape | None) -> Node:
+    return merge(service, overrides, shape)
 
 
 def _hidden(key: str, service: Map) -> bool:
