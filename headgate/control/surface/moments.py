@@ -12,7 +12,8 @@ from headgate.config.body_templates import iso
 MOMENTS: Final = frozenset(
     (
         *("timestamp", "start_time", "end_time", "started", "first_seen", "last_seen"),
-        *("last_check", "last_health_check", "checked_at", "last_failure_time", "opened_at", "open_until"),
+        *("last_check", "last_health_check", "checked_at", "opened_at", "open_until"),
+        *("last_failure_time", "last_success_time"),
     )
 )
 _DIGITS: Final = 6

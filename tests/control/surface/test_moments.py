@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from headgate.control.surface.moments import in_words
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from headgate.config.surface_names import NAMES, Many
+from headgate.control.surface.moments import MOMENTS, in_words
 
 
 def test_moments_are_written_and_all_else_stays() -> None:
@@ -28,3 +33,17 @@ def test_moments_are_written_and_all_else_stays() -> None:
         "nested": {"opened_at": "1970-01-01T00:00:01.000000Z", "list": [1, 2]},
     }
     assert record["timestamp"] == 1764239400.5
+
+
+def names_of(shape: Any) -> Iterator[str]:
+    below = shape.each if isinstance(shape, Many) else shape
+    if isinstance(below, Mapping):
+        for name, each in below.items():
+            yield name
+            yield from names_of(each)
+
+
+def test_every_moment_of_every_view_is_known_as_one() -> None:
+    moments = re.compile(r"timestamp|started|.*_(at|until|seen|check)|(start|end)_time|last_.*_time")
+    found = {name for shape in NAMES.values() for name in names_of(shape) if moments.fullmatch(name)}
+    assert {"last_success_time", "checked_at"} < found <= MOMENTS
