@@ -19,8 +19,12 @@ The nouns, from a byte to the machine:
                   for all workers (proxy.caching, stores.cache)
     Exchange      the life of one request, one coroutine, from its head to its line in the log (proxy.exchange)
     Failure       what went wrong, on whose side, whether a byte had left; one table makes it a status (core.failure)
+    Layer         one document of the configuration; a Preset is one that comes with the package and lies below an
+                  operator's own, a Variable what a document takes from the environment (config.declarations)
     Plan          all that a worker runs, built whole from a configuration and swapped in at once (proxy.plan)
     Worker        a process with one event loop and one Plan; master and control look after it (control)
+    Guest         a worker whose process is an ASGI server's (asgi); in the master's place there is a Companion, which
+                  gives each of them its Seat (control.companion, control.children)
     Record        all that was decided on the way of one sampled request; the worker makes it (telemetry.record),
                   control keeps it and makes spans, logs and answers of it (control.telemetry)
     Source        tells where a service runs, when the configuration does not (discovery); control asks it
@@ -29,9 +33,10 @@ The nouns, from a byte to the machine:
     Part          one of what lives in control and follows the configuration in force (control.parts)
 
 Reading order: core.message, core.failure, wire.downstream, proxy.exchange, then whatever the exchange calls;
-config.schema for what can be configured; control.master for the processes, control.parts for what control does.
-docs/architecture.md walks through a request file by file. A package imports only packages of lower floors: core <
-policy, auth, telemetry, wire, plugin < discovery, stores < config < proxy < control < client < cli.
+config.schema for what can be configured, config.loader for how; control.master for the processes, control.parts for
+what control does. docs/architecture.md walks through a request file by file. A package imports only packages of lower
+floors: core < policy, auth, telemetry, wire, plugin < discovery, stores < config < proxy < control < client <
+circuit_breaker < asgi, cli.
 """
 
 from __future__ import annotations
