@@ -146,6 +146,9 @@ def missing(table: Map | None, variables: Variables) -> tuple[list[Problem], lis
         except ValueError as error:
             errors.append(Problem(table.keys[name], ".".join((_ENV, name)), str(error)))
             continue
+        if needed and name in variables.unread:
+            # What is wrong with it has been said.
+            continue
         if needed:
             errors.append(Problem(Origin("environment"), "", _needed(name, variable), _remedy(name, variable)))
         elif variable.absent is not None and told:

@@ -324,6 +324,8 @@ def _unspoken(finding: Finding, node: Node | None) -> tuple[str, str]:
         if any(start[at : at + size] in message for at in range(len(start) - size + 1)):
             fate = "cannot be used" if finding.severity == "error" else "is used, and not advised,"
             message = f"what {names} stands for {fate} here"
+        if scalar is node and names not in message:
+            hint = f"it comes from {names}"
     return message, hint
 
 
@@ -369,7 +371,9 @@ def _written(node: Node, shape: Shape | None, path: Path, secret: bool, origins:
         swallowed = shape is not None and shape.kind == "settings" and sounds_secret(node.text)
         plain = MASK if secret or swallowed or holds_secrets(shape) else without_url_secrets(node.text)
         shown = _variable(node, plain, origins.variables) if node.env else plain
-        yield Written(path_text(origins.root, path), shown, node.at)
+        given = any((known := origins.variables.value_of(name)) is not None and known.given for name in node.env)
+        at = node.at._replace(source=f"environment, at {node.at.source}") if given else node.at
+        yield Written(path_text(origins.root, path), shown, at)
         return
     # A mapping whose type nobody knows has keys that nobody knows.
     untyped = shape is not None and narrowed(shape, node) is None

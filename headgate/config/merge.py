@@ -41,8 +41,13 @@ def merge(base: Node, over: Node, shape: Shape | None = None) -> Node:
 
 def _said_otherwise(over: Map, shape: Shape | None) -> set[str]:
     """Return the keys that lose their meaning by what `over` says: of those of which one is written, the others."""
+    return {key for said in over.items for key in _in_other_words(said, shape)} - over.items.keys()
+
+
+def _in_other_words(key: str, shape: Shape | None) -> set[str]:
+    """Return the keys that say the same thing as this one in another way."""
     groups: Sequence[Sequence[str]] = getattr(shape.cls, "ONE_OF", ()) if shape is not None else ()
-    return {key for group in groups if not over.items.keys().isdisjoint(group) for key in group} - over.items.keys()
+    return {other for group in groups if key in group for other in group} - {key}
 
 
 def _of_other_types(base: Map, over: Map, shape: Shape | None) -> bool:
@@ -90,6 +95,8 @@ def with_environment(base: Node, merged: Node, shape: Shape | None, given: Calla
         for key, node in base.items.items():
             if key in items:
                 items[key] = with_environment(node, items[key], shape_below(known, key), given)
+            elif others := [other for other in _in_other_words(key, known) if other in items and _is_set(node, given)]:
+                items = {other: each for other, each in items.items() if other not in others} | {key: node}
         return Map(items, merged.keys, merged.at)
     if isinstance(base, Seq) and isinstance(merged, Seq) and not _is_given(base, given):
         item = shape.item if shape is not None else None
@@ -101,6 +108,13 @@ def with_environment(base: Node, merged: Node, shape: Shape | None, given: Calla
         return Seq(made, merged.at)
     says = not isinstance(merged, Map) and not (isinstance(merged, Scalar) and merged.value is None)
     return base if says and _is_given(base, given) else merged
+
+
+def _is_set(node: Node, given: Callable[[str], bool]) -> bool:
+    """Tell whether something is what a variable says that is set, or names one that is."""
+    if isinstance(node, Map):
+        return any(isinstance(each, Scalar) and given(each.text) for each in node.items.values())
+    return _is_given(node, given)
 
 
 def _is_given(node: Node, given: Callable[[str], bool]) -> bool:

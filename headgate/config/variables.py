@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
+from copy import copy
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -31,20 +32,20 @@ _BOOLEANS = {
 
 
 class Variables(Declared):
-    """What the environment says, behind a table of what it may say."""
+    """What the environment says, behind a table of what it may say; `unread` are those whose file gave no value."""
 
-    def __init__(self, table: Mapping[str, Variable], environ: Mapping[str, str], *, open_: bool = True) -> None:
+    def __init__(self, table: Mapping[str, Variable], environ: Mapping[str, str]) -> None:
         """Read all variables of the table; what is wrong stands in `problems`.
 
         Args:
             table: by name; a name with a * stands for all that match.
             environ: the environment.
-            open_: let variables be used that the table has not.
         """
         self.table = table
         self.problems: list[Problem] = []
+        self.unread: set[str] = set()
         self._environ = environ
-        self._open = open_
+        self._open = True
         self._families = {name: _pattern(name) for name in table if "*" in name}
         self._own = {alias: name for name, variable in table.items() for alias in variable.aliases}
         self._values: dict[str, Value] = {}
@@ -56,9 +57,8 @@ class Variables(Declared):
 
     def closed(self) -> Variables:
         """Return the same, without what is not declared."""
-        made = Variables({}, {}, open_=False)
-        made.table, made._environ, made._families, made._own = self.table, self._environ, self._families, self._own
-        made._values, made.problems = self._values, self.problems
+        made = copy(self)
+        made._open = False
         return made
 
     def value_of(self, name: str) -> Value | None:
@@ -110,6 +110,8 @@ class Variables(Declared):
     def _read(self, name: str, variable: Variable) -> Value:
         given, text = self._given(name, variable)
         if not text:
+            if given != name:
+                self.unread.add(name)
             return _value_of_default(variable)
         try:
             texts = READERS[variable.type](text, variable)
@@ -119,7 +121,7 @@ class Variables(Declared):
         return Value(texts, variable.type == "list", True, variable.type in _WORDS)
 
     def _given(self, name: str, variable: Variable) -> tuple[str, str]:
-        """Return under which name a variable is set, and its text."""
+        """Return under which name a variable is set, and its text; none, where its file has none."""
         for spelt in (name, *variable.aliases):
             if text := self._environ.get(spelt, ""):
                 return spelt, text

@@ -315,6 +315,15 @@ def test_services_of_the_environment(tmp_path: Path) -> None:
     assert agents.health is not None
     assert (agents.health.path, agents.health.interval, agents.health.timeout) == ("/up", 10, 1)
     assert chat.health is None
+    # A file may say more of such a service; where it runs says the variable, which goes before files.
+    own = tmp_path / "own.yaml"
+    own.write_text("services: [{name: chat, url: 'http://elsewhere:1', timeout: {response: 7}}]")
+    explained = headgate(
+        tmp_path, "check", str(own), "--preset", PRESET, "--explain", env={"JWT_SECRET": SECRET, **CHAT}
+    )
+    assert "services[chat].discovery.urls: UPSTREAM_CHAT_URLS" in explained.stdout
+    assert "elsewhere" not in explained.stdout
+    assert re.search(r"services\[chat\]\.timeout\.response: 7 +# .*own\.yaml:1:", explained.stdout)
     wrong = loaded(**CHAT, UPSTREAM_CHAT_WEIGHTS="1,2,3")
     assert any("UPSTREAM_CHAT" in line for line in said(wrong)), said(wrong)
 

@@ -263,6 +263,8 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Scene, Stu
         ]
         env = {
             "QDRANT_URL": "http://127.0.0.1:1",
+            # Empty is not set; one that is would go before the file.
+            "PRICING_SERVICE_URL": "",
             "RATE_LIMIT_PER_MINUTE": "1000",
             "ALLOWED_ORIGINS": "https://a.example",
         }

@@ -69,6 +69,29 @@ def test_the_environment_goes_before_the_files_and_the_command_line_before_it() 
     assert found == [7000, 9000, 9100]
 
 
+def test_a_file_that_has_no_secret_is_one_mistake_and_not_two(tmp_path: Path) -> None:
+    result = load_layers(PRESET, environ={"MODE": "jwt", "SECRET_FILE": str(tmp_path / "none")})
+    assert said(result) == ["environment: error: SECRET_FILE: the file cannot be read: No such file or directory"]
+
+
+@pytest.mark.parametrize(
+    "preset",
+    [
+        "env: {PLACE: {type: list, default: 'http://a'}}\nservices: [{name: a, endpoints: '${PLACE}'}]\n",
+        "env: {PLACE: {type: list}}\nservices: [{name: a, discovery: {type: environment, urls: PLACE}}]\n",
+    ],
+    ids=["its value", "its name"],
+)
+def test_where_a_service_runs_is_said_by_a_variable_that_is_set_and_else_by_the_file(preset: str) -> None:
+    own = "services: [{name: a, url: 'http://c', health_path: /up}]"
+    shown = document(load_layers(preset, own, environ={"PLACE": "http://b"}))["services"][0]
+    assert len(shown["endpoints"]) == (1 if "endpoints" in preset else 0)
+    assert shown["discovery"] == ({"type": "environment"} | shown["discovery"] if "urls" in preset else None)
+    assert (shown["url"], shown["health_path"]) == (None, "/up")
+    shown = document(load_layers(preset, own))["services"][0]
+    assert (shown["url"], shown["endpoints"], shown["discovery"]) == ("http://c", [], None)
+
+
 def test_what_a_file_replaces_by_something_else_the_environment_does_not_bring_back() -> None:
     preset = PRESET.replace('url: "redis://127.0.0.1:1"', 'url: "redis://127.0.0.1:${PORT}"')
     own = "store: {type: memory}\nlisten: [unix:/tmp/headgate.sock, '127.0.0.1:1']\nhttp: null\n"
@@ -178,9 +201,9 @@ def test_variables_are_shown_as_a_file_that_sets_them() -> None:
 def test_what_a_variable_stands_for_is_shown_unless_it_is_secret() -> None:
     preset = "env: {PORT: {default: 8600}, SECRET: {secret: true}}\nlisten: ['127.0.0.1:${PORT}']\nzone: ${SECRET}\n"
     result = load_layers(preset, environ={"SECRET": "hidden"})
-    values = {written.path: written.value for written in result.origins.written()}
-    assert values["listen[0]"] == "${PORT} = 127.0.0.1:8600"
-    assert values["zone"] == "${SECRET}"
+    values = {written.path: (written.value, str(written.origin)) for written in result.origins.written()}
+    assert values["listen[0]"] == ("${PORT} = 127.0.0.1:8600", "preset p:2:10")
+    assert values["zone"] == ("${SECRET}", "environment, at preset p:3:7")
 
 
 def test_a_variable_of_text_stays_text_whatever_it_looks_like_and_still_is_the_number_that_a_key_takes() -> None:
