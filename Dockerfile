@@ -4,8 +4,9 @@
 #   docker build -t service-mesh --build-arg PRESET=service-mesh .      one preset, which needs no naming
 #   docker run -p 8080:8080 -e HEADGATE_PRESET=sandbox -e JWT_SECRET_KEY=... ai-gateway
 #
-# Own files go to /etc/headgate; headgate.yaml there is read by itself. /var/lib/headgate outlives the container if it
-# is a volume. To pin the base to what you have tried: --build-arg PYTHON=python:3.11.13-slim-bookworm@sha256:...
+# Own files go to /etc/headgate; headgate.yaml there is read by itself. /var/lib/headgate outlives the container if a
+# volume is mounted there; none is declared, for Railway builds no image that declares one. To pin the base to what you
+# have tried: --build-arg PYTHON=python:3.11.13-slim-bookworm@sha256:...
 ARG PYTHON=python:3.11.13-slim-bookworm
 
 FROM ${PYTHON} AS build
@@ -39,7 +40,6 @@ ENV PATH=/opt/headgate/bin:/usr/local/bin:/usr/bin:/bin \
     HEADGATE_STATE_DIR=/var/lib/headgate \
     HEADGATE_PRESET=${PRESET}
 WORKDIR /etc/headgate
-VOLUME ["/var/lib/headgate"]
 EXPOSE 8000 8080 8600
 USER 1000:1000
 STOPSIGNAL SIGTERM

@@ -47,7 +47,6 @@ class Image(NamedTuple):
     environ: dict[str, str]
     user: str
     folder: str
-    volumes: list[str]
 
 
 def image(preset: str = "") -> Image:
@@ -67,5 +66,4 @@ def image(preset: str = "") -> Image:
         environ,
         only("USER").text,
         only("WORKDIR").text,
-        only("VOLUME").words,
     )
