@@ -21,7 +21,7 @@ from typing import Any, Protocol
 
 from headgate.control.frames import LONGEST_SAID, read_frame, write_frame
 from headgate.control.log import Log
-from headgate.control.messages import Beside, Forget, PackedPlan
+from headgate.control.messages import Beside, Forget, PackedPlan, TellRecords
 from headgate.core.trace import places_of
 
 # A worker that hangs is killed by the master's watchdog long before; this ends the wait for one that lives.
@@ -148,7 +148,7 @@ class Fleet:
         for member in self._members.values():
             member.tell(body)
 
-    def tell_once(self, message: Forget, among: int | None = None) -> tuple[int, ...]:
+    def tell_once(self, message: Forget | TellRecords, among: int | None = None) -> tuple[int, ...]:
         """Tell the first `among` workers (None: all) something that holds at this moment only; return their numbers."""
         told = tuple(sorted(self._members))[:among]
         body = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)

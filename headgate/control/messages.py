@@ -66,6 +66,13 @@ class Forget:
     keys: tuple[bytes, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class TellRecords:
+    """Tell the records of all requests that have ended, then say so: {"type": "told", "number"}."""
+
+    number: int
+
+
 # What holds beside the plan: the newest of each kind is in force.
 Beside = KeySets | EndpointSets | OwnAnswers
 

@@ -26,6 +26,7 @@ from headgate.control.probes import Probes
 from headgate.control.registrations.registrations import Registrations
 from headgate.control.spawn import Spawn
 from headgate.control.surface.part import OwnEndpoints
+from headgate.control.telemetry.latest import Latest
 from headgate.control.telemetry.part import States, Telemetry
 from headgate.stores.board import Board
 from headgate.telemetry.cells import Sample, SlotRegion
@@ -68,7 +69,14 @@ class Parts:
         self.exposition.exemplars = self.telemetry.exemplars.of
         self.limits = Limits(log, fleet, regions)
         self.caching = Caching(log, regions)
-        fleet.on_said += [self.limits.on_said, self.issuers.on_said, self.keys.on_said, self.telemetry.on_said]
+        self.latest = Latest(fleet)
+        fleet.on_said += [
+            self.limits.on_said,
+            self.issuers.on_said,
+            self.keys.on_said,
+            self.telemetry.on_said,
+            self.latest.on_said,
+        ]
 
     def follow(self, config: ResolvedConfig) -> None:
         """Serve this configuration from now on."""

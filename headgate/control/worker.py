@@ -31,7 +31,16 @@ from headgate.config.resolve import ResolvedConfig
 from headgate.control.children import PLAN_REFUSED, Seat
 from headgate.control.frames import read_frame, write_frame
 from headgate.control.log import Line, Log
-from headgate.control.messages import EndpointSets, Forget, KeySets, OwnAnswers, Plan, paused_collector, unpack
+from headgate.control.messages import (
+    EndpointSets,
+    Forget,
+    KeySets,
+    OwnAnswers,
+    Plan,
+    TellRecords,
+    paused_collector,
+    unpack,
+)
 from headgate.control.unforeseen import in_callbacks, tell_of_the_unforeseen
 from headgate.core.endpoint import Endpoint
 from headgate.core.trace import kind_of, places_of
@@ -69,6 +78,9 @@ class Gateway(Protocol):
 
     def forget_counts(self, keys: Sequence[bytes], done: Callable[[int], None]) -> None:
         """Begin afresh with these keys of the store of limits; `done` is told what Store.forget returns."""
+
+    def tell_records(self) -> None:
+        """Tell the records of all requests that have ended, and keep none back."""
 
     def apply(self, plan: ResolvedConfig, sockets: dict[str, list[socket.socket]]) -> None:
         """Build all of the plan, then swap. Raises ValueError with a sentence; the old plan stays then."""
@@ -243,6 +255,9 @@ class Worker:
             self._gateway.take_own_answers(message.answers, message.not_ready)
         elif isinstance(message, Forget):
             self._gateway.forget_counts(message.keys, partial(self._say_forgotten, message.number))
+        elif isinstance(message, TellRecords):
+            self._gateway.tell_records()
+            self._say({"type": "told", "number": message.number})
 
     def _say_forgotten(self, number: int, found: int) -> None:
         self._say({"type": "forgotten", "number": number, "found": found})

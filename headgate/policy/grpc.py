@@ -102,7 +102,7 @@ def code_of(status: int, reason: str = "") -> int:
 
 def counts_as(code: int) -> int:
     """Return the HTTP status that says the same of the one who answered (google.rpc.Code, but for UNIMPLEMENTED)."""
-    return _COUNTS_AS[code]
+    return _COUNTS_AS[code if 0 <= code < len(_COUNTS_AS) else UNKNOWN]
 
 
 def message(text: str) -> bytes:

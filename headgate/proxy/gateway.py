@@ -225,6 +225,10 @@ class Gateway:
         """Begin afresh with these keys of the store of limits; `done` is told what Store.forget returns."""
         self.limiter.forget(keys, done)
 
+    def tell_records(self) -> None:
+        """Tell control the records of all requests that have ended, and keep none back."""
+        self.recorder.flush()
+
     # -- requests --------------------------------------------------------------------------------------------------
 
     def handle(self, stream: ClientStream) -> None:

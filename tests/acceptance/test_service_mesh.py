@@ -66,6 +66,7 @@ MORE = """\
   - {{name: few, url: "{a}", rate_limit: {{enabled: true, requests: 3, window: 60}}}}
   - {{name: many, url: "{a}", rate_limit: {{enabled: true, requests: 100, window: 60}}}}
   - {{name: free, url: "{a}", rate_limit: {{enabled: false, requests: 1, window: 60}}}}
+  - {{name: watched, url: "{a}", rate_limit: {{enabled: true, requests: 50, window: 60}}}}
   - {{name: plain, url: "{a}"}}
 """
 
@@ -131,7 +132,7 @@ def test_health(mesh: Mesh) -> None:
         "mtls_enabled": False,
     }
     # All services but the one that has switched it off.
-    assert (health["circuit_breakers"], health["rate_limiters"]) == (9, 6)
+    assert (health["circuit_breakers"], health["rate_limiters"]) == (10, 7)
     assert mesh.gateway.ask("HEAD", "/api/v1/health").status == 200
     assert mesh.gateway.ask("POST", "/api/v1/health").status == 405
 
@@ -538,6 +539,17 @@ def test_spans(mesh: Mesh) -> None:
     # The service was told the trace, and is a part of it.
     told = {seen.headers["traceparent"].split("-")[1] for seen in mesh.a.seen}
     assert told == {request["trace_id"] for request in requests}
+
+
+def test_what_has_just_ended_is_told_at_once(mesh: Mesh) -> None:
+    """S0-39, S0-42, S0-44: nobody has to wait for it, and to ask again."""
+    for turn in range(1, 4):
+        path = f"/at/once/{turn}"
+        assert mesh.named("watched", path).status == 200
+        spans = mesh.gateway.shown("/api/v1/telemetry/spans")
+        assert [span["name"] for span in spans if span["tags"].get("path") == path and span["parent_id"] is None]
+        assert path in [line["metadata"].get("path") for line in mesh.gateway.shown("/api/v1/telemetry/logs")]
+        assert mesh.gateway.shown("/api/v1/telemetry/rate-limiters")["watched"]["remaining"] == 50 - turn
 
 
 def test_the_span_of_a_failure_says_what_went_wrong(mesh: Mesh) -> None:

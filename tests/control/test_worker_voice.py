@@ -11,7 +11,6 @@ from typing import Any, cast
 from headgate.control.children import Seat
 from headgate.control.frames import read_frame
 from headgate.control.link import Link
-from headgate.control.log import Log
 from headgate.control.worker import _MOST_UNREAD, Gateway, Worker
 from headgate.stores.board import Board
 from headgate.telemetry.cells import SlotRegion
@@ -67,7 +66,6 @@ async def test_what_control_does_not_read_is_lost_from_a_bound_on(tmp_path: Path
         assert numbers[:-1] == list(range(len(numbers) - 1))
         assert _MOST_UNREAD // size <= len(numbers) - 1 < 20
     finally:
-        Log.listeners.remove(worker._pass_on)
         assert master.send({"type": "abort"})
         await within(running)
         master.close()

@@ -143,6 +143,7 @@ def test_only_codes_that_blame_the_server_count_against_it() -> None:
     assert against == {"UNKNOWN", "INTERNAL", "DATA_LOSS", "UNAVAILABLE", "DEADLINE_EXCEEDED"}
     assert grpc.counts_as(OK) == 200
     assert grpc.counts_as(RESOURCE_EXHAUSTED) == 429
+    assert grpc.counts_as(99) == grpc.counts_as(UNKNOWN)
 
 
 @given(st.text())

@@ -114,6 +114,7 @@ async def requests(
             and _within(end, since, until)
         )
 
+    await gateway.parts.latest.fetch()
     found = (each for each in gateway.parts.telemetry.requests.ring.newest(_before(cursor)) if wanted(each.item))
     items, following = page(found, limit)
     return JSONResponse({"items": items, "next": following})
@@ -124,6 +125,7 @@ async def request(
     gateway: TheGateway, request_id: Annotated[str, Path(max_length=300, description="As the client was given it.")]
 ) -> Response:
     """Show one recorded request, the newest of this id, and its spans."""
+    await gateway.parts.latest.fetch()
     record = gateway.parts.telemetry.requests.find(request_id)
     if record is None:
         raise Refused(404, "no request of this id was recorded, or it is kept no longer; see telemetry.sampling")
@@ -147,6 +149,7 @@ async def spans(
     telemetry = gateway.parts.telemetry
     if not telemetry.settings.tracing.enabled:
         return _plain([], None)
+    await gateway.parts.latest.fetch()
     before = _before(cursor)
 
     def all_spans() -> Iterable[Numbered[Span]]:
@@ -194,6 +197,7 @@ async def logs(
             and _within(item["timestamp"], since, until)
         )
 
+    await gateway.parts.latest.fetch()
     found = (each for each in gateway.parts.telemetry.log_items(source, _before(cursor)) if wanted(each.item))
     return _plain(*await asyncio.to_thread(page, found, limit))
 
@@ -222,6 +226,7 @@ async def errors(
             and _within(item["last_seen"], since, None)
         )
 
+    await gateway.parts.latest.fetch()
     found = [each for each in gateway.parts.telemetry.errors.newest() if wanted(each)]
     # The list is short, and its order changes with each error: a cursor is a place in it.
     items, following = part(found, _before(cursor) or 0, limit)
@@ -260,6 +265,7 @@ async def circuit_breakers(gateway: TheGateway) -> dict[str, BreakerShown]:
 @router.get("/rate-limiters", response_model=dict[str, shape_of(LimitState)], responses=answers())  # type: ignore[misc]
 async def rate_limiters(gateway: TheGateway) -> Response:
     """Show the limits of services, by service, as their last recorded requests found them."""
+    await gateway.parts.latest.fetch()
     return JSONResponse(gateway.parts.telemetry.limits_of_services())
 
 

@@ -12,6 +12,7 @@ from headgate.control.endpoints import Endpoints
 from headgate.control.exposition import Exposition
 from headgate.control.own_health import OwnHealth
 from headgate.control.snapshot import Snapshot
+from headgate.control.telemetry.latest import Latest
 from headgate.control.telemetry.part import Telemetry
 
 
@@ -21,6 +22,7 @@ class Parts(Protocol):
     endpoints: Endpoints
     breakers: Breakers
     telemetry: Telemetry
+    latest: Latest
     exposition: Exposition
     own_health: OwnHealth
     configuration: Configuration

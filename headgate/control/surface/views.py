@@ -99,6 +99,7 @@ async def _metrics(asked: Question) -> Shown:
 
 
 async def _rate_limiters(asked: Question) -> Shown:
+    await asked.subject.parts.latest.fetch()
     limiters = asked.subject.parts.telemetry.limits_of_services()
     return Shown(asked.record(rate_limiters=limiters), limiters)
 
@@ -213,6 +214,7 @@ def _configured(asked: Question) -> Record:
 
 
 async def _requests(asked: Question) -> Shown:
+    await asked.subject.parts.latest.fetch()
     shown = _paged(
         asked, "items", *page(asked.subject.parts.telemetry.requests.ring.newest(_before(asked)), _most(asked))
     )
@@ -223,12 +225,14 @@ async def _spans(asked: Question) -> Shown:
     telemetry = asked.subject.parts.telemetry
     if not telemetry.settings.tracing.enabled:
         return _paged(asked, "spans", [], None)
+    await asked.subject.parts.latest.fetch()
     # A request has two spans or more.
     found, following = page(telemetry.requests.ring.newest(_before(asked)), max(1, _most(asked) // 2))
     return _paged(asked, "spans", [span for request in found for span in spans_of(request)], following)
 
 
 async def _logs(asked: Question) -> Shown:
+    await asked.subject.parts.latest.fetch()
     return _paged(asked, "logs", *page(asked.subject.parts.telemetry.log_items(before=_before(asked)), _most(asked)))
 
 

@@ -87,9 +87,9 @@ class Telemetry:
         self._records = self._records_dropped = 0
         self._doubted: set[int] = set()
         self._known: States | None = None
-        # Limits of services, and what their last recorded requests found: how many were left, and until when.
+        # Limits of services, and what their last recorded requests found: how many were left, until when, and when.
         self._limits: dict[str, Limit] = {}
-        self._left: dict[str, tuple[int, float]] = {}
+        self._left: dict[str, tuple[int, float, float]] = {}
         self._task: asyncio.Task[None] | None = None
         self._thread = threading.get_ident()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -167,7 +167,7 @@ class Telemetry:
         """Tell how the limits of services stand, as far as recorded requests tell; by service."""
         now, told = wall(), {}
         for service, limit in self._limits.items():
-            remaining, until = self._left.get(service, (limit.requests, 0.0))
+            remaining, until, _ = self._left.get(service, (limit.requests, 0.0, 0.0))
             reset = max(0.0, round(until - now, 3))
             left = remaining if reset else limit.requests
             told[service] = LimitState(requests=limit.requests, window=limit.window, remaining=left, reset=reset)
@@ -203,10 +203,12 @@ class Telemetry:
     def _note_limit(self, record: Record) -> None:
         service = record.get("service", "")
         limit = self._limits.get(service)
-        if limit is not None:
+        # Workers tell in turns, and an older request may be told later.
+        if limit is not None and record["started"] >= self._left.get(service, (0, 0.0, 0.0))[2]:
             for each in record["limits"]:
                 if each["name"] == limit.name:
-                    self._left[service] = each["remaining"], record["started"] + each["reset"]
+                    started = record["started"]
+                    self._left[service] = each["remaining"], started + each["reset"], started
 
     def _on_line(self, line: Line) -> None:
         """Take a line of this process, which a thread may have written."""

@@ -217,6 +217,9 @@ def test_limits_stand_as_the_last_record_found_them(monkeypatch: pytest.MonkeyPa
         assert name is not None
         scene.telemetry.take(record(1, started=990.0, limits=[limit(name=name.name, remaining=3, reset=30.0)]))
         assert scene.telemetry.limits_of_services() == {"api": {**full, "remaining": 3, "reset": 20.0}}
+        # Another worker tells later what was before.
+        scene.telemetry.take(record(2, started=989.0, limits=[limit(name=name.name, remaining=4)]))
+        assert scene.telemetry.limits_of_services()["api"]["remaining"] == 3
         now[0] += 20
         assert scene.telemetry.limits_of_services() == {"api": full}
 
