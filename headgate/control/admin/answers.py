@@ -44,6 +44,8 @@ _SAID: Final[Mapping[int, str]] = {
 }
 # What the door and access answer on any route.
 _OF_ALL: Final = (400, 401, 403, 413, 415, 421, 422, 429)
+# By name: for each status of each route with the model itself, a validator would be built at each start.
+_PROBLEM: Final = {"application/json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
 
 
 class Problem(BaseModel):
@@ -63,7 +65,12 @@ class Refused(Exception):
 
 def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Document these statuses, as `responses` of a route or router."""
-    return {status: {"model": Problem, "description": _WHEN[status]} for status in sorted({*statuses, *_OF_ALL})}
+    found: dict[int | str, dict[str, Any]] = {
+        status: {"content": _PROBLEM, "description": _WHEN[status]} for status in sorted({*statuses, *_OF_ALL})
+    }
+    # One of them has the document define what the others refer to.
+    found[_OF_ALL[0]] = {"model": Problem, "description": _WHEN[_OF_ALL[0]]}
+    return found
 
 
 def problem(status: int, sentence: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
