@@ -56,6 +56,11 @@ class Breakers:
         """Describe all breakers, by service."""
         return {service: self._shown(service) for service in self._breakers}
 
+    def standing(self) -> list[State]:
+        """Return the state of each: equal to what it was before where none has changed."""
+        now = _now()
+        return [breaker.state(now) for _, breaker in self._breakers.values()]
+
     def note_successes(self, counted: Mapping[str, int]) -> None:
         """Learn how many calls of each service went well until now: workers write down no moment of them."""
         if self._successes is not None:

@@ -110,6 +110,9 @@ def test_who_has_no_credential_cannot_ask_for_ever(running: Scene) -> None:
     found = statuses(running.gateway, 101, None, here)
     assert found == [401] * 100 + [429]
     assert running.gateway.get(PATH, here, bearer=caller()).status == 200, "a user has a budget of his own"
+    # Who looks after services by and by, from an address that has no request left, is told all the same.
+    for path in ("health", "status", "auth/health", "auth/metrics"):
+        assert running.gateway.get(f"/api/v1/services/{path}", here).status == 200
 
 
 def test_refusals_are_counted_by_the_class_of_who_asked(running: Scene) -> None:

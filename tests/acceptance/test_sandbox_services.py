@@ -96,6 +96,8 @@ def test_a_breaker_opens_lets_one_trial_through_and_opens_again_when_that_fails(
         # A POST that a service may have begun to work on is not sent again.
         assert running.send("POST", "/api/v1/llm/x", {}).status == 502
     running.until_state("llm", "open")
+    health = running.gateway.shown
+    until(lambda: health("/health")["circuit_breakers"]["llm"]["state"] == "open", "/health says so, too")
     seen = sum(len(stub.seen) for stub in running.stubs["llm"])
     refused = running.send("POST", "/api/v1/llm/x", {})
     assert (refused.status, refused.json) == (503, {"detail": "Service temporarily unavailable"})

@@ -141,7 +141,9 @@ def test_a_hands_work_holds_for_workers_at_once(
 
 def test_a_hands_work_survives_reloads_that_leave_the_breaker_alone() -> None:
     scene = Scene()
+    assert scene.control.standing() == ["closed"]
     scene.control.steer("api", "open")
+    assert scene.control.standing() == ["open"]
     scene.follow()
     assert scene.is_refused()
     scene.follow(threshold=9)

@@ -1,4 +1,5 @@
-"""How the own endpoints hang in control: what a configuration has is answered, and workers are told once a second.
+"""How the own endpoints hang in control: what a configuration has is answered, and workers are told once a second, and
+when a breaker has changed.
 
 Laws: with control away workers answer health, ready and live of what they were told last; all other own endpoints wait
 for its successor, which listens at the same path.
@@ -21,6 +22,7 @@ from headgate.control.snapshot import is_whole
 from headgate.control.spawn import Spawn
 from headgate.control.surface.subject import Subject
 from headgate.core.clock import monotonic
+from headgate.policy.breaker import State
 
 if TYPE_CHECKING:
     from headgate.control.surface.answers import Answers
@@ -112,15 +114,27 @@ class OwnEndpoints:
             exposed, statuses = config.admin.expose, config.health.statuses
             told = own_answers.told(subject, answers.items, exposed, statuses, self._log, numbers)
             self._publish(OwnAnswers(told, self._own_health.not_ready()))
+            least = min(LONGEST_PAUSE, max(_HURRIED, (monotonic() - began) * _SHARE))
+            known = subject.parts.breakers.standing()
+            await asyncio.sleep(least)
+            if is_whole(subject.snapshot()):
+                await self._pass(EVERY - least, subject, known)
+
+    async def _pass(self, seconds: float, subject: Subject, known: list[State]) -> None:
+        """Let so much time pass, or less: who has seen a breaker open reads of it in the next answer."""
+        end = monotonic() + seconds
+        while (began := monotonic()) < end and subject.parts.breakers.standing() == known:
             took = monotonic() - began
-            pause = EVERY if is_whole(subject.snapshot()) else _HURRIED
-            await asyncio.sleep(min(LONGEST_PAUSE, max(pause, took * _SHARE)))
+            await asyncio.sleep(min(max(_HURRIED, took * _SHARE), end - began))
 
     async def _begun(self) -> None:
         """Wait until all workers are there and everything has been looked at once, but not for long."""
         assert self._subject is not None
         latest = monotonic() + _FIRST_LOOKS
-        while not (is_whole(self._subject.snapshot()) and self._own_health.has_looked) and monotonic() < latest:
+        # Workers say in shared memory that they are there, and nobody is told of it.
+        while monotonic() < latest:
+            if is_whole(self._subject.snapshot()) and self._own_health.has_looked:
+                return
             await asyncio.sleep(_HURRIED / 2)
 
 
