@@ -85,13 +85,13 @@ class Application:
                 from headgate.asgi.guest import Guest
                 from headgate.asgi.joining import Joining
 
-                guest = Guest(Joining(self._arguments()))
+                guest = Guest(Joining(self._arguments(), self._values))
                 await guest.start()
                 self._guest = guest
         return self._guest
 
     def _arguments(self) -> list[str]:
-        """Return what `headgate run` is told."""
+        """Return what `headgate run` is told, but for the values that are set."""
         files = self._config or [each for each in os.environ.get(CONFIG_VARIABLE, "").split(os.pathsep) if each]
         options = [f"--preset={self._preset}"] if self._preset else []
-        return [*options, *(f"--set={value}" for value in self._values), "--", *files]
+        return [*options, "--", *files]

@@ -3,8 +3,9 @@
     the folder of this server and configuration -> connect -> a seat
     nobody there -> take the lock -> start the companion with it -> connect ...
 
-Laws: whoever holds the lock is the companion, or starts it, so there is one; the lock goes with its holder. Blocking:
-called in a thread. What a companion that does not start has to say, it has written to standard error.
+Laws: whoever holds the lock is the companion, or starts it, so there is one; the lock goes with its holder. What is set
+may be secret, and no command line holds it, for everybody may read those. Blocking: called in a thread. What a
+companion that does not start has to say, it has written to standard error.
 """
 
 from __future__ import annotations
@@ -47,9 +48,10 @@ class NotJoined(Exception):
 class Joining:
     """The way to a seat for one configuration, as often as this process needs one."""
 
-    def __init__(self, arguments: Sequence[str]) -> None:
-        """`arguments` are those of `headgate run` that say the configuration."""
+    def __init__(self, arguments: Sequence[str], values: Sequence[str] = ()) -> None:
+        """`arguments` are those of `headgate run` that say the configuration, `values` what its --set takes."""
         self._arguments = tuple(arguments)
+        self._values = tuple(values)
         self._starting: subprocess.Popen[bytes] | None = None
         # Started here once, to be waited for when it has ended.
         self._companion: subprocess.Popen[bytes] | None = None
@@ -63,7 +65,7 @@ class Joining:
         server = server_process()
         deadline = time.monotonic() + _PATIENCE
         try:
-            folder = _folder(server, self._arguments)
+            folder = _folder(server, (*self._arguments, *self._values))
             while True:
                 seat = _take_seat(folder)
                 if seat is not None:
@@ -83,29 +85,32 @@ class Joining:
             if status:
                 raise NotJoined(f"the gateway did not start: its companion ended with status {status}")
         lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        values = os.memfd_create("headgate-set")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return
         else:
-            guests = ["--guests", str(folder), str(server.pid), str(lock)]
+            os.write(values, json.dumps(self._values).encode())
+            guests = ["--guests", str(folder), str(server.pid), str(lock), str(values)]
             self._starting = self._companion = subprocess.Popen(
                 # As the command does, and unlike the server, it imports nothing of the working directory.
                 [sys.executable, "-P", "-m", "headgate", "run", *guests, *self._arguments],
                 stdin=subprocess.DEVNULL,
-                pass_fds=(lock,),
+                pass_fds=(lock, values),
                 # A Ctrl-C is for the server; the companion ends with it.
                 start_new_session=True,
             )
         finally:
             os.close(lock)
+            os.close(values)
 
     def forget(self) -> None:
         """Leave nothing behind a start that failed, where no other process of the server may try again."""
         with contextlib.suppress(NotJoined, OSError):
             server = server_process()
             if server.pid == os.getpid():
-                _remove(_folder(server, self._arguments))
+                _remove(_folder(server, (*self._arguments, *self._values)))
 
     def reap(self) -> None:
         """Take note of the companion's end, if it was started here."""

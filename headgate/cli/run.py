@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from argparse import SUPPRESS
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +26,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--workers", metavar="N", help="worker processes, or auto")
     parser.add_argument("--admin", metavar="HOST:PORT", help="address of metrics, health and reload")
     # For headgate.asgi: the workers are those of another server.
-    parser.add_argument("--guests", nargs=3, metavar=("FOLDER", "PID", "LOCK"), help=SUPPRESS)
+    parser.add_argument("--guests", nargs=4, metavar=("FOLDER", "PID", "LOCK", "SET"), help=SUPPRESS)
     parser.add_argument("--no-watch", action="store_true", help="do not reload when a file changes")
 
 
@@ -34,21 +35,25 @@ def run(arguments: Namespace) -> int:
     sources = sources_of(arguments)
     if sources is None:
         return 1
+    server, values = _server(*arguments.guests) if arguments.guests else (None, ())
     options = RunOptions(
         paths=tuple(sources.paths),
-        overrides=tuple(arguments.set),
+        overrides=(*arguments.set, *values),
         layers=sources.presets,
         host=arguments.host,
         port=arguments.port,
         workers=arguments.workers,
         admin=arguments.admin,
         watch=not arguments.no_watch,
-        guests=_server(*arguments.guests) if arguments.guests else None,
+        guests=server,
     )
     return run_gateway(options)
 
 
-def _server(folder: str, pid: str, lock: str) -> Server:
+def _server(folder: str, pid: str, lock: str, values: str) -> tuple[Server, tuple[str, ...]]:
+    """Return whose companion to be, and what it sets: texts of --set, in the file of a descriptor."""
     from headgate.control.companion import Server
 
-    return Server(Path(folder), int(pid), int(lock))
+    with open(int(values), "rb") as said:  # noqa: PTH123
+        said.seek(0)
+        return Server(Path(folder), int(pid), int(lock)), tuple(json.load(said))

@@ -20,7 +20,12 @@ from tests.acceptance.stub import Stub
 from tests.asgi.servers import TOKEN, Server
 from tests.control.driver import CEILING, free_port, until
 
-APP = 'from headgate.asgi import gateway\n\napp = gateway("gateway.yaml")\n'
+SET = "a-secret-that-the-application-sets"
+APP = f"""
+from headgate.asgi import gateway
+
+app = gateway("gateway.yaml", set=["services.api.headers.request.set.X-Key={SET}"])
+"""
 GUNICORN = "gunicorn main:app -k uvicorn.workers.UvicornWorker --bind 127.0.0.1:{port} --workers {workers}"
 UVICORN = "uvicorn main:app --port {port}"
 
@@ -29,6 +34,14 @@ UVICORN = "uvicorn main:app --port {port}"
 def stub() -> Iterator[Stub]:
     with Stub() as stub:
         yield stub
+
+
+def command_line(process: Path) -> bytes:
+    """Return what everybody may read of a process; nothing of one that has ended."""
+    try:
+        return (process / "cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 class Place:
@@ -91,6 +104,15 @@ def test_all_processes_count_as_one_and_one_that_dies_takes_nothing_along(place:
         counted = server.get(place.admin, "/metrics", Authorization=f"Bearer {TOKEN}").body.decode()
         (line,) = [each for each in counted.splitlines() if 'status="429"' in each and "requests_total" in each]
         assert line.endswith(" 6"), "what the dead one counted is there"
+
+
+def test_what_the_application_sets_is_on_no_command_line(place: Place, stub: Stub) -> None:
+    with place.server(UVICORN) as server:
+        server.wait(place.port)
+        assert server.get(place.port, "/api/x").status == 200
+        assert stub.seen[-1].headers["x-key"] == SET
+        assert server.companion(), "whose command line tells who it is"
+        assert not [pid for pid in Path("/proc").glob("[0-9]*") if SET.encode() in command_line(pid)]
 
 
 def test_one_process_more_gets_its_share(place: Place) -> None:

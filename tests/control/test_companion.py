@@ -37,13 +37,16 @@ class Companion:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         runtime = folder / "run"
         runtime.mkdir()
-        guests = ["--guests", str(self.folder), str(self.server.pid), str(lock)]
+        values = os.memfd_create("set")
+        os.write(values, b"[]")
+        guests = ["--guests", str(self.folder), str(self.server.pid), str(lock), str(values)]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "headgate", "run", *guests, str(folder / "gateway.yaml")],
             env={**os.environ, "XDG_RUNTIME_DIR": str(runtime), "HEADGATE_STATE_DIR": str(folder / "state")},
-            pass_fds=(lock,),
+            pass_fds=(lock, values),
         )
         os.close(lock)
+        os.close(values)
 
     def guest(self) -> tuple[dict[str, Any], SlotRegion, Board, socket.socket]:
         """Come, and be seated."""
