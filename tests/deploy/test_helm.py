@@ -111,6 +111,16 @@ def test_what_is_asked_for_in_full_is_all_there() -> None:
     assert {"name": "state", "persistentVolumeClaim": {"claimName": "state"}} in pod["volumes"]
 
 
+def test_what_is_said_by_halves_is_still_what_kubernetes_takes() -> None:
+    # The API server refuses an autoscaler whose most is below its least, and an Ingress without any rule.
+    scaled = one({"replicaCount": 20}, "HorizontalPodAutoscaler")["spec"]
+    assert (scaled["minReplicas"], scaled["maxReplicas"]) == (20, 20)
+    (rule,) = one({"ingress": {"enabled": True}}, "Ingress")["spec"]["rules"]
+    assert list(rule) == ["http"]
+    several = one({"ingress": {"enabled": True, "hosts": ["a.example", "b.example"]}}, "Ingress")["spec"]["rules"]
+    assert [each["host"] for each in several] == ["a.example", "b.example"]
+
+
 def test_helm_install_with_the_two_values_of_the_description() -> None:
     """S4-45: helm install ai-api-gateway --set config.auth.jwtSecret=your-secret --set config.redis.url=..."""
     values = {"config": {"auth": {"jwtSecret": "your-secret"}, "redis": {"url": "redis://redis-service:6379"}}}
