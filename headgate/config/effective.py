@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, is_dataclass
 from typing import Any, Final, NamedTuple
 
-from headgate.config.loader import Origins
+from headgate.config.origins import Origins
 from headgate.config.problems import Path, sounds_secret, without_url_secrets
 from headgate.config.schema import Config
 from headgate.config.secrecy import MASK

@@ -14,30 +14,21 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
-from typing import NamedTuple
 
 from headgate.config.check_values import Finding
 from headgate.config.checks import check
 from headgate.config.declarations import Layer, included, missing, read_head, table_of, variables_of, with_preset
 from headgate.config.expansion import expand_tree, strays
 from headgate.config.merge import Override, apply_override, merge, name_of, read_override, with_environment
-from headgate.config.problems import (
-    Origin,
-    Path,
-    Problem,
-    in_order,
-    key_shown,
-    printable,
-    sounds_secret,
-    without_url_secrets,
-)
+from headgate.config.origins import Origins
+from headgate.config.problems import Origin, Path, Problem, in_order, printable, without_url_secrets
 from headgate.config.resolve import ResolvedConfig, resolve
 from headgate.config.schema import Config
-from headgate.config.secrecy import MASK, hides, holds_secrets, is_unknown, secret_scalars, without_values
+from headgate.config.secrecy import secret_scalars, without_values
 from headgate.config.service_defaults import KEY as DEFAULTS
 from headgate.config.service_defaults import with_defaults, with_overrides, with_unlisted
-from headgate.config.shape import Shape, root_shape
-from headgate.config.tree import damaged_below, find, narrowed, path_text, shape_below, with_names
+from headgate.config.shape import root_shape
+from headgate.config.tree import damaged_below, find, path_text, with_names
 from headgate.config.validate import validate, without
 from headgate.config.variables import Variables
 from headgate.config.yaml_nodes import MAX_BYTES, UNSET, Map, Node, Scalar, Seq, read_yaml
@@ -46,31 +37,6 @@ _SUFFIXES = (".yaml", ".yml", ".json")
 _ROOT = root_shape(Config)
 _DEEPEST = 4
 _MOST_INCLUDED = 1000
-
-
-class Written(NamedTuple):
-    """One value of the merged configuration as `check --explain` shows it; secrets are masked."""
-
-    path: str
-    value: str
-    origin: Origin
-
-
-@dataclass(frozen=True, slots=True)
-class Origins:
-    """Where each value of the merged configuration was written; `variables` are those that it declares."""
-
-    root: Map
-    variables: Variables = field(default_factory=lambda: Variables({}, {}))
-
-    def at(self, path: Path) -> Origin | None:
-        """Return where the value at a path, or the nearest thing above it, was written; None for defaults."""
-        node, at = find(self.root, path)
-        return at if node is not None else None
-
-    def written(self) -> Iterator[Written]:
-        """List every scalar that was written, in order."""
-        return _written(self.root, _ROOT, (), False, self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -364,31 +330,3 @@ def _places(root: Node, origins: Set[Origin]) -> dict[Origin, Path]:
 def _is_unset(root: Node, path: Path) -> bool:
     node, _ = find(root, path)
     return isinstance(node, Scalar) and node.value is UNSET
-
-
-def _written(node: Node, shape: Shape | None, path: Path, secret: bool, origins: Origins) -> Iterator[Written]:
-    if isinstance(node, Scalar):
-        swallowed = shape is not None and shape.kind == "settings" and sounds_secret(node.text)
-        plain = MASK if secret or swallowed or holds_secrets(shape) else without_url_secrets(node.text)
-        shown = _variable(node, plain, origins.variables) if node.env else plain
-        given = any((known := origins.variables.value_of(name)) is not None and known.given for name in node.env)
-        at = node.at._replace(source=f"environment, at {node.at.source}") if given else node.at
-        yield Written(path_text(origins.root, path), shown, at)
-        return
-    # A mapping whose type nobody knows has keys that nobody knows.
-    untyped = shape is not None and narrowed(shape, node) is None
-    shape, secret = narrowed(shape, node), secret or untyped
-    items = node.items.items() if isinstance(node, Map) else enumerate(node.items)
-    for key, item in items:
-        hidden = secret or hides(shape, key)
-        unknown = isinstance(key, str) and (is_unknown(shape, key) or (shape is None and secret))
-        place = (*path, key_shown(str(key)) if unknown else key)
-        yield from _written(item, shape_below(shape, key), place, hidden, origins)
-
-
-def _variable(node: Scalar, plain: str, variables: Variables) -> str:
-    """Name the variables of a value, and the value too where they are declared as nothing secret."""
-    shown = " and ".join(f"${{{name}}}" for name in node.env)
-    declared = [variables.declared(name) for name in node.env]
-    open_ = all(each is not None and not each.secret for each in declared)
-    return f"{shown} = {plain}" if open_ and plain != MASK else shown

@@ -25,9 +25,9 @@ lets an editor complete and check while you type: begin a file with
 
 ## How it is read
 
-- **Who wins**: options of the command line, then `--set`, then variables of the environment that a preset takes and that
-  are set, then your files, the later ones first, then the preset, then the default. `headgate check --explain` prints
-  the result and where each value came from.
+- **Who wins**: options of the command line, then `--set`, then variables of the environment that a preset takes and
+  that are set, then your files, the later ones first, then the preset, then the default. `headgate check --explain`
+  prints the result and where each value came from.
 - **Several files or folders** are merged in the order given; a folder means its `.yaml`, `.yml` and `.json` files,
   sorted by name, but none that begins with a dot. Mappings merge key by key; lists whose items all have a `name` merge
   by name; everything else of the later file replaces what the earlier one said. A mapping whose `type` is another one
@@ -40,17 +40,19 @@ lets an editor complete and check while you type: begin a file with
 - **Variables**: `${NAME}`, or `${NAME:-default}` for one that may be unset or empty, anywhere in a value; `$$` is a
   dollar sign. A variable that is not set and has no default is an error. Values of variables never appear in messages.
   A file `.env` in the folder the gateway is started in sets those that the environment does not.
-- **`env:`** declares variables, by type, with a default: `env: {PORT: {type: int, default: 8080}}`. `${PORT}` is then that
-  number, `${NAME}` of a list the list. `required` ones stop the start by their name, a `secret` one may be in a file that
-  NAME_FILE names, and what does not work without one (`absent`) is said at the start. An empty variable counts as not set.
+- **`env:`** declares variables, by type, with a default: `env: {PORT: {type: int, default: 8080}}`. `${PORT}` is then
+  that number, `${NAME}` of a list the list. `required` ones stop the start by their name, a `secret` one may be in a
+  file that NAME_FILE names, and what does not work without one (`absent`) is said at the start. An empty variable
+  counts as not set.
 - **`when:`** in any mapping makes it depend on declared variables: `when: NAME` (true, or not empty), `when: not NAME`,
-  `when: {NAME: value}` or `{NAME: [values]}` (all of them; `null`: not set), a list of conditions (any of them). What does
-  not hold is as if not written. `{when: NAME, value: X}` is X under a condition.
+  `when: {NAME: value}` or `{NAME: [values]}` (all of them; `null`: not set), a list of conditions (any of them). What
+  does not hold is as if not written. `{when: NAME, value: X}` is X under a condition.
 - **`{select: NAME, cases: {value: X}, else: Y}`** is what the variable chooses.
-- **`for_each: UPSTREAM_*_URLS`** in an item of a list repeats it for each variable that is set and matches: `{each}` is the
-  part for the `*` in lower case with dashes, `{EACH}` as it is, `${UPSTREAM_*_WEIGHTS}` the variable with the same part.
-- **`service_defaults:`** lies under every service that does not say `use_defaults: false`; `{service}` in its texts is the
-  service's name. **`service_overrides:`** lies over every service, whatever it says.
+- **`for_each: UPSTREAM_*_URLS`** in an item of a list repeats it for each variable that is set and matches: `{each}` is
+  the part for the `*` in lower case with dashes, `{EACH}` as it is, `${UPSTREAM_*_WEIGHTS}` the variable with the same
+  part.
+- **`service_defaults:`** lies under every service that does not say `use_defaults: false`; `{service}` in its texts is
+  the service's name. **`service_overrides:`** lies over every service, whatever it says.
 - **An unknown key is an error**, and so is a key that stands twice. Keys at the top that begin with `x-` are ignored:
   a place for anchors (`&name`, `*name`, `<<: *name`).
 - **An empty value** (or `null`) means "as if not written".
