@@ -2,8 +2,8 @@
 
 The template (telemetry.access_log.fields) is any nesting of mappings whose texts hold {placeholders}. A text that is
 one placeholder becomes its value, a number where it is one; what has no value is left out, and so is a mapping of which
-nothing is left. `{query:-none}` is "none" where there is no query, and `{query:-}` an empty text. PLACEHOLDERS lists them;
-those that the usual form has, too, are what they are there.
+nothing is left. `{query:-none}` is "none" where there is no query, and `{query:-}` an empty text. PLACEHOLDERS lists
+them; those that the usual form has, too, are what they are there.
 
 Laws: those of telemetry.access_log hold here, too: one line, printable ASCII, capped. Of a query the values are masked
 whose names speak of a secret. A template is read once, when it is configured.
