@@ -59,7 +59,9 @@ REASONS: dict[str, Reason] = {
     "denied_externally": Reason("client", 403, "Forbidden", "The request was not authorized."),
     "denied_by_plugin": Reason("client", 403, "Forbidden", "The request was refused."),
     "client_closed": Reason("client", 499, "Client Closed Request", "The client went away before the answer."),
-    "coding_not_implemented": Reason("client", 501, "Not Implemented", "That method or transfer coding is not supported."),
+    "coding_not_implemented": Reason(
+        "client", 501, "Not Implemented", "That method or transfer coding is not supported."
+    ),
     "version_not_supported": Reason(
         "client", 505, "HTTP Version Not Supported", "That version of HTTP is not spoken here."
     ),
