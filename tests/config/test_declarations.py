@@ -99,6 +99,8 @@ def test_what_a_file_replaces_by_something_else_the_environment_does_not_bring_b
     assert shown["store"]["type"] == "memory"
     assert [each["address"] for each in shown["listen"]] == ["unix:/tmp/headgate.sock", "127.0.0.1:1"]
     assert shown["http"]["max_connections"] != 9000
+    shown = document(load_layers(preset, "http: {max_connections: null}\n", environ={"PORT": "9000"}))
+    assert shown["http"]["max_connections"] != 9000
 
 
 def test_a_file_names_the_preset_below_it(tmp_path: Path) -> None:
@@ -131,6 +133,17 @@ def test_files_are_included_over_the_one_that_names_them(tmp_path: Path, monkeyp
     assert said(load_layers(preset)) == ["more.yaml: error: there is no such file"]
     Path("more.yaml").write_text("include: mesh.yaml\n")
     assert any("files include each other" in line for line in said(load_layers(preset)))
+
+
+def test_files_are_included_four_deep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for number in range(1, 5):
+        Path(f"{number}.yaml").write_text(f"include: {number + 1}.yaml\n")
+    Path("4.yaml").write_text("zone: deep\n")
+    assert document(load_layers("", "include: 1.yaml\n"))["zone"] == "deep"
+    Path("4.yaml").write_text("include: 5.yaml\n")
+    Path("5.yaml").write_text("zone: deep\n")
+    assert any("or too many of them" in line for line in said(load_layers("", "include: 1.yaml\n")))
 
 
 @pytest.mark.parametrize(

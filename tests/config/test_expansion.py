@@ -117,6 +117,14 @@ def test_templates_of_bodies_are_left_alone() -> None:
     assert body.errors.body == {"when": "{timestamp}", "select": "{status}", "cases": 1}
 
 
+def test_a_table_may_have_the_words_as_keys_of_its_own() -> None:
+    named = "env: {ON: {type: bool}}\nheaders: {request: {set: {when: '{request_id}', other: {when: ON, value: x}}}}\n"
+    for environ, wanted in (({}, ["when"]), ({"ON": "1"}, ["when", "other"])):
+        result = load_layers(named, environ=environ)
+        assert result.source is not None and result.source.headers is not None, said(result)
+        assert [*result.source.headers.request.set] == wanted
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
