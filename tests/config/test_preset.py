@@ -22,8 +22,8 @@ URL = "https://login.example.com"
 each_preset = pytest.mark.parametrize("name", preset_names())
 
 
-def loaded(name: str, *paths: Path) -> LoadResult:
-    """Load a preset with a value in each variable that has to be set."""
+def loaded(name: str, *paths: Path, **more: str) -> LoadResult:
+    """Load a preset with a value in each variable that has to be set, and with more variables."""
     text = preset_text(name)
     head = read_head(Layer(name, text))
     assert head.env is not None
@@ -32,7 +32,7 @@ def loaded(name: str, *paths: Path) -> LoadResult:
         for key, item in head.env.items.items()
         if isinstance(item, Map) and "required" in item.items
     }
-    return load(paths, environ=environ, layers=[Layer(preset_source(name), text, own=False)])
+    return load(paths, environ=more | environ, layers=[Layer(preset_source(name), text, own=False)])
 
 
 def test_there_is_one_for_each_of_the_five_descriptions() -> None:
@@ -90,6 +90,17 @@ def _is_said(table: Map, variable: str) -> bool:
     """Tell whether a variable says itself that it has no effect."""
     item = table.items[variable]
     return isinstance(item, Map) and "unused" in item.items
+
+
+@each_preset
+def test_its_example_of_variables_changes_nothing_when_all_of_it_is_set(name: str) -> None:
+    example = (PACKAGE / "config" / "presets" / f"{name}.env.example").read_text()
+    given = dict(re.findall(r"^#([A-Z][A-Z0-9_]*)=(.*)$", example, re.MULTILINE))
+    # A file that was named has to be there.
+    given.pop("CONFIG_FILE", None)
+    result = loaded(name, **given)
+    assert result.config is not None, result.problems
+    assert result.config == loaded(name).config
 
 
 @each_preset
