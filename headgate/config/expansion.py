@@ -1,7 +1,8 @@
 """What stands in a document under a condition, is chosen, or is repeated: `when`, `select` and `for_each`.
 
 Laws: done on the tree of one document before it is merged with others, so that what is merged is plain configuration;
-what is left out is as if it were not written; free data, such as a template of a body, is left alone.
+what is left out is as if it were not written; free data, such as a template of a body, is left alone; all repetitions
+together make MAX_NODES values at most.
 
     when: NAME | not NAME | {NAME: value, NAME: [values], NAME: null} | [any of these]
     {when: ..., value: X}                      X, where what stands there is no mapping
@@ -18,7 +19,7 @@ from headgate.config.problems import Origin, Path, Problem, did_you_mean
 from headgate.config.shape import Shape, spellings_of
 from headgate.config.tree import narrowed, path_text, shape_below
 from headgate.config.variables import Variables
-from headgate.config.yaml_nodes import FAMILY, Map, Node, Scalar, Seq, substituted
+from headgate.config.yaml_nodes import FAMILY, MAX_NODES, Map, Node, Scalar, Seq, size_of, substituted
 
 _NOT = "not "
 _CHOICE = frozenset(("select", "cases", "else"))
@@ -84,11 +85,13 @@ def _texts(name: str, at: Origin, variables: Variables) -> tuple[str, ...]:
 class _Expander:
     """One walk over one document."""
 
-    __slots__ = ("_root", "_variables", "problems")
+    __slots__ = ("_made", "_root", "_variables", "problems")
 
     def __init__(self, root: Map, variables: Variables) -> None:
         self._root = root
         self._variables = variables
+        # Values that repetitions have made.
+        self._made = 0
         self.problems: list[Problem] = []
 
     def node(self, node: Node, shape: Shape | None, path: Path) -> Node | None:
@@ -153,7 +156,11 @@ class _Expander:
                 hint = did_you_mean(family.text, self._variables.table)
                 raise _Wrong(family.at, f'there are no variables "{family.text}" under env', hint)
             template = _map(node, {key: each for key, each in node.items.items() if key != "for_each"})
-            made = [self._filled(template, part) for part in self._variables.members(family.text)]
+            parts = self._variables.members(family.text)
+            self._made += size_of(template) * len(parts)
+            if self._made > MAX_NODES:
+                raise _Wrong(node.at, f"more than {MAX_NODES:,} values, for all variables together")
+            made = [self._filled(template, part) for part in parts]
         except (_Wrong, BadVariable) as error:
             at, hint = (error.at, error.hint) if isinstance(error, _Wrong) else (node.at, "")
             self.problems.append(Problem(at, path_text(self._root, path), str(error), hint))

@@ -8,6 +8,7 @@ the file system may answer; a problem is a value. Later sources win: layers, fil
 
 from __future__ import annotations
 
+import errno
 import gc
 import hashlib
 import re
@@ -26,7 +27,7 @@ from headgate.config.resolve import ResolvedConfig, resolve
 from headgate.config.schema import Config
 from headgate.config.secrecy import secret_scalars, without_values
 from headgate.config.service_defaults import KEY as DEFAULTS
-from headgate.config.service_defaults import with_defaults, with_overrides, with_unlisted
+from headgate.config.service_defaults import too_many, with_defaults, with_overrides, with_unlisted
 from headgate.config.shape import root_shape
 from headgate.config.tree import damaged_below, find, path_text, with_names
 from headgate.config.validate import validate, without
@@ -37,6 +38,8 @@ _SUFFIXES = (".yaml", ".yml", ".json")
 _ROOT = root_shape(Config)
 _DEEPEST = 4
 _MOST_INCLUDED = 1000
+# What a shell passes with <(...), or |.
+_PASSED = ("/dev/", "/proc/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +111,8 @@ def _load(
     whole = not problems
     root, read_whole = _merged(read, empty, variables, problems)
     root = with_unlisted(root, notices)
+    if bombs := list(too_many(root)):
+        return LoadResult(None, None, Origins(empty), in_order([*problems, *bombs]), [], files, digest)
     whole = whole and read_whole
     root = with_defaults(_overridden(root, overrides, variables, problems), _ROOT)
     validated = validate(root)
@@ -140,10 +145,18 @@ def _with_included(
             files.append(each.path)
             if depth >= _DEEPEST or len(found) >= _MOST_INCLUDED:
                 problems.append(Problem(each.at, "include", "files include each other, or too many of them"))
-            elif not (each.optional and not each.path.exists()) and (text := _text(each.path, problems)) is not None:
+            elif not (each.optional and _is_absent(each.path)) and (text := _text(each.path, problems)) is not None:
                 made.append((Layer(str(each.path), text), depth + 1))
         waiting += reversed(made)
     return found
+
+
+def _is_absent(file: FilePath) -> bool:
+    try:
+        return not file.exists()
+    except OSError:
+        # Something keeps us from it, which reading it says.
+        return False
 
 
 def _merged(layers: Sequence[Layer], root: Map, variables: Variables, problems: list[Problem]) -> tuple[Map, bool]:
@@ -205,6 +218,9 @@ def _is_configuration(file: FilePath) -> bool:
 def _text(file: FilePath, problems: list[Problem]) -> str | None:
     message, at = "", Origin(str(file))
     try:
+        if file.is_fifo() and not str(file).startswith(_PASSED):
+            # Nobody may ever write into it, and a reload would wait for that.
+            raise OSError(errno.EPIPE, "it is a pipe")
         with file.open("rb") as opened:
             raw = opened.read(MAX_BYTES + 1)
         if len(raw) <= MAX_BYTES:

@@ -13,12 +13,21 @@ from headgate.config.merge import merge, name_of
 from headgate.config.problems import Problem, printable
 from headgate.config.shape import Shape
 from headgate.config.tree import shape_below
-from headgate.config.yaml_nodes import Map, Node, Scalar, Seq
+from headgate.config.yaml_nodes import MAX_NODES, Map, Node, Scalar, Seq, size_of
 
 KEY = "service_defaults"
 OVERRIDES = "service_overrides"
 SWITCH = "use_defaults"
 _PLACE = "{service}"
+
+
+def too_many(root: Map) -> Iterator[Problem]:
+    """Find what would become more values, laid under or over each service, than any document may hold."""
+    services = root.items.get("services")
+    for key in (KEY, OVERRIDES):
+        said = root.items.get(key)
+        if said is not None and isinstance(services, Seq) and size_of(said) * len(services.items) > MAX_NODES:
+            yield Problem(said.at, key, f"more than {MAX_NODES:,} values, for all services together")
 
 
 def with_defaults(root: Map, shape: Shape) -> Map:

@@ -131,6 +131,9 @@ class Variables(Declared):
 
     def _content(self, name: str, file: Path) -> str:
         try:
+            if file.is_fifo():
+                # Whoever opens one waits for somebody who writes, at every reload.
+                raise ValueError("it is a pipe")
             with file.open("rb") as opened:
                 raw = opened.read(MOST_SECRET + 1)
             if len(raw) > MOST_SECRET:
@@ -206,7 +209,7 @@ def _read_list(text: str, _: Variable) -> tuple[str, ...]:
     if text.lstrip().startswith("["):
         try:
             items = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise ValueError("expected a JSON list of texts, or texts with commas between them") from None
         if not all(isinstance(item, str) for item in items):
             raise ValueError("expected a list of texts")

@@ -243,6 +243,13 @@ class _Composer:
                     node.keys[key] = source.keys[key]
 
 
+def size_of(node: Node) -> int:
+    """Return how many values there are in a node, itself included."""
+    if isinstance(node, Scalar):
+        return 1
+    return 1 + sum(map(size_of, node.items.values() if isinstance(node, Map) else node.items))
+
+
 def substituted(text: str, plain: bool, at: Origin, environ: Mapping[str, str]) -> Scalar | Seq:
     """Return what a text with variables stands for; `plain`: it stood without quotes.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -229,3 +230,13 @@ workers: "${PLACES}"
     assert config is not None
     assert config.errors.body == {"version": "2.0", "no": "2.0", "count": 2}
     assert config.workers == 3
+
+
+def test_what_cannot_be_included_stops_nothing(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    (tmp_path / "a").symlink_to("a")
+    for path, reason in ((pipe, "it is a pipe"), ("x" * 5000, "File name too long"), (tmp_path / "a", "symbolic link")):
+        (line,) = said(load_layers(f"include: [{{path: '{path}', optional: true}}]\n"))
+        assert "error: the file cannot be read" in line
+        assert reason in line

@@ -146,3 +146,20 @@ def test_what_is_wrong_is_said_where_it_stands(text: str, message: str) -> None:
     result = load_layers(HEAD + text, environ={"PIER_A_URLS": "x"})
     assert result.config is None
     assert any(message in line and line.startswith("preset p:10:") for line in said(result)), said(result)
+
+
+def test_what_is_repeated_stays_within_what_a_document_may_hold() -> None:
+    fields = ", ".join(f"X-{number}: '{{each}}'" for number in range(400))
+    item = f"{{for_each: UPSTREAM_*_URLS, name: '{{each}}', headers: {{request: {{set: {{{fields}}}}}}}}}"
+    text = f"env: {{UPSTREAM_*_URLS: {{type: list}}}}\nservices: [{item}]\n"
+    environ = {f"UPSTREAM_S{number}_URLS": "http://h:1" for number in range(2500)}
+    (line,) = said(load_layers(text, environ=environ))
+    assert "error: services[0]: more than 1,000,000 values, for all variables together" in line
+
+
+def test_what_is_laid_under_all_services_stays_within_it_too() -> None:
+    fields = ", ".join(f"X-{number}: '{{service}}'" for number in range(400))
+    named = "".join(f"  - {{name: s{number}, url: http://h:1}}\n" for number in range(2500))
+    for key in ("service_defaults", "service_overrides"):
+        (line,) = said(load_layers(f"{key}: {{headers: {{request: {{set: {{{fields}}}}}}}}}\nservices:\n{named}"))
+        assert f"error: {key}: more than 1,000,000 values, for all services together" in line

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,18 @@ def test_a_file_that_holds_no_secret_is_refused_by_the_variable(tmp_path: Path, 
     variables = Variables({"KEY": Variable(secret=True)}, {"KEY_FILE": str(file)})
     (problem,) = variables.problems
     assert problem.message.startswith("KEY_FILE: the file ")
+
+
+def test_a_pipe_that_nobody_writes_into_stops_nothing(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    (problem,) = Variables({"KEY": Variable(secret=True)}, {"KEY_FILE": str(pipe)}).problems
+    assert problem.message == "KEY_FILE: the file cannot be read: it is a pipe"
+
+
+def test_no_depth_of_a_list_is_too_much() -> None:
+    (problem,) = Variables({"LIST": Variable(type="list")}, {"LIST": "[" * 100_000}).problems
+    assert problem.message.startswith("LIST: expected a JSON list")
 
 
 def test_a_family_has_the_members_that_are_set() -> None:
