@@ -134,9 +134,10 @@ class Cluster:
         self._own = OWN_CELLS + slot
         self._pool_for = pool_for
         self.targets = self._made(service.endpoints)
-        # Chance makes workers begin at different places, so that they do not march in step.
+        # Chance makes gateways begin at different places, so that they do not march in step.
         build = BALANCERS[service.balancer.type].build
         self._balancer: Balancer[Target] = build(service.balancer, random.random)
+        self._balancer.share(self._cells, lambda: self._board.claim(f"turns {service.name}"))
         self._balancer.take(self.targets)
         self.counted = self._balancer.counted
         self.breaker = (

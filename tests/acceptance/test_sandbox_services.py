@@ -30,6 +30,8 @@ QUICK = {
     "HEALTH_CHECK_TIMEOUT": "0.09",
     "CIRCUIT_BREAKER_RECOVERY_TIMEOUT": "0.5",
     "RATE_LIMIT_REQUESTS": "100000",
+    # Turns, what is in flight and breakers are of both together.
+    "WORKERS": "2",
 }
 NEW = {"name": "new_service", "health_path": "/health", "routes": [{"name": "new", "match": {"path": "/api/v1/new"}}]}
 NEW["routes"][0]["rewrite"] = {"strip_prefix": "/api/v1/new"}  # type: ignore[index]

@@ -52,6 +52,9 @@ class Balancer(Generic[C]):
     def __init__(self, counted: bool) -> None:
         self.counted = counted
 
+    def share(self, cells: memoryview, claim: Callable[[], int]) -> None:
+        """Learn of cells that all workers see; who keeps something there claims its place (board.Board.claim)."""
+
     def take(self, candidates: Sequence[C]) -> None:
         """Learn who is there, with which weight, and what is in flight at each."""
         raise NotImplementedError

@@ -3,11 +3,14 @@
 Source: the algorithm of nginx (ngx_http_upstream_round_robin.c, "smooth weighted round-robin balancing").
 With equal weights it is plain round robin. Law: a pick is O(1), an index into a turn order computed when the
 candidates change; an order that would exceed MAX_TURNS is thinned in proportion.
+
+Whose turn it is may stand in a cell that several processes share (`share`), which is read and written without a lock:
+of two that pick in the same instant both may take one turn, and nothing worse comes of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, MutableSequence, Sequence
 from math import gcd
 from operator import add
 
@@ -22,12 +25,19 @@ _PARTS = 10
 class RoundRobin(Balancer[C]):
     """Pick endpoints in turn."""
 
-    __slots__ = ("_order", "_turn")
+    __slots__ = ("_cells", "_order", "_place")
 
     def __init__(self, settings: RoundRobinSettings | WeightedSettings, random: Random) -> None:
         super().__init__(counted=False)
         self._order: list[C] = []
-        self._turn = int(random() * MAX_TURNS)
+        self._cells: MutableSequence[int] | memoryview = [int(random() * MAX_TURNS)]
+        self._place = 0
+
+    def share(self, cells: memoryview, claim: Callable[[], int]) -> None:
+        """Take turns with all that share these cells."""
+        start, place = self._cells[self._place], claim()
+        cells[place] = cells[place] or start
+        self._cells, self._place = cells, place
 
     def take(self, candidates: Sequence[C]) -> None:
         """Lay down the order of turns."""
@@ -38,7 +48,8 @@ class RoundRobin(Balancer[C]):
         order = self._order
         if not order:
             return None
-        self._turn = turn = (self._turn + 1) % len(order)
+        cells, place = self._cells, self._place
+        cells[place] = turn = (cells[place] + 1) % len(order)
         return order[turn]
 
 

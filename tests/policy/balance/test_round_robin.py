@@ -41,6 +41,17 @@ def test_the_start_sets_the_first_turn() -> None:
     assert picks(round_robin(candidates(1), 0.9999999999999999), 1) == ["e0"]
 
 
+def test_several_take_turns_together() -> None:
+    cells, everybody = memoryview(bytearray(32)).cast("q"), candidates(1, 1, 1)
+    workers = [round_robin(everybody, start) for start in (0.0001, 0.7)]
+    for each in workers:
+        each.share(cells, lambda: 2)
+    got = [name(workers[turn % 2 if turn < 6 else 0].pick(0.0)) for turn in range(9)]
+    # One goes on where the other was; the first of them said where it begins.
+    assert got == ["e2", "e0", "e1"] * 3
+    assert list(cells)[:2] == [0, 0]
+
+
 def test_weights_are_spread_as_nginx_spreads_them() -> None:
     # The example of the commit that brought it to nginx: weights 5, 1, 1.
     assert order_of(5, 1, 1) == ["e0", "e0", "e1", "e0", "e2", "e0", "e0"]
