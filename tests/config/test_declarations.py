@@ -235,8 +235,7 @@ workers: "${PLACES}"
 def test_what_cannot_be_included_stops_nothing(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    (tmp_path / "a").symlink_to("a")
-    for path, reason in ((pipe, "it is a pipe"), ("x" * 5000, "File name too long"), (tmp_path / "a", "symbolic link")):
+    for path, reason in ((pipe, "it is a pipe"), ("x" * 5000, "File name too long")):
         (line,) = said(load_layers(f"include: [{{path: '{path}', optional: true}}]\n"))
         assert "error: the file cannot be read" in line
         assert reason in line

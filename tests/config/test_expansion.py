@@ -154,7 +154,7 @@ def test_what_is_repeated_stays_within_what_a_document_may_hold() -> None:
     text = f"env: {{UPSTREAM_*_URLS: {{type: list}}}}\nservices: [{item}]\n"
     environ = {f"UPSTREAM_S{number}_URLS": "http://h:1" for number in range(2500)}
     (line,) = said(load_layers(text, environ=environ))
-    assert "error: services[0]: more than 1,000,000 values, for all variables together" in line
+    assert "error: services[{each}]: more than 1,000,000 values, for all variables together" in line
 
 
 def test_what_is_laid_under_all_services_stays_within_it_too() -> None:
