@@ -13,6 +13,10 @@ from headgate.core.settings import Bytes, OneOrMany, Seconds, Short, setting, se
 TOKEN_VARIABLE: Final = "HEADGATE_ADMIN_TOKEN"
 """The environment variable that counts where `admin.token` is not set."""
 
+BreakerAction = Literal["reset", "open", "close"]
+BREAKER_ACTIONS: Final[tuple[BreakerAction, ...]] = ("reset", "open", "close")
+"""What reset_breaker does by the {action} of its path."""
+
 AdminRole = Literal["read", "register", "operate", "admin"]
 View = Literal[
     "index",
@@ -116,6 +120,11 @@ class Surface:
     times: Literal["seconds", "iso"] = setting(
         default="seconds",
         help="Moments in an answer without body: seconds since 1970, or such as 2025-11-27T10:30:00.123456Z.",
+    )
+    missing: Literal["detail", "error"] = setting(
+        default="detail",
+        help="What is answered, 404, where the path names a service that there is not: a detail, or an error as of a"
+        " route (service_not_found).",
     )
     services: list[str] = setting(default=list, help="With the view proxy: the services it reaches; by default all.")
     max_body: Bytes | None = setting(

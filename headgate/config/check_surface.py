@@ -56,6 +56,8 @@ def _item(item: Surface, config: Config, path: Path) -> Iterator[Finding]:
     yield from _body(item, path)
     if item.services and item.view != "proxy":
         yield Finding((*path, "services"), "only the view proxy reaches services")
+    if item.missing == "error" and not {"{service}", "{service_name}"} & set(item.path.split("/")):
+        yield Finding((*path, "missing"), "the path names no service", "put {service} in it")
     names = {service.name for service in config.services}
     for place, name in enumerate(item.services if item.view == "proxy" else ()):
         if name not in names:

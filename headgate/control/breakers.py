@@ -7,8 +7,9 @@ leave the breaker's settings alone, and control; only another hand's work, or th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
+from headgate.config.admin_settings import BreakerAction
 from headgate.config.resolve import ResolvedConfig
 from headgate.control.log import Log
 from headgate.core.clock import monotonic, wall
@@ -17,9 +18,6 @@ from headgate.policy.breaker_settings import BreakerSettings
 from headgate.proxy.breaking import breaker_over
 from headgate.stores.board import Board
 from headgate.telemetry.cells import Sample, SeriesName
-
-Action = Literal["reset", "open", "close"]
-ACTIONS: tuple[Action, ...] = ("reset", "open", "close")
 
 _MICROSECONDS = 1_000_000
 _GAUGE: dict[State, int] = {"closed": 0, "open": 1, "half_open": 2}
@@ -68,7 +66,7 @@ class Breakers:
             self._succeeded |= {name: now for name, count in counted.items() if count > known.get(name, 0)}
         self._successes = counted
 
-    def steer(self, service: str, action: Action) -> dict[str, Any] | None:
+    def steer(self, service: str, action: BreakerAction) -> dict[str, Any] | None:
         """Reset a breaker, or force it open or closed until a reset, and describe it; None when there is none."""
         if service not in self._breakers:
             return None

@@ -100,7 +100,7 @@ class ByName:
         """
         await _pass(exchange, (*self._before, self._identity) if self._identity is not None else self._before)
         asked = await self._open(exchange) if self._enveloped else None
-        name = asked.service if asked is not None else _named(exchange.params)
+        name = asked.service if asked is not None else named(exchange.params)
         reached = self._reached.get(name)
         judge = self._judges[name] if reached is not None else self._judge
         if judge is not None:
@@ -177,7 +177,8 @@ async def _pass(exchange: Exchange, gates: Iterable[Gate]) -> None:
             await pending
 
 
-def _named(params: Mapping[str, str]) -> str:
+def named(params: Mapping[str, str]) -> str:
+    """Return the name of the service that a path has in it, empty for none."""
     return unquote(params.get("service_name") or params.get("service") or "")
 
 

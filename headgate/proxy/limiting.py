@@ -18,7 +18,7 @@ from headgate.core.clock import monotonic, wall
 from headgate.core.failure import Failure
 from headgate.core.message import Fields
 from headgate.core.steps import Reply, Steps
-from headgate.policy.limit.headers import UNITS, Told, retry_after
+from headgate.policy.limit.headers import UNITS, Told, retry_after, told_reset
 from headgate.policy.limit.settings import MOST_COST
 from headgate.policy.pattern import field_value
 from headgate.proxy.breaking import Say
@@ -315,7 +315,7 @@ def placeholders(exchange: Exchange) -> dict[str, object]:
     }
     if exchange.refused is not None:
         name, window, type_, reading = exchange.refused
-        seconds = ceil(reading.reset / _MICROSECONDS)
+        seconds = ceil(told_reset(exchange.refused) / _MICROSECONDS)
         known |= {"limit_name": name, "limit": reading.limit, "remaining": reading.remaining}
         known |= {"reset": seconds, "reset_epoch": int(wall()) + seconds}
         if type_ != "concurrency":
@@ -341,8 +341,8 @@ def _refusing(questions: list[Question], answers: Sequence[Answer]) -> Question 
     found = [
         (max(map(_wait, question.variant.told(answer)), default=0), question)
         for question, answer in zip(questions, answers, strict=True)
-        # Who only looks is refused nothing, though a charge has driven the balance below zero.
-        if not answer.allowed and not question.ask.group.shadow and question.ask.costs is question.variant.costs
+        # Who only looks is refused nothing, though a store that fails closed lets nobody in.
+        if not answer.allowed and not question.ask.group.shadow
     ]
     return max(found, key=lambda each: each[0])[1] if found else None
 

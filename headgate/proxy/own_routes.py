@@ -11,13 +11,15 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from headgate.config.admin_settings import BREAKER_ACTIONS
 from headgate.config.field_kinds import request_field_kinds
 from headgate.config.resolve import OWN_SERVICE, ResolvedConfig, ResolvedRoute, ResolvedService
 from headgate.core.address import parse_endpoint
+from headgate.core.failure import Failure
 from headgate.policy.answer import FixedAnswer
 from headgate.policy.balance.settings import RoundRobinSettings
 from headgate.policy.route import RouteRule, RouteTable
-from headgate.proxy.by_name import ByName, Reached
+from headgate.proxy.by_name import ByName, Reached, named
 from headgate.proxy.gates import Answered, IdentityGate
 from headgate.proxy.limiting import LimitGate
 from headgate.proxy.own import LocalAnswer
@@ -83,6 +85,27 @@ class CallerGate:
         head.fields = [*kept, (CALLER, json.dumps(caller).encode())]
 
 
+class KnownGate:
+    """Let through who asks about a service that there is, and wants a breaker to do what it can."""
+
+    name = "own"
+    __slots__ = ("_names",)
+
+    def __init__(self, names: frozenset[str]) -> None:
+        self._names = names
+
+    def enter(self, exchange: Exchange) -> None:
+        """Look at what the path names.
+
+        Raises:
+            Failure: there is nothing of that name.
+        """
+        if exchange.params.get("action", "reset") not in BREAKER_ACTIONS:
+            raise Failure("route_not_found", "of its action")
+        if named(exchange.params) not in self._names:
+            raise Failure("service_not_found", "by its name")
+
+
 class Compiled(NamedTuple):
     """A route of the operator's and what it became."""
 
@@ -128,9 +151,15 @@ def own_table(
             way.fixed = _NEVER
         else:
             way = compile_route(route)
-            way.gates = (*way.gates, CallerGate())
+            known = (KnownGate(_names(item, config)),) if item.missing == "error" else ()
+            way.gates = (*way.gates, *known, CallerGate())
         rules.append(RouteRule(route.name, route.settings.match, way, route.order))
     return RouteTable(rules) if rules else None
+
+
+def _names(item: Surface, config: ResolvedConfig) -> frozenset[str]:
+    """Return the names that the path of an item may have in it."""
+    return frozenset(each.name for each in config.services if item.view != "reset_breaker" or each.breaker is not None)
 
 
 def without(gates: Iterable[Gate], *kinds: type) -> tuple[Gate, ...]:

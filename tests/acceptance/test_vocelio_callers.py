@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -133,6 +134,8 @@ def test_published_keys_of_supabase_are_fetched_where_there_is_no_secret() -> No
     [
         ({}, "Authentication is required."),
         ({"Authorization": f"Bearer {token(expires=-60)}"}, "The token has expired."),
+        ({"Authorization": f"Bearer {token(expires=-1)}"}, "The token has expired."),
+        ({"Authorization": f"Bearer {token(nbf=int(time.time()) + 25)}"}, "The token is invalid or has expired."),
         ({"Authorization": f"Bearer {token('another secret')}"}, "The token is invalid or has expired."),
         ({"Authorization": "Bearer nonsense"}, "The token is invalid or has expired."),
         ({"Authorization": "Basic YTpi"}, "The credentials are not accepted here."),
@@ -262,6 +265,11 @@ def test_the_one_variable_without_which_nothing_starts(tmp_path: object) -> None
 def test_how_old_a_token_may_be(env: dict[str, str], expected: int) -> None:
     (issuer,) = resolved(**env).identity.jwt
     assert issuer.max_age == expected
+
+
+def test_how_wrong_clocks_may_be() -> None:
+    assert [each.skew for each in resolved(SUPABASE_JWT_SECRET="s" * 32).identity.jwt] == [0, 0]
+    assert [each.skew for each in resolved(SUPABASE_URL="https://a.example", JWT_LEEWAY="5").identity.jwt] == [5, 5]
 
 
 @pytest.mark.parametrize("algorithm", ["HS256", "HS384", "HS512"])

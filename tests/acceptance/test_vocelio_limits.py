@@ -167,6 +167,10 @@ def test_limits_are_told_on_every_answer(run: Running) -> None:
             assert answer.status == status, (path, answer)
             names = ("x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset")
             assert all(answer.headers.get(name, "").isdigit() for name in names), (path, answer.headers)
+    # No moment is more than a window away, of those that are counted by two counters neither.
+    for plan in ("free", "enterprise"):
+        answer = run.gateway.get("/api/v1/voice-lab/x", bearer=token(user_id=f"told-{plan}", plan=plan))
+        assert 0 < int(answer.headers["x-ratelimit-reset"]) - time.time() <= 3601
 
 
 def test_a_caller_without_a_credential_and_beyond(run: Running) -> None:

@@ -158,7 +158,10 @@ def test_status_shows_all_instances(run: Running) -> None:
     assert list(said["summary"]) == ["total_services", "total_instances", "healthy_instances", "overall_health"]
     assert run.gateway.shown("/services")["services"].keys() == said["services"].keys()
     assert run.gateway.shown("/service/overview")["service"] == "overview"
-    assert run.gateway.get("/service/nobody").status == 404
+    # What is wrong with a question is told as everywhere.
+    missing = run.gateway.get("/service/nobody")
+    assert (missing.status, missing.json["error"], missing.json["status_code"]) == (404, "Not Found", 404)
+    assert missing.json["request_id"] == missing.headers["x-request-id"]
 
 
 def test_metrics_are_json_and_text_for_scrapers(run: Running) -> None:
@@ -214,6 +217,9 @@ def test_breakers_by_hand(run: Running) -> None:
     assert (shown["strategy"], shown["circuit_breakers"]["workflows"]["state"]) == ("round_robin", "open")
     assert run.gateway.ask("POST", f"{path}/close", bearer=token(role="owner")).status == 200
     assert run.gateway.get("/api/v1/workflows/x", bearer=token()).status == 200
+    for missing in ("workflows/explode", "nobody/open"):
+        answer = run.gateway.ask("POST", f"/proxy/load-balancer/circuit-breaker/{missing}", bearer=token(role="admin"))
+        assert (answer.status, answer.json["error"], answer.json["status_code"]) == (404, "Not Found", 404)
     with Client(run.gateway.admin, TOKEN) as client:
         client.steer_breaker("workflows", "open")
         assert client.breakers()["workflows"]["state"] == "open"

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from headgate.control.breakers import Action, Breakers
+from headgate.config.admin_settings import BreakerAction
+from headgate.control.breakers import Breakers
 from headgate.control.log import Log
 from headgate.core.clock import monotonic, wall
 from headgate.core.failure import Failure
@@ -127,7 +128,7 @@ def test_what_a_mode_counts_is_shown(mode: dict[str, Any], shown: dict[str, Any]
     [("reset", "closed", None, False), ("open", "open", "open", True), ("close", "closed", "closed", False)],
 )
 def test_a_hands_work_holds_for_workers_at_once(
-    action: Action, state: str, forced: str | None, refused: bool, capfd: pytest.CaptureFixture[str]
+    action: BreakerAction, state: str, forced: str | None, refused: bool, capfd: pytest.CaptureFixture[str]
 ) -> None:
     scene = Scene()
     scene.calls(500, 500)

@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Path, Request
 from pydantic import BaseModel, Field
 
+from headgate.config.admin_settings import BreakerAction
 from headgate.control.admin.access import about, allowed
 from headgate.control.admin.answers import Refused, answers
 from headgate.control.admin.subject import TheGateway
-from headgate.control.breakers import Action
 
 router = APIRouter(tags=["circuit breakers"], prefix="/api/v1/circuit-breakers")
 
@@ -56,7 +56,10 @@ async def breakers(gateway: TheGateway) -> dict[str, BreakerShown]:
     response_model_exclude_unset=True,
 )
 async def steer(
-    service: Annotated[str, Path(description="Whose breaker.")], action: Action, request: Request, gateway: TheGateway
+    service: Annotated[str, Path(description="Whose breaker.")],
+    action: BreakerAction,
+    request: Request,
+    gateway: TheGateway,
 ) -> BreakerTold:
     """Close a breaker and forget what it counted (reset), or force it open or closed until a reset."""
     about(request, {"breaker": service})

@@ -10,10 +10,9 @@ import json
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, unquote
 
-from headgate.config.admin_settings import LOCAL_VIEWS, Surface
+from headgate.config.admin_settings import BREAKER_ACTIONS, LOCAL_VIEWS, Surface
 from headgate.config.body_templates import Body, Refused
 from headgate.config.resolve import ResolvedConfig, ResolvedRoute
-from headgate.control.breakers import ACTIONS
 from headgate.control.exposition import preferred
 from headgate.control.log import Log
 from headgate.control.surface import listed
@@ -116,7 +115,7 @@ class Answers:
 
     def _reset(self, asked: Asked, params: dict[str, str]) -> None:
         name, wanted = params.get("service") or params.get("service_name") or "", params.get("action") or "reset"
-        action = next((each for each in ACTIONS if each == wanted), None)
+        action = next((each for each in BREAKER_ACTIONS if each == wanted), None)
         found = self._subject.parts.breakers.steer(name, action) if action is not None else None
         act, who = f"{asked.method} {asked.path}", _actor(asked.caller)
         self._subject.audit("admin.request", who, act, "done" if found else "failed", {"breaker": name}, wanted)

@@ -79,9 +79,10 @@ class LimitHeaderWriter:
         """Write `fields` as lines; empty if there are none."""
         if not self._form or not told:
             return b"\r\n".join([b": ".join(field) for field in self.fields(told, now_epoch)])
-        reading = (told[0] if len(told) == 1 else nearest(told))[3]
+        near = told[0] if len(told) == 1 else nearest(told)
+        reading = near[3]
         zero = int(now_epoch * _SECOND) if self._epoch else 0
-        return self._form % (reading.limit, reading.remaining, -(-(zero + reading.reset) // _SECOND))
+        return self._form % (reading.limit, reading.remaining, -(-(zero + told_reset(near)) // _SECOND))
 
     def fields(self, told: Sequence[Told], now_epoch: float) -> list[Field]:
         """Write the fields for the limits a request was held against; none if there were none.
@@ -94,7 +95,7 @@ class LimitHeaderWriter:
         near = told[0] if len(told) == 1 else nearest(told)
         fields: list[Field] = []
         if self._plain is not None:
-            _write(fields, self._plain, near[3], zero)
+            _write(fields, self._plain, near, zero)
         if self._per_window:
             self._write_windows(fields, told, zero)
         if self._window is not None and near[2] != "concurrency":
@@ -120,8 +121,8 @@ class LimitHeaderWriter:
             names = self._of_window(each[1], each[2] == "concurrency")
             other = shown.get(names)
             shown[names] = each if other is None else nearest((other, each))
-        for names, (_, _, _, reading) in shown.items():
-            _write(fields, names, reading, zero)
+        for names, each in shown.items():
+            _write(fields, names, each, zero)
 
     def _of_window(self, window: float, concurrency: bool) -> _Names:
         if concurrency:
@@ -136,7 +137,8 @@ class LimitHeaderWriter:
         quoted = self._items.get(name)
         if quoted is None:
             quoted = self._items[name] = _string(name)
-        return b"%b;r=%d;t=%d" % (quoted, reading.remaining, -(-reading.reset // _SECOND))
+        reset = told_reset((name, window, kind, reading))
+        return b"%b;r=%d;t=%d" % (quoted, reading.remaining, -(-reset // _SECOND))
 
     def _described(self, name: str, window: float, kind: str, reading: Reading) -> bytes:
         key = (name, window, kind, reading.limit)
@@ -166,10 +168,21 @@ def _names(prefix: str, suffix: str = "") -> _Names:
     return _Names(*(f"{prefix}{what}{suffix}".encode() for what in ("Limit", "Remaining", "Reset")))
 
 
-def _write(fields: list[Field], names: _Names, reading: Reading, zero: int) -> None:
+def told_reset(told: Told) -> int:
+    """Return the microseconds that clients are told as reset.
+
+    Of a window never more than its length, after which what they sent counts no more: two counters remember a part of
+    it for as long again.
+    """
+    reset = told[3].reset
+    return reset if told[2] != "sliding_window" else min(reset, int(told[1] * _SECOND))
+
+
+def _write(fields: list[Field], names: _Names, told: Told, zero: int) -> None:
+    reading = told[3]
     fields.append((names.limit, b"%d" % reading.limit))
     fields.append((names.remaining, b"%d" % reading.remaining))
-    fields.append((names.reset, b"%d" % -(-(zero + reading.reset) // _SECOND)))
+    fields.append((names.reset, b"%d" % -(-(zero + told_reset(told)) // _SECOND)))
 
 
 def nearest(told: Sequence[Told]) -> Told:

@@ -51,6 +51,14 @@ def test_a_reset_is_in_whole_seconds_rounded_up(reset: float, to_go: int, epoch:
     assert lines(told(reset=reset), reset="seconds")[2] == f"X-RateLimit-Reset: {to_go}"
 
 
+def test_of_a_window_no_more_is_told_than_its_length() -> None:
+    """Two counters remember for two windows."""
+    assert lines(told(reset=115))[2] == "X-RateLimit-Reset: 1790000061"
+    assert lines(told(reset=115), reset="seconds")[2] == "X-RateLimit-Reset: 60"
+    assert lines(told(kind="token_bucket", reset=115), reset="seconds")[2] == "X-RateLimit-Reset: 115"
+    assert lines(told(reset=115), forms=["ietf"])[0] == 'RateLimit: "minute";r=40;t=60'
+
+
 def test_another_prefix() -> None:
     names = [line.partition(":")[0] for line in lines(MINUTE, prefix="RL-", forms=["plain", "window"], policy=True)]
     assert names == ["RL-Limit", "RL-Remaining", "RL-Reset", "RL-Window", "RL-Policy"]
