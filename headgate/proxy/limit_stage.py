@@ -220,7 +220,7 @@ class Stages:
         self.early = self._stage(each for each in limits if is_early(each.limit))
         # Of requests that are refused on the way to the others.
         self.refused = self._stage(each for each in self._late if each.limit.refused)
-        self._shown = self._stage(each for each in limits if each.limit.exempt and each.limit.on_error != "closed")
+        self._shown = self._stage(each for each in limits if each.limit.exempt)
 
     def of(self, route: ResolvedRoute, service: str) -> LimitStage | None:
         """Return the stage behind a route's match for what goes to `service`, or for what is answered here ("")."""

@@ -342,7 +342,7 @@ def _refusing(questions: list[Question], answers: Sequence[Answer]) -> Question 
         (max(map(_wait, question.variant.told(answer)), default=0), question)
         for question, answer in zip(questions, answers, strict=True)
         # Who only looks is refused nothing, though a store that fails closed lets nobody in.
-        if not answer.allowed and not question.ask.group.shadow
+        if not answer.allowed and not question.ask.group.shadow and question.ask.costs is question.variant.costs
     ]
     return max(found, key=lambda each: each[0])[1] if found else None
 

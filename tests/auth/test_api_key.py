@@ -267,6 +267,10 @@ def test_while_nobody_knows_the_keys_only_static_ones_pass() -> None:
     assert isinstance(known, Known)
     assert (known.identity.id, known.identity.tenant, known.until) == ("s1", "acme", 1893456000.0)
     assert keys.judge(b"hg_other", NOW) == Refused("identity_unavailable", "the keys have not come yet")
+    # Whoever else may know it is asked, in time for one that is new.
+    assert keys.find(head((b"X-API-Key", b"hg_other"))) == b"hg_other"
+    asking = ApiKeyMethod(ApiKeys(static=[static], unknown="ask"), PEPPER, away)
+    assert [asking.find(head((b"X-API-Key", key))) for key in (b"hg_other", b"legacy")] == [None, b"legacy"]
 
 
 def test_a_key_that_is_not_known_here_may_be_left_to_whom_can_be_asked() -> None:

@@ -220,6 +220,9 @@ async def test_an_answer_without_content_has_no_length() -> None:
             assert answer.get("content-length") is answer.get("transfer-encoding") is None
 
 
+LATER = {"reasons": {"no_endpoint": {"retry_after": 7}}}
+
+
 @on_loop
 async def test_405_says_what_is_allowed_and_503_when_to_come_again() -> None:
     document = to(NOWHERE, route={"match": {"path": "/", "method": ["GET", "PUT"]}})
@@ -231,6 +234,9 @@ async def test_405_says_what_is_allowed_and_503_when_to_come_again() -> None:
         rig.apply(document | {"services": [document["services"][0] | {"endpoints": []}]})
         answer = await rig.ask(get())
         assert (answer.status, answer.get("retry-after"), answer.json()["retry_after"]) == (503, "1", 1)
+        rig.apply({**document, "services": [{**document["services"][0], "endpoints": []}], "errors": LATER})
+        answer = await rig.ask(get())
+        assert (answer.status, answer.get("retry-after"), answer.json()["retry_after"]) == (503, "7", 7)
 
 
 @on_loop

@@ -62,11 +62,16 @@ async def test_without_its_server_each_limit_says_what_holds(
     server: RedisServer, on_error: str, expected: dict[int, int]
 ) -> None:
     async with Upstream(answering(lambda _: ok())) as upstream:
-        document = to(upstream, **counting(server, 10, {"gateways": 2}, on_error=on_error))
+        exempt = ["/free", "/health"]
+        document = to(upstream, **counting(server, 10, {"gateways": 2}, on_error=on_error, exempt=exempt))
         async with gateway(document) as rig:
             assert await statuses(rig, 1) == {200: 1}
+            for path in exempt:
+                assert (await rig.ask(get(path))).get("x-ratelimit-remaining") == "9"
             server.kill()
             assert await statuses(rig, 20) == expected
+            # Who only looks is refused nothing, though nobody can count.
+            assert [(await rig.ask(get(path))).status for path in exempt] == [200, 200]
             server.start()
             await eventually(lambda: not rig.gateway.limiter._store.fallback.failing)  # type: ignore[union-attr]
             # It has forgotten what it counted.

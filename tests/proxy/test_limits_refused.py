@@ -61,10 +61,11 @@ async def test_own_endpoints_that_are_exempt_are_shown_what_holds(tiers: dict[st
         assert await asked(rig, *requests) == [(200, "1"), (200, "0"), (429, "0"), (200, "0"), (200, None)]
 
 
+@pytest.mark.parametrize("type_", ["sliding_window", "token_bucket"])
 @on_loop
-async def test_a_charge_beyond_the_limit_refuses_nobody_who_only_looks() -> None:
+async def test_a_charge_beyond_the_limit_refuses_nobody_who_only_looks(type_: str) -> None:
     cost = {"request": 1, "header": "X-Cost"}
-    limit = {"name": "few", "requests": 2, "window": DAY, "cost": cost, "exempt": ["/health", "/free"]}
+    limit = {"name": "few", "type": type_, "requests": 2, "window": DAY, "cost": cost, "exempt": ["/health", "/free"]}
     dear = answering(lambda _: ok(b"", "X-Cost: 9"))
     async with Upstream(dear) as upstream, gateway(to(upstream, limits=[limit])) as rig:
         requests = [get("/x"), get("/x"), get("/free"), get("/health")]

@@ -98,13 +98,15 @@ def test_limits_go_together_when_all_of_it_is_the_same() -> None:
         limit(name="exempt", exempt=[PathMatch(prefix="/health")]),
         limit(name="both", key=["address", "user"]),
         limit(name="admin hour", match=Match(path=PathMatch(prefix="/admin")), window=3600.0),
+        limit(name="refused", refused=True),
     ]
     assert [[each.name for each in part] for part in together(limits)] == [
         ["minute", "hour"], ["user"], ["shadow"], ["open"], ["admin", "admin hour"], ["exempt"], ["both"],
+        ["refused"],
     ]  # fmt: skip
     groups = grouped(limits, "anonymous")
     assert [each.names for each in groups][:3] == [("minute", "hour"), ("user",), ("shadow",)]
-    assert [each.shadow for each in groups] == [False, False, True, False, False, False, False]
+    assert [each.shadow for each in groups] == [False, False, True, False, False, False, False, False]
     assert [each.on_error for each in groups][3] == "open"
     assert len({each.fingerprint for each in groups}) == len(groups)
     assert all(len(each.fingerprint) == 8 for each in groups)
