@@ -113,7 +113,7 @@ def test_what_is_left_out_is_left_out() -> None:
 
 @pytest.mark.parametrize(("query", "shown", "line"), [(None, "", "GET?-"), (b"x=1", "x=1", "GET?x=1")])
 def test_something_may_stand_for_what_has_no_value(query: bytes | None, shown: str, line: str) -> None:
-    template = {"query": "{query:-}", "line": "{method:-none}?{query:--}", "tenant": "{tenant:-\"no\" one}"}
+    template = {"query": "{query:-}", "line": "{method:-none}?{query:--}", "tenant": '{tenant:-"no" one}'}
     assert told(template, record(query, method="GET")) == {"query": shown, "line": line, "tenant": '"no" one'}
 
 
