@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from headgate.config.admin_settings import TOKEN_VARIABLE
-from headgate.config.check_values import Finding
+from headgate.config.check_values import KNOWN_TO_ALL, Finding, is_example
 from headgate.config.problems import did_you_mean
 from headgate.config.schema import Config
 from headgate.core.address import is_loopback, parse_listen
@@ -74,6 +74,10 @@ def _tokens(config: Config, environ: Mapping[str, str]) -> Iterator[Finding]:
         message = f"the token of {TOKEN_VARIABLE} has less than {_SHORTEST} characters and can be guessed, and "
         message += f"{admin.address} is no loopback address"
         yield Finding(("admin", "address"), message, "make one: openssl rand -hex 32", "warning")
+    elif is_example(admin.token or of_environment):
+        at = "token" if admin.token else "address"
+        message = KNOWN_TO_ALL if admin.token else f"the token of {TOKEN_VARIABLE}: {KNOWN_TO_ALL}"
+        yield Finding(("admin", at), message, "make one: openssl rand -hex 32", "warning")
     names: set[str] = {"admin"}
     known = {admin.token} if admin.token else set()
     for place, each in enumerate(admin.tokens):
@@ -91,6 +95,9 @@ def _tokens(config: Config, environ: Mapping[str, str]) -> Iterator[Finding]:
             yield Finding(("admin", "tokens", place, "token"), message, "make one: openssl rand -hex 32")
         elif each.token in known:
             yield Finding(("admin", "tokens", place, "token"), "another operator has this token", "give each its own")
+        elif is_example(each.token):
+            hint = "make one: openssl rand -hex 32"
+            yield Finding(("admin", "tokens", place, "token"), KNOWN_TO_ALL, hint, "warning")
         known.add(each.token)
 
 

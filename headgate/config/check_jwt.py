@@ -10,7 +10,7 @@ from urllib.parse import SplitResult, urlsplit
 from headgate.auth.key_ring import SECRET_BYTES, BadKey, Key, algorithms_of, key_of_secret, keys_of_file
 from headgate.auth.settings import Algorithm, JwtIssuer, KeySetSource
 from headgate.auth.token_sources import parse_source
-from headgate.config.check_values import Finding
+from headgate.config.check_values import KNOWN_TO_ALL, Finding, is_example
 from headgate.config.check_wire import check_authorities
 from headgate.config.problems import Path, printable
 from headgate.config.schema import Config
@@ -68,6 +68,8 @@ def _secret(issuer: JwtIssuer, path: Path) -> Iterator[Finding]:
     if len(issuer.secret.encode()) < needed:
         message = f"a secret this short can be found by trying (RFC 7518 section 3.2 asks for {needed} bytes)"
         yield Finding((*path, "secret"), message, "make one with: openssl rand -hex 32", "warning")
+    elif is_example(issuer.secret):
+        yield Finding((*path, "secret"), KNOWN_TO_ALL, "make one with: openssl rand -hex 32", "warning")
 
 
 def _not_of(issuer: JwtIssuer, known: frozenset[str], path: Path, why: str) -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -14,6 +15,12 @@ from headgate.policy.pattern import TOKEN, escaped
 from headgate.policy.rewrite import FieldEdits
 from headgate.wire.http1 import METHODS
 
+# What examples write in place of a secret.
+_EXAMPLE = re.compile(
+    r"(?:change|replace)[-_ ]?(?:me|this|it)|your[-_ ].{0,40}(?:secret|key|token|password)", re.IGNORECASE
+)
+KNOWN_TO_ALL = "this stands in examples, so everybody knows it"
+
 
 class Finding(NamedTuple):
     """One thing wrong, by the way to its key; the loader adds where that was written."""
@@ -22,6 +29,11 @@ class Finding(NamedTuple):
     message: str
     hint: str = ""
     severity: Severity = "error"
+
+
+def is_example(secret: str) -> bool:
+    """Tell whether a secret is the one of an example, long as it may be."""
+    return _EXAMPLE.match(secret) is not None
 
 
 def found_by(objections: Iterable[Objection], path: Path) -> Iterator[Finding]:

@@ -71,9 +71,11 @@ def test_what_is_not(admin: dict[str, Any], expected: tuple[str, str]) -> None:
         ({"HEADGATE_ADMIN_TOKEN": ""}, {"address": "0.0.0.0:1"}, []),
         ({"HEADGATE_ADMIN_TOKEN": GOOD}, {"address": "0.0.0.0:1"}, []),
         ({"HEADGATE_ADMIN_TOKEN": "short"}, {"address": "127.0.0.1:1"}, []),
+        ({"HEADGATE_ADMIN_TOKEN": "change-me-openssl-rand-hex-32"}, {}, [("warning", "admin.address")]),
+        ({"HEADGATE_ADMIN_TOKEN": "change-me-openssl-rand-hex-32"}, {"token": GOOD}, []),
         ({"HEADGATE_ADMIN_TOKEN": "short"}, {"address": "0.0.0.0:1", "token": GOOD}, []),
     ],
-    ids=["short", "none", "long", "loopback", "not used"],
+    ids=["short", "none", "long", "loopback", "example", "example that is not used", "not used"],
 )
 def test_a_token_of_the_environment_counts_too(
     environ: dict[str, str], admin: dict[str, Any], expected: list[tuple[str, str]]
