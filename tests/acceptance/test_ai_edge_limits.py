@@ -202,6 +202,11 @@ def test_a_sliding_window_holds_in_every_window() -> None:
     assert limited.ask(50, 50) == 50
     assert limited.ask(50.1) == 0
     assert limited.ask(61) == 1
+    # Of large ones, too, every request is remembered for as long as it counts, and no longer.
+    large = Limited(RATELIMIT_ALGORITHM="sliding_window", RATELIMIT_WINDOW_SIZE="60s", RATELIMIT_BUCKET_SIZE="1000")
+    assert large.ask(1, 1001) == 1000
+    assert large.ask(60.9) == 0
+    assert large.ask(61.1, 1001) == 1000
 
 
 # -- without Redis --------------------------------------------------------------------------------------------------
