@@ -35,7 +35,7 @@ async def keys(scene: Scene, count: int = 1_000_000) -> Verdict:
     folder = prepare(SharedStoreSettings(size=_SIZE), [scene.stage.folder])
     stores: dict[str, Callable[[], _Counting]] = {
         "memory": lambda: MemoryStore(count, 1),
-        "shared": lambda: SharedStore(folder, _SIZE, 1, MemoryStore(count, 1, "local"), lambda state, reason: None),
+        "shared": lambda: SharedStore(folder, _SIZE, 1, MemoryStore(count, 1), lambda state, reason: None),
     }
     words = []
     held = True

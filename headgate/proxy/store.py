@@ -37,7 +37,7 @@ def open_store(settings: Any, on_change: OnChange, loop: AbstractEventLoop) -> S
     owner = int.from_bytes(os.urandom(6), "little")
     if isinstance(settings, MemoryStoreSettings):
         return MemoryStore(settings.max_keys, owner)
-    local = MemoryStore(_LOCAL_KEYS, owner, "local")
+    local = MemoryStore(_LOCAL_KEYS, owner)
     if isinstance(settings, SharedStoreSettings):
         if settings.path is None:
             raise ValueError("nobody has prepared the folder of the shared store")

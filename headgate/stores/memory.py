@@ -12,7 +12,7 @@ from itertools import islice
 from struct import Struct
 from typing import Final
 
-from headgate.stores.store import Ask, Source, Told
+from headgate.stores.store import Ask, Told
 
 # By the first byte of a key. A table of a million keys would be rehashed in 60 ms.
 _TABLES: Final = 256
@@ -30,13 +30,12 @@ new_tuple: Final = tuple.__new__
 class MemoryStore:
     """Tables of records. `keys` are held now; `evicted` were pushed out by others, `swept` had expired."""
 
-    __slots__ = ("_max_keys", "_next", "_owner", "_place", "_source", "_tables", "evicted", "keys", "swept")
+    __slots__ = ("_max_keys", "_next", "_owner", "_place", "_tables", "evicted", "keys", "swept")
 
-    def __init__(self, max_keys: int, owner: int, source: Source = "store") -> None:
-        """`owner` names this process to limits of concurrency; `source` is what `Told` says of who decided."""
+    def __init__(self, max_keys: int, owner: int) -> None:
+        """`owner` names this process to limits of concurrency."""
         self._max_keys = max_keys
         self._owner = owner
-        self._source: Source = source
         # Values are bytes, as in the shared store: a tuple each would keep the cyclic collector busy.
         self._tables: list[dict[bytes, bytes]] = [{} for _ in range(_TABLES)]
         self._next = self._place = 0
@@ -56,10 +55,10 @@ class MemoryStore:
             allowed, after, raws = group.admit(record, now, costs, self._owner)
             if after is not record:
                 self._keep(asks[0], found, after, now)
-            return [new_tuple(Told, (allowed, raws, self._source))]
+            return [new_tuple(Told, (allowed, raws, "store"))]
         values = [self._tables[ask.key[0]].get(ask.key) for ask in asks]
         records = [b"" if found is None else found[EXPIRES_BYTES:] for found in values]
-        told, kept = decide(asks, records, now, self._owner, self._source)
+        told, kept = decide(asks, records, now, self._owner)
         for ask, found, record, after in zip(asks, values, records, kept, strict=True):
             if after is not record:
                 self._keep(ask, found, after, now)
@@ -139,9 +138,7 @@ class MemoryStore:
         return f"<MemoryStore {self.keys} of {self._max_keys} keys, {self.evicted} evicted, {self.swept} swept>"
 
 
-def decide(
-    asks: Sequence[Ask], records: Sequence[bytes], now: int, owner: int, source: Source
-) -> tuple[list[Told], list[bytes]]:
+def decide(asks: Sequence[Ask], records: Sequence[bytes], now: int, owner: int) -> tuple[list[Told], list[bytes]]:
     """Hold a request against all asks together: what they are told, and the record to keep of each.
 
     The record to keep is the very one given where nothing is consumed: by a group that refuses, and, when one refuses
@@ -159,6 +156,6 @@ def decide(
         if after is not record and not passes and not ask.group.shadow:
             after = record
             raws = ask.group.look(record, now, owner)
-        told.append(Told(allowed, raws, source))
+        told.append(Told(allowed, raws, "store"))
         kept.append(after)
     return told, kept

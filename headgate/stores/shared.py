@@ -132,7 +132,7 @@ class SharedStore:
         with self._begin(write=True) as txn:
             values = [txn.get(ask.key) for ask in asks]
             records = [b"" if found is None else found[EXPIRES_BYTES:] for found in values]
-            told, kept = decide(asks, records, now, self._owner, "store")
+            told, kept = decide(asks, records, now, self._owner)
             for ask, found, record, after in zip(asks, values, records, kept, strict=True):
                 if after is not record:
                     self._keep(txn, ask, found, after, now)

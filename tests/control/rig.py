@@ -138,7 +138,7 @@ class RigGateway:
             raise ValueError("a file is gone")
         if plan.limits and plan.store.path != self._store_path:
             path, self._store_path = Path(plan.store.path), plan.store.path
-            local = MemoryStore(1000, self._worker, "local")
+            local = MemoryStore(1000, self._worker)
             self._store = SharedStore(path, plan.store.size, self._worker, local, lambda state, detail: None)
         self._plan = plan
         for address in self._listening.keys() - sockets.keys():

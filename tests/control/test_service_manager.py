@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from headgate.control import service_manager
 from headgate.control.listeners import Listener
 from headgate.control.log import Log
 from headgate.control.service_manager import ServiceManager
@@ -92,11 +93,22 @@ def test_a_shared_socket_stays_open_while_one_worker_is_away(passed: socket.sock
     manager.close()
 
 
-def test_variables_meant_for_another_process_are_taken_away_and_not_obeyed(passed: socket.socket) -> None:
-    environ = {"LISTEN_PID": str(os.getppid()), "LISTEN_FDS": "1", "LISTEN_FDNAMES": "http", "PATH": "/bin"}
-    manager = ServiceManager.of(environ)
-    assert manager.listener(f"127.0.0.1:{passed.getsockname()[1]}") is None
-    assert environ == {"PATH": "/bin"}
+@pytest.mark.parametrize("mine", [True, False])
+def test_variables_are_taken_away_and_obeyed_where_they_are_meant_for_this_process(
+    passed: socket.socket, mine: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with passed.dup() as handed:
+        monkeypatch.setattr(service_manager, "_FIRST", handed.fileno())
+        process = os.getpid() if mine else os.getppid()
+        environ = {"LISTEN_PID": str(process), "LISTEN_FDS": "1", "LISTEN_FDNAMES": "http", "PATH": "/bin"}
+        manager = ServiceManager.of(environ)
+        if mine:
+            # It belongs to the manager now.
+            handed.detach()
+        found = listener_of(manager, f"127.0.0.1:{passed.getsockname()[1]}")
+        assert (found is not None) is mine
+        assert environ == {"PATH": "/bin"}
+        manager.close()
 
 
 def test_what_nobody_asked_for_is_warned_of_once(passed: socket.socket) -> None:

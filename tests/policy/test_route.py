@@ -19,7 +19,8 @@ Order = Literal["specific", "file"]
 def path(text: str) -> PathMatch:
     """Read `form text`, or a bare prefix."""
     form, _, value = text.rpartition(" ")
-    return PathMatch(**{form or "prefix": value})
+    given: dict[str, Any] = {form or "prefix": value}
+    return PathMatch(**given)
 
 
 def table(*rules: tuple[str, Match], order: Order = "specific") -> RouteTable[str]:

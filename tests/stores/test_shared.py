@@ -44,7 +44,7 @@ def path(tmp_path: Path) -> Path:
 def opened(path: Path, owner: int = 1, said: Said | None = None, size: int = SIZE) -> SharedStore:
     changes: Said = [] if said is None else said
     return SharedStore(
-        path, size, owner, MemoryStore(1000, owner, "local"), lambda state, detail: changes.append((state, detail))
+        path, size, owner, MemoryStore(1000, owner), lambda state, detail: changes.append((state, detail))
     )
 
 

@@ -66,6 +66,8 @@ def test_pieces_of_a_message_are_put_together_around_control_frames() -> None:
     ("data", "code"),
     [
         (frame(TEXT, b"a"), 1002),
+        # Masked, and else a whole one.
+        (bytes((0x81, 0x80)), 1002),
         (bytes((0xC1, 0)), 1002),
         (bytes((0x83, 0)), 1002),
         (unmasked(0, b"a"), 1002),

@@ -34,7 +34,7 @@ class Gate:
         self.store = RedisStore(
             settings,
             secrets.randbelow(2**48) if owner is None else owner,
-            MemoryStore(10_000, 1, "local"),
+            MemoryStore(10_000, 1),
             lambda state, reason: self.changes.append((state, reason)),
             asyncio.get_running_loop(),
             server_time=server_time,

@@ -48,7 +48,7 @@ class Twin:
 
     def admit(self, costs: list[tuple[int, ...]], now: int, owner: int = OWNER) -> list[Told]:
         asks = self.asks(costs)
-        told, self.records = decide(asks, self.records, now, owner, "store")
+        told, self.records = decide(asks, self.records, now, owner)
         assert self._call("admit", asks, now, owner) == told
         self.compare()
         return told
