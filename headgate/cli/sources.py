@@ -1,12 +1,13 @@
 """What a command line means by its configuration: files, a preset below them, and the variables of .env.
 
-Law: .env is read by commands that load a configuration, never by those that only ask a running gateway: whoever put it
-into this folder would choose who is told the token.
+Laws: .env is read by commands that load a configuration, never by those that only ask a running gateway: whoever put it
+into this folder would choose who is told the token. In a folder where everybody may write, another user's is refused.
 """
 
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from collections.abc import MutableMapping
 from pathlib import Path
@@ -16,6 +17,7 @@ from headgate.cli.arguments import DEFAULT_FILE, Namespace
 from headgate.config.preset import VARIABLE, preset_names, preset_source, preset_text
 
 DOTENV = ".env"
+_LARGEST = 1 << 20
 _NOTHING = f"""\
 No configuration was named, and there is no {DEFAULT_FILE} in this folder.
 Write one; the smallest that does something is:
@@ -64,9 +66,19 @@ def take_dotenv(environ: MutableMapping[str, str], folder: Path = Path()) -> Non
     from dotenv import dotenv_values
 
     try:
+        if file.stat().st_size > _LARGEST:
+            raise ValueError(f"{DOTENV} cannot be read: it is larger than {_LARGEST // 1024} KiB")
+        if _may_be_planted(file):
+            raise ValueError(f"{DOTENV} belongs to another user, and everybody may write into this folder: remove it")
         found = dotenv_values(file, interpolate=False, encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{DOTENV} cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8'}") from None
     for name, value in found.items():
         if value is not None and "\0" not in value:
             environ.setdefault(name, value)
+
+
+def _may_be_planted(file: Path) -> bool:
+    """Tell whether somebody may have put this here for us to read: it is not ours, where everybody may put things."""
+    owners = {file.stat().st_uid, file.lstat().st_uid} - {0, os.geteuid()}
+    return bool(owners) and bool(file.absolute().parent.stat().st_mode & stat.S_IWOTH)

@@ -85,3 +85,24 @@ def test_a_broken_line_of_a_file_hides_no_other(tmp_path: Path) -> None:
     found: dict[str, str] = {}
     take_dotenv(found, tmp_path)
     assert (found["ONE"], found["TWO"], found["EMPTY"]) == ("1", "2", "")
+
+
+@pytest.mark.parametrize(("mode", "refused"), [(0o1777, True), (0o755, False)])
+def test_variables_that_another_user_may_have_planted_are_refused(
+    mode: int, refused: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / ".env"
+    file.write_text(f"JWT_SECRET_KEY={SECRET}\n")
+    tmp_path.chmod(mode)
+    if os.geteuid() == 0:
+        os.chown(file, 12_345, -1)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: file.stat().st_uid + 1)
+    assert main(["check", "--preset", "sandbox"]) == refused
+    assert (".env belongs to another user" in capsys.readouterr().err) == refused
+
+
+def test_a_file_of_variables_has_a_bound(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("#" * (1 << 20) + "\n")
+    with pytest.raises(ValueError, match="larger than 1024 KiB"):
+        take_dotenv({}, tmp_path)

@@ -191,6 +191,21 @@ def test_prometheus_and_grafana_are_given_what_is_there() -> None:
         assert re.fullmatch(r"http://(\w+):\d+", source["url"])[1] in compose(COMPOSE[0])["services"]  # type: ignore[index]
 
 
+def test_nobody_logs_in_with_a_password_that_everybody_knows() -> None:
+    grafana = compose(COMPOSE[0])["services"]["grafana"]["environment"]
+    assert grafana["GF_AUTH_DISABLE_LOGIN_FORM"] == "true"
+    assert grafana["GF_AUTH_BASIC_ENABLED"] == "false"
+    assert grafana["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer"
+
+
+@pytest.mark.parametrize("file", COMPOSE)
+def test_no_container_has_more_rights_than_it_needs_nor_is_seen_from_outside(file: str) -> None:
+    for name, service in compose(file)["services"].items():
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", [])), name
+
+
 def test_railway_is_told_what_the_description_says() -> None:
     """S1-47: healthcheckPath /health, timeout 300 s, restart ON_FAILURE three times, two environments."""
     deploy = RAILWAY["deploy"]
@@ -223,10 +238,19 @@ def test_railways_services_are_found_by_their_names_there(name: str, tmp_path: P
     assert f"http://overview-service{suffix}.railway.internal" not in said
 
 
-def test_the_line_for_railways_other_environments_names_a_file_too() -> None:
-    line = RAILWAY["deploy"]["startCommand"]
-    for name in ("production", "staging"):
-        path = re.search(r"\S+\.yaml", line)
-        assert path is not None
-        assert (ROOT / "deploy/railway" / f"{name}.yaml").is_file()
-    assert "${RAILWAY_ENVIRONMENT_NAME:-production}" in line
+@pytest.mark.parametrize(
+    ("environment", "file"),
+    [("production", "production"), ("staging", "staging"), ("pr-7", "staging"), ("", "staging")],
+)
+def test_the_line_for_railways_other_environments_names_a_file_that_is_there(
+    environment: str, file: str, tmp_path: Path
+) -> None:
+    program = tmp_path / "headgate"
+    program.write_text('#!/bin/sh\necho "$ENVIRONMENT $PWD $*"\n')
+    program.chmod(0o755)
+    there = ROOT / "deploy" / "railway"
+    line = shlex.split(RAILWAY["deploy"]["startCommand"].replace("/etc/headgate/railway", str(there)))
+    environ = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "RAILWAY_ENVIRONMENT_NAME": environment}
+    done = subprocess.run(line, env=environ, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == f"staging {there} run {file}.yaml --preset vocelio\n"
+    assert (there / f"{file}.yaml").is_file()
