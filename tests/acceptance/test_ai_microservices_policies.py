@@ -200,7 +200,9 @@ def test_resetting_in_other_ways(running: Scene) -> None:
     made = running.gateway.command("keys", "create", "--role", "admin", "--owner", "ops", "--preset", PRESET)
     key = {"X-API-Key": made.stdout.strip()}
     until(lambda: running.send("POST", RESET.format(name), None, key).status == 200, "the key is known")
-    assert running.send("POST", RESET.format("nobody"), None, key).status == 404
+    unknown = running.send("POST", RESET.format("nobody"), None, key | {"X-Correlation-ID": "abc-123"})
+    assert (unknown.status, unknown.json["error"]["type"]) == (404, "not_found")
+    assert unknown.json["error"]["correlation_id"] == "abc-123"
     assert running.send("GET", RESET.format(name), None, key).status == 405
     assert running.send("GET", path, None, {"X-API-Key": "a service's own key"}).status == 200
 
