@@ -105,6 +105,9 @@ def _body(item: Surface, path: Path) -> Iterator[Finding]:
             yield Finding((*path, "content_type"), message, "write body, or leave it out", "warning")
     if item.body is None:
         return
+    if item.times != "seconds":
+        message = "with a body it does nothing: its template writes moments as it wants them"
+        yield Finding((*path, "times"), message, "such as {{ timestamp | iso }}", "warning")
     if item.view == "proxy":
         yield Finding((*path, "body"), "the view proxy answers what the service answers", "leave body out")
         return
