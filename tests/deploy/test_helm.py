@@ -386,3 +386,4 @@ def test_notes_say_where_to_look() -> None:
         notes = chart.render({}, name="ai-api-gateway", namespace="edge")["ai-api-gateway/templates/NOTES.txt"]
     assert "with the preset ai-edge" in notes
     assert "kubectl --namespace edge rollout status deployment/ai-api-gateway" in notes
+    assert "config.redis.url is not set" in notes
