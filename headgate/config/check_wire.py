@@ -38,7 +38,7 @@ def check_listeners(config: Config) -> Iterator[Finding]:
             yield Finding(path, f"{other} listens on the same address already", "give each its own port")
         taken.append((address, name))
     for place, listen in enumerate(config.listen):
-        yield from check_networks(listen.proxy_protocol, ("listen", place, "proxy_protocol"))
+        yield from check_trusted(listen.proxy_protocol, ("listen", place, "proxy_protocol"))
         if listen.tls is not None:
             yield from _check_listen_tls(listen.tls, ("listen", place, "tls"))
 
@@ -59,6 +59,15 @@ def check_networks(networks: list[str], path: Path) -> Iterator[Finding]:
         except ValueError:
             message = f'"{printable(text)}" is neither an address nor a network'
             yield Finding((*path, place), message, "write it as 10.0.0.0/8, 192.0.2.7 or fd00::/8")
+
+
+def check_trusted(networks: list[str], path: Path) -> Iterator[Finding]:
+    """Check the networks of those who are believed to say where a client comes from."""
+    yield from check_networks(networks, path)
+    for place, text in enumerate(networks):
+        if text.strip().endswith("/0"):
+            message = "everybody is believed here, so a client comes from wherever it says"
+            yield Finding((*path, place), message, "name the proxies in front, as narrow as they are", "warning")
 
 
 # -- certificates -------------------------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ from headgate.config.check_surface import check_surface
 from headgate.config.check_telemetry import check_telemetry
 from headgate.config.check_traffic import check_traffic
 from headgate.config.check_values import Finding, field_names, field_value
-from headgate.config.check_wire import check_endpoints, check_listeners, check_networks, check_upstream_tls
+from headgate.config.check_wire import check_endpoints, check_listeners, check_trusted, check_upstream_tls
 from headgate.config.problems import Path, did_you_mean
 from headgate.config.resolve import discovery_of, endpoints_of
 from headgate.config.schema import Config, ErrorAnswer, Service
@@ -118,7 +118,7 @@ def repeated(items: Iterable[T], path: Path, name_of: Callable[[T], str], what: 
 
 
 def _gateway(config: Config) -> Iterator[Finding]:
-    yield from check_networks(config.forwarding.trust, ("forwarding", "trust"))
+    yield from check_trusted(config.forwarding.trust, ("forwarding", "trust"))
     if config.forwarding.via and not TOKEN.fullmatch(config.forwarding.via):
         yield Finding(("forwarding", "via"), "expected one word without spaces, such as headgate")
     if not config.request_id.headers:

@@ -126,6 +126,14 @@ def test_every_variable_of_the_table_is_tried_here_and_has_a_word_of_help() -> N
     assert all(variable.help for variable in table.values())
 
 
+def test_what_no_limit_counts_is_no_place_to_guess_credentials() -> None:
+    def exempt(**environ: str) -> list[tuple[str | None, str | None]]:
+        return [(each.exact, each.prefix) for each in resolved(**environ).limits[0].exempt]
+
+    assert exempt() == [("/metrics", None), (None, "/api/v1/services")]
+    assert exempt(MANAGEMENT_AUTH_REQUIRED="true", METRICS_PATH="/") == [("/", None)]
+
+
 def test_credentials_go_along_from_origins_that_are_named() -> None:
     """S3-45."""
     named = "https://a.example, https://b.example"
