@@ -29,7 +29,9 @@ ARG PRESET=""
 LABEL org.opencontainers.image.title="Headgate" \
       org.opencontainers.image.description="One API gateway and service-mesh proxy for AI microservices" \
       org.opencontainers.image.licenses="Apache-2.0"
-RUN groupadd --gid 1000 headgate \
+# The base brings a pip of its own, which nothing here needs.
+RUN pip uninstall --yes --root-user-action=ignore pip setuptools wheel \
+    && groupadd --gid 1000 headgate \
     && useradd --uid 1000 --gid 1000 --no-create-home --home-dir /var/lib/headgate --shell /usr/sbin/nologin headgate \
     && install --directory --owner headgate --group headgate --mode 700 /var/lib/headgate
 COPY --from=build /opt/headgate /opt/headgate

@@ -99,6 +99,9 @@ def test_it_runs_as_somebody_who_may_nothing() -> None:
     commands = [each.text for each in stages()[-1] if each.name == "RUN"]
     assert f"--owner headgate --group headgate --mode 700 {made.environ['HEADGATE_STATE_DIR']}" in " ".join(commands)
     assert not [each for stage in stages() for each in stage if each.name == "VOLUME"]
+    # Neither the environment nor the base can install anything.
+    removed = [each.text for stage in stages()[1:] for each in stage if "pip uninstall --yes" in each.text]
+    assert len(removed) == 2
     assert (made.entrypoint, made.command) == (["headgate"], ["run"])
     assert not [each for each in stages()[-1] if each.name == "COPY" and ".env" in each.text]
 
