@@ -54,6 +54,7 @@ def gateway(
         **LIMITS,
         **upstreams("chat", chat),
         "PROXY_TIMEOUT": "1500ms",
+        "TRUSTED_PROXIES": "127.0.0.1",
     }
     # Keys are fetched anew at once, and not after half a minute.
     keys = ("--set", "identity.jwt.oidc.discovery.cooldown=1")
@@ -275,6 +276,19 @@ def test_the_log_is_json_on_standard_error(gateway: Gateway) -> None:
     assert (bare["level"], bare["fields"]["status"]) == ("warning", 401)
     assert (bare["fields"]["query"], bare["fields"]["user_agent"]) == ("", "")
     assert SECRET not in gateway.stderr
+
+
+def test_behind_an_ingress_callers_are_known_by_the_address_that_it_saw(gateway: Gateway) -> None:
+    """TRUSTED_PROXIES: what stands before the last address that is not trusted is hearsay, and is not believed."""
+    left = []
+    for client in ("203.0.113.7", "203.0.113.7", "203.0.113.8"):
+        answer = gateway.get("/v1/chat/far", {"X-Forwarded-For": f"203.0.113.9, {client}"})
+        left.append(int(answer.headers["x-ratelimit-remaining"]))
+    # The budget of an address is its own; what is refilled meanwhile is a part of one.
+    assert left[0] == left[2] == int(LIMITS["RATELIMIT_BUCKET_SIZE"]) - 1
+    lines = until(lambda: (found := logged(gateway, "/v1/chat/far"))[2:] and found, "the lines")
+    assert isinstance(lines, list)
+    assert sorted(line["fields"]["ip"] for line in lines) == ["203.0.113.7", "203.0.113.7", "203.0.113.8"]
 
 
 def test_every_answer_has_the_security_headers(gateway: Gateway) -> None:
