@@ -51,7 +51,7 @@ def page() -> str:
     lines += [".SH SYNOPSIS", ".B headgate", ".I COMMAND", "[\\fIARGUMENTS\\fR]"]
     lines += [".SH DESCRIPTION", *map(_escape, _ABOUT.splitlines())]
     lines += [".SH COMMANDS"]
-    for each in all_words():
+    for each in filter(lambda words: words.help, all_words()):
         lines += [".SS " + _escape("headgate " + " ".join(each.path)), _escape(_sentence(each.help))]
         for option in each.options:
             if "--help" not in option.names:

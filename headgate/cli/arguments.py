@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import difflib
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
@@ -157,17 +158,19 @@ def duration(text: str) -> float:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def one_of(what: str, words: Sequence[str]) -> Callable[[str], str]:
-    """Make what reads one of these words; `what` is the noun for them."""
+@dataclass(frozen=True)
+class OneOf:
+    """Reads one of these words; `what` is the noun for them. A shell offers them (cli.completion)."""
 
-    def read(text: str) -> str:
-        if text in words:
+    what: str
+    words: tuple[str, ...]
+
+    def __call__(self, text: str) -> str:
+        """Return the word; raise argparse.ArgumentTypeError if it is none of them."""
+        if text in self.words:
             return text
-        raise argparse.ArgumentTypeError(
-            f'there is no {what} "{text}"{closest(text, words) or ": " + ", ".join(words)}'
-        )
-
-    return read
+        known = closest(text, self.words) or ": " + ", ".join(self.words)
+        raise argparse.ArgumentTypeError(f'there is no {self.what} "{text}"{known}')
 
 
 def port(text: str) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from headgate.cli.admin import add_gateway, look, tell
-from headgate.cli.arguments import USAGE_ERROR, Namespace, Parser, add_json, one_of
+from headgate.cli.arguments import USAGE_ERROR, Namespace, OneOf, Parser, add_json
 from headgate.cli.terminal import table
 
 _DONE = {
@@ -25,7 +25,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "action",
         metavar="ACTION",
-        type=one_of("action", ("list", *_DONE)),
+        type=OneOf("action", ("list", *_DONE)),
         help="list; reset (closed, and forget what was counted); open or close (by force, until a reset)",
     )
     parser.add_argument("service", metavar="SERVICE", nargs="?", help="whose breaker; list shows all without it")

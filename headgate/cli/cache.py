@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from headgate.cli.admin import add_gateway, look, tell
-from headgate.cli.arguments import USAGE_ERROR, Namespace, Parser, add_json, one_of
+from headgate.cli.arguments import USAGE_ERROR, Namespace, OneOf, Parser, add_json
 from headgate.cli.terminal import pairs, plain, table
 from headgate.telemetry.access_log import short_size as size
 
@@ -28,7 +28,7 @@ def add_arguments(parser: Parser) -> None:
         metavar="ACTION",
         nargs="?",
         default="status",
-        type=one_of("action", ("status", "purge")),
+        type=OneOf("action", ("status", "purge")),
         help="status (what it holds and answers; without a word, too); purge (forget what one of the options names)",
     )
     named = parser.add_mutually_exclusive_group()

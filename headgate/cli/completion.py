@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from importlib import import_module
 from typing import Final, NamedTuple
 
-from headgate.cli.arguments import Namespace, Parser, one_of
+from headgate.cli.arguments import Namespace, OneOf, Parser
 from headgate.cli.main import COMMANDS
 from headgate.config.preset import preset_names
 
@@ -31,7 +31,7 @@ class Option(NamedTuple):
 
 
 class Words(NamedTuple):
-    """What may follow a command, or a command and its action."""
+    """What may follow a command, or a command and its action; an action that is a mere word has no help of its own."""
 
     path: tuple[str, ...]
     help: str
@@ -43,7 +43,7 @@ class Words(NamedTuple):
 
 def add_arguments(parser: Parser) -> None:
     """Add the argument."""
-    parser.add_argument("name", metavar="SHELL", type=one_of("shell", SHELLS), help="bash, zsh or fish")
+    parser.add_argument("name", metavar="SHELL", type=OneOf("shell", SHELLS), help="bash, zsh or fish")
 
 
 def run(arguments: Namespace) -> int:
@@ -65,6 +65,7 @@ def _words(path: tuple[str, ...], summary: str, parser: argparse.ArgumentParser)
     options: list[Option] = []
     below: dict[str, argparse.ArgumentParser] = {}
     helps: dict[str, str] = {}
+    actions: tuple[str, ...] = ()
     choices: tuple[str, ...] = ()
     files = False
     for action in parser._actions:
@@ -75,13 +76,17 @@ def _words(path: tuple[str, ...], summary: str, parser: argparse.ArgumentParser)
             value = "" if action.nargs == 0 else str(action.metavar or action.dest).upper()
             known = tuple(preset_names() if action.dest == "preset" else map(str, action.choices or ()))
             options.append(Option(tuple(action.option_strings), value, known, action.help or ""))
-        elif action.metavar == "SHELL":
-            choices = SHELLS
+        elif isinstance(action.type, OneOf) and action.dest == "action":
+            actions = action.type.words
+        elif isinstance(action.type, OneOf):
+            choices = action.type.words
         elif path == ("preset", "show"):
             choices = tuple(preset_names())
         elif action.metavar == "CONFIG":
             files = True
-    yield Words(path, summary, tuple(options), tuple(below), choices, files)
+    yield Words(path, summary, tuple(options), (*below, *actions), choices, files)
+    for name in actions:
+        yield Words((*path, name), "", tuple(options), (), (), False)
     for name, each in below.items():
         yield from _words((*path, name), helps.get(name, ""), each)
 
@@ -193,7 +198,7 @@ def _fish(everything: list[Words]) -> str:
         if each.actions:
             unseen = f"{seen}; and not __fish_seen_subcommand_from {' '.join(each.actions)}"
             lines += [
-                f"complete -c headgate -n {_quoted(unseen)} -a {name} -d {_quoted(helps[(*each.path, name)])}"
+                f"complete -c headgate -n {_quoted(unseen)} -a {name}{_fish_told(helps[(*each.path, name)])}"
                 for name in each.actions
             ]
         if each.choices:
@@ -207,6 +212,10 @@ def _fish(everything: list[Words]) -> str:
             )
             lines.append(f"complete -c headgate -n {_quoted(seen)} {names}{takes} -d {_quoted(option.help)}")
     return "\n".join(lines) + "\n"
+
+
+def _fish_told(told: str) -> str:
+    return f" -d {_quoted(told)}" if told else ""
 
 
 def _takers(everything: list[Words]) -> list[str]:

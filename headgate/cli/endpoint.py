@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from headgate.cli.admin import add_gateway, look, tell
-from headgate.cli.arguments import USAGE_ERROR, Namespace, Parser, add_json, one_of
+from headgate.cli.arguments import USAGE_ERROR, Namespace, OneOf, Parser, add_json
 from headgate.cli.terminal import table
 
 _STATES = {"disable": "disabled", "enable": "enabled", "drain": "draining"}
@@ -19,7 +19,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "action",
         metavar="ACTION",
-        type=one_of("action", ("list", *_STATES)),
+        type=OneOf("action", ("list", *_STATES)),
         help="list; disable (no new requests, whatever its health); drain (the same, shown as draining); enable",
     )
     parser.add_argument("service", metavar="SERVICE", nargs="?", help="whose endpoint; list shows all without it")

@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 from headgate.cli.admin import add_gateway, look, tell
-from headgate.cli.arguments import USAGE_ERROR, Namespace, Parser, add_json, one_of
+from headgate.cli.arguments import USAGE_ERROR, Namespace, OneOf, Parser, add_json
 from headgate.cli.terminal import table
 
 
@@ -17,7 +17,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "action",
         metavar="ACTION",
-        type=one_of("action", ("list", "reset")),
+        type=OneOf("action", ("list", "reset")),
         help="list; reset (begin afresh with a key)",
     )
     parser.add_argument("limit", metavar="LIMIT", nargs="?", help="its name")

@@ -36,6 +36,9 @@ ENDED = {
     "check --expl": "--explain",
     "run --preset ai-m": "ai-microservices",
     "preset show sand": "sandbox",
+    "breaker res": "reset",
+    "endpoint drain --js": "--json",
+    "cache pur": "purge",
     "completion f": "fish",
     "check gatew": "gateway.yaml",
 }
@@ -105,6 +108,8 @@ def test_all_that_may_follow_is_offered(shell: str, scripts: dict[str, Path]) ->
     assert set(COMMANDS) <= offered(scripts, shell, "")
     assert {"create", "list", "revoke", "rotate", "hash"} <= offered(scripts, shell, "keys", "")
     assert "run" not in offered(scripts, shell, "keys", "")
+    assert {"list", "reset", "open", "close"} <= offered(scripts, shell, "breaker", "")
+    assert "reset" not in offered(scripts, shell, "breaker", "open", "")
     assert {"--explain", "--preset", "--set"} <= offered(scripts, shell, "check", "--")
     assert set(preset_names()) <= offered(scripts, shell, "run", "--preset", "")
     assert set(preset_names()) <= offered(scripts, shell, "preset", "show", "")
