@@ -59,8 +59,8 @@ lets an editor complete and check while you type: begin a file with
 - Only `true` and `false` are booleans: `on`, `yes` and `no` are text.
 - **Seconds** are a number, or text such as `500ms`, `30s`, `5m`, `1h`, `1d`. **Bytes** are a whole number, or text
   such as `64KiB`, `10MiB`, `1GB`.
-- `headers`, `timeout`, `retry`, `max_body` and `compression` stand at the gateway, a service or a route: the nearest
-  one counts, as a whole.
+- `headers`, `timeout`, `retry`, `max_body`, `compression` and `answers` stand at the gateway, a service or a route: the
+  nearest one counts, as a whole.
 - Files that a configuration names (certificates, keys) are relative to the folder the gateway is started in.
 """
 

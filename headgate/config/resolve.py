@@ -114,6 +114,8 @@ class ResolvedRoute:
     security_headers: SecurityHeaders | None
     plugins: tuple[PluginSetting, ...]
     cache: Cache | None = None
+    # Whether answers are made JSON (wire.as_json).
+    as_json: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,9 +254,7 @@ def _rate_limit(service: Service) -> Limit | None:
     short = service.rate_limit
     if short is None or not short.enabled:
         return None
-    return Limit(
-        name=service.name, key=["service"], requests=short.requests, window=short.window, exact=short.exact
-    )
+    return Limit(name=service.name, key=["service"], requests=short.requests, window=short.window, exact=short.exact)
 
 
 def _limits(route: Route, service: Service) -> tuple[ScopedLimit, ...]:
@@ -281,6 +281,7 @@ def _route(route: Route, service: Service, config: Config, order: int) -> Resolv
         security_headers=_nearest(route.security_headers, service.security_headers, config.security_headers),
         plugins=(*config.plugins, *service.plugins, *route.plugins),
         cache=cache if (cache := _nearest(route.cache, service.cache, config.cache)) and cache.enabled else None,
+        as_json=_nearest(route.answers, service.answers, config.answers) == "json",
     )
 
 

@@ -181,6 +181,10 @@ class Route:
     retry: RetrySettings | None = setting(default=None, help="When a request is tried again.")
     max_body: Bytes | None = setting(default=None, help="Bytes of the request body; more is 413.", ge=0)
     compression: Compression | None = setting(default=None, help="Compress responses.")
+    answers: Literal["as_is", "json"] | None = setting(
+        default=None,
+        help='json: what a service answers that is no JSON by type is sent as {"text": "..."}, and nothing as null.',
+    )
     cache: CacheSetting = setting(default=None, help="Answer from what was answered before.")
     limits: list[Limit] = setting(default=list, help="Limits besides the service's and the gateway's.")
     tier: str | None = setting(default=None, help="Tier of its callers, in place of their own.", max_length=100)
@@ -236,6 +240,7 @@ class Service:
     retry: RetrySettings | None = setting(default=None, help="Retries of routes that have none.")
     max_body: Bytes | None = setting(default=None, help="Body limit of routes that have none.", ge=0)
     compression: Compression | None = setting(default=None, help="Compression of routes that have none.")
+    answers: Literal["as_is", "json"] | None = setting(default=None, help="Answers of routes that say nothing of it.")
     cache: CacheSetting = setting(default=None, help="Cache of routes that say nothing of it.")
     auth: AuthSetting = setting(default=None, help="What callers of routes that say nothing of it must show and have.")
     addresses: AddressesSetting = setting(
@@ -310,6 +315,9 @@ class Config:
     retry: RetrySettings = setting(default=RetrySettings, help="Retries of services and routes that have none.")
     max_body: Bytes = setting(default=10 * 1024 * 1024, help="Body limit of services and routes that have none.", ge=0)
     compression: Compression | None = setting(default=None, help="Compression of services and routes that have none.")
+    answers: Literal["as_is", "json"] | None = setting(
+        default=None, help="Answers of services and routes that say nothing of it; as_is by default."
+    )
     cache: CacheSetting = setting(default=None, help="Cache of services and routes that say nothing of it.")
     cache_store: CacheStoreSetting = setting(default=MemoryCacheSettings, help="Where cached answers are kept.")
     limits: list[Limit] = setting(default=list, help="Limits of all routes.")

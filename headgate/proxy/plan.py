@@ -49,6 +49,7 @@ from headgate.telemetry.metrics import Metrics, RequestSeries
 from headgate.telemetry.redaction import redaction
 from headgate.telemetry.sampling import ASK, Sampler
 from headgate.telemetry.trace import Ids, Tracer
+from headgate.wire.as_json import AsJson
 from headgate.wire.compression import Compressor
 from headgate.wire.forwarded import NAMES, ForwardedRules, TrustPolicy
 
@@ -127,7 +128,8 @@ class RouteRuntime:
         upgrades = frozenset(name.lower().encode() for name in settings.upgrade)
         self.upgrades: frozenset[bytes] = shared.setdefault(upgrades, upgrades)
         self.cache = CachedRoute(route, route.cache) if route.cache is not None else None
-        self.compressor = Compressor(route.compression) if route.compression is not None else None
+        compressor = Compressor(route.compression) if route.compression is not None else None
+        self.compressor = AsJson(compressor) if route.as_json else compressor
         self.fixed = fixed_answer(settings.respond) if settings.respond is not None else None
         self.redirect = Redirection(settings.redirect) if settings.redirect is not None else None
         rewrite = settings.rewrite

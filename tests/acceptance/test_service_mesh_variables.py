@@ -318,6 +318,17 @@ def test_as_the_original_did_it(off: Gateway) -> None:
     assert off.get("/apiary").status == 200
     answer = off.ask("POST", "/api/v1/proxy/away/x")
     assert (answer.status, answer.json) == (500, {"error": "Internal server error"})
+    # S0-09, the other way.
+    for path in ("/api", "/api/v1/proxy/api-gateway/x"):
+        method = "GET" if path == "/api" else "POST"
+        for type_, body, told in (
+            ("text/plain", "hi", '{"text": "hi"}'),
+            ("text/plain", "", "null"),
+            ("application/json", '{"a": 1}', '{"a": 1}'),
+        ):
+            answer = off.ask(method, path, headers={"X-Stub-Type": type_, "X-Stub-Body": body})
+            assert (answer.status, answer.headers["content-type"], answer.text) == (200, "application/json", told)
+    assert off.shown("/api/v1/health")["service"] == "service-mesh"
 
 
 def test_origins_of_web_pages(off: Gateway) -> None:
