@@ -74,7 +74,8 @@ def take_dotenv(environ: MutableMapping[str, str], folder: Path = Path()) -> Non
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{DOTENV} cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8'}") from None
     for name, value in found.items():
-        if value is not None and "\0" not in value:
+        # Whoever names a file in the environment means its secret, and not the one that stands here.
+        if value is not None and "\0" not in value and f"{name}_FILE" not in environ:
             environ.setdefault(name, value)
 
 

@@ -106,3 +106,10 @@ def test_a_file_of_variables_has_a_bound(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("#" * (1 << 20) + "\n")
     with pytest.raises(ValueError, match="larger than 1024 KiB"):
         take_dotenv({}, tmp_path)
+
+
+def test_a_file_that_the_environment_names_goes_before_the_one_in_the_folder(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("KEY=here\nOTHER=here\n")
+    found = {"KEY_FILE": "/run/secrets/key"}
+    take_dotenv(found, tmp_path)
+    assert found == {"KEY_FILE": "/run/secrets/key", "OTHER": "here"}
