@@ -75,7 +75,7 @@ _TRY = (
         "{operator} explain --request try-me --admin {admin_address}",
     ),
     ("an instance of a service that nobody has configured registers itself ...", "{register} {admin}/services"),
-    ("... and has requests from now on, as long as it is heard of or answers checks", "curl {gateway}/joined"),
+    ("... and has requests a moment later, as long as it is heard of or answers checks", "curl {gateway}/joined"),
     ("services, limits and endpoints in the terminal, each second (q quits)", "{operator} top --admin {admin_address}"),
     ("health of this gateway", "curl {gateway}/health"),
     ("metrics, on the admin address", "curl {admin}/metrics"),

@@ -172,7 +172,8 @@ def _explain(address: str, error: OSError) -> str:
     cannot = f"cannot listen on {address}"
     match error.errno:
         case errno.EADDRINUSE:
-            return f"{cannot}: address already in use; stop the program that has it, or choose another address"
+            other = "stop the program that has it, or choose another address (--port, --admin)"
+            return f"{cannot}: address already in use; {other}"
         case errno.EACCES | errno.EPERM:
             return (
                 f"{cannot}: not allowed; TCP ports below 1024 need the CAP_NET_BIND_SERVICE capability, "
