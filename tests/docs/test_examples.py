@@ -215,3 +215,9 @@ def test_the_readme_leads_to_every_page() -> None:
     readme = (ROOT / "README.md").read_text()
     # Those of a folder are led to by its first page, or by the page that is about all of them.
     assert [page.name for page in (ROOT / "docs").glob("*.md") if f"](docs/{page.name}" not in readme] == []
+
+
+def test_no_page_has_a_machine_without_headgate_install_it_by_its_name() -> None:
+    """On the package index the name is another project's; `headgate[extra]` adds to what is installed."""
+    wrong = [page.name for page in PAGES if re.search(r"pip install '?headgate\b(?!\[)", page.read_text())]
+    assert wrong == []
