@@ -45,7 +45,8 @@ class Reader:
         text = self._here(block).replace("127.0.0.1:8081", self.gateway.admin)
         path = f"{Path(sys.executable).parent}:{self.gateway.env['PATH']}"
         done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", text],
+            # Not with pipefail: `head` does not wait for all that curl has for it.
+            ["bash", "-eu", "-c", text],
             cwd=self._folder,
             env=self.gateway.env | {"PATH": path, "HEADGATE_ADMIN": self.gateway.admin},
             capture_output=True,
