@@ -67,6 +67,8 @@ def merged(result: LoadResult) -> str:
 
     Secrets are masked and variables keep their names, so it may be shown to others.
     """
-    rows = [(f"{path}: {value}", str(origin)) for path, value, origin in result.origins.written()]
+    # What is declared is long, and read by whoever wants it after what is in force.
+    values = sorted(result.origins.written(), key=lambda written: written.path.startswith(("env.", "env[")))
+    rows = [(f"{path}: {value}", str(origin)) for path, value, origin in values]
     width = min(max((len(text) for text, _ in rows), default=0), 80)
     return "\n".join(f"{text:<{width}}  {dim(f'# {origin}')}" for text, origin in rows)
