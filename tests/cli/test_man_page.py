@@ -30,7 +30,8 @@ def test_man_shows_all_of_it_without_a_warning() -> None:
         check=True,
     )
     assert done.stderr == ""
-    for each in all_words():
+    # An action that is a mere word stands with its command.
+    for each in filter(lambda words: words.help, all_words()):
         assert "headgate " + " ".join(each.path) in done.stdout
         for option in each.options:
             assert all(name in done.stdout for name in option.names)
