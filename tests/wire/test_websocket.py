@@ -65,7 +65,7 @@ def test_pieces_of_a_message_are_put_together_around_control_frames() -> None:
 @pytest.mark.parametrize(
     ("data", "code"),
     [
-        (frame(TEXT, b"a"), 1002),
+        pytest.param(frame(TEXT, b"a"), 1002, id="masked"),
         # Masked, and else a whole one.
         (bytes((0x81, 0x80)), 1002),
         (bytes((0xC1, 0)), 1002),
