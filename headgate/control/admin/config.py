@@ -271,10 +271,8 @@ def _path(path: Any) -> Any:
     """Write a path as an operator would: a prefix is text."""
     if not isinstance(path, dict):
         return path
-    said = {kind: value for kind, value in path.items() if value is not None and kind != "string"}
-    if set(said) == {"prefix"} and not path.get("string"):
-        return said["prefix"]
-    return said | ({"string": True} if path.get("string") else {})
+    said = {kind: value for kind, value in path.items() if value is not None and (kind, value) != ("segments", True)}
+    return said["prefix"] if set(said) == {"prefix"} else said
 
 
 def _origins(gateway: Subject) -> list[Place]:
