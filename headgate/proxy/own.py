@@ -123,7 +123,8 @@ class LocalAnswers(dict[str, Own]):
             if any(each.ready for each in config.health.dependencies):
                 # Nobody says that it is ready before what it needs was looked at.
                 waits |= {"/ready", *(item.path for item in config.surface if item.view == "ready")}
-            self.waits = frozenset(waits) & self.keys()
+            # A frozenset and keys make a set, which compiled code does not take for what it is declared as.
+            self.waits = frozenset(waits & self.keys())
 
 
 def exposed(config: ResolvedConfig) -> list[str]:
