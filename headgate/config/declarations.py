@@ -53,6 +53,8 @@ class Head(NamedTuple):
     include: Node | None
 
 
+# A document with what it declares, which is read of it once.
+Document = tuple[Layer, Head]
 _NONE = Head(None, None, None)
 
 
@@ -71,17 +73,18 @@ def read_head(layer: Layer) -> Head:
     )
 
 
-def with_preset(layers: Sequence[Layer], problems: list[Problem]) -> list[Layer]:
+def with_preset(documents: Sequence[Document], problems: list[Problem]) -> list[Document]:
     """Put the preset that documents name below them, unless one lies there; the last one named counts."""
-    named = [head.preset for layer in layers if (head := read_head(layer)).preset is not None]
-    if not named or named[-1] is None or any(not layer.own for layer in layers):
-        return list(layers)
+    named = [head.preset for _, head in documents if head.preset is not None]
+    if not named or any(not layer.own for layer, _ in documents):
+        return list(documents)
     name = named[-1]
     try:
-        return [Layer(preset_source(name.text), preset_text(name.text), own=False), *layers]
+        preset = Layer(preset_source(name.text), preset_text(name.text), own=False)
     except ValueError as error:
         problems.append(Problem(name.at, "preset", str(error)))
-        return list(layers)
+        return list(documents)
+    return [(preset, read_head(preset)), *documents]
 
 
 def included(include: Node | None, variables: Variables, problems: list[Problem]) -> list[Included]:

@@ -18,7 +18,16 @@ from pathlib import Path as FilePath
 
 from headgate.config.check_values import Finding
 from headgate.config.checks import check
-from headgate.config.declarations import Layer, included, missing, read_head, table_of, variables_of, with_preset
+from headgate.config.declarations import (
+    Document,
+    Layer,
+    included,
+    missing,
+    read_head,
+    table_of,
+    variables_of,
+    with_preset,
+)
 from headgate.config.expansion import expand_tree, strays
 from headgate.config.merge import Override, apply_override, merge, name_of, read_override, with_environment
 from headgate.config.origins import Origins
@@ -98,9 +107,11 @@ def _load(
     for file in files:
         text = texts[file] if file in texts else _text(file, problems)
         read += [Layer(str(file), text)] if text is not None else []
-    read = _with_included(with_preset(read, problems), environ, files, problems)
+    documents = with_preset([(layer, read_head(layer)) for layer in read], problems)
+    documents = _with_included(documents, environ, files, problems)
+    read, heads = [layer for layer, _ in documents], [head for _, head in documents]
     digest = hashlib.sha256(repr(read).encode("utf-8", "surrogatepass")).digest()
-    table = table_of(map(read_head, read))
+    table = table_of(heads)
     variables = variables_of(table, environ, problems)
     lacking, notices = missing(table, variables) if not problems else ([], [])
     problems += [*variables.problems, *lacking]
@@ -114,7 +125,7 @@ def _load(
     if bombs := list(too_many(root)):
         return LoadResult(None, None, Origins(empty), in_order([*problems, *bombs]), [], files, digest)
     whole = whole and read_whole
-    root = with_defaults(_overridden(root, overrides, variables, problems), _ROOT)
+    root = _overridden(root, overrides, variables, problems)
     validated = validate(root)
     problems += validated.problems
     # With a file missing, every name that it may hold would be reported as unknown.
@@ -129,24 +140,25 @@ def _load(
 
 
 def _with_included(
-    layers: Sequence[Layer], environ: Mapping[str, str], files: list[FilePath], problems: list[Problem]
-) -> list[Layer]:
+    documents: Sequence[Document], environ: Mapping[str, str], files: list[FilePath], problems: list[Problem]
+) -> list[Document]:
     """Put the files that documents include over them, and note them as files."""
-    waiting, found = [(layer, 0) for layer in reversed(layers)], list[Layer]()
+    waiting, found = [(document, 0) for document in reversed(documents)], list[Document]()
     while waiting:
-        layer, depth = waiting.pop()
-        found.append(layer)
-        head = read_head(layer)
+        document, depth = waiting.pop()
+        found.append(document)
+        layer, head = document
         if head.include is None:
             continue
-        variables = variables_of(table_of(map(read_head, found)), environ, [])
+        variables = variables_of(table_of(each for _, each in found), environ, [])
         made = []
         for each in included(head.include, variables if layer.own else variables.closed(), problems):
             files.append(each.path)
             if depth >= _DEEPEST or len(found) >= _MOST_INCLUDED:
                 problems.append(Problem(each.at, "include", "files include each other, or too many of them"))
             elif not (each.optional and _is_absent(each.path)) and (text := _text(each.path, problems)) is not None:
-                made.append((Layer(str(each.path), text), depth + 1))
+                over = Layer(str(each.path), text)
+                made.append(((over, read_head(over)), depth + 1))
         waiting += reversed(made)
     return found
 
@@ -177,14 +189,18 @@ def _merged(layers: Sequence[Layer], root: Map, variables: Variables, problems: 
 
 def _overridden(root: Map, overrides: Sequence[str | Override], variables: Variables, problems: list[Problem]) -> Map:
     """Set what the command line sets: defaults of services first, that it may change what they become in a service."""
-    read = [read_override(each) if isinstance(each, str) else each for each in overrides]
-    of_defaults = [isinstance(each, Override) and each.key.startswith(DEFAULTS) for each in read]
-    for override in [each for each, first in zip(read, of_defaults, strict=True) if first]:
+    first: list[Override | Problem] = []
+    rest: list[Override | Problem] = []
+    for each in overrides:
+        read = read_override(each) if isinstance(each, str) else each
+        (first if isinstance(read, Override) and read.key.startswith(DEFAULTS) else rest).append(read)
+    for override in first:
         root = _override(root, override, variables, problems)
     root = with_overrides(with_defaults(root, _ROOT), _ROOT)
-    for override in [each for each, first in zip(read, of_defaults, strict=True) if not first]:
+    for override in rest:
         root = _override(root, override, variables, problems)
-    return root
+    # A service that the command line has brought has its defaults yet to get.
+    return with_defaults(root, _ROOT) if rest else root
 
 
 def _once(problems: Iterable[Problem]) -> list[Problem]:
