@@ -15,30 +15,11 @@ import pytest
 
 from tests.acceptance.gateway import Answer, Gateway
 from tests.acceptance.stub import Stub
+from tests.config.test_loader import SERVICE_MESH
 from tests.control.driver import until
 
 # The file of the description, letter by letter, but for the place where its service runs.
-DESCRIBED = """\
-services:
-  - name: api-gateway
-    url: {a}
-    circuit_breaker:
-      enabled: true
-      threshold: 5
-      timeout: 30
-    rate_limit:
-      enabled: true
-      requests: 100
-      window: 60
-    routes:
-      - name: api-gateway-route
-        match:
-          path: /api
-          method: GET
-        destinations:
-          - service_name: api-gateway
-            weight: 100
-"""
+DESCRIBED = SERVICE_MESH.replace("  - name: api-gateway\n", "  - name: api-gateway\n    url: {a}\n", 1)
 MORE = """\
   - name: svc-a
     url: {a}

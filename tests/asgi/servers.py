@@ -12,7 +12,6 @@ from __future__ import annotations
 import ctypes
 import functools
 import http.client
-import json
 import os
 import shutil
 import signal
@@ -21,10 +20,10 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 
+from tests.acceptance.gateway import Answer
 from tests.control.driver import CEILING, until
 
 T = TypeVar("T")
@@ -41,19 +40,6 @@ def why_no_network() -> str:
         return "unshare and ip are missing"
     ran = subprocess.run(["unshare", "--net", "ip", "link", "set", "lo", "up"], capture_output=True, check=False)
     return "" if ran.returncode == 0 else "this user may make no network namespace"
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """One answer; names of headers are in lower case."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
 
 
 class Server:

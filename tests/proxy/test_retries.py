@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -168,9 +169,8 @@ async def test_who_does_not_answer_in_the_time_of_one_try_leaves_it_to_another()
         assert await script.seen[0].link.rest() == b""
 
 
-@on_loop
-async def test_the_time_of_one_try_is_that_of_the_head_alone() -> None:
-    begun = asyncio.Event()
+def slow_behind_its_head(begun: asyncio.Event) -> Callable[[Wire], Awaitable[bool]]:
+    """Make an upstream that sends half a body, and the rest when that has begun which it waits for."""
 
     async def slow(link: Wire) -> bool:
         await link.send(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nabc")
@@ -178,6 +178,13 @@ async def test_the_time_of_one_try_is_that_of_the_head_alone() -> None:
         await link.send(b"def")
         return True
 
+    return slow
+
+
+@on_loop
+async def test_the_time_of_one_try_is_that_of_the_head_alone() -> None:
+    begun = asyncio.Event()
+    slow = slow_behind_its_head(begun)
     retry = {"attempts": 0, "per_try_timeout": 0.1}
     async with scripted(slow, silence) as script, gateway(document(script, **retry)) as rig:
         client = await rig.client()
@@ -204,13 +211,7 @@ async def test_all_tries_together_have_the_time_of_the_head() -> None:
 @on_loop
 async def test_what_streams_behind_the_head_may_take_longer_than_that() -> None:
     begun = asyncio.Event()
-
-    async def slow(link: Wire) -> bool:
-        await link.send(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nabc")
-        await begun.wait()
-        await link.send(b"def")
-        return True
-
+    slow = slow_behind_its_head(begun)
     timeout = {"head": 0.2}
     async with scripted(silence, slow, silence) as script:
         retry = {"on": ["timeout"], "attempts": 1, "per_try_timeout": 0.05, "backoff": AT_ONCE}
