@@ -2,13 +2,15 @@
 
 Two signs of overload, each by configuration: more requests in flight than `max_in_flight`, and an event loop that is
 late. Lateness is judged as CoDel judges a queue (Nichols and Jacobson, Controlling Delay Management, RFC 8289): a peak
-is no overload, but lateness that was never below `lag` for a whole interval is.
+is no overload, but lateness that was never below `lag` for a whole interval is. One late look says nothing, however
+late: a worker that the system did not let run for a second has one of those, and no more to do than before.
 
 How much is refused is one number, the pressure: between 0 and 1 that part of the low requests, between 1 and 2 all of
 them and a part of the normal ones, and so on. It rises with every interval of overload, the faster the later the loop
 is, and sinks step by step, so that what was refused does not come back all at once.
 
-Law: while there is no pressure and little is in flight, all that a request costs is one comparison with `bar`.
+Laws: while there is no pressure and little is in flight, all that a request costs is one comparison with `bar`.
+A request that comes when hardly another is there is taken: to refuse it would relieve nobody.
 """
 
 from __future__ import annotations
@@ -18,6 +20,10 @@ from headgate.policy.overload_settings import PRIORITIES, Overload
 INTERVAL = 0.25
 """Seconds that lateness has to last (RFC 8289: about the longest round trip; here what a client hardly notices)."""
 
+# Looks in a row that find the loop late.
+_LOOKS = 2
+# As many at once are taken however late the loop is.
+_FEW = 4
 # Percent of max_in_flight that each rank of PRIORITIES may fill.
 _SHARES = (120, 110, 100, 70)
 _RANKS = len(PRIORITIES)
@@ -45,6 +51,7 @@ class LoadShedder:
         "_good_at",
         "_idle_bar",
         "_lag",
+        "_late",
         "_owed",
         "_turned",
         "bar",
@@ -61,7 +68,7 @@ class LoadShedder:
         self.bar = self._idle_bar
         self.pressure = 0.0
         self._good_at = self._turned = _NEVER
-        self._calm = 0
+        self._calm = self._late = 0
         # Requests of each rank since the last step, and the part of a refusal that is still owed to each.
         self._came = [0] * _RANKS
         self._owed = [0.0] * _RANKS
@@ -86,10 +93,14 @@ class LoadShedder:
         if not self._enabled:
             return
         if lag < self._lag or self._good_at == _NEVER:
-            self._good_at = now
+            self._good_at, self._late = now, 0
+        else:
+            self._late += 1
         if now - self._turned < INTERVAL:
             return
         if now - self._good_at >= INTERVAL:
+            if self._late < _LOOKS:
+                return
             self._calm = 0
             self._press(lag, min(_SPAN, (now - max(self._turned, self._good_at)) / INTERVAL))
         elif self.pressure:
@@ -127,7 +138,7 @@ class LoadShedder:
 
     def _set(self, pressure: float) -> None:
         self.pressure = pressure
-        self.bar = -1 if pressure else self._idle_bar
+        self.bar = min(_FEW, self._idle_bar) if pressure else self._idle_bar
 
     def snapshot(self) -> dict[str, float]:
         """Return how much is refused: 0 nothing, 1 all low requests, 4 everything."""

@@ -57,6 +57,25 @@ def test_a_peak_of_lateness_is_no_overload() -> None:
     assert shedder.pressure == 0.0
 
 
+def test_one_late_look_is_no_overload_however_late() -> None:
+    shedder = LoadShedder(Overload())
+    for step in range(100):
+        shedder.observe(3.0 if step % 2 else 0.001, step * 3.0)
+    assert shedder.pressure == 0.0
+    shedder.observe(3.0, 300.0)
+    shedder.observe(3.0, 303.0)
+    assert shedder.pressure > 0.0
+
+
+def test_who_comes_when_hardly_another_is_there_need_not_ask() -> None:
+    shedder = LoadShedder(Overload())
+    late(shedder, 0.0, 100.0, lag=5.0)
+    assert shedder.bar == 4
+    shedder = LoadShedder(Overload(max_in_flight=2))
+    late(shedder, 0.0, 100.0, lag=5.0)
+    assert shedder.bar == 1
+
+
 def test_lasting_lateness_refuses_low_first_and_critical_last() -> None:
     shedder = LoadShedder(Overload())
     now, seen = 0.0, []
@@ -133,10 +152,12 @@ class Loop:
             self.debt += rate * max(self.last, 0.0005)
             came, self.debt = int(self.debt), self.debt % 1
             cost = 0.0
+            in_flight = 0
             for _ in range(came):
                 rank = self.dice.choice(ranks)
                 shedder = self.shedder
-                well = shedder is None or shedder.bar >= 0 or shedder.admits(rank, 1)
+                well = shedder is None or in_flight < shedder.bar or shedder.admits(rank, in_flight + 1)
+                in_flight += well
                 cost += self.SERVED if well else self.REFUSED
                 if self.now > start + seconds / 5:
                     counts[rank][not well] += 1
