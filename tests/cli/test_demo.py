@@ -23,6 +23,7 @@ from headgate.cli.guide import commands
 from headgate.cli.main import main
 from headgate.config.loader import load
 from tests.control.driver import until
+from tests.ports import free_port
 
 EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "demo.yaml"
 END_OF_GUIDE = "Ctrl-C ends everything."
@@ -61,15 +62,10 @@ class Demo:
         return answer
 
 
-def free_ports() -> tuple[int, int]:
-    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
-        return one.getsockname()[1], other.getsockname()[1]
-
-
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     temporary, state = tmp_path_factory.mktemp("temporary"), tmp_path_factory.mktemp("state")
-    port, admin_port = free_ports()
+    port, admin_port = free_port(), free_port()
     command = [sys.executable, "-m", "headgate", "demo", "--port", str(port), "--admin-port", str(admin_port)]
     process = subprocess.Popen(
         [*command, "--workers", "1"],

@@ -18,6 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
+from tests.ports import free_port
+
 FOLDER: Final = Path(__file__).parent
 CEILING: Final = 60.0
 
@@ -56,7 +58,7 @@ def origin() -> Iterator[int]:
 @contextmanager
 def gateway(folder: Path, upstream: int, cache: Mapping[str, Any] | bool = True) -> Iterator[str]:
     """Run a gateway with a cache before a port; yield its URL."""
-    port, admin = _free_port(), _free_port()
+    port, admin = free_port(), free_port()
     config = {
         "listen": [f"127.0.0.1:{port}"],
         "admin": {"address": f"127.0.0.1:{admin}"},
@@ -81,7 +83,7 @@ def gateway(folder: Path, upstream: int, cache: Mapping[str, Any] | bool = True)
 @contextmanager
 def nginx(folder: Path, upstream: int) -> Iterator[str]:
     """Run nginx with a cache before a port, configured as the suite's own pages do; yield its URL."""
-    port = _free_port()
+    port = free_port()
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     temporary = " ".join(f"{kind}_temp_path {folder}/{kind};" for kind in kinds)
     path = folder / "nginx.conf"
@@ -154,10 +156,3 @@ def _server(command: list[str], log: Path, port: int, environ: Mapping[str, str]
             yield
         finally:
             it.terminate()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from tests.ports import free_port as free_port
+
 T = TypeVar("T")
 
 # How long a test waits for something to happen before it calls it a failure; never how long it waits for time.
@@ -51,12 +53,14 @@ def until(happened: Callable[[], T | None], what: str) -> T:
         time.sleep(0.01)
 
 
-def free_port() -> int:
-    """Return a port that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def end(process: subprocess.Popen[Any]) -> None:
+    """Have a gateway end, and wait for that; one that does not is killed, so that it disturbs no other test."""
+    process.terminate()
+    try:
+        process.wait(CEILING)
+    finally:
+        process.kill()
+        process.wait()
 
 
 class Client:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.control.driver import CEILING, free_port, until
+from tests.control.driver import CEILING, end, free_port, until
 from tests.control.http_server import HttpServer, QuietHandler
 
 
@@ -71,8 +71,12 @@ class Gateway:
                 stderr=errors,
                 env={**os.environ, "XDG_RUNTIME_DIR": str(folder)},
             )
-        self.wait_log("plan 1 is in force")
-        until(self._admin_answers, "the admin address answers")
+        try:
+            self.wait_log("plan 1 is in force")
+            until(self._admin_answers, "the admin address answers")
+        except BaseException:
+            self.close()
+            raise
 
     def write(self, service: dict[str, Any]) -> None:
         document = {
@@ -140,9 +144,7 @@ class Gateway:
         until(self._admin_answers, "the successor's admin address answers")
 
     def close(self) -> None:
-        if self.process.poll() is None:
-            self.process.terminate()
-            self.process.wait(CEILING)
+        end(self.process)
 
     def _admin_answers(self) -> bool:
         try:

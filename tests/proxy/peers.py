@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from tests.ports import free_port as free_port
+
 CEILING = 20.0
 
 
@@ -280,11 +282,3 @@ def in_between() -> int:
     """Return how many bytes may be on their way over two connections: what kernels hold, which they grow, and we."""
     held = [int(Path(f"/proc/sys/net/ipv4/{name}").read_text().split()[2]) for name in ("tcp_rmem", "tcp_wmem")]
     return 2 * sum(held) + (8 << 20)
-
-
-def free_port() -> int:
-    """Return a port that refuses connections."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port

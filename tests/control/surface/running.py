@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from tests.control.driver import CEILING, free_port, until
+from tests.control.driver import CEILING, end, free_port, until
 from tests.control.whole import Service
 
 SEEDS = Path(__file__).parent / "seeds"
@@ -111,6 +111,6 @@ def running(folder: Path, document: dict[str, Any]) -> Iterator[Running]:
         assert process.poll() is None, errors.read_text()
         yield found
     finally:
-        process.terminate()
-        process.wait(CEILING)
+        service.released.set()
+        end(process)
         service.close()
