@@ -1,8 +1,8 @@
 """From what a good token says to the caller it tells of: signed tokens and answers of introspection alike.
 
-Laws: of several names the first that is present counts, and null is absent. What is present in another form than it
-must have makes the whole token unusable: nobody is let in with half of what an issuer said, and the operator's log
-names the claim. Values are not shown.
+Laws: of several names the first that is present counts; null and an empty text are absent. What is present in another
+form than it must have makes the whole token unusable: nobody is let in with half of what an issuer said, and the
+operator's log names the claim. Values are not shown.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class ClaimedIdentity:
 def _first(claims: Mapping[str, Any], names: Sequence[str]) -> tuple[str, Any]:
     for name in names:
         value = claim(claims, name)
-        if value is not None:
+        if value is not None and value != "":
             return name, value
     return "", None
 

@@ -33,9 +33,9 @@ def test_nothing_is_told() -> None:
     assert caller({}) == Identity("user", tier="", method="idp")
 
 
-def test_the_first_name_that_is_present_counts_and_null_is_absent() -> None:
-    claims = {"a": None, "b": "second", "c": "third", "role": "guest", "roles": None}
-    found = caller(claims, id=["a", "b", "c"])
+def test_the_first_name_that_is_present_counts_and_null_and_empty_text_are_absent() -> None:
+    claims = {"a": None, "a2": "", "b": "second", "c": "third", "role": "guest", "roles": None}
+    found = caller(claims, id=["a", "a2", "b", "c"])
     assert (found.id, found.roles) == ("second", frozenset({"guest"}))
 
 
