@@ -57,7 +57,7 @@ class Seat:
 class Child:
     """One seat of the master and whoever lives in it."""
 
-    __slots__ = ("due", "heard", "link", "main", "name", "number", "pid", "restarts", "started")
+    __slots__ = ("_quiet", "due", "heard", "link", "main", "name", "number", "pid", "restarts", "started")
 
     def __init__(self, number: int, main: Callable[[Seat], int], restarts: Restarts) -> None:
         self.number = number
@@ -68,6 +68,8 @@ class Child:
         self.link: Link | None = None
         self.started = self.heard = 0.0
         self.due: float | None = None
+        # Its last heartbeat, and for how long it had waited for a processor when it was first asked about that one.
+        self._quiet = (0.0, 0.0)
 
     def fork(self, enter: Callable[[Link], Seat], now: float) -> None:
         """Start the child. `enter` runs in it, makes its seat and closes what is the master's. Raises OSError."""
@@ -103,6 +105,13 @@ class Child:
         except OSError:
             return False
 
+    def starved(self, heartbeat: float) -> float:
+        """Return for how many seconds it was ready and got no processor, since it was first asked after this beat."""
+        waited = waited_for_processor(self.pid or 0)
+        if self._quiet[0] != heartbeat:
+            self._quiet = heartbeat, waited
+        return waited - self._quiet[1]
+
     def bury(self) -> None:
         """Forget who lived here; call it once the process has been waited for."""
         if self.link is not None:
@@ -111,6 +120,18 @@ class Child:
 
     def __repr__(self) -> str:
         return f"<Child {self.name} pid={self.pid} due={self.due} {self.restarts!r}>"
+
+
+def waited_for_processor(pid: int) -> float:
+    """Return for how many seconds of its life a process was ready and did not run; 0.0 where the system keeps no count.
+
+    It grows on a machine that has too much to do. It does not for a process that waits for something else, and hardly
+    for one that runs in circles.
+    """
+    try:
+        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, IndexError, ValueError):
+        return 0.0
 
 
 def describe_end(code: int) -> str:

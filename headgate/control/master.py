@@ -229,8 +229,10 @@ class Master:
         for child in self._children():
             # Workers beat in their region, where it costs no wakeup of the master; control has none and sends word.
             heartbeat = self._regions[child.number - 1].heartbeat if child.number else child.heard
-            if child.pid is not None and self._watchdog.is_stuck(heartbeat, now):
-                silent[child] = now - heartbeat
+            if child.pid is not None and self._watchdog.wonders(heartbeat, now):
+                starved = child.starved(heartbeat)
+                if self._watchdog.is_stuck(heartbeat, now, starved):
+                    silent[child] = now - heartbeat - starved
         awake = [child for child in silent if not child.sleeps()]
         if awake:
             self._spared_until = now + _SPARED_SECONDS

@@ -7,7 +7,11 @@ from __future__ import annotations
 
 
 class Watchdog:
-    """A child without a heartbeat for `limit` seconds is stuck; who asks, asks every `every` seconds."""
+    """A child without a heartbeat for `limit` seconds is stuck; who asks, asks every `every` seconds.
+
+    Seconds in which it got no processor do not count: a child that is killed for them has to begin anew on a machine
+    that has too much to do already.
+    """
 
     __slots__ = ("_every", "_last", "limit")
 
@@ -33,9 +37,13 @@ class Watchdog:
         first, self._last = self._last is None, now
         return first or late <= self.limit / 2
 
-    def is_stuck(self, heartbeat: float, now: float) -> bool:
-        """Tell whether the last `heartbeat` is too long ago."""
-        return now - heartbeat > self.limit
+    def wonders(self, heartbeat: float, now: float) -> bool:
+        """Tell whether the last `heartbeat` is so long ago that it is worth asking what the child has done since."""
+        return now - heartbeat > self.limit / 4
+
+    def is_stuck(self, heartbeat: float, now: float, starved: float = 0.0) -> bool:
+        """Tell whether the last `heartbeat` is too long ago; `starved` of these seconds it could do nothing about."""
+        return now - heartbeat - starved > self.limit
 
     def __repr__(self) -> str:
         return f"<Watchdog limit {self.limit} s, next look {self.next_look:.1f}>"

@@ -28,3 +28,13 @@ def test_after_standing_still_itself_it_gives_everybody_one_more_period() -> Non
     assert not dog.looks(160.0)
     assert not dog.looks(160.5)
     assert dog.looks(161.0)
+
+
+def test_it_asks_what_a_child_has_done_before_it_calls_it_stuck() -> None:
+    dog = Watchdog(limit=10.0)
+    assert [dog.wonders(100.0, now) for now in (100.0, 102.5, 102.6, 111.0)] == [False, False, True, True]
+
+
+def test_what_a_child_waited_for_a_processor_does_not_count() -> None:
+    dog = Watchdog(limit=10.0)
+    assert [dog.is_stuck(100.0, 130.0, starved) for starved in (0.0, 19.9, 20.0, 25.0)] == [True, True, False, False]
