@@ -5,6 +5,7 @@ Law: read once, for a process' environment does not change while it runs.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 
@@ -54,7 +55,13 @@ def read_variables(settings: EnvironmentDiscovery, service: str, environ: Mappin
 
 
 def _items(text: str) -> list[str]:
-    return [each.strip() for each in text.split(",") if each.strip()]
+    """Take a text apart: a JSON list, or items with commas between them."""
+    try:
+        items = json.loads(text) if text.lstrip().startswith("[") else text.split(",")
+    except (ValueError, RecursionError):
+        # Its first item is refused as what it is.
+        items = [text]
+    return [each for item in items if (each := str(item).strip())]
 
 
 def _weights(text: str, name: str, count: int) -> list[int]:

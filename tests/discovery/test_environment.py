@@ -39,6 +39,14 @@ def test_a_list_makes_several_endpoints_with_their_weights() -> None:
     assert {each.name: each.weight for each in found} == {"b:80": 3, "a:81": 1}
 
 
+def test_a_list_may_be_json() -> None:
+    environ = {"UPSTREAM_CHAT_URLS": '["http://b", "http://a:81"]', "UPSTREAM_CHAT_WEIGHTS": "[3, 1]"}
+    found = read_variables(BY_DEFAULT, "chat", environ)
+    assert {each.name: each.weight for each in found} == {"b:80": 3, "a:81": 1}
+    with pytest.raises(NotFound, match="UPSTREAM_CHAT_URLS: expected http://"):
+        read_variables(BY_DEFAULT, "chat", {"UPSTREAM_CHAT_URLS": '["http://b"'})
+
+
 def test_the_first_variable_that_is_set_counts() -> None:
     environ = {"CHAT_SERVICE_URL": " ", "UPSTREAM_CHAT_URLS": "http://two"}
     assert names(environ, service="chat") == ["two:80"]
