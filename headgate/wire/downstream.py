@@ -8,8 +8,8 @@ Laws:
 - The parser's callbacks (wire.reader) only record: the handler starts after `feed_data` returned without error.
 - Requests are served in order and at most `max_pipelined` are read ahead; behind an error nothing is served.
 - Trailers never join the head's fields. An upgrade that is not taken is framed as if it had not been asked for.
-- A body that was not read to its end closes the connection, with a moment to read on, so that our answer is not lost
-  in a reset (RFC 9112 section 9.6).
+- A body that was not read to its end closes the connection, but what still comes of it is read and dropped for a
+  while: a client that reads only when all is sent would find our answer lost in a reset (RFC 9112 section 9.6).
 """
 
 from __future__ import annotations
@@ -37,11 +37,14 @@ from headgate.wire.tls import certificate_shown, chosen_protocol
 
 # Bytes parsed at once while heads are read, so that one large read cannot become thousands of requests.
 _SLICE = 16 * 1024
-_LINGER_SECONDS = 2.0
+# What comes behind the last answer is dropped for so long, with so long a silence in it, and so much of it. nginx gives
+# 30 and 5 seconds and any number of bytes (lingering_time, lingering_timeout).
+_LINGER_SECONDS = 30.0
+_LINGER_SILENCE = 2.0
+_LINGER_BYTES = 1 << 30
 # What the parser says when the preface of HTTP/2 (RFC 9113 section 3.4) has come to its end, and nowhere else.
 _PREFACE_CAME = "PRI/Upgrade"
 _RESET = struct.pack("ii", 1, 0)
-_LINGER_BYTES = 1 << 20
 # Seconds that a client has for its first request when the gateway stops: accepted a moment ago, it is on its way.
 _FIRST_REQUEST = 1.0
 _OVERLOADED = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
@@ -54,6 +57,7 @@ class ClientConnection(asyncio.Protocol):
         "_certificate",
         "_corked",
         "_held",
+        "_lingers",
         "_paused",
         "_queue",
         "_raw_left",
@@ -92,6 +96,8 @@ class ClientConnection(asyncio.Protocol):
         self._paused = False
         self._unwritten = -1
         self._unread = 0
+        # Until when what comes is dropped; 0.0 before the last answer.
+        self._lingers = 0.0
         self._held = b""
         self._corked = b""
         # Whoever has the socket, once the client has turned out to speak HTTP/2.
@@ -207,9 +213,7 @@ class ClientConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Take bytes from the socket."""
         if self._stopped:
-            self._unread += len(data)
-            if self._unread > _LINGER_BYTES:
-                self.cut()
+            self._drop(len(data))
             return
         self.started = monotonic()
         pace = self._reader.pace
@@ -433,7 +437,7 @@ class ClientConnection(asyncio.Protocol):
             if stream.ended and not self._stopped:
                 self._close()
             else:
-                self._linger()
+                self._linger(arriving=not stream.ended)
             return
         reader = self._reader
         if reader.parser is None:
@@ -463,8 +467,8 @@ class ClientConnection(asyncio.Protocol):
             if transport.get_write_buffer_size():
                 self.rules.wheel.arm(self, monotonic() + self.rules.limits.write_timeout)
 
-    def _linger(self) -> None:
-        """Close our side, and read on for a moment so that a reset does not destroy the answer on its way."""
+    def _linger(self, arriving: bool = False) -> None:
+        """Close our side, and read on so that a reset does not destroy the answer: for long while a body arrives."""
         self._stopped = True
         self.uncork()
         transport = self.transport
@@ -472,10 +476,22 @@ class ClientConnection(asyncio.Protocol):
             return
         if transport.can_write_eof():
             transport.write_eof()
-            self.resume()
-            self.rules.wheel.arm(self, monotonic() + _LINGER_SECONDS)
-        else:
+        elif not arriving:
             transport.close()
+            return
+        # TLS has no half that could be closed: by its length the client knows the answer whole.
+        self.resume()
+        now = monotonic()
+        self._lingers = now + (_LINGER_SECONDS if arriving else _LINGER_SILENCE)
+        self.rules.wheel.arm(self, now + _LINGER_SILENCE)
+
+    def _drop(self, size: int) -> None:
+        """Take note of what came behind the end; whoever still sends has more time, unless the gateway stops."""
+        self._unread += size
+        if self._unread > _LINGER_BYTES:
+            self.cut()
+        elif self._lingers and self._unwritten < 0 and not self.stopping:
+            self.deadline = min(monotonic() + _LINGER_SILENCE, self._lingers)
 
     def detach(self) -> tuple[asyncio.Transport | None, bytes]:
         """Leave the socket to a tunnel; returns it with what was read behind the request."""
@@ -555,7 +571,7 @@ class ClientConnection(asyncio.Protocol):
             self._inspect_writing(transport, now)
         elif self._stopped:
             if not transport.get_write_buffer_size():
-                transport.abort()
+                self._hang_up(transport, now)
                 return
             # Our answer is still on its way: it may take its time as long as it moves.
             self._unwritten = transport.get_write_buffer_size()
@@ -569,6 +585,15 @@ class ClientConnection(asyncio.Protocol):
             self._inspect_body(self._reader.stream, now)
         elif self.stream is None:
             self._close()
+
+    def _hang_up(self, transport: asyncio.Transport, now: float) -> None:
+        """End what was given its time; over TLS with a word first, for which the client has a moment."""
+        if self._lingers and not transport.can_write_eof() and not transport.is_closing():
+            self._lingers = 0.0
+            transport.close()
+            self.rules.wheel.arm(self, now + _LINGER_SILENCE)
+        else:
+            transport.abort()
 
     def _inspect_writing(self, transport: asyncio.Transport, now: float) -> None:
         left = transport.get_write_buffer_size()

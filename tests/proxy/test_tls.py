@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import http.client
 import shutil
 import socket
 import ssl
@@ -224,6 +226,27 @@ async def test_large_bodies_go_both_ways_over_tls(authority: Authority) -> None:
         for _ in range(2):
             await client.send(get("/", method="POST", body=body))
             assert (await client.answer()).body == body[::-1]
+
+
+def upload(port: int, tls: ssl.SSLContext | None, size: int) -> int:
+    """Send a body, and read the answer when all of it is sent, as programs do that wait in their calls."""
+    client = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    if tls is not None:
+        client = http.client.HTTPSConnection("127.0.0.1", port, timeout=60, context=tls)
+    with contextlib.closing(client):
+        client.request("POST", "/", body=bytes(size))
+        return client.getresponse().status
+
+
+@pytest.mark.parametrize("tls", [True, False])
+@on_loop
+async def test_who_reads_only_when_all_is_sent_is_told_that_it_was_too_much(authority: Authority, tls: bool) -> None:
+    async with Upstream() as upstream:
+        document = listening(upstream, authority.issue("127.0.0.1")) if tls else to(upstream)
+        async with gateway({**document, "max_body": 1000}) as rig:
+            context = authority.client_context() if tls else None
+            assert await asyncio.to_thread(upload, rig.port(ADDRESS), context, 50 << 20) == 413
+        assert not upstream.links
 
 
 @on_loop
