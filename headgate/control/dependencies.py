@@ -15,6 +15,7 @@ from headgate.config.admin_settings import Dependency
 from headgate.core.endpoint import Endpoint
 from headgate.core.failure import Failure
 from headgate.core.trace import kind_of
+from headgate.wire.patience import within
 from headgate.wire.probe import Prober, question
 from headgate.wire.tls import client_context
 
@@ -33,7 +34,7 @@ _WORDS: Final[Mapping[str, str]] = {
 async def look(dependency: Dependency) -> str:
     """Ask one dependency how it is; return what is wrong in a few words, empty for nothing."""
     try:
-        async with asyncio.timeout(dependency.timeout):
+        async with within(dependency.timeout):
             return await _ask(dependency)
     except TimeoutError:
         return f"no answer within {dependency.timeout:g} s"

@@ -7,7 +7,6 @@ come over TLS, or from where the operator wrote that they do not.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 from typing import Any, NamedTuple
@@ -19,6 +18,7 @@ from headgate.auth.settings import JwtIssuer, KeySetSource
 from headgate.config.problems import without_url_secrets
 from headgate.core.address import is_loopback
 from headgate.core.strict_json import read_object
+from headgate.wire.patience import within
 from headgate.wire.tls import client_context
 
 _WELL_KNOWN = "/.well-known/openid-configuration"
@@ -59,7 +59,7 @@ async def fetch_keys(issuer: JwtIssuer) -> FetchedKeys:
     try:
         context = client_context(ca=source.ca)
         async with (
-            asyncio.timeout(source.timeout),
+            within(source.timeout),
             httpx.AsyncClient(verify=context, trust_env=False, follow_redirects=False, timeout=None) as client,
         ):
             url = source.url if issuer.discovery is None else await _discovered(client, issuer, source)

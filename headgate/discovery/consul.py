@@ -31,6 +31,7 @@ from headgate.discovery.backoff import BETWEEN, Backoff, persist
 from headgate.discovery.endpoint_set import endpoint_at, usable, weight_in
 from headgate.discovery.settings import ConsulDiscovery
 from headgate.discovery.source import Given, NotFound, Sink
+from headgate.wire.patience import within
 
 # The server waits up to a sixteenth longer, so that not all of its clients come back at once.
 _JITTER: Final = 1 / 16
@@ -86,7 +87,7 @@ class ConsulSource:
         if settings.tag:
             query["tag"] = settings.tag
         async with (
-            asyncio.timeout(self._longest if index else ANSWER_SECONDS),
+            within(self._longest if index else ANSWER_SECONDS),
             client.stream("GET", self._url, params=query, headers=self._fields) as response,
         ):
             refuse(response, "the token may not read this service" if response.status_code == 403 else "")

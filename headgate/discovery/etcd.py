@@ -10,7 +10,6 @@ asked in turn, another one after each failure. A token of etcd that has expired 
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 import re
@@ -34,6 +33,7 @@ from headgate.discovery.backoff import Backoff, persist
 from headgate.discovery.endpoint_set import endpoint_at, endpoint_of, usable, weight_in
 from headgate.discovery.settings import EtcdDiscovery
 from headgate.discovery.source import MOST_ENDPOINTS, Given, NotFound, Sink
+from headgate.wire.patience import within
 
 # Seconds.
 SILENCE: float = 60.0
@@ -78,7 +78,7 @@ class EtcdSource:
         url = self._members[self._member]
         try:
             with told():
-                async with make_client(url, SILENCE, settings.ca, settings.cert, settings.key) as client:
+                async with make_client(url, ANSWER_SECONDS, settings.ca, settings.cert, settings.key) as client:
                     if settings.username and not self._token:
                         await self._authenticate(client, url)
                     try:
@@ -119,7 +119,7 @@ class EtcdSource:
 
     async def _ask(self, client: httpx.AsyncClient, url: str, question: Any) -> dict[str, Any]:
         async with (
-            asyncio.timeout(ANSWER_SECONDS),
+            within(ANSWER_SECONDS),
             client.stream("POST", url, json=question, headers=self._fields()) as response,
         ):
             body = await read_body(response)
@@ -144,8 +144,12 @@ class EtcdSource:
             NotFound: it was refused.
         """
         question = {"create_request": {**self._range, "start_revision": str(revision + 1)}}
+        # Only a watch may be silent for so long.
+        patience = httpx.Timeout(ANSWER_SECONDS, connect=client.timeout.connect, read=SILENCE)
         try:
-            async with client.stream("POST", f"{url}/v3/watch", json=question, headers=self._fields()) as response:
+            async with client.stream(
+                "POST", f"{url}/v3/watch", json=question, headers=self._fields(), timeout=patience
+            ) as response:
                 if response.status_code != 200:
                     raise NotFound(_refusal(response.status_code, await read_body(response)))
                 async for line in lines(response, _LONGEST_LINE):

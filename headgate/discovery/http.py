@@ -21,6 +21,7 @@ from headgate.discovery.endpoint_set import MOST_WEIGHT, endpoint_at, usable, we
 from headgate.discovery.places import list_urls
 from headgate.discovery.settings import HttpDiscovery
 from headgate.discovery.source import Given, NotFound, Sink
+from headgate.wire.patience import within
 
 # Part of the interval by which it varies, so that not all gateways ask at once.
 _JITTER: Final = 0.1
@@ -54,7 +55,7 @@ class HttpSource:
         with told():
             async with make_client(self._urls[0], settings.timeout, settings.ca) as client:
                 while True:
-                    async with asyncio.timeout(settings.timeout):
+                    async with within(settings.timeout):
                         listed = await self._ask(client)
                     sink.take(self._read(listed))
                     self._backoff.succeeded()

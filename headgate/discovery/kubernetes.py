@@ -35,6 +35,7 @@ from headgate.discovery.backoff import Backoff, Throttled, persist
 from headgate.discovery.endpoint_set import endpoint_at, usable
 from headgate.discovery.settings import KubernetesDiscovery
 from headgate.discovery.source import MOST_ENDPOINTS, Given, NotFound, Sink
+from headgate.wire.patience import within
 
 # Seconds after which the server ends a watch, and we begin the next one where it ended; up to twice as much by chance.
 WATCH: float = 60.0
@@ -120,7 +121,7 @@ class KubernetesSource:
         for _ in range(_MOST_PAGES):
             fields = await self._fields()
             async with (
-                asyncio.timeout(ANSWER_SECONDS),
+                within(ANSWER_SECONDS),
                 client.stream("GET", url, params=self._query(query), headers=fields) as response,
             ):
                 _refuse(response)

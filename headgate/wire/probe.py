@@ -1,7 +1,7 @@
 """One question to an endpoint on a connection of its own: its answer read within bounds, then the connection closed.
 
-Laws: the deadline holds for all of it; no more is read than is asked for; redirects are answers like any other; every
-way in which no answer comes is a Failure.
+Laws: the deadline holds for all of it, and counts no time in which nobody here could read; no more is read than is
+asked for; redirects are answers like any other; every way in which no answer comes is a Failure.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from headgate.core.endpoint import Endpoint
 from headgate.core.failure import Failure
 from headgate.core.message import Fields
 from headgate.wire.http2 import inquiry
+from headgate.wire.patience import within
 from headgate.wire.pool import not_connected
 from headgate.wire.resolver import Resolver
 from headgate.wire.settings import ALPN, UpstreamTls
@@ -85,7 +86,7 @@ class Prober:
             Failure: connect_refused, connect_timeout, dns or tls.
         """
         try:
-            async with asyncio.timeout(timeout):
+            async with within(timeout):
                 _, writer = await self._open(endpoint, tls)
         except TimeoutError:
             raise Failure("connect_timeout", f"no connection within {timeout:g} s") from None
@@ -147,7 +148,7 @@ class Prober:
     ) -> T:
         writer: asyncio.StreamWriter | None = None
         try:
-            async with asyncio.timeout(timeout):
+            async with within(timeout):
                 reader, writer = await self._open(endpoint, tls)
                 return await dialogue(reader, writer)
         except TimeoutError:

@@ -34,6 +34,10 @@ class TimelessLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return 1000.0 + self._waits.passed
 
+    def pass_by(self, seconds: float) -> None:
+        """Let time pass in which nothing of this loop is done."""
+        self._waits.passed += seconds
+
 
 def timeless(scenario: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Run a scenario, which must not wait for anything outside of it."""

@@ -14,7 +14,7 @@ from typing import Any, Final
 from headgate.control.fleet import Fleet
 from headgate.control.messages import TellRecords
 
-PATIENCE: Final = 0.5
+PATIENCE: Final = 3.0
 
 
 class Latest:

@@ -16,6 +16,7 @@ from headgate.stores.redis.address import Server
 from headgate.stores.redis.connection import Link
 from headgate.stores.redis.script import SCRIPT, Script
 from headgate.stores.settings import RedisTls
+from headgate.wire.patience import within
 from headgate.wire.tls import client_context
 
 CLIENT_NAME = "headgate"
@@ -61,7 +62,7 @@ class Dialer:
             Unusable: if the server answers and cannot be used.
             OSError, TimeoutError, ssl.SSLError, ValueError: if it cannot be reached.
         """
-        async with asyncio.timeout(self._settings.connect_timeout):
+        async with within(self._settings.connect_timeout):
             link = await self._connect(server)
             try:
                 await self._introduce(link, server)
@@ -85,7 +86,7 @@ class Dialer:
             Unusable: if the server answers with an error.
             OSError, TimeoutError, ssl.SSLError, ValueError: if it cannot be reached.
         """
-        async with asyncio.timeout(self._settings.connect_timeout):
+        async with within(self._settings.connect_timeout):
             link = await self._connect(server)
             try:
                 await self._introduce(link, server)
