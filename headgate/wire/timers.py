@@ -8,7 +8,8 @@ Laws:
   most; `cancel` lets go of it at once.
 
 The wheel reads no clock: `advance(now)` is told the time. `WheelDriver` turns it in an event loop, and sleeps while
-nothing is filed.
+nothing is filed. When the loop was held up, nobody is to blame for that time: it is waited for once more, a second at
+most, in which what has come meanwhile is read, and only then do deadlines fire.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ TICK: Final = 0.05
 """Seconds between two turns: far below any timeout an operator would write, and 20 wake-ups a second."""
 
 NEVER: Final = inf
+
+# Seconds that are waited for once more at most.
+_MOST_PATIENCE: Final = 1.0
 
 
 class Timed(Protocol):
@@ -128,7 +132,7 @@ class TimerWheel:
 class WheelDriver:
     """Turns a wheel in an event loop, once a tick while anything is filed; its phase may add a tick of lateness."""
 
-    __slots__ = ("_clock", "_handle", "_loop", "_wheel")
+    __slots__ = ("_clock", "_due", "_handle", "_loop", "_wheel")
 
     def __init__(self, wheel: TimerWheel, loop: AbstractEventLoop, clock: Callable[[], float] = time.monotonic) -> None:
         """Attach to the wheel; `clock` is the one its deadlines are written in."""
@@ -136,6 +140,7 @@ class WheelDriver:
         self._loop = loop
         self._clock = clock
         self._handle: TimerHandle | None = None
+        self._due = NEVER
         wheel.wake = self._wake
 
     def close(self) -> None:
@@ -148,17 +153,26 @@ class WheelDriver:
     def _wake(self) -> None:
         if self._handle is None:
             # The wheel stood still: bring it to the present before anything is filed ahead of it.
-            self._wheel.advance(self._clock())
-            self._handle = self._loop.call_later(self._wheel.tick, self._turn)
+            now = self._clock()
+            self._wheel.advance(now)
+            self._turn_later(now)
+
+    def _turn_later(self, now: float) -> None:
+        self._due = now + self._wheel.tick
+        self._handle = self._loop.call_later(self._wheel.tick, self._turn)
 
     def _turn(self) -> None:
+        late = self._clock() - self._due
+        if late > self._wheel.tick:
+            self._handle = self._loop.call_later(min(late, _MOST_PATIENCE), self._advance)
+        else:
+            self._advance()
+
+    def _advance(self) -> None:
         self._handle = None
         try:
             self._wheel.advance(self._clock())
         finally:
-            self._go_on()
-
-    def _go_on(self) -> None:
-        """Turn again, unless nothing is filed, or a handler that armed something has seen to it already."""
-        if self._handle is None and self._wheel:
-            self._handle = self._loop.call_later(self._wheel.tick, self._turn)
+            # Unless nothing is filed, or a handler that armed something has seen to it already.
+            if self._handle is None and self._wheel:
+                self._turn_later(self._clock())

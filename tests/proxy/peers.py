@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from tests.ports import free_port as free_port
 
-CEILING = 20.0
+CEILING = 60.0
 
 
 async def within(work: Awaitable[Any]) -> Any:

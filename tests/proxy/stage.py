@@ -24,11 +24,13 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, ParamSpec
 
+import pytest
 import uvloop
 
 from headgate.config.declarations import Layer
 from headgate.config.loader import load
 from headgate.config.resolve import ResolvedConfig
+from headgate.core.clock import monotonic
 from headgate.proxy.gateway import Gateway
 from headgate.telemetry.access_log import JsonLines
 from headgate.telemetry.cells import SlotRegion, SlotWriter, read
@@ -81,9 +83,13 @@ def to(*upstreams: Upstream | str, route: dict[str, Any] | None = None, **more: 
 
 
 def resolved(document: dict[str, Any]) -> ResolvedConfig:
-    """Load a configuration as the command line does; the access log is off unless the document says otherwise."""
+    """Load a configuration as the command line does; the access log is off unless the document says otherwise.
+
+    The loop of a test is late whenever the machine has much to do: that is no overload, unless the document says so.
+    """
     base = {"listen": [ADDRESS], "telemetry": {"access_log": {"enabled": False}}, "store": "memory"}
-    result = load([], environ={}, layers=[Layer("test", json.dumps(base | document))])
+    overload = {"lag": 60, **document.get("overload", {})}
+    result = load([], environ={}, layers=[Layer("test", json.dumps(base | document | {"overload": overload}))])
     assert result.config is not None, "\n".join(str(problem) for problem in result.problems)
     return result.config
 
@@ -95,6 +101,28 @@ async def _dial(port: int, tls: ssl.SSLContext | None, name: str | None) -> Wire
 
 # How clients connect: another way where the suite runs for HTTP/2 (conftest).
 dial: Callable[[int, ssl.SSLContext | None, str | None], Coroutine[Any, Any, Wire]] = _dial
+
+
+class Clock:
+    """The monotonic clock, and what a test lets pass besides; until then everybody reads the machine's."""
+
+    def __init__(self) -> None:
+        self._ahead = 0.0
+        self._patch = pytest.MonkeyPatch()
+
+    def __call__(self) -> float:
+        return monotonic() + self._ahead
+
+    def advance(self, seconds: float) -> None:
+        """Go on by so much."""
+        self._ahead += seconds
+        for name, module in list(sys.modules.items()):
+            if name.startswith("headgate.") and getattr(module, "monotonic", None) is monotonic:
+                self._patch.setattr(module, "monotonic", self)
+
+    def undo(self) -> None:
+        """Give the machine's back."""
+        self._patch.undo()
 
 
 class Rig:
@@ -111,6 +139,7 @@ class Rig:
         self.log: list[dict[str, Any]] = []
         self.sockets: dict[str, list[socket.socket]] = {}
         self.clients: list[Wire] = []
+        self.clock = Clock()
         self._lines = JsonLines()
         written = self.gateway.log
 
@@ -136,6 +165,14 @@ class Rig:
     def connections(self) -> list[Any]:
         """List the connections of clients, as they are inside."""
         return list(self.gateway._listening._connections)
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass for whatever reads the clock; timers of the loop itself (hedges, pauses) do not notice."""
+        self.clock.advance(seconds)
+        driver = self.gateway._driver
+        driver._clock = self.clock
+        # It was not held up.
+        driver._due += seconds
 
     def port(self, address: str = ADDRESS) -> int:
         """Return the port that stands for a configured address."""
@@ -218,6 +255,7 @@ async def gateway(document: dict[str, Any]) -> AsyncIterator[Rig]:
         for client in rig.clients:
             client.writer.transport.abort()
         rig.gateway.abort()
+        rig.clock.undo()
         for sockets in rig.sockets.values():
             for each in sockets:
                 each.close()

@@ -30,7 +30,7 @@ async def pressed(rig: Rig) -> None:
     """Let the loop seem late for long."""
     now = monotonic()
     for step in range(200):
-        rig.gateway.shedder.observe(5.0, now + step * 0.1)
+        rig.gateway.shedder.observe(500.0, now + step * 0.1)
     assert rig.gateway.shedder.pressure > 0
 
 
@@ -206,8 +206,8 @@ async def test_a_loop_that_is_held_up_is_noticed() -> None:
 async def test_switched_off_nothing_is_refused() -> None:
     config: dict[str, Any] = {"overload": {"enabled": False}, "route": {"priority": "low"}}
     async with scripted() as script, gateway(to(*script.upstreams, **config)) as rig:
-        rig.gateway.shedder.observe(5.0, 1.0)
-        rig.gateway.shedder.observe(5.0, 100.0)
+        rig.gateway.shedder.observe(500.0, 1.0)
+        rig.gateway.shedder.observe(500.0, 100.0)
         assert (await rig.ask(get())).status == 200
 
 

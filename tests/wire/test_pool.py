@@ -19,7 +19,7 @@ from headgate.wire.timers import TimerWheel
 from headgate.wire.upstream import UpstreamConnection
 from headgate.wire.whole import WholeAnswers
 
-CEILING = 10.0
+CEILING = 60.0
 
 
 class Server:

@@ -239,9 +239,10 @@ class Loop:
 
     def __init__(self) -> None:
         self.waiting: list[tuple[Callable[[], None], asyncio.TimerHandle]] = []
+        self.delays: list[float] = []
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> Any:
-        assert delay == TICK
+        self.delays.append(delay)
         loop = self
 
         class Handle:
@@ -294,11 +295,12 @@ def test_driver_turns_on_after_a_failing_handler() -> None:
     good = Connection()
     wheel.arm(Connection(fail), clock.now)
     wheel.arm(good, clock.now + 1.0)
-    clock.now += 2 * TICK
+    clock.now += 1.5 * TICK
     with pytest.raises(ExceptionGroup):
         loop.run_one()
-    clock.now += 2.0
-    loop.run_one()
+    while loop.waiting:
+        clock.now += TICK
+        loop.run_one()
     assert good.fired == [clock.now]
 
 
@@ -306,11 +308,40 @@ def test_driver_keeps_one_timer_when_a_handler_arms_again() -> None:
     wheel, loop, clock, _driver = driven()
     conn = Connection()
     conn.action = lambda now: wheel.arm(conn, now + 1.0)
-    wheel.arm(conn, clock.now + 0.1)
-    clock.now += 0.2
+    wheel.arm(conn, clock.now)
+    clock.now += 1.5 * TICK
     loop.run_one()
     assert conn.fired == [clock.now]
     assert len(loop.waiting) == 1
+
+
+@pytest.mark.parametrize(("slept", "more"), [(0.4, 0.4), (0.9, 0.9), (3600.0, 1.0)])
+def test_driver_that_was_held_up_waits_once_more_before_anything_fires(slept: float, more: float) -> None:
+    wheel, loop, clock, _driver = driven()
+    answered, silent = Connection(), Connection()
+    for conn in (answered, silent):
+        wheel.arm(conn, clock.now + 0.1)
+    clock.now += TICK + slept
+    loop.run_one()
+    assert answered.fired == silent.fired == []
+    # Meanwhile the sockets are read, and one of the two had its answer there.
+    assert (len(loop.waiting), loop.delays[-1]) == (1, pytest.approx(more))
+    clock.now += more
+    answered.deadline = clock.now + 1.0
+    loop.run_one()
+    assert (answered.fired, silent.fired) == ([], [clock.now])
+    # And then by the tick as before.
+    assert loop.delays[-1] == TICK
+
+
+def test_driver_that_is_held_up_all_the_time_still_fires() -> None:
+    wheel, loop, clock, _driver = driven()
+    silent = Connection()
+    wheel.arm(silent, clock.now + 0.1)
+    for _ in range(2):
+        clock.now += 10.0
+        loop.run_one()
+    assert silent.fired == [clock.now]
 
 
 def test_closed_driver_lets_the_loop_go() -> None:

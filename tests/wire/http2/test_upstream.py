@@ -29,7 +29,7 @@ from headgate.wire.timers import TimerWheel
 from headgate.wire.whole import WholeAnswers
 from tests.proxy.http2_upstream import Http2Upstream, replying
 
-CEILING = 20.0
+CEILING = 60.0
 
 
 def run(scenario: Callable[[], Awaitable[None]]) -> None:
