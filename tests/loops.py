@@ -7,7 +7,7 @@ import functools
 from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec
 
-_CEILING = 40.0
+_CEILING = 120.0
 P = ParamSpec("P")
 
 

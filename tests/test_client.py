@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from headgate.client import Client, Refused, Unreachable, find_token
 from tests.control.admin.subject import TOKEN, as_role
 from tests.control.admin.test_config import Filed
 from tests.control.admin.test_schema import Running
+from tests.ports import free_port
 
 
 @pytest.fixture
@@ -83,9 +83,7 @@ def test_a_role_is_told_what_it_may_not(address: str) -> None:
 
 
 def test_nobody_there_is_said_in_a_sentence() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
-    with Client(f"127.0.0.1:{port}", "x") as client, pytest.raises(Unreachable, match="refused"):
+    with Client(f"127.0.0.1:{free_port()}", "x") as client, pytest.raises(Unreachable, match="refused"):
         client.status()
 
 

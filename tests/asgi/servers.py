@@ -133,12 +133,11 @@ class Server:
         """Return the process that keeps the server's workers together."""
 
         def found() -> int:
-            for each in Path("/proc").iterdir():
-                if each.name.isdigit() and (words := _words(int(each.name))) and "--guests" in words:
-                    parent = _parent(int(each.name))
-                    # Control is the same program, below it.
-                    if str(self.runtime) in words and "--guests" not in _words(parent):
-                        return int(each.name)
+            for pid in (int(each.name) for each in Path("/proc").iterdir() if each.name.isdigit()):
+                words = _words(pid)
+                # Control is the same program, below it.
+                if "--guests" in words and str(self.runtime) in words and not _is_below_its_like(pid):
+                    return pid
             return 0
 
         return until(found, "there is a companion")
@@ -186,8 +185,13 @@ def _words(pid: int) -> str:
         return ""
 
 
-def _parent(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+def _is_below_its_like(pid: int) -> bool:
+    try:
+        parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        # It has ended meanwhile, and is nobody's companion.
+        return True
+    return "--guests" in _words(parent)
 
 
 def is_free(port: int) -> bool:

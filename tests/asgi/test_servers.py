@@ -51,7 +51,8 @@ class Place:
         self.folder, self.port, self.admin = folder, free_port(), free_port()
         route = {"name": "all", "match": {"path": "/api"}}
         service = {"name": "api", "url": stub.url, "routes": [route], "rate_limit": {"requests": 6, "window": 3600}}
-        self.document: dict[str, Any] = {"admin": {"address": f"127.0.0.1:{self.admin}"}, "services": [service]}
+        free = {"name": "free", "url": stub.url, "routes": [{"name": "uncounted", "match": {"path": "/free"}}]}
+        self.document: dict[str, Any] = {"admin": {"address": f"127.0.0.1:{self.admin}"}, "services": [service, free]}
         (folder / "main.py").write_text(APP)
         self.write()
 
@@ -129,10 +130,11 @@ def test_a_companion_that_dies_takes_nothing_along(place: Place) -> None:
     with place.server(GUNICORN, workers=2) as server:
         server.wait(place.port)
         workers = place.joined(server, 2)
+        assert place.statuses(server, 7) == [200] * 6 + [429]
         companion = server.companion()
         os.kill(companion, signal.SIGKILL)
         # With nobody to ask they serve on, by the last plan.
-        assert set(place.statuses(server, 4)) == {200}
+        assert {server.get(place.port, "/free").status for _ in range(4)} == {200}
         until(lambda: server.output.count("joined anew") == 2, "both have joined anew")
         assert server.companion() != companion
         assert sorted(place.joined(server, 2)) == sorted(workers)

@@ -23,7 +23,7 @@ def start(*words: str) -> subprocess.Popen[bytes]:
 
 def answers(url: str) -> bool:
     try:
-        return httpx.get(url).status_code == 200
+        return httpx.get(url, timeout=CEILING).status_code == 200
     except httpx.TransportError:
         return False
 
@@ -34,21 +34,27 @@ def issuer() -> Iterator[str]:
     process = start(
         str(ROOT / "deploy/compose/issuer.py"), url.removeprefix("http://").replace("localhost", "127.0.0.1"), url
     )
-    until(lambda: answers(f"{url}/health"), "the issuer answers")
-    yield url
-    process.kill()
-    process.wait()
+    try:
+        until(lambda: answers(f"{url}/health"), "the issuer answers")
+        yield url
+    finally:
+        process.kill()
+        process.wait()
 
 
 @pytest.fixture(scope="module")
 def sample() -> Iterator[str]:
     address = f"127.0.0.1:{free_port()}"
     process = start("-m", "headgate.cli.samples", "chat-1", address)
-    until(lambda: answers(f"http://{address}/"), "the sample answers")
-    yield f"http://{address}"
-    process.send_signal(signal.SIGTERM)
-    # As the first process of a container it has to end by itself, for nobody else is told to.
-    assert process.wait(CEILING) == 0
+    try:
+        until(lambda: answers(f"http://{address}/"), "the sample answers")
+        yield f"http://{address}"
+        process.send_signal(signal.SIGTERM)
+        # As the first process of a container it has to end by itself, for nobody else is told to.
+        assert process.wait(CEILING) == 0
+    finally:
+        process.kill()
+        process.wait()
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +71,7 @@ def gateway(issuer: str, sample: str, tmp_path_factory: pytest.TempPathFactory) 
 
 def test_a_token_of_the_issuer_opens_the_way_to_the_sample(gateway: Gateway, issuer: str) -> None:
     form = {"sub": "ada", "roles": "user admin", "email": "ada@example.com"}
-    token = httpx.post(f"{issuer}/token", data=form).json()["access_token"]
+    token = httpx.post(f"{issuer}/token", data=form, timeout=CEILING).json()["access_token"]
 
     def answered() -> bool:
         # Keys of the issuer may still be on their way.
@@ -83,11 +89,12 @@ def test_the_command_that_the_file_shows_answers(gateway: Gateway) -> None:
 
 
 def test_the_issuer_says_of_nothing_else_that_it_is_there(issuer: str) -> None:
-    assert httpx.get(f"{issuer}/nothing").status_code == 404
-    assert httpx.post(f"{issuer}/nothing").status_code == 404
-    told = httpx.get(f"{issuer}/.well-known/openid-configuration").json()
-    assert told["issuer"] == issuer
-    assert httpx.get(told["jwks_uri"]).json()["keys"][0]["kty"] == "RSA"
+    with httpx.Client(base_url=issuer, timeout=CEILING) as client:
+        assert client.get("/nothing").status_code == 404
+        assert client.post("/nothing").status_code == 404
+        told = client.get("/.well-known/openid-configuration").json()
+        assert told["issuer"] == issuer
+        assert client.get(told["jwks_uri"]).json()["keys"][0]["kty"] == "RSA"
 
 
 def test_the_programs_are_those_of_the_file() -> None:

@@ -137,15 +137,15 @@ def test_the_demo_of_the_installed_package_serves(programs: Path, tmp_path: Path
         )
     try:
 
-        def answered() -> bool:
+        def answered(url: str) -> bool:
             assert demo.poll() is None, (tmp_path / "said").read_text()
             try:
-                return httpx.get(f"http://127.0.0.1:{port}/hello").status_code == 200
+                return httpx.get(url, timeout=CEILING).status_code == 200
             except httpx.TransportError:
                 return False
 
-        until(answered, "the demo answers")
-        assert httpx.get(f"http://127.0.0.1:{admin}/ui/").status_code == 200
+        for url in (f"http://127.0.0.1:{port}/hello", f"http://127.0.0.1:{admin}/ui/"):
+            until(lambda url=url: answered(url), f"the demo answers at {url}")  # type: ignore[misc]
         demo.send_signal(signal.SIGTERM)
         assert demo.wait(CEILING) == 0
     finally:

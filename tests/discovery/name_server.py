@@ -13,6 +13,8 @@ import dns.message
 import dns.rcode
 import dns.rrset
 
+from tests.ports import free_port
+
 # What a question without EDNS may be answered with (RFC 1035 section 4.2.1).
 _LONGEST_UDP = 512
 
@@ -43,13 +45,14 @@ class NameServer:
 
     async def start(self) -> None:
         loop = asyncio.get_running_loop()
-        self._tcp = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.port = self._tcp.sockets[0].getsockname()[1]
         udp: Any
+        # One for both: a port that the kernel chose for the one may be somebody's over the other.
+        self.port = free_port()
         udp, _ = await loop.create_datagram_endpoint(
             lambda: _Datagrams(self._datagram), local_addr=("127.0.0.1", self.port)
         )
         self._udp = udp
+        self._tcp = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
 
     def close(self) -> None:
         assert self._tcp is not None

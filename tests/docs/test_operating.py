@@ -49,8 +49,9 @@ class Scene:
                         "name": "chat",
                         "endpoints": endpoints,
                         "balancer": "least_connections",
-                        "circuit_breaker": {"threshold": 5, "timeout": 30},
-                        "health": {"path": "/health", "interval": 1, "timeout": 1},
+                        # It stays open, and they well, however long the commands take.
+                        "circuit_breaker": {"threshold": 5, "timeout": 36_000},
+                        "health": {"path": "/health", "interval": 1, "timeout": 60},
                         "routes": [{"name": "chat", "match": {"path": "/chat"}}],
                     },
                     {

@@ -113,12 +113,14 @@ class Provider:
 
     def revoke(self, token: str) -> None:
         """End an opaque token (RFC 7009)."""
-        said = httpx.post(f"{self.issuer}/revoke_token/", auth=(CLIENT, CLIENT_SECRET), data={"token": token})
+        said = httpx.post(
+            f"{self.issuer}/revoke_token/", auth=(CLIENT, CLIENT_SECRET), data={"token": token}, timeout=CEILING
+        )
         assert said.status_code == 200
 
     def _answers(self) -> bool:
         assert self._process is not None and self._process.poll() is None, (self._folder / "stderr").read_text()
         try:
-            return httpx.get(self.issuer + DISCOVERY, trust_env=False).status_code == 200
+            return httpx.get(self.issuer + DISCOVERY, trust_env=False, timeout=CEILING).status_code == 200
         except httpx.HTTPError:
             return False

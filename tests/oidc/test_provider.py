@@ -68,7 +68,7 @@ class Front:
 
 
 def identity(provider: Provider, **introspection: Any) -> dict[str, Any]:
-    source = {"refresh": 5, "cooldown": 1, "timeout": 2}
+    source = {"refresh": 5, "cooldown": 1, "timeout": 60}
     opaque = {
         "name": "opaque",
         "url": f"{provider.issuer}/introspect/",
@@ -76,6 +76,7 @@ def identity(provider: Provider, **introspection: Any) -> dict[str, Any]:
         "client_secret": CLIENT_SECRET,
         "claims": {"id": "username"},
         "cache": 0,
+        "timeout": 60,
         **introspection,
     }
     return {

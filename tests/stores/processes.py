@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeVar
 
-CEILING = 20.0
+CEILING = 60.0
 T = TypeVar("T")
 
 

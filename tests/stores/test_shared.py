@@ -111,6 +111,7 @@ class Tally:
         ends = time.monotonic() + CEILING
         while self._cells[number] < wanted:
             assert time.monotonic() < ends, f"process {number} has stopped at {self._cells[number]}"
+            time.sleep(0.0005)
 
     @property
     def total(self) -> int:

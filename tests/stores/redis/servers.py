@@ -23,7 +23,7 @@ from hiredis import Reader, ReplyError
 from headgate.stores.redis.connection import packed
 from tests.proxy.peers import free_port
 
-CEILING = 20.0
+CEILING = 60.0
 HOST = "127.0.0.1"
 
 
