@@ -1,7 +1,8 @@
 """A bound in time for an answer that counts only the time in which this process could have read it.
 
 A process that gets no processor, or is stopped, for longer than it wanted to wait finds both when it goes on: the
-answer, and that it is too late. Then who answered is not to blame, and what was slept through is waited for once more.
+answer, and that it is too late. Then who answered is not to blame, and what was slept through is waited for once more,
+no more of it than was asked for, so that a process that is late all the time gives up as well.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ _LATE = 0.05
 class within:  # noqa: N801 (a context manager, as asyncio.timeout is)
     """Raise TimeoutError in the block that has taken `seconds`; what this process stood still at its end is added."""
 
-    __slots__ = ("_due", "_scope", "_seconds", "_timer")
+    __slots__ = ("_due", "_more", "_scope", "_seconds", "_timer")
 
     def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
+        self._seconds = self._more = seconds
         self._scope = asyncio.timeout(None)
 
     async def __aenter__(self) -> None:
@@ -38,8 +39,10 @@ class within:  # noqa: N801 (a context manager, as asyncio.timeout is)
         loop = asyncio.get_running_loop()
         now = loop.time()
         late = now - self._due
-        if late > _LATE:
-            self._due = now + min(late, self._seconds)
+        more = min(late, self._more) if late > _LATE else 0.0
+        if more:
+            self._more -= more
+            self._due = now + more
             self._timer = loop.call_at(self._due, self._ring)
         else:
             self._scope.reschedule(now)

@@ -23,6 +23,7 @@ from headgate.core.failure import Failure
 from headgate.core.steps import Reply
 from headgate.wire.call import Call
 from headgate.wire.outbox import Outbox
+from headgate.wire.patience import within
 from headgate.wire.resolver import Resolver
 from headgate.wire.settings import PoolLimits, Speaks
 from headgate.wire.timers import NEVER, TimerWheel
@@ -187,7 +188,7 @@ class Pool:
             Failure: connect_refused, connect_timeout, dns, tls, upstream_protocol or overloaded; nothing was sent.
         """
         try:
-            async with asyncio.timeout(timeout):
+            async with within(timeout):
                 if self.open >= self.limits.max_connections or self._expected > len(self._waiters):
                     waited = await self._wait()
                     if waited is not None:

@@ -67,6 +67,24 @@ def test_one_that_never_comes_is_given_up_all_the_same() -> None:
     timeless(scenario)
 
 
+def test_a_process_that_is_late_all_the_time_gives_up_as_well() -> None:
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+
+        def lag() -> None:
+            stand_still(1)
+            loop.call_later(0.01, lag)
+
+        began = now()
+        loop.call_later(0.5, lag)
+        with pytest.raises(TimeoutError):
+            async with within(5):
+                await loop.create_future()
+        assert 10 <= now() - began < 20
+
+    timeless(scenario)
+
+
 def test_whoever_cancels_is_no_timeout() -> None:
     async def scenario() -> None:
         async def wait() -> None:
