@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -72,6 +74,15 @@ class Stub:
         self.answer, self.health, self.checks = Wanted(), 200, 0
         self.seen.clear()
         self.released.set()
+
+    @contextmanager
+    def holding(self) -> Iterator[None]:
+        """Answer nobody meanwhile."""
+        self.released.clear()
+        try:
+            yield
+        finally:
+            self.released.set()
 
     def close(self) -> None:
         """Stop; what waits is let go."""
