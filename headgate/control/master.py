@@ -42,7 +42,7 @@ from headgate.telemetry.cells import SlotRegion
 MOST_WORKERS = max(64, os.cpu_count() or 1)
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD)
 _ABORT_PATIENCE = 1.0
-_CONTROL_PATIENCE = 1.0
+_CONTROL_PATIENCE = 5.0
 _SPARED_SECONDS = 2.0
 
 

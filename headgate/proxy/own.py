@@ -33,7 +33,7 @@ State = Literal["now", "stale", "draining", "starting", "dependency"]
 # Seconds without a word from control, which speaks once a second, after which its last one is old.
 STALE_AFTER: Final = 5.0
 # Seconds that the first word of control is waited for.
-_FIRST_WORD: Final = 2.0
+_FIRST_WORD: Final = 10.0
 
 _JSON = b"application/json"
 _READING = ("GET", "HEAD")

@@ -207,9 +207,12 @@ def test_two_gateways_on_one_redis_let_exactly_the_limit_pass(
 ) -> None:
     """S1-27"""
     env = {"REDIS_URL": redis.url, "RATE_LIMIT_AUTHENTICATED": "200"}
+    options = ("--workers", "1", "--set", "store.timeout=10")
     with ExitStack() as stack:
         runs = [
-            stack.enter_context(running(tmp_path_factory.mktemp(f"redis-{each}"), only=("overview",), env=env))
+            stack.enter_context(
+                running(tmp_path_factory.mktemp(f"redis-{each}"), only=("overview",), env=env, options=options)
+            )
             for each in range(2)
         ]
         bearer = f"Bearer {token(user_id='shared')}"

@@ -7,6 +7,7 @@ import http.client
 import json
 import re
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -18,15 +19,16 @@ from tests.acceptance.stub import Wanted
 from tests.acceptance.vocelio import SECRET, SERVICES, Running, resolved, running, token
 from tests.control.driver import CEILING, until
 
-# Checks that a test can wait for.
-QUICK = {"HEALTH_CHECK_INTERVAL": "0.2", "HEALTH_CHECK_TIMEOUT": "5", "UNHEALTHY_THRESHOLD": "2"}
+# Checks that a test can wait for; of one service alone, for they cost time.
+QUICK = {"name": "billing", "health": {"interval": 0.2, "unhealthy_threshold": 2}}
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    env = {**QUICK, "LOG_LEVEL": "DEBUG", "OPENAI_API_KEY": "sk-canary-of-openai"}
+    env = {"LOG_LEVEL": "DEBUG", "OPENAI_API_KEY": "sk-canary-of-openai"}
     own = {
         "services": [
+            QUICK,
             {
                 "name": "voice-lab",
                 "routes": [
@@ -36,7 +38,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
                         "headers": {"request": {"set": {"X-Upstream-Key": "${OPENAI_API_KEY}"}}},
                     }
                 ],
-            }
+            },
         ]
     }
     with running(tmp_path_factory.mktemp("vocelio"), own, env=env) as found:
@@ -274,12 +276,9 @@ def test_hosts_that_are_trusted(run: Running) -> None:
         "gateway.up.railway.app": 200,
         "vocelio.ai.evil.example": 400,
     }.items():
-        connection = http.client.HTTPConnection("127.0.0.1", run.gateway.port, timeout=CEILING)
-        connection.request("GET", "/docs", headers={"Host": host})
-        answer = connection.getresponse()
-        answer.read()
-        connection.close()
-        assert answer.status == status, host
+        with closing(http.client.HTTPConnection("127.0.0.1", run.gateway.port, timeout=CEILING)) as connection:
+            connection.request("GET", "/docs", headers={"Host": host})
+            assert connection.getresponse().status == status, host
     # Whoever asks an address for health need not know the name.
     assert run.gateway.get("/health", {"X-Forwarded-Host": "evil.example"}).status == 200
     assert resolved(ALLOWED_HOSTS="*").trusted_hosts == ()
@@ -366,7 +365,8 @@ def test_what_is_not_set_is_said_once(run: Running) -> None:
 
 def test_outside_development_the_inside_is_for_those_who_are_known(tmp_path_factory: pytest.TempPathFactory) -> None:
     """S1-32, S1-47: with all services down it starts on the platform's port, degraded, and its health is 200."""
-    with running(tmp_path_factory.mktemp("production"), env={**QUICK, "ENVIRONMENT": "production"}, only=()) as run:
+    env = {"HEALTH_CHECK_INTERVAL": "1", "UNHEALTHY_THRESHOLD": "1", "ENVIRONMENT": "production"}
+    with running(tmp_path_factory.mktemp("production"), env=env, only=()) as run:
         for path in ("/status", "/metrics", "/services", "/service/overview", "/proxy/load-balancer/status"):
             assert run.gateway.get(path).status == 401, path
             assert run.gateway.get(path, bearer=token()).status == 200, path

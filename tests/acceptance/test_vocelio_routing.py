@@ -139,14 +139,24 @@ def test_what_is_no_service_is_404(run: Running) -> None:
         assert run.gateway.get(path, bearer=token()).status == 404, path
 
 
+def read_head(link: socket.socket) -> bytes:
+    """Return what was said up to the end of a head, or of the connection."""
+    head = b""
+    while b"\r\n\r\n" not in head and (said := link.recv(65_536)):
+        head += said
+    return head
+
+
 def shouting(server: socket.socket) -> None:
-    """Say in capitals what a WebSocket says; checks are told that all is well."""
+    """Say in capitals what a WebSocket says; checks are told that all is well. End when nobody can come any more."""
     switched = False
     while not switched:
-        with server.accept()[0] as link:
-            head = b""
-            while b"\r\n\r\n" not in head:
-                head += link.recv(65_536)
+        try:
+            link = server.accept()[0]
+        except OSError:
+            return
+        with link:
+            head = read_head(link)
             switched = b"websocket" in head.lower()
             if not switched:
                 link.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
@@ -154,7 +164,6 @@ def shouting(server: socket.socket) -> None:
             link.sendall(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
             while said := link.recv(65_536):
                 link.sendall(said.upper())
-    server.close()
 
 
 def tunnel(run: Running, path: str) -> bytes:
@@ -163,20 +172,17 @@ def tunnel(run: Running, path: str) -> bytes:
     head = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token()}\r\n".encode()
     with run.gateway.connect() as link:
         link.sendall(head + upgrade + b"\r\n")
-        found = b""
-        while b"\r\n\r\n" not in found:
-            found += link.recv(65_536)
+        found = read_head(link)
         if b" 101 " in found:
             link.sendall(b"a voice")
-            while not found.endswith(b"A VOICE"):
-                found += link.recv(65_536)
+            while not found.endswith(b"A VOICE") and (said := link.recv(65_536)):
+                found += said
         return found
 
 
 def test_several_instances_and_services_of_ones_own(tmp_path: Path) -> None:
     """S1-07: a list of commas makes instances; a service of one's own gets the same paths as the others; WebSockets."""
-    with Stub("one") as one, Stub("two") as two:
-        listening = socket.create_server(("127.0.0.1", 0))
+    with Stub("one") as one, Stub("two") as two, socket.create_server(("127.0.0.1", 0)) as listening:
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         own: dict[str, Any] = {"services": [{"name": "transcripts", "url": one.url}]}
         own["services"].append({"name": "voices", "url": url})
@@ -195,5 +201,6 @@ def test_several_instances_and_services_of_ones_own(tmp_path: Path) -> None:
                 assert (answer.status, answer.json["path"]) == (200, upstream)
             assert answer.headers["x-service-count"] == "20"
             assert answer.headers["x-service-name"] == "transcripts"
-            assert tunnel(run, "/api/v1/voices/stream").startswith(b"HTTP/1.1 101 ")
+            told = tunnel(run, "/api/v1/voices/stream")
+            assert (told[:13], told[-7:]) == (b"HTTP/1.1 101 ", b"A VOICE")
             thread.join(CEILING)
