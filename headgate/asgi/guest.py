@@ -33,7 +33,8 @@ from headgate.wire.rules import Rules
 _FIRST_PLAN = 60.0
 _SHORTEST_RETRY = 0.2
 _LONGEST_RETRY = 10.0
-_FAREWELL = 3.0
+# Longer than the companion gives control.
+_FAREWELL = 10.0
 _MOST_CLIENTS = 4096
 
 

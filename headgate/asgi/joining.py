@@ -35,7 +35,7 @@ from headgate.telemetry.cells import SlotRegion
 
 _PREFIX = "headgate-asgi-"
 # Seconds.
-_PATIENCE = 30.0
+_PATIENCE = 60.0
 _RETRY = 0.02
 _ANSWER_PATIENCE = 10.0
 _LONGEST_SEAT = 4096
@@ -158,13 +158,16 @@ def _lives(pid: int, began: str) -> bool:
 
 
 def _take_seat(folder: Path) -> Seat | None:
-    """Ask for a seat; None when there is nobody to ask, or who is there ends."""
+    """Ask for a seat; None when there is nobody to ask, or who is there ends or has no time yet."""
     link = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
         link.settimeout(_ANSWER_PATIENCE)
         with seats_of(folder) as path:
             link.connect(path)
         said, files, _, _ = socket.recv_fds(link, _LONGEST_SEAT, 2)
+    except TimeoutError:
+        link.close()
+        return None
     except OSError as error:
         link.close()
         if error.errno in (errno.ENOENT, errno.ECONNREFUSED, errno.ECONNRESET, errno.EAGAIN):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 
 import pytest
 
-from headgate.asgi.joining import NotJoined, _clear, _folder
+from headgate.asgi import joining
+from headgate.asgi.joining import NotJoined, _clear, _folder, _take_seat
 from headgate.asgi.server_process import ServerProcess, server_process
-from headgate.control.companion import LOCK
+from headgate.control.companion import LOCK, SEATS, seats_of
 
 
 @pytest.fixture
@@ -54,3 +56,18 @@ def test_what_servers_left_that_were_killed_is_removed(runtime: Path) -> None:
     assert alive.exists()
     assert not ended.exists()
     assert strange.exists()
+
+
+def test_a_companion_that_has_no_time_yet_is_asked_again(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = _folder(server_process(), [])
+    assert _take_seat(folder) is None
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as silent:
+        with seats_of(folder) as path:
+            silent.bind(path)
+        silent.listen(1)
+        monkeypatch.setattr(joining, "_ANSWER_PATIENCE", 0.01)
+        assert _take_seat(folder) is None
+        # And again, while those who gave up still stand in the queue.
+        assert _take_seat(folder) is None
+        assert _take_seat(folder) is None
+    assert (folder / SEATS).exists()
