@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -24,7 +25,7 @@ from tests.deploy.test_dashboard import QUERIES
 
 ASKED, LIMITED = 40, 3
 SETTINGS = {
-    "limits": [{"name": "few", "requests": ASKED}],
+    "limits": [{"name": "few", "requests": ASKED, "window": 3600}],
     "telemetry": {
         "access_log": {"enabled": False},
         "sampling": {"ratio": 1.0},
@@ -99,20 +100,12 @@ class Prometheus:
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """Run a gateway of two workers that has answered some requests, three of them with 429."""
-    service = Service()
-    made = Gateway(
-        tmp_path_factory.mktemp("gateway"),
-        2,
-        {"url": f"http://{service.name}", "circuit_breaker": {"threshold": 5}},
-        **SETTINGS,
-    )
-    try:
-        statuses = [made.ask(f"/{number}")[0] for number in range(ASKED + LIMITED)]
-        assert sorted(statuses) == [200] * ASKED + [429] * LIMITED
-        yield made
-    finally:
-        made.close()
-        service.close()
+    with closing(Service()) as service:
+        settings = {"url": f"http://{service.name}", "circuit_breaker": {"threshold": 5}}
+        with closing(Gateway(tmp_path_factory.mktemp("gateway"), 2, settings, **SETTINGS)) as made:
+            statuses = [made.ask(f"/{number}")[0] for number in range(ASKED + LIMITED)]
+            assert sorted(statuses) == [200] * ASKED + [429] * LIMITED
+            yield made
 
 
 @pytest.fixture(scope="module", params=["openmetrics", "native"])

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -36,8 +37,8 @@ SHOWN = list(shown())
 class Scene:
     """A gateway that has what the pages speak of: two endpoints of chat, whose breaker is open, and tagged answers."""
 
-    def __init__(self, folder: Path) -> None:
-        self._stubs = [Stub("one"), Stub("two")]
+    def __init__(self, folder: Path, opened: ExitStack) -> None:
+        self._stubs = [opened.enter_context(Stub(name)) for name in ("one", "two")]
         endpoints = [stub.url for stub in self._stubs]
         self.gateway = Gateway(
             folder,
@@ -70,7 +71,7 @@ class Scene:
             port_variable=None,
             options=["--workers", "1"],
         )
-        gateway = self.gateway
+        gateway = opened.enter_context(self.gateway)
         for _ in range(5):
             gateway.get("/chat", {"X-Stub-Status": "500"})
         for query in ("a", "b"):
@@ -99,17 +100,11 @@ class Scene:
             printed = printed.replace(stub.address, written)
         return printed.rstrip("\n")
 
-    def close(self) -> None:
-        self.gateway.close()
-        for stub in self._stubs:
-            stub.close()
-
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    made = Scene(tmp_path_factory.mktemp("operating"))
-    yield made
-    made.close()
+    with ExitStack() as opened:
+        yield Scene(tmp_path_factory.mktemp("operating"), opened)
 
 
 @pytest.mark.parametrize(("page", "command", "printed"), SHOWN, ids=[f"{page}: {text[:40]}" for page, text, _ in SHOWN])

@@ -23,8 +23,8 @@ SERVED, ASKED, LOOKED = (next(block for block in SHELL if word in block) for wor
 class Reader:
     """Whoever follows the page: a gateway that runs with its file, and a shell in the same folder."""
 
-    def __init__(self, folder: Path) -> None:
-        self.stub = Stub("files")
+    def __init__(self, folder: Path, stub: Stub) -> None:
+        self.stub = stub
         self._folder = folder
         self._file = folder / "headgate.yaml"
         self.port = free_port()
@@ -57,16 +57,13 @@ class Reader:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    def close(self) -> None:
-        self.gateway.close()
-        self.stub.close()
-
 
 @pytest.fixture
 def reader(tmp_path: Path) -> Iterator[Reader]:
-    made = Reader(tmp_path)
-    yield made
-    made.close()
+    with Stub("files") as stub:
+        made = Reader(tmp_path, stub)
+        with made.gateway:
+            yield made
 
 
 def test_whoever_follows_the_page_sees_what_it_says(reader: Reader) -> None:
