@@ -196,7 +196,11 @@ class Gateway:
         """End it, its children with it."""
         if self.process.poll() is None:
             self.process.terminate()
-            self.process.wait(CEILING)
+            try:
+                self.process.wait(CEILING)
+            finally:
+                self.process.kill()
+                self.process.wait()
 
     def __enter__(self) -> Gateway:
         return self
