@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvloop
@@ -17,8 +18,6 @@ from tests.proxy.peers import eventually
 from tests.stores.cache.contract import KEEP, CacheContract, Open, cached, held, key, put, seen, url
 from tests.stores.cache.waiting import Waiting
 from tests.stores.redis.servers import RedisServer
-
-CEILING = 20.0
 
 
 @pytest.fixture(scope="module")
@@ -49,16 +48,22 @@ def loop() -> Iterator[uvloop.Loop]:
 
 
 @pytest.fixture
-def open_store(redis: RedisServer, loop: uvloop.Loop) -> Iterator[Callable[[], Waiting]]:
+def connect(loop: uvloop.Loop) -> Iterator[Callable[..., Waiting]]:
+    """Connect stores to a server, as long as the test takes."""
     stores: list[Waiting] = []
 
-    def open_one() -> Waiting:
-        stores.append(Waiting(loop, redis.url))
+    def connect(server: RedisServer, **values: Any) -> Waiting:
+        stores.append(Waiting(loop, server.url, **values))
         return stores[-1]
 
-    yield open_one
+    yield connect
     for store in stores:
         store.close()
+
+
+@pytest.fixture
+def open_store(redis: RedisServer, connect: Callable[..., Waiting]) -> Callable[[], Waiting]:
+    return lambda: connect(redis)
 
 
 class TestRedis(CacheContract):
@@ -73,9 +78,9 @@ class TestRedis(CacheContract):
 
 
 def test_keys_begin_with_the_prefix_and_end_by_themselves(
-    redis: RedisServer, open_store: Callable[[], Waiting], loop: uvloop.Loop
+    redis: RedisServer, open_store: Callable[[], Waiting], connect: Callable[..., Waiting]
 ) -> None:
-    store = Waiting(loop, redis.url, prefix="odd[*]?:")
+    store = connect(redis, prefix="odd[*]?:")
     other = open_store()
     put(store, "a", keep=100)
     put(other, "a")
@@ -85,7 +90,6 @@ def test_keys_begin_with_the_prefix_and_end_by_themselves(
     assert 0 < redis.call("PTTL", b"odd[*]?:e:" + key("a").hex().encode()) <= 100_000
     assert store.purge(Purge("prefix", url("a"))) == 1
     assert (held(store, "a"), held(other, "a")) == ([], ["a"])
-    store.close()
 
 
 def test_a_loss_of_all_keys_loses_entries_and_no_purge(redis: RedisServer, open_store: Callable[[], Waiting]) -> None:
@@ -150,21 +154,23 @@ def test_what_would_make_others_late_is_not_sent(redis: RedisServer, open_store:
         return count
 
     redis.pause()
-    count = store.run(flood())
-    redis.resume()
+    try:
+        count = store.run(flood())
+    finally:
+        redis.resume()
     store.done()
     found = redis.call("HGET", "headgate:cache:counts", "stored")
     assert int(found) == 1 + count - 8
 
 
 def test_while_the_server_is_away_services_are_asked_and_then_it_is_used_again(
-    own: RedisServer, loop: uvloop.Loop
+    own: RedisServer, connect: Callable[..., Waiting]
 ) -> None:
-    store = Waiting(loop, own.url)
+    store = connect(own)
     put(store, "a")
     assert not store.failing
     own.kill()
-    loop.run_until_complete(eventually(lambda: store.failing))
+    store.run(eventually(lambda: store.failing))
     assert held(store, "a") == []
     assert store.claim(key("a"), 60)
     assert store.claim(key("a"), 60)
@@ -174,41 +180,42 @@ def test_while_the_server_is_away_services_are_asked_and_then_it_is_used_again(
     store.invalidate(url("b"))
     store.drop(key("b"))
     own.start()
-    loop.run_until_complete(eventually(lambda: not store.failing))
+    store.run(eventually(lambda: not store.failing))
     put(store, "c")
     assert held(store, "a", "b", "c") == ["c"]
     assert [state for state, _ in store.changes] == ["failing", "working"]
     assert own.url.rpartition(":")[2] in store.changes[0][1]
-    store.close()
 
 
-def test_a_server_that_stands_still_costs_its_timeout_once(own: RedisServer, loop: uvloop.Loop) -> None:
-    store = Waiting(loop, own.url, timeout=0.2, connect_timeout=0.2)
-    put(store, "a")
+def test_a_server_that_stands_still_costs_its_timeout_once(own: RedisServer, connect: Callable[..., Waiting]) -> None:
+    patient, store = connect(own), connect(own, timeout=0.2, connect_timeout=0.2)
+    put(patient, "a")
+    store.run(eventually(lambda: not store.failing))
+    before = len(store.changes)
     own.pause()
     assert held(store, "a") == []
     assert store.failing
     assert store.store.get(key("a")) is None
     assert store.store.claim(key("a"), 1) is True
     own.resume()
-    loop.run_until_complete(eventually(lambda: not store.failing))
-    assert held(store, "a") == ["a"]
-    assert [state for state, _ in store.changes] == ["failing", "working"]
-    store.close()
+    store.run(eventually(lambda: not store.failing))
+    assert [state for state, _ in store.changes[before:]][:2] == ["failing", "working"]
+    while not held(store, "a"):
+        # A machine that is busy may hold the server up for longer than it is waited for here.
+        assert len(store.changes) > before + 2
 
 
 @pytest.mark.parametrize(
     "reply", ["return 7", "return {1, 2, 3}", "return {'x'}", "return {'1', 'head'}", "return 'OK'", "return {}"]
 )
 def test_a_reply_that_makes_no_sense_is_a_miss_and_ends_the_connection(
-    own: RedisServer, loop: uvloop.Loop, monkeypatch: pytest.MonkeyPatch, reply: str
+    own: RedisServer, connect: Callable[..., Waiting], monkeypatch: pytest.MonkeyPatch, reply: str
 ) -> None:
-    store = Waiting(loop, own.url)
+    store = connect(own)
     sha = own.call("SCRIPT", "LOAD", reply).decode()
     monkeypatch.setattr("headgate.stores.cache.redis.SCRIPT", type("Other", (), {"sha": sha}))
     assert store.wait("get", key("a")) is None
     assert store.changes[0] == ("failing", "the script's reply is malformed")
-    store.close()
 
 
 def test_a_url_that_cannot_be_is_refused(loop: uvloop.Loop) -> None:
@@ -216,8 +223,8 @@ def test_a_url_that_cannot_be_is_refused(loop: uvloop.Loop) -> None:
         Waiting(loop, "http://127.0.0.1")
 
 
-def test_a_closed_store_says_nothing_more(own: RedisServer, loop: uvloop.Loop) -> None:
-    store = Waiting(loop, own.url)
+def test_a_closed_store_says_nothing_more(own: RedisServer, connect: Callable[..., Waiting]) -> None:
+    store = connect(own)
     store.close()
     own.kill()
     assert store.get(key("a")) is None
