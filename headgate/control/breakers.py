@@ -12,7 +12,7 @@ from typing import Any
 from headgate.config.admin_settings import BreakerAction
 from headgate.config.resolve import ResolvedConfig
 from headgate.control.log import Log
-from headgate.core.clock import monotonic, wall
+from headgate.core.clock import Moments, monotonic, wall
 from headgate.policy.breaker import Breaker, State
 from headgate.policy.breaker_settings import BreakerSettings
 from headgate.proxy.breaking import breaker_over
@@ -26,11 +26,12 @@ _GAUGE: dict[State, int] = {"closed": 0, "open": 1, "half_open": 2}
 class Breakers:
     """The breakers of the configuration in force, over the board."""
 
-    __slots__ = ("_board", "_breakers", "_log", "_succeeded", "_successes")
+    __slots__ = ("_board", "_breakers", "_log", "_moments", "_succeeded", "_successes")
 
     def __init__(self, board: Board, log: Log) -> None:
         self._board = board
         self._log = log
+        self._moments = Moments()
         self._breakers: dict[str, tuple[BreakerSettings, Breaker]] = {}
         # By service: calls that went well as they were last counted, and when there had been more of them.
         self._successes: Mapping[str, int] | None = None
@@ -53,11 +54,6 @@ class Breakers:
     def describe(self) -> dict[str, dict[str, Any]]:
         """Describe all breakers, by service."""
         return {service: self._shown(service) for service in self._breakers}
-
-    def standing(self) -> list[State]:
-        """Return the state of each: equal to what it was before where none has changed."""
-        now = _now()
-        return [breaker.state(now) for _, breaker in self._breakers.values()]
 
     def note_successes(self, counted: Mapping[str, int]) -> None:
         """Learn how many calls of each service went well until now: workers write down no moment of them."""
@@ -92,13 +88,12 @@ class Breakers:
         ]
 
     def _shown(self, service: str) -> dict[str, Any]:
-        return {**_describe(*self._breakers[service]), "last_success_time": self._succeeded.get(service)}
+        return {**_describe(*self._breakers[service], self._moments), "last_success_time": self._succeeded.get(service)}
 
 
-def _describe(settings: BreakerSettings, breaker: Breaker) -> dict[str, Any]:
+def _describe(settings: BreakerSettings, breaker: Breaker, moments: Moments) -> dict[str, Any]:
     """Describe a breaker: seconds for durations, seconds since 1970 for moments, None for what is not."""
-    now = _now()
-    seen = breaker.snapshot(now)
+    seen = breaker.snapshot(_now())
     counted: dict[str, Any] = {"threshold": settings.threshold}
     if settings.error_rate is not None:
         counted = {"threshold": None, "error_rate": settings.error_rate}
@@ -113,17 +108,17 @@ def _describe(settings: BreakerSettings, breaker: Breaker) -> dict[str, Any]:
         "success_count": seen.successes,
         "success_threshold": settings.success_threshold,
         "timeout": settings.timeout,
-        "last_failure_time": _moment(seen.last_failure, now),
-        "opened_at": _moment(seen.opened_at, now),
-        "open_until": _moment(seen.until, now),
+        "last_failure_time": _moment(seen.last_failure, moments),
+        "opened_at": _moment(seen.opened_at, moments),
+        "open_until": _moment(seen.until, moments),
         "trials_in_flight": seen.trials,
         "trials": settings.trials,
     }
 
 
-def _moment(micros: int, now: int) -> float | None:
+def _moment(micros: int, moments: Moments) -> float | None:
     """Return a monotonic moment in seconds since 1970, None for never."""
-    return round(wall() - (now - micros) / _MICROSECONDS, 3) if micros else None
+    return round(moments.of(micros / _MICROSECONDS), 3) if micros else None
 
 
 def _now() -> int:

@@ -51,11 +51,14 @@ class EndpointSets:
 class OwnAnswers:
     """What workers say of the gateway at own endpoints that they answer themselves, by path and proxy.own.State.
 
-    `not_ready` says what keeps it from being ready, empty for nothing.
+    `not_ready` says what keeps it from being ready, empty for nothing. `seen` is the monotonic moment of all this, and
+    whoever asks for something newer ({"type": "own_answers"}) may have it at once, if it comes `soon`.
     """
 
     answers: Mapping[str, Mapping[str, OwnAnswer]]
     not_ready: str = ""
+    seen: float = 0.0
+    soon: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,6 +76,7 @@ class Parts:
             self.keys.on_said,
             self.telemetry.on_said,
             self.latest.on_said,
+            self.own_endpoints.on_said,
         ]
 
     def follow(self, config: ResolvedConfig) -> None:

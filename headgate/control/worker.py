@@ -73,7 +73,9 @@ class Gateway(Protocol):
     def take_endpoint_sets(self, sets: Mapping[str, tuple[Endpoint, ...]], whole: bool) -> None:
         """Let services have these endpoints (messages.EndpointSets) from now on."""
 
-    def take_own_answers(self, answers: Mapping[str, Mapping[str, OwnAnswer]], not_ready: str) -> None:
+    def take_own_answers(
+        self, answers: Mapping[str, Mapping[str, OwnAnswer]], not_ready: str, seen: float, soon: bool
+    ) -> None:
         """Answer so at own endpoints (messages.OwnAnswers) from now on."""
 
     def forget_counts(self, keys: Sequence[bytes], done: Callable[[int], None]) -> None:
@@ -252,7 +254,7 @@ class Worker:
         elif isinstance(message, EndpointSets):
             self._gateway.take_endpoint_sets(message.sets, message.whole)
         elif isinstance(message, OwnAnswers):
-            self._gateway.take_own_answers(message.answers, message.not_ready)
+            self._gateway.take_own_answers(message.answers, message.not_ready, message.seen, message.soon)
         elif isinstance(message, Forget):
             self._gateway.forget_counts(message.keys, partial(self._say_forgotten, message.number))
         elif isinstance(message, TellRecords):

@@ -32,6 +32,7 @@ from headgate.proxy.gates import Answered
 from headgate.proxy.limiting import Held
 from headgate.proxy.notes import Notes
 from headgate.proxy.overload import Place, shed
+from headgate.proxy.own import after
 from headgate.proxy.placeholders import value_of
 from headgate.proxy.plan import Plan, RouteRuntime
 from headgate.proxy.refusal import fail
@@ -219,8 +220,12 @@ class Exchange:
 
     def _count(self) -> Awaitable[None] | None:
         """Hold the request against the limits that need no route."""
-        if self.gateway.own.waits and self.path in self.gateway.own.waits:
-            return self.gateway.own.first_word()
+        own = self.gateway.own
+        if self.path in own.waits and (word := own.word(self.path, self.gateway.tell)) is not None:
+            return after(word, self._hold)
+        return self._hold()
+
+    def _hold(self) -> Awaitable[None] | None:
         limits, shown = self.plan.limits, self.plan.limits_shown
         if limits is None and not shown:
             return None

@@ -217,9 +217,15 @@ class Gateway:
             found = before.endpoints
         return replace(service, endpoints=found or ())
 
-    def take_own_answers(self, answers: Mapping[str, Mapping[str, OwnAnswer]], not_ready: str) -> None:
+    def take_own_answers(
+        self,
+        answers: Mapping[str, Mapping[str, OwnAnswer]],
+        not_ready: str = "",
+        seen: float = 0.0,
+        soon: bool = False,
+    ) -> None:
         """Answer so at own endpoints from now on (control.messages.OwnAnswers)."""
-        self.own.take(answers, not_ready)
+        self.own.take(answers, not_ready, seen, soon)
 
     def forget_counts(self, keys: Sequence[bytes], done: Callable[[int], None]) -> None:
         """Begin afresh with these keys of the store of limits; `done` is told what Store.forget returns."""

@@ -1,9 +1,10 @@
 """The gateway's own endpoints that workers answer by themselves, control alive or not: health, ready and live.
 
 Control makes the answers of each state in advance and tells them (messages.OwnAnswers); a worker chooses among them by
-what it knows itself, and what it was told too long ago it calls stale. Untold, it waits a moment where the answer has a
-form that only control can fill, or where something must be there for the gateway to be ready; then it has a short
-answer of its own.
+what it knows itself, and what it was told too long ago it calls stale. Who asks for health may have seen more than was
+told: control is asked for a newer word, and the old one holds where that does not come at once. Untold, it waits a
+moment where the answer has a form that only control can fill, or where something must be there for the gateway to be
+ready; then it has a short answer of its own.
 
 health: what control has found out last. ready: this worker takes traffic (it has a Plan, is not draining, and nothing
 is away that must be there); for load balancers. live: this worker runs.
@@ -13,8 +14,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from headgate.config.admin_settings import LOCAL_VIEWS, methods_of
 from headgate.config.resolve import ResolvedConfig
@@ -32,8 +33,11 @@ State = Literal["now", "stale", "draining", "starting", "dependency"]
 
 # Seconds without a word from control, which speaks once a second, after which its last one is old.
 STALE_AFTER: Final = 5.0
-# Seconds that the first word of control is waited for.
+# Seconds that the first word of control is waited for, and a newer one: health never takes long.
 _FIRST_WORD: Final = 10.0
+_NEXT_WORD: Final = 0.05
+# Seconds for which a word is as good as a newer one.
+_NEW: Final = 0.01
 
 _JSON = b"application/json"
 _READING = ("GET", "HEAD")
@@ -79,34 +83,73 @@ class LocalAnswers(dict[str, Own]):
     """The endpoints that nobody is asked for a credential at, by path, and what control told last of all of them.
 
     `told` are the answers by path and state, `not_ready` says what keeps the gateway from being ready, `at` when.
-    `waits` are the paths whose answers are waited for, none once control has spoken.
+    `waits` are the paths at which a word of control may be waited for.
     """
 
-    __slots__ = ("_waiting", "at", "not_ready", "told", "waits")
+    __slots__ = (
+        "_asked",
+        "_first",
+        "_news",
+        "_seen",
+        "_soon",
+        "_timer",
+        "_waiting",
+        "at",
+        "not_ready",
+        "told",
+        "waits",
+    )
 
     def __init__(self) -> None:
         super().__init__()
         self._waiting: list[Reply[None]] = []
+        self._timer: asyncio.TimerHandle | None = None
+        # Paths that wait for the first word, none once it has come, and those that ask for a newer one.
+        self._first: frozenset[str] = frozenset()
+        self._news: frozenset[str] = frozenset()
+        # When control was asked for a newer word that has not come yet, 0 for not; of when its last one is.
+        self._asked = 0.0
+        self._seen = 0.0
+        self._soon = False
         self.waits: frozenset[str] = frozenset()
         self.told: Mapping[str, Mapping[str, OwnAnswer]] = {}
         self.not_ready = ""
         self.at = float("-inf")
 
-    def take(self, told: Mapping[str, Mapping[str, OwnAnswer]], not_ready: str) -> None:
-        """Believe this from now on."""
+    def take(
+        self, told: Mapping[str, Mapping[str, OwnAnswer]], not_ready: str, seen: float = 0.0, soon: bool = False
+    ) -> None:
+        """Believe this from now on, which control saw at the moment `seen`; a newer word comes `soon`, or does not."""
         self.told, self.not_ready, self.at = told, not_ready, monotonic()
-        self._go_on()
+        self._seen, self._soon = seen, soon
+        # What was on its way when control was asked is no answer to that.
+        if not self._asked or seen >= self._asked or not soon:
+            self._asked = 0.0
+            self._go_on()
 
-    async def first_word(self) -> None:
-        """Wait until control has spoken, but not for long: it may be away."""
+    def word(self, path: str, tell: Callable[[dict[str, Any]], bool]) -> Reply[None] | None:
+        """Return what must come before this path of `waits` is answered, None for nothing; `tell` reaches control."""
+        patience = _FIRST_WORD
+        if path not in self._first:
+            patience, now = _NEXT_WORD, monotonic()
+            # Where control has kept somebody waiting for nothing, nobody else waits for the same.
+            if not self._soon or now - self._seen < _NEW or (self._asked and not self._waiting):
+                return None
+            if not self._asked:
+                if not tell({"type": "own_answers"}):
+                    return None
+                self._asked = now
         if not self._waiting:
-            asyncio.get_running_loop().call_later(_FIRST_WORD, self._go_on)
+            self._timer = asyncio.get_running_loop().call_later(patience, self._go_on)
         reply: Reply[None] = Reply()
         self._waiting.append(reply)
-        await reply
+        return reply
 
     def _go_on(self) -> None:
-        self.waits = frozenset()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._first, self.waits = frozenset(), self._news
         waiting, self._waiting = self._waiting, []
         for reply in waiting:
             reply.set(None)
@@ -118,19 +161,28 @@ class LocalAnswers(dict[str, Own]):
         for item, route in zip(config.surface, config.own_routes, strict=True):
             if item.view in LOCAL_VIEWS and route.auth.mode == "none":
                 self[item.path] = LocalAnswer(item.path, item.view, methods_of(item))
+        # A set and keys make a set, and compiled code takes none for a frozenset.
+        self._news = frozenset({item.path for item in config.surface if item.view == "health"} & self.keys())
         if not self.told:
             waits = {item.path for item in config.surface if item.body is not None}
             if any(each.ready for each in config.health.dependencies):
                 # Nobody says that it is ready before what it needs was looked at.
                 waits |= {"/ready", *(item.path for item in config.surface if item.view == "ready")}
-            # A frozenset and keys make a set, which compiled code does not take for what it is declared as.
-            self.waits = frozenset(waits & self.keys())
+            self._first = frozenset(waits & self.keys())
+        self.waits = frozenset({*self._first, *self._news})
 
 
 def exposed(config: ResolvedConfig) -> list[str]:
     """List the paths of admin.expose that no item of `surface` has."""
     taken = {item.path for item in config.surface}
     return [path for path in config.admin.expose if path not in taken]
+
+
+async def after(word: Reply[None], go_on: Callable[[], Awaitable[None] | None]) -> None:
+    """Wait for a word of control, then go on."""
+    await word
+    if (pending := go_on()) is not None:
+        await pending
 
 
 def _health(gateway: Gateway) -> State:

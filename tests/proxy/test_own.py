@@ -85,6 +85,48 @@ async def test_it_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @on_loop
+async def test_who_asks_for_health_is_told_what_control_sees_now() -> None:
+    async with gateway({**CONFIG, "surface": SURFACE[:3]}) as rig:
+        asked: list[dict[str, Any]] = []
+        rig.gateway.tell = lambda message: not asked.append(message)  # type: ignore[func-returns-value]
+        now = {"/h": answers(200, "now"), "/l": answers(200, "now")}
+        rig.gateway.take_own_answers(now, "", own.monotonic() - 1, True)
+        asking = [asyncio.ensure_future(said(rig, "/h")) for _ in range(2)]
+        # Only health asks, once for all who wait.
+        assert (await said(rig, "/l"))[0] == 200
+        await eventually(lambda: len(asked) > 0)
+        assert asked == [{"type": "own_answers"}]
+        # What was on its way already is older than the question.
+        rig.gateway.take_own_answers(now, "", own.monotonic() - 1, True)
+        assert not any(each.done() for each in asking)
+        newer = {"/h": {"now": OwnAnswer(200, b"text/plain", b"newer")}}
+        rig.gateway.take_own_answers(newer, "", own.monotonic(), True)
+        assert [await each for each in asking] == [(200, b"newer")] * 2
+
+
+@on_loop
+async def test_health_does_not_wait_for_what_does_not_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with gateway({**CONFIG, "surface": SURFACE[:3]}) as rig:
+        asked: list[dict[str, Any]] = []
+        told = {"/h": answers(200, "now")}
+        # Control is away; then there, and does not answer; then it has so much to tell that nobody waits for it.
+        rig.gateway.take_own_answers(told, "", 0.0, True)
+        rig.gateway.tell = lambda message: False
+        assert await said(rig, "/h") == (200, b"now")
+        rig.gateway.tell = lambda message: not asked.append(message)  # type: ignore[func-returns-value]
+        for _ in range(2):
+            assert await said(rig, "/h") == (200, b"now")
+        assert len(asked) == 1
+        rig.gateway.take_own_answers(told, "", 0.0, False)
+        monkeypatch.setattr(own, "_NEXT_WORD", 1000.0)
+        assert await said(rig, "/h") == (200, b"now")
+        # What is new is not asked for.
+        rig.gateway.take_own_answers(told, "", own.monotonic() + 1000, True)
+        assert await said(rig, "/h") == (200, b"now")
+        assert len(asked) == 1
+
+
+@on_loop
 async def test_a_worker_answers_by_what_it_was_told_and_by_what_it_knows() -> None:
     async with gateway(CONFIG) as rig:
         assert json.loads((await said(rig, "/h"))[1])["status"] == "healthy"

@@ -1,5 +1,5 @@
 """How the own endpoints hang in control: what a configuration has is answered, and workers are told once a second, and
-when a breaker has changed.
+when they ask.
 
 Laws: with control away workers answer health, ready and live of what they were told last; all other own endpoints wait
 for its successor, which listens at the same path.
@@ -8,6 +8,7 @@ for its successor, which listens at the same path.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,6 @@ from headgate.control.snapshot import is_whole
 from headgate.control.spawn import Spawn
 from headgate.control.surface.subject import Subject
 from headgate.core.clock import monotonic
-from headgate.policy.breaker import State
 
 if TYPE_CHECKING:
     from headgate.control.surface.answers import Answers
@@ -33,6 +33,9 @@ _HURRIED = 0.1
 # Telling takes at most a twentieth of the time, however large the configuration is; no longer than this apart.
 LONGEST_PAUSE = 3.0
 _SHARE = 20
+# Who asks is told at once, as long as telling takes no more than this share of the time, and pauses are short.
+_ASKED_SHARE = 8
+_SOON = 0.04
 # Seconds that the first word may be late, so that it is of no gateway that begins; a worker waits longer (proxy.own).
 _FIRST_LOOKS = 1.5
 
@@ -51,6 +54,7 @@ class OwnEndpoints:
         self._answers: Answers | None = None
         self._listener: Listener | None = None
         self._telling: asyncio.Task[None] | None = None
+        self._asked = asyncio.Event()
         self.socket: str | None = None
 
     def begin(self, subject: Subject, folder: Path) -> None:
@@ -68,6 +72,11 @@ class OwnEndpoints:
         self._open(config)
         if self._telling is None:
             self._telling = self._spawn(self._tell())
+
+    def on_said(self, _: int, message: dict[str, Any]) -> None:
+        """Take a worker's wish for something newer than it was told last."""
+        if message["type"] == "own_answers":
+            self._asked.set()
 
     def close(self) -> None:
         """Let go of the socket."""
@@ -109,23 +118,23 @@ class OwnEndpoints:
         while True:
             config, subject = self._config, self._subject
             assert config is not None and subject is not None
+            self._asked.clear()
             began = monotonic()
             numbers = await own_answers.numbers_for(subject, answers.items)
             exposed, statuses = config.admin.expose, config.health.statuses
             told = own_answers.told(subject, answers.items, exposed, statuses, self._log, numbers)
-            self._publish(OwnAnswers(told, self._own_health.not_ready()))
-            least = min(LONGEST_PAUSE, max(_HURRIED, (monotonic() - began) * _SHARE))
-            known = subject.parts.breakers.standing()
-            await asyncio.sleep(least)
-            if is_whole(subject.snapshot()):
-                await self._pass(EVERY - least, subject, known)
-
-    async def _pass(self, seconds: float, subject: Subject, known: list[State]) -> None:
-        """Let so much time pass, or less: who has seen a breaker open reads of it in the next answer."""
-        end = monotonic() + seconds
-        while (began := monotonic()) < end and subject.parts.breakers.standing() == known:
             took = monotonic() - began
-            await asyncio.sleep(min(max(_HURRIED, took * _SHARE), end - began))
+            pause = took * _ASKED_SHARE
+            self._publish(OwnAnswers(told, self._own_health.not_ready(), began, pause < _SOON))
+            await asyncio.sleep(min(LONGEST_PAUSE, pause))
+            every = EVERY if is_whole(subject.snapshot()) else _HURRIED
+            await self._pass(min(LONGEST_PAUSE, max(every, took * _SHARE)) - pause)
+
+    async def _pass(self, seconds: float) -> None:
+        """Let so much time pass, or less: who asks is told."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._asked.wait()
 
     async def _begun(self) -> None:
         """Wait until all workers are there and everything has been looked at once, but not for long."""

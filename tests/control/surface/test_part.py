@@ -1,4 +1,4 @@
-"""When workers are told how the own endpoints answer: first when all is there, then each second and at each change."""
+"""When workers are told how the own endpoints answer: first when all is there, then each second and when they ask."""
 
 from __future__ import annotations
 
@@ -18,10 +18,9 @@ def endpoints(own_health: Any = None) -> Any:
     return made
 
 
-def subject(states: list[str], *, alive: bool = True) -> Any:
+def subject(*, alive: bool = True) -> Any:
     shown = {"plan": 1, "workers": [{"alive": True}, {"alive": alive}]}
-    breakers = SimpleNamespace(standing=lambda: list(states))
-    return SimpleNamespace(snapshot=lambda: shown, parts=SimpleNamespace(breakers=breakers))
+    return SimpleNamespace(snapshot=lambda: shown)
 
 
 async def settled() -> None:
@@ -30,16 +29,24 @@ async def settled() -> None:
         await asyncio.sleep(0)
 
 
-def test_a_breaker_that_changes_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_asks_is_told_at_once() -> None:
     async def run() -> None:
-        monkeypatch.setattr(part, "_HURRIED", 0.0)
-        states = ["closed", "closed"]
-        passing = asyncio.ensure_future(endpoints()._pass(1000, subject(states), ["closed", "closed"]))
+        own = endpoints()
+        passing = asyncio.ensure_future(own._pass(1000))
+        own.on_said(1, {"type": "records"})
         await settled()
         assert not passing.done()
-        states[1] = "open"
-        async with asyncio.timeout(20):
+        own.on_said(1, {"type": "own_answers"})
+        async with asyncio.timeout(60):
             await passing
+
+    asyncio.run(run())
+
+
+def test_it_goes_on_by_itself() -> None:
+    async def run() -> None:
+        async with asyncio.timeout(60):
+            await endpoints()._pass(0)
 
     asyncio.run(run())
 
@@ -50,14 +57,14 @@ def test_the_first_word_waits_for_all_workers_and_all_looks(monkeypatch: pytest.
         monkeypatch.setattr(part, "_FIRST_LOOKS", 1000.0)
         health = SimpleNamespace(has_looked=False)
         own = endpoints(health)
-        own._subject = subject([], alive=False)
+        own._subject = subject(alive=False)
         beginning = asyncio.ensure_future(own._begun())
         await settled()
-        own._subject = subject([])
+        own._subject = subject()
         await settled()
         assert not beginning.done()
         health.has_looked = True
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await beginning
 
     asyncio.run(run())
@@ -67,8 +74,8 @@ def test_it_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     async def run() -> None:
         monkeypatch.setattr(part, "_FIRST_LOOKS", 0.0)
         own = endpoints(SimpleNamespace(has_looked=False))
-        own._subject = subject([])
-        async with asyncio.timeout(20):
+        own._subject = subject()
+        async with asyncio.timeout(60):
             await own._begun()
 
     asyncio.run(run())
