@@ -27,8 +27,9 @@ from headgate.core.trace import places_of
 # A worker that hangs is killed by the master's watchdog long before; this ends the wait for one that lives.
 ANSWER_PATIENCE = 30.0
 JOIN_PATIENCE = 60.0
-# Twice as long as a worker waits at most before it looks for control again.
-MEETING_PATIENCE = 2.0
+# Much longer than a worker waits at most before it looks for control again: the number of the plan of one that is
+# missed may be given to another plan.
+MEETING_PATIENCE = 5.0
 # There is not time for so many plans in the life of a gateway.
 _HIGHEST_VERSION = 2**31
 # Characters.

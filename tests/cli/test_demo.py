@@ -22,7 +22,7 @@ from headgate.cli.demo import CONFIGURATION
 from headgate.cli.guide import commands
 from headgate.cli.main import main
 from headgate.config.loader import load
-from tests.control.driver import until
+from tests.control.driver import CEILING, until
 from tests.ports import free_port
 
 EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "demo.yaml"
@@ -54,7 +54,7 @@ class Demo:
     def ask(
         self, method: str, path: str, port: int = 0, fields: dict[str, str] | None = None
     ) -> tuple[int, dict[str, str], bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=CEILING)
         connection.request(method, path, headers=fields or {})
         response = connection.getresponse()
         answer = response.status, dict(response.getheaders()), response.read()
@@ -76,11 +76,13 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
         start_new_session=True,
     )
     with process:
-        running = Demo(port, admin_port, temporary, state, process)
-        running.read_until(END_OF_GUIDE)
-        yield running
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
+        try:
+            running = Demo(port, admin_port, temporary, state, process)
+            running.read_until(END_OF_GUIDE)
+            yield running
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def test_the_example_is_the_configuration_of_the_demo() -> None:
@@ -134,7 +136,7 @@ def test_the_path_is_made_anew(demo: Demo) -> None:
 
 
 def test_a_web_socket_passes_through(demo: Demo) -> None:
-    with socket.create_connection(("127.0.0.1", demo.port), timeout=30) as client:
+    with socket.create_connection(("127.0.0.1", demo.port), timeout=CEILING) as client:
         client.sendall(
             b"GET /socket HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
             b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
@@ -229,7 +231,7 @@ def test_an_instance_registers_and_is_asked(demo: Demo) -> None:
     options = dict(zip(words[1:-1:2], words[2:-1:2], strict=True))
     assert list(options) == ["-H", "-d"]
     fields = dict(word.split(": ", 1) for word in words[1:] if ": " in word and not word.startswith("{"))
-    connection = http.client.HTTPConnection("127.0.0.1", demo.admin_port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", demo.admin_port, timeout=CEILING)
     connection.request("POST", words[-1].removeprefix(f"http://127.0.0.1:{demo.admin_port}"), options["-d"], fields)
     assert (answer := connection.getresponse()).status == 201, answer.read()
     connection.close()
@@ -321,13 +323,13 @@ def test_ctrl_c_ends_all_of_it_cleanly(demo: Demo) -> None:
     os.killpg(demo.process.pid, signal.SIGINT)
     assert demo.process.stderr is not None
     rest = demo.process.stderr.read()
-    assert demo.process.wait(30) == 0, rest
+    assert demo.process.wait(CEILING) == 0, rest
     assert "Traceback" not in "".join(demo.said) + rest
     assert list(demo.temporary.glob("headgate-demo-*")) == []
     assert list(demo.state.iterdir()) == []
     for port in (demo.port, demo.admin_port, int(sample.rpartition(":")[2])):
         with pytest.raises(ConnectionRefusedError):
-            socket.create_connection(("127.0.0.1", port), timeout=30)
+            socket.create_connection(("127.0.0.1", port), timeout=CEILING)
 
 
 def test_commands_find_the_token_where_this_demo_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:

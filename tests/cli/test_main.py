@@ -99,7 +99,7 @@ def test_a_reader_that_has_enough_is_no_error(tmp_path: Path) -> None:
         process.stdout.readline()
         process.stdout.close()
         assert process.stderr.read() == b""
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
 
 
 def test_a_fault_of_our_own_is_told_by_its_place_and_not_in_its_words(

@@ -31,14 +31,14 @@ def ports() -> Iterator[dict[str, int]]:
         assert process.stdout is not None
         yield json.loads(process.stdout.readline())
         process.stdin.close()
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
 
 
 class WebSocket:
     """The client's side, byte by byte."""
 
     def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=30)
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=60)
         self.file = self.socket.makefile("rb")
         self.socket.sendall(HANDSHAKE)
         head = b""
@@ -85,7 +85,7 @@ def test_there_are_three_services_with_two_endpoints_each(ports: dict[str, int])
 
 
 def test_json_says_what_arrived(ports: dict[str, int]) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", ports["json-2"], timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", ports["json-2"], timeout=60)
     # Twice on one connection: a gateway keeps it, and so must the service.
     for encode_chunked in (False, True):
         body = iter([b"he", b"llo"]) if encode_chunked else b"hello"
@@ -154,7 +154,7 @@ def test_a_message_that_is_too_large_is_closed_with_1009(web_socket: WebSocket) 
 
 
 def test_the_socket_refuses_plain_requests(ports: dict[str, int]) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", ports["socket-2"], timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", ports["socket-2"], timeout=60)
     connection.request("GET", "/socket")
     assert connection.getresponse().status == 426
     connection.close()

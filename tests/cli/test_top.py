@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import fcntl
 import json
 import os
@@ -199,10 +200,12 @@ class Terminal:
         # select takes no descriptor beyond 1023, and a process of tests may have many.
         here = select.poll()
         here.register(self.screen, select.POLLIN)
+        # A character may come in two parts.
+        decoder = codecs.getincrementaldecoder("utf-8")()
         while re.search(pattern, came, re.DOTALL) is None:
             assert time.monotonic() < ends, came
             if here.poll(100):
-                came += os.read(self.screen, 65536).decode()
+                came += decoder.decode(os.read(self.screen, 65536))
         return came
 
     def attributes(self) -> Any:

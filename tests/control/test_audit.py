@@ -7,6 +7,7 @@ import json
 import os
 import pwd
 import signal
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,9 @@ Record = dict[str, Any]
 
 
 def records(path: Path) -> list[Record]:
-    return [json.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
+    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    # The last one may be on its way.
+    return [json.loads(line) for line in lines if line.endswith(b"\n")]
 
 
 def without(record: Record, *names: str) -> Record:
@@ -171,6 +174,17 @@ def test_a_command_does_nothing_that_could_not_be_written_down(path: Path, tmp_p
 # -- the whole gateway --------------------------------------------------------------------------------------------
 
 
+def holders(gateway: Gateway, path: Path) -> list[str]:
+    """Return the descriptors of a file in all processes of a gateway."""
+    children = Path(f"/proc/{gateway.process.pid}/task/{gateway.process.pid}/children").read_text().split()
+    found = []
+    for each in (each for child in children for each in Path(f"/proc/{child}/fd").iterdir()):
+        # One that is closed meanwhile is none.
+        with suppress(FileNotFoundError):
+            found += [str(each)] if each.readlink() == path else []
+    return found
+
+
 def test_two_workers_and_control_share_one_file_through_rotation_and_reloads(
     tmp_path: Path, path: Path, service: Service
 ) -> None:
@@ -194,7 +208,7 @@ def test_two_workers_and_control_share_one_file_through_rotation_and_reloads(
         rotated = tmp_path / "rotated"
         path.rename(rotated)
         gateway.process.send_signal(signal.SIGUSR1)
-        until(path.exists, "the file is made anew")
+        until(lambda: not holders(gateway, rotated), "every process writes to the new file")
         gateway.write({**upstream, "balancer": "unheard_of"})
         gateway.process.send_signal(signal.SIGHUP)
         gateway.wait_log("configuration refused")

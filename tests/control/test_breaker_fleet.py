@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -110,17 +111,20 @@ def test_trials_are_counted_over_all_workers_and_lost_ones_block_nothing(scene: 
     service.status = 200
     service.asked.clear()
     service.released.clear()
+    began = time.monotonic()
     with ThreadPoolExecutor(MANY) as pool:
         asked = [pool.submit(gateway.ask) for _ in range(MANY)]
-        # Who is no trial is refused at once, while the trials are still under way; none of them is lost so far.
-        until(lambda: len(service.asked) == 3, "the trials are under way")
-        until(lambda: sum(each.done() for each in asked) == MANY - 3, "all others are refused")
-        assert scene.record()["trials_in_flight"] == 3
+        # Who is no trial is refused at once, while the trials are still under way.
+        until(lambda: sum(each.done() for each in asked) + len(service.asked) == MANY, "all others are refused")
+        # A machine that takes longer for all this than a trial may last has those that began it taken for lost.
+        trials = len(service.asked)
+        assert 3 <= trials <= 3 * (1 + int((time.monotonic() - began) / 2))
+        assert scene.record()["trials_in_flight"] <= 3
         for pid in gateway.workers():
             os.kill(pid, signal.SIGKILL)
         gateway.wait_log("died and is replaced", count=WORKERS)
     outcomes = Counter(503 if each.exception() is None and each.result()[0] == 503 else 0 for each in asked)
-    assert outcomes == {503: MANY - 3, 0: 3}
+    assert outcomes == {503: MANY - trials, 0: trials}
     service.released.set()
     gateway.workers()
     # The places of the lost ones come back, and those who get them close it.

@@ -69,7 +69,7 @@ def redis(password: str = "", ping: bytes = b"+PONG\r\n", seen: list[list[bytes]
     return play
 
 
-def ask(url: str, timeout: float = 5.0) -> Dependency:
+def ask(url: str, timeout: float = 60.0) -> Dependency:
     return Dependency(name="it", url=url, timeout=timeout)
 
 

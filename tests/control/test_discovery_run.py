@@ -83,6 +83,10 @@ class Gateway(whole.Gateway):
     def until_names(self, *services: Service) -> None:
         until(lambda: self.names() == {each.name for each in services}, f"{len(services)} endpoints are known")
 
+    def until_answering(self, *services: Service) -> None:
+        """Wait until workers, which are told what control knows, send requests to these and to no other."""
+        until(lambda: self.answering() == {each.name for each in services}, f"{len(services)} endpoints answer")
+
     def answering(self) -> set[str]:
         until(self.serves, "a worker serves")
         answers = [self.ask() for _ in range(40)]
@@ -160,7 +164,7 @@ def test_lists_that_change_under_load_fail_no_request(gateway: Gateway) -> None:
             gateway.until_names(*services)
         before = busy.answers.total()
         until(lambda: busy.answers.total() > before + 100, "there is traffic")
-    assert gateway.answering() == {each.name for each in gateway.services}
+    gateway.until_answering(*gateway.services)
 
 
 def test_a_reload_and_the_death_of_control_under_load_fail_no_request(gateway: Gateway) -> None:
@@ -170,7 +174,7 @@ def test_a_reload_and_the_death_of_control_under_load_fail_no_request(gateway: G
         gateway.kill_control()
         gateway.registry.list(*gateway.services[2:])
         gateway.until_names(*gateway.services[2:])
-    assert gateway.answering() == {each.name for each in gateway.services[2:]}
+    gateway.until_answering(*gateway.services[2:])
 
 
 def test_a_registry_that_is_gone_takes_nothing_away_not_even_with_control(gateway: Gateway) -> None:
@@ -190,7 +194,7 @@ def test_a_registry_that_is_gone_takes_nothing_away_not_even_with_control(gatewa
     gateway.registry.status = 200
     gateway.registry.list(gateway.services[3])
     gateway.until_names(gateway.services[3])
-    assert gateway.answering() == {gateway.services[3].name}
+    gateway.until_answering(gateway.services[3])
 
 
 def test_a_worker_that_comes_up_knows_whom_the_others_know(gateway: Gateway) -> None:
@@ -202,14 +206,14 @@ def test_a_worker_that_comes_up_knows_whom_the_others_know(gateway: Gateway) -> 
     for each in dead:
         os.kill(each, signal.SIGKILL)
     until(lambda: gateway.workers().isdisjoint(dead), "both workers are replaced")
-    assert gateway.answering() == {each.name for each in gateway.services[2:]}
+    gateway.until_answering(*gateway.services[2:])
 
 
 def test_whom_the_registry_calls_unhealthy_gets_nothing(gateway: Gateway) -> None:
     gateway.registry.list(*gateway.services[:2])
     gateway.registry.listed[1]["status"] = "unhealthy"
     gateway.until_names(gateway.services[1])
-    assert gateway.answering() == {gateway.services[1].name}
+    gateway.until_answering(gateway.services[1])
 
 
 def test_those_who_are_found_are_checked_and_taken_out_by_hand_like_all_others(gateway: Gateway) -> None:

@@ -230,12 +230,12 @@ def test_however_many_ask_no_work_piles_up() -> None:
             nonlocal times
             times += 1
             begun.set()
-            go_on.wait(10)
+            go_on.wait(60)
             return [region]
 
         exposition.regions = regions
         first = asyncio.ensure_future(exposition.scrape(""))
-        await asyncio.to_thread(begun.wait, 10)
+        await asyncio.to_thread(begun.wait, 60)
         # None of these is given what was read before it came.
         others = [asyncio.ensure_future(exposition.scrape("")) for _ in range(1000)]
         await asyncio.sleep(0)

@@ -16,7 +16,7 @@ from headgate.control.log import Line, Log
 from headgate.control.messages import OwnAnswers, PackedPlan
 
 HELLO = {"type": "hello", "worker": 1, "version": 0}
-CEILING = 10.0
+CEILING = 60.0
 NONSENSE = {
     "no JSON": b"{",
     "no text": b"\xff\xfe",

@@ -42,7 +42,7 @@ async def end(tasks: list[asyncio.Task[None]]) -> None:
 
 
 async def eventually(happened: Callable[[], Any]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not happened():  # noqa: ASYNC110 (a server's answer, in its own time)
             await asyncio.sleep(0.01)
 

@@ -87,11 +87,13 @@ def test_an_instance_that_does_not_answer_its_checks_gets_no_requests_and_is_dro
     service.statuses["/up"] = 500
     gateway = start(tmp_path / "run", tmp_path / "state", REGISTRY, registrations={"check_interval": 0.2})
     try:
-        ill = register(gateway, service, health_check="/up", ttl=2)
-        register(gateway, other, health_check="/up", ttl=2)
+        ill = register(gateway, service, health_check="/up", ttl=600)
+        register(gateway, other, health_check="/up", ttl=600)
         wait_for(gateway, other.name)
         health = gateway.shown(f"/services/{ill}/health")
         assert (health["status"], health["checked"]["reason"]) == ("unhealthy", "status 500")
+        # It says itself that it is there, once more, and then no longer; nor do its checks.
+        register(gateway, service, health_check="/up", ttl=1)
         until(lambda: len(gateway.shown("/services")) == 1, "who was not heard of is dropped")
         assert answered(gateway) == {other.name}
     finally:

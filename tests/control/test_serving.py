@@ -14,7 +14,7 @@ from headgate.control import connection
 from headgate.control.connection import MOST_SILENT, MOST_WAITING
 from headgate.control.serving import serve_app
 
-CEILING = 20.0
+CEILING = 60.0
 MOST = 4
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 ANSWER = b"HTTP/1.1 200 OK"

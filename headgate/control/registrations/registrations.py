@@ -35,6 +35,7 @@ from headgate.core.networks import Networks
 from headgate.discovery.settings import Registering, RegistryDiscovery
 from headgate.discovery.source import NotFound
 from headgate.telemetry.cells import Sample, SeriesName
+from headgate.wire.patience import within
 from headgate.wire.settings import UpstreamTls
 
 # Seconds between two looks for who is due.
@@ -98,7 +99,7 @@ class Registrations:
         if any(isinstance(each.discovery, RegistryDiscovery) for each in config.services):
             # Whoever asks for instances is told, and turns go on trying.
             with contextlib.suppress(Unavailable, TimeoutError):
-                async with asyncio.timeout(PATIENCE):
+                async with within(PATIENCE):
                     await self._ready()
 
     def follow(self, config: ResolvedConfig) -> None:

@@ -7,7 +7,7 @@ import signal
 
 import httpx
 
-from tests.control.driver import Rig, until
+from tests.control.driver import CEILING, Rig, until
 
 
 def test_a_running_gateway_shows_itself_and_reloads_when_asked(rig: Rig) -> None:
@@ -15,7 +15,9 @@ def test_a_running_gateway_shows_itself_and_reloads_when_asked(rig: Rig) -> None
     rig.texts()
     path = rig.folder / "admin.sock"
     assert path.stat().st_mode & 0o777 == 0o600
-    with httpx.Client(transport=httpx.HTTPTransport(uds=str(path)), base_url="http://localhost", timeout=20) as client:
+    with httpx.Client(
+        transport=httpx.HTTPTransport(uds=str(path)), base_url="http://localhost", timeout=CEILING
+    ) as client:
         shown = client.get("/api/v1/status", headers={"authorization": "Bearer secret"}).json()
         assert shown["status"] == "healthy"
         assert {worker["pid"] for worker in shown["workers"]} < set(rig.children())
@@ -41,7 +43,7 @@ def test_totals_survive_a_killed_worker_and_its_open_requests_do_not(rig: Rig) -
     held = rig.connect()
     held.send("/hold/never")
     with httpx.Client(
-        transport=httpx.HTTPTransport(uds=str(rig.folder / "admin.sock")), base_url="http://localhost", timeout=20
+        transport=httpx.HTTPTransport(uds=str(rig.folder / "admin.sock")), base_url="http://localhost", timeout=CEILING
     ) as client:
 
         def values() -> dict[str, float]:
