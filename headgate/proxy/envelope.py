@@ -1,10 +1,11 @@
 """A request in a JSON object, as the view `proxy` takes it: {service_name, path, method, headers, query_params, body}.
 
 Laws: what is wrong with it is told as a list, one entry for each thing, and repeats nothing of what was sent. Its path
-is brought into the normal form of the wire, and its header fields are judged by the table that judges a client's own:
-what frames a message, belongs to one connection or says who asks does not pass. Nor does what may hold a credential:
-nobody has looked at that one, and services take it that the gateway has. Its `body` goes on to the letter as it was
-written.
+is brought into the normal form of the wire; it may hold a query, and blanks and letters beyond ASCII, which people
+write in JSON as they are and no request line may hold, are escaped. Its header fields are judged by the table that
+judges a client's own: what frames a message, belongs to one connection or says who asks does not pass. Nor does what
+may hold a credential: nobody has looked at that one, and services take it that the gateway has. Its `body` goes on to
+the letter as it was written.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from headgate.wire.settings import HttpLimits
 METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 _NAMES: Final = ("service_name", "path", "method")
+_VISIBLE: Final = bytes(range(0x21, 0x7F)).decode()
 _WHITE: Final = re.compile(r"[ \t\n\r]*")
 # RFC 9110 section 5.5, with no blank at either end.
 _VALUE: Final = re.compile(rb"(?:[!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?)?")
@@ -70,18 +72,11 @@ def open_envelope(raw: bytes, kinds: http1.FieldKinds, limits: HttpLimits) -> En
     method = said["method"].upper()
     if method not in METHODS:
         raise Invalid([_wrong(("method",), f"Input should be one of {', '.join(METHODS)}", "enum")])
-    path = said["path"]
-    try:
-        normal = normalize_path(
-            (path if path.startswith("/") else f"/{path}").encode(),
-            limits.merge_slashes,
-            limits.encoded_slashes == "keep",
-        )
-    except BadTarget as error:
-        raise Failure("bad_path", f"of the envelope: {error.reason}") from None
+    normal, asked = _target(said["path"], limits)
+    query = b"&".join(filter(None, (asked, _query(said.get("query_params") or {})))) or None
     fields = _fields(said.get("headers") or {}, kinds, limits)
     body = _body(raw, said, fields)
-    return Envelope(said["service_name"], method, normal, _query(said.get("query_params") or {}), fields, body)
+    return Envelope(said["service_name"], method, normal, query, fields, body)
 
 
 def _wrong(at: tuple[str, ...], message: str, kind: str) -> dict[str, Any]:
@@ -135,8 +130,24 @@ def _fields(headers: Mapping[str, str], kinds: http1.FieldKinds, limits: HttpLim
     return http1.without_named(kept, b",".join(named)) if named else kept
 
 
-def _query(params: Mapping[str, str]) -> bytes | None:
-    return urlencode(params, safe="", quote_via=quote).encode() if params else None
+def _target(said: str, limits: HttpLimits) -> tuple[str, bytes]:
+    """Return the path in its normal form, and the query that was written behind it."""
+    path, _, query = quote(said, safe=_VISIBLE).partition("?")
+    try:
+        normal = normalize_path(
+            (path if path.startswith("/") else f"/{path}").encode(),
+            limits.merge_slashes,
+            limits.encoded_slashes == "keep",
+        )
+        if "#" in query:
+            raise BadTarget("fragment")
+    except BadTarget as error:
+        raise Failure("bad_path", f"of the envelope: {error.reason}") from None
+    return normal, query.encode()
+
+
+def _query(params: Mapping[str, str]) -> bytes:
+    return urlencode(params, safe="", quote_via=quote).encode()
 
 
 def _body(raw: bytes, said: Mapping[str, Any], fields: Fields) -> bytes:

@@ -31,6 +31,7 @@ MORE = """\
       - {{name: first, match: {{path: /order}}}}
       - {{name: second, match: {{path: /order/deeper}}, destinations: [{{service_name: svc-b}}]}}
       - {{name: lower, match: {{path: /lower, method: get}}}}
+      - {{name: keyed, match: {{path: /keyed, headers: {{X-Partner-Key: open sesame}}}}}}
       - name: all-to-a
         match: {{path: /zero}}
         destinations: [{{service_name: svc-a, weight: 100}}, {{service_name: svc-b, weight: 0}}]
@@ -201,6 +202,13 @@ def test_an_envelope_needs_no_more_than_three_things(mesh: Mesh) -> None:
     assert (mesh.a.seen[0].query, mesh.a.seen[0].body) == ([], b"")
     told = mesh.named("svc-a", headers={}, query_params={}, body=None).json
     assert (told["query"], told["body"]) == ([], "")
+
+
+def test_the_path_of_an_envelope_is_written_as_people_write(mesh: Mesh) -> None:
+    """JSON holds blanks and letters of any language; a query may stand behind the path, as in a URL."""
+    seen = mesh.named("svc-a", "/an item/ü?x=1", query_params={"q": "a&b"}).json
+    assert (seen["path"], seen["query"]) == ("/an%20item/%C3%BC", [["x", "1"], ["q", "a&b"]])
+    assert mesh.named("svc-a", "/x#y").status == 400
 
 
 def test_an_envelope_may_be_large(mesh: Mesh) -> None:
@@ -453,8 +461,10 @@ def test_routes_are_shown(mesh: Mesh) -> None:
     first = routes[0]
     assert first["match"] == {"path": "/api", "method": "GET", "headers": {}}
     assert first["destinations"] == [{"service_name": "api-gateway", "weight": 100}]
-    # Which fields decide is told, what they must be is not.
-    assert routes[2]["match"]["headers"] == {"X-Env": "***"}
+    assert routes[2]["match"]["headers"] == {"X-Env": "beta"}
+    # Everybody may ask, and some names speak of what only some know.
+    keyed = next(each for each in routes if each["name"] == "keyed")
+    assert keyed["match"]["headers"] == {"X-Partner-Key": "***"}
     assert next(each for each in routes if each["name"] == "halves")["destinations"] == [
         {"service_name": "svc-a", "weight": 100},
         {"service_name": "svc-b", "weight": 100},

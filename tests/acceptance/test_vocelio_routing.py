@@ -128,6 +128,8 @@ def test_webhooks_need_no_credential_of_ours(run: Running) -> None:
     assert (seen.target, seen.json) == ("/webhooks/twilio/status?x=1", {"CallSid": "CA1"})
     assert (seen.headers["x-webhook-gateway"], seen.headers["x-webhook-service"]) == ("vocelio", "call-center")
     assert answer.headers["x-ratelimit-limit"] == "10000"
+    assert (answer.headers["x-service-name"], answer.headers["x-attempt-count"]) == ("call-center", "1")
+    assert answer.headers["x-service-response-time"].endswith("ms")
     # Of the service of this name they are management, as of any other.
     assert run.gateway.get("/api/v1/webhooks/x").status == 401
     assert run.gateway.get("/webhooks/v1/x", bearer=token()).json["path"] == "/api/v1/x"

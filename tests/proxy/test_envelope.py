@@ -77,11 +77,37 @@ def test_fields_that_pass_are_fields(headers: dict[str, str]) -> None:
         ("/a%20b", "/a%20b"),
         ("", "/"),
         ("/a/../b", "/b"),
+        ("/a b/ü", "/a%20b/%C3%BC"),
     ],
 )
 def test_a_path_is_brought_into_its_normal_form(path: str, normal: str) -> None:
     raw = json.dumps({"service_name": "a", "path": path, "method": "GET"}).encode()
     assert opened(raw).path == normal
+
+
+@pytest.mark.parametrize(
+    ("path", "params", "query"),
+    [
+        ("/x", {}, None),
+        ("/x?", {}, None),
+        ("/x?a=1&b=%26", {}, b"a=1&b=%26"),
+        ("/x?a=1", {"q": "a&b"}, b"a=1&q=a%26b"),
+        ("/x?q=ü b?", {}, b"q=%C3%BC%20b?"),
+        ("/x?a\r\nB: c", {}, b"a%0D%0AB:%20c"),
+    ],
+)
+def test_a_path_may_hold_a_query(path: str, params: dict[str, str], query: bytes | None) -> None:
+    raw = json.dumps({"service_name": "a", "path": path, "method": "GET", "query_params": params}).encode()
+    envelope = opened(raw)
+    assert (envelope.path, envelope.query) == ("/x", query)
+
+
+@pytest.mark.parametrize("path", ["/x#y", "/x?a#y", "/x\n", "/x\\y", "/../x", "/%2F"])
+def test_a_path_that_may_be_read_in_two_ways_is_refused(path: str) -> None:
+    raw = json.dumps({"service_name": "a", "path": path, "method": "GET"}).encode()
+    with pytest.raises(Failure) as refused:
+        opened(raw)
+    assert refused.value.reason == "bad_path"
 
 
 @pytest.mark.parametrize(

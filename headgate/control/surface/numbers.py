@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+from headgate.config.resolve import OWN_SERVICE
 from headgate.control.telemetry.history import quantile
 from headgate.telemetry.cells import Sample
 from headgate.telemetry.families import FAMILIES, MICROSECONDS
@@ -22,6 +23,8 @@ _UPSTREAM_DURATIONS = "headgate_upstream_duration_seconds"
 _ERRORS = "headgate_errors_total"
 _RETRIES = "headgate_retries_total"
 _TOP = 10
+# Requests that none took, and those that the gateway answered itself.
+_NO_SERVICES = ("", OWN_SERVICE)
 # Outcomes of a call that are none of the service's failures.
 _WELL = ("1xx", "2xx", "3xx", "4xx")
 # A second try beside the first one, which is counted by neither when the other wins; all others come after a failure.
@@ -120,7 +123,7 @@ class Numbers:
     def record(self, uptime: float) -> dict[str, Any]:
         """Return what the record of the view `metrics` has besides what all have; `uptime` in seconds."""
         failed = sum(count for status, count in self.by_status.items() if status[:1] in "45")
-        served = {name: count for name, count in self.by_service.items() if name}
+        served = {name: count for name, count in self.by_service.items() if name not in _NO_SERVICES}
         return {
             "requests": {
                 "total": self.total,
@@ -129,7 +132,6 @@ class Numbers:
                 "requests_per_second": round(self.total / uptime, 3) if uptime > 0 else 0.0,
             },
             "services_used": {
-                "total_services": len(served),
                 "top_services": [
                     {"service": name, "requests": count} for name, count in Counter(served).most_common(_TOP)
                 ],

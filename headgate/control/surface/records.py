@@ -11,14 +11,16 @@ from collections.abc import Iterable
 from typing import Any
 
 from headgate import __version__
+from headgate.config.problems import sounds_secret
 from headgate.config.resolve import ResolvedConfig, ResolvedRoute, ResolvedService
+from headgate.config.secrecy import MASK
 from headgate.control.limits import limits_of
 from headgate.control.own_health import Status, worst
 from headgate.control.snapshot import is_whole, uptime
 from headgate.control.surface.numbers import Numbers
 from headgate.control.surface.subject import Subject
 from headgate.core.clock import wall
-from headgate.policy.match import Match
+from headgate.policy.match import Match, ValueMatch
 
 Record = dict[str, Any]
 
@@ -287,11 +289,19 @@ def _match(match: Match) -> Record:
         written["path"] = {form: getattr(path, form)}
     methods = match.method
     written["method"] = methods[0] if len(methods) == 1 else methods or None
-    # Their values may be what only some know; which fields decide is what people ask for.
-    written["headers"] = {name: "***" if value.exact or value.regex else None for name, value in match.headers.items()}
+    written["headers"] = {name: _wanted(name, value) for name, value in match.headers.items()}
     if match.host:
         written["host"] = match.host
     return written
+
+
+def _wanted(name: str, value: ValueMatch) -> str | Record | None:
+    """Return what a field must be; None where it must be there. What may be a credential stays with who knows it."""
+    if value.exact is None and value.regex is None:
+        return None
+    if sounds_secret(name):
+        return MASK
+    return value.exact if value.regex is None else {"regex": value.regex}
 
 
 def _percent(part: float, whole: float) -> float:

@@ -1,6 +1,8 @@
 """Each view that control answers: the record that its template sees, and what is answered without a template.
 
 docs/surface.md describes them. Lists come in pages, newest first, as those of the admin API do.
+
+Law: whoever has seen the answer of a request finds it told and counted in every view asked for afterwards.
 """
 
 from __future__ import annotations
@@ -95,7 +97,9 @@ async def _metrics(asked: Question) -> Shown:
     shown = asked.record()
     made = numbers.record(shown["uptime"]["exact"])
     errors, checks = parts.telemetry.errors.newest()[:_MOST_ERRORS], parts.own_health.checks()
-    return _own({**shown, **made, "services": made["services_used"], "recent_errors": errors, "checks": checks})
+    config = parts.configuration.resolved
+    used = {"total_services": len(config.services) if config is not None else 0, **made["services_used"]}
+    return _own({**shown, **made, "services_used": used, "services": used, "recent_errors": errors, "checks": checks})
 
 
 async def _rate_limiters(asked: Question) -> Shown:
@@ -154,9 +158,9 @@ async def _service_metrics(asked: Question) -> Shown:
     if name not in records.services_of(asked.subject):
         raise NotFound(SERVICE_NOT_FOUND)
     calls = (await _numbers(asked)).calls(name)
-    counted = ("success_count", "total_requests", "failure_rate", "failure_count")
-    breaker = {"state": "closed", **records.breakers_of(asked.subject).get(name, {})}
-    breaker |= {key: calls[key] for key in counted}
+    breaker = {"state": "closed", "failure_count": calls["failure_count"]}
+    breaker |= records.breakers_of(asked.subject).get(name, {})
+    breaker |= {key: calls[key] for key in ("success_count", "total_requests", "failure_rate")}
     return _own({**asked.record(), "service": name, "calls": calls, "circuit_breaker": breaker})
 
 
@@ -177,6 +181,8 @@ async def _counted(asked: Question) -> dict[str, Record]:
 
 
 async def _numbers(asked: Question) -> Numbers:
+    # A worker may have answered a request and not have come to counting it.
+    await asked.subject.parts.latest.fetch()
     return await records.numbers_of(asked.subject)
 
 
@@ -237,6 +243,7 @@ async def _logs(asked: Question) -> Shown:
 
 
 async def _metric_points(asked: Question) -> Shown:
+    await asked.subject.parts.latest.fetch()
     points = await asked.subject.parts.exposition.points(wall())
     most = asked.number("limit", len(points)) or len(points)
     return _paged(asked, "metrics", *part(points, asked.number("cursor", 0), most))

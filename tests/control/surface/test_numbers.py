@@ -52,7 +52,8 @@ def test_requests_are_counted_by_status_and_service() -> None:
         [
             counter("headgate_requests_total", 90, service="chat", status="200"),
             counter("headgate_requests_total", 6, service="chat", status="502"),
-            counter("headgate_requests_total", 4, status="404"),
+            counter("headgate_requests_total", 3, status="404"),
+            counter("headgate_requests_total", 1, service="headgate:own", status="404"),
             counter("headgate_errors_total", 4, reason="route_not_found"),
             counter("headgate_upstream_requests_total", 90, service="chat", outcome="2xx"),
             counter("headgate_upstream_requests_total", 5, service="chat", outcome="5xx"),
@@ -61,7 +62,10 @@ def test_requests_are_counted_by_status_and_service() -> None:
     )
     record = numbers.record(10)
     assert record["requests"] == {"total": 100, "errors": 10, "error_rate": 10.0, "requests_per_second": 10.0}
-    assert record["services_used"]["service_distribution"] == {"chat": 96}
+    assert record["services_used"] == {
+        "top_services": [{"service": "chat", "requests": 96}],
+        "service_distribution": {"chat": 96},
+    }
     assert record["status_codes"]["distribution"]["404"] == {"count": 4, "percentage": 4.0}
     assert record["errors"] == {"route_not_found": 4}
     calls = numbers.calls("chat")
