@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import count
 from pathlib import Path
@@ -14,6 +14,8 @@ from tests.control.driver import until
 from tests.stores.redis.servers import RedisServer
 
 PRESET = "ai-microservices"
+# Redis is not given up because this machine is slow.
+PATIENT = ("--set", "store.timeout=10")
 
 
 class Named(NamedTuple):
@@ -95,7 +97,12 @@ class Scene(NamedTuple):
 
 @contextmanager
 def scene(
-    folder: Path, redis: RedisServer | None, *files: Mapping[str, Any], env: Mapping[str, str] = {}, **more: Any
+    folder: Path,
+    redis: RedisServer | None,
+    *files: Mapping[str, Any],
+    env: Mapping[str, str] = {},
+    options: Sequence[str] = PATIENT,
+    ready: bool = True,
 ) -> Iterator[Scene]:
     """Run the preset before seven services, one Qdrant and, if there is one, a Redis."""
     with ExitStack() as held:
@@ -104,7 +111,8 @@ def scene(
         urls = {f"{each.variable}_SERVICE_URL": stubs[each.breaker].url for each in SERVICES}
         away = {"REDIS_URL": redis.url if redis is not None else "redis://127.0.0.1:1/0"}
         given = urls | away | {"QDRANT_URL": stubs["qdrant"].url, "WORKERS": "2", "TRUSTED_PROXIES": "127.0.0.1"}
-        gateway = held.enter_context(
-            Gateway(folder, PRESET, *files, env=given | dict(env), port_variable="GATEWAY_PORT", **more)
+        environ = given | dict(env)
+        gateway = Gateway(
+            folder, PRESET, *files, env=environ, port_variable="GATEWAY_PORT", options=options, ready=ready
         )
-        yield Scene(gateway, stubs)
+        yield Scene(held.enter_context(gateway), stubs)

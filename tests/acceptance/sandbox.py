@@ -21,6 +21,8 @@ PRESET = "sandbox"
 SECRET = "the secret of the sandbox, 32 bytes and more"
 SERVICES = ("auth", "sms", "llm")
 NOBODY = "http://127.0.0.1:1"
+# Redis is not given up because this machine is slow.
+PATIENT = ("--set", "store.timeout=10")
 
 _callers = count(1)
 
@@ -73,7 +75,7 @@ def scene(
     *files: Document,
     env: Mapping[str, str] = {},
     instances: int = 1,
-    **more: Any,
+    options: Sequence[str] = (),
 ) -> Iterator[Scene]:
     """Run the preset before its three services, each of so many instances, and, if there is one, a Redis."""
     with ExitStack() as held:
@@ -87,7 +89,8 @@ def scene(
             "WORKERS": "1",
             "REDIS_URL": f"{redis.url}/0" if redis is not None else "redis://127.0.0.1:1/0",
         }
-        gateway = held.enter_context(Gateway(folder, PRESET, *files, env={**given, **env}, **more))
+        options = (*options, *(PATIENT if redis is not None else ()))
+        gateway = held.enter_context(Gateway(folder, PRESET, *files, env={**given, **env}, options=options))
         yield Scene(gateway, stubs)
 
 

@@ -17,6 +17,8 @@ from tests.control.driver import until
 LINE = "gunicorn main:app -k uvicorn.workers.UvicornWorker --bind 0.0.0.0:8080 --workers 4"
 COMPAT = Path("examples/compat/ai-microservices").absolute()
 AWAY = {"REDIS_URL": "redis://127.0.0.1:1", "CHATBOT_SERVICE_URL": "http://127.0.0.1:1", "RETRY_BASE_DELAY": "1ms"}
+# A slow machine sees no trial.
+AWAY |= {"CIRCUIT_BREAKER_TIMEOUT": "1h"}
 
 
 def test_limits_and_breakers_are_of_all_workers_together(tmp_path: Path) -> None:
@@ -27,10 +29,13 @@ def test_limits_and_breakers_are_of_all_workers_together(tmp_path: Path) -> None
     with Server(tmp_path, LINE, COMPAT, AWAY, alone=not reason) as server:
         server.wait(8080, "/health/live")
         began = time.monotonic()
-        statuses = Counter(server.get(8080, "/api/v1/chat/x").status for _ in range(80))
+        statuses: Counter[int] = Counter()
+        while not statuses[429]:
+            statuses[server.get(8080, "/api/v1/chat/x").status] += 1
+            # A token comes back each second.
+            assert statuses[502] + statuses[503] <= 61 + time.monotonic() - began
         assert statuses.keys() == {502, 503, 429}
-        # A token comes back each second.
-        assert 60 <= statuses[502] + statuses[503] <= 61 + time.monotonic() - began
+        assert statuses[502] + statuses[503] >= 60
         # A failure is noted behind its answer, and another worker may have the next request already.
         assert 5 <= statuses[502] <= 8
         until(

@@ -11,6 +11,7 @@ import re
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import datetime
 from typing import Any
 
@@ -334,17 +335,13 @@ def test_requests_are_counted_by_method_endpoint_and_status(running: Scene) -> N
 def test_what_is_going_on_is_counted_and_is_over_when_the_client_leaves(running: Scene) -> None:
     """S3-41."""
     stub, failed = running.stub("llm"), running.breaker("llm")["failure_count"]
-    stub.released.clear()
-    try:
-        waiting = running.gateway.connect()
-        request = f"GET /api/v1/llm/slow HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {caller()}\r\n\r\n"
-        waiting.sendall(request.encode())
-        # That request, and the one that asks for the metrics.
-        until(lambda: running.counted("api_gateway_active_requests") == 2, "it is under way")
-        waiting.close()
+    with stub.holding():
+        with closing(running.gateway.connect()) as waiting:
+            request = f"GET /api/v1/llm/slow HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {caller()}\r\n\r\n"
+            waiting.sendall(request.encode())
+            # That request, and the one that asks for the metrics.
+            until(lambda: running.counted("api_gateway_active_requests") == 2, "it is under way")
         until(lambda: running.counted("api_gateway_active_requests") == 1, "it is over")
-    finally:
-        stub.released.set()
     assert [labels for labels, _ in running.gateway.metrics(public=True)["api_gateway_active_requests"]] == [{}]
     assert running.breaker("llm")["failure_count"] == failed
 

@@ -21,13 +21,16 @@ from tests.stores.contract import SECOND, START, group, passed
 from tests.stores.redis.servers import RedisServer
 
 PATH = "/api/v1/auth/x"
-TRUST = {"TRUSTED_PROXIES": "127.0.0.1"}
+# Of a minute by default, which a slow machine might see the end of.
+WINDOW = 3600
+HOUR = {"RATE_LIMIT_WINDOW": str(WINDOW)}
 
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory, redis: RedisServer) -> Iterator[Scene]:
-    """All at its default: 100 requests in 60 seconds; two workers."""
-    with scene(tmp_path_factory.mktemp("gateway"), redis, env={"WORKERS": "2", **TRUST}) as made:
+    """100 requests, as by default; two workers."""
+    env = {"WORKERS": "2", "TRUSTED_PROXIES": "127.0.0.1", **HOUR}
+    with scene(tmp_path_factory.mktemp("gateway"), redis, env=env) as made:
         yield made
 
 
@@ -35,12 +38,12 @@ def statuses(gateway: Gateway, times: int, token: str | None, headers: dict[str,
     return [gateway.get(PATH, headers or {}, bearer=token).status for _ in range(times)]
 
 
-def is_refused(answer: Answer, requests: int = 100, window: int = 60) -> None:
-    message = f"Maximum {requests} requests per {window} seconds"
+def is_refused(answer: Answer, requests: int = 100) -> None:
+    message = f"Maximum {requests} requests per {WINDOW} seconds"
     assert (answer.status, answer.json) == (429, {"error": "Rate limit exceeded", "message": message})
     assert answer.headers["x-ratelimit-limit"] == str(requests)
-    assert answer.headers["x-ratelimit-window"] == str(window)
-    assert 1 <= int(answer.headers["retry-after"]) <= window
+    assert answer.headers["x-ratelimit-window"] == str(WINDOW)
+    assert 1 <= int(answer.headers["retry-after"]) <= WINDOW
 
 
 def test_the_hundred_and_first_request_of_a_user_is_refused(running: Scene) -> None:
@@ -52,8 +55,8 @@ def test_the_hundred_and_first_request_of_a_user_is_refused(running: Scene) -> N
         assert answer.status == 200
         assert answer.headers["x-ratelimit-limit"] == "100"
         assert answer.headers["x-ratelimit-remaining"] == str(left)
-        assert answer.headers["x-ratelimit-window"] == "60"
-    assert before < int(answer.headers["x-ratelimit-reset"]) <= time.time() + 61, "seconds since 1970"
+        assert answer.headers["x-ratelimit-window"] == str(WINDOW)
+    assert before < int(answer.headers["x-ratelimit-reset"]) <= time.time() + WINDOW + 1, "seconds since 1970"
     refused = running.gateway.get(PATH, {"Origin": "https://a.example"}, bearer=token)
     is_refused(refused)
     assert refused.headers["x-ratelimit-remaining"] == "0"
@@ -131,7 +134,7 @@ def test_refusals_are_counted_by_the_class_of_who_asked(running: Scene) -> None:
 def test_replicas_share_one_budget(running: Scene, tmp_path: Path, redis: RedisServer) -> None:
     """S3-27: three of them and one Redis, which holds keys that end by themselves and name nobody."""
     token = caller(sub="shared-by-replicas")
-    with scene(tmp_path / "two", redis) as two, scene(tmp_path / "three", redis) as three:
+    with scene(tmp_path / "two", redis, env=HOUR) as two, scene(tmp_path / "three", redis, env=HOUR) as three:
         found = [each.gateway.get(PATH, bearer=token).status for _ in range(35) for each in (running, two, three)]
         assert (found.count(200), found.count(429)) == (100, 5)
     keys = redis.call("KEYS", "headgate:*")
@@ -146,12 +149,12 @@ def test_without_redis_each_replica_counts_by_itself(tmp_path: Path, tmp_path_fa
     Without TRUSTED_PROXIES, an address is that of the connection, whatever a field says.
     """
     server = RedisServer(tmp_path_factory.mktemp("redis"))
-    with scene(tmp_path, server, env={"RATE_LIMIT_REQUESTS": "10", "RATE_LIMIT_WINDOW": "20"}) as made:
+    with scene(tmp_path, server, env={"RATE_LIMIT_REQUESTS": "10", **HOUR}) as made:
         gateway = made.gateway
         forged = [{"X-Forwarded-For": f"198.51.100.{number}"} for number in range(12)]
         found = [gateway.ask("POST", "/api/v1/auth/login", {}, each) for each in forged]
         assert [each.status for each in found] == [200] * 10 + [429] * 2
-        is_refused(found[-1], 10, 20)
+        is_refused(found[-1], 10)
         gateway.wait_log("the store of the limits fails")
         server.start()
         try:
