@@ -19,8 +19,10 @@ class RedisCluster:
 
     def __init__(self, folder: Path, *, replicas: int = 0) -> None:
         """The first `replicas` masters get one replica each."""
-        self.masters = [_server(folder) for _ in range(3)]
-        self.replicas = [_server(folder) for _ in range(replicas)]
+        # Who has nobody to take over need not be given up soon: a busy machine may hold them all up.
+        patience = 1000 if replicas else 60_000
+        self.masters = [_server(folder, patience) for _ in range(3)]
+        self.replicas = [_server(folder, patience) for _ in range(replicas)]
         self._stack = ExitStack()
 
     @property
@@ -64,11 +66,12 @@ def wait_until(is_so: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def _server(folder: Path) -> RedisServer:
+def _server(folder: Path, patience: int) -> RedisServer:
+    """Make one that takes others for gone when they say nothing for so many milliseconds."""
     bus = free_port()
     server = RedisServer(
         folder,
-        "--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-port", str(bus),
+        "--cluster-enabled", "yes", "--cluster-node-timeout", str(patience), "--cluster-port", str(bus),
         "--cluster-replica-validity-factor", "0",
     )  # fmt: skip
     server.bus = bus

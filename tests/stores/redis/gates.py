@@ -19,7 +19,7 @@ from headgate.stores.memory import MemoryStore
 from headgate.stores.redis.store import RedisStore
 from headgate.stores.settings import RedisStoreSettings
 from headgate.stores.store import Ask, Told
-from tests.proxy.peers import eventually
+from tests.proxy.peers import CEILING, eventually
 from tests.stores.contract import SECOND, ask, group, limit
 
 NOW = 1000 * SECOND
@@ -63,9 +63,10 @@ class Gate:
     def states(self) -> list[str]:
         return [state for state, _ in self.changes]
 
-    async def works_again(self) -> None:
-        """Wait until it has come back from its last failure."""
+    async def works_again(self) -> int:
+        """Wait until it has come back from its last failure; return how many changes it has told of so far."""
         await eventually(lambda: not self.store.fallback.failing)
+        return len(self.changes)
 
 
 async def awaited(reply: Reply[T]) -> T:
@@ -127,3 +128,12 @@ async def more(sources: Counter[str], source: str, count: int = 20) -> None:
     """Wait until so many more requests were decided by `source`."""
     before = sources[source]
     await eventually(lambda: sources[source] >= before + count)
+
+
+async def counts_again(gate: Gate, of: Group) -> None:
+    """Ask until the server has answered; a connection that nobody waited on is replaced without a word."""
+    async with asyncio.timeout(CEILING):
+        while True:
+            if (await gate.one(of)).source == "store":
+                return
+            await asyncio.sleep(0.001)

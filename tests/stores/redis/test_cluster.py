@@ -155,7 +155,7 @@ def test_keys_of_a_master_that_is_away_are_decided_without_it_and_the_others_as_
     async def test() -> None:
         away, there = name_in(0, 5000), name_in(6000, 10000)
         wide, narrow = group(limit("fixed_window", 10), on_error="open"), group(limit("fixed_window", 2))
-        async with opened(redis_cluster.masters[1].url, mode="cluster", timeout=0.2, connect_timeout=0.2) as gate:
+        async with opened(redis_cluster.masters[1].url, mode="cluster", timeout=1.0) as gate:
             redis_cluster.masters[0].pause()
             try:
                 told = await gate.ask([Ask(wide, key(away), (1,)), Ask(narrow, key(there), (1,))])

@@ -13,10 +13,10 @@ from hiredis import Reader
 
 from headgate.stores.redis import connection
 from headgate.stores.redis.script import SCRIPT
-from tests.proxy.peers import CEILING, eventually
+from tests.proxy.peers import eventually
 from tests.proxy.stage import on_loop
 from tests.stores.contract import ask
-from tests.stores.redis.gates import NOW, Gate, counted, opened
+from tests.stores.redis.gates import NOW, Gate, counted, counts_again, opened
 from tests.stores.redis.servers import HOST
 
 ADMITTED = b"*4\r\n:1\r\n:5\r\n:0\r\n:1\r\n"
@@ -151,23 +151,14 @@ async def test_a_reply_nobody_asked_for_is_never_taken_for_anothers() -> None:
     async with fake() as (server, gate):
         server.say(REFUSED)
         await eventually(lambda: server.connections > 1)
-        await counts_again(gate)
+        await counts_again(gate, counted())
         before = server.connections
         # Behind an answer, in the same piece.
         server.answer = lambda words: ADMITTED + REFUSED
         assert (await gate.one(counted())).source == "store"
         server.answer = lambda words: ADMITTED
         await eventually(lambda: server.connections > before)
-        await counts_again(gate)
-
-
-async def counts_again(gate: Gate) -> None:
-    """Ask until the server has answered; a connection that nobody waited on is replaced without a word."""
-    for _ in range(int(CEILING * 1000)):
-        if (await gate.one(counted())).source == "store":
-            return
-        await asyncio.sleep(0.001)
-    raise AssertionError("the server never answered again")
+        await counts_again(gate, counted())
 
 
 @on_loop

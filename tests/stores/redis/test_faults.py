@@ -18,13 +18,13 @@ from headgate.stores.store import Told
 from tests.proxy.peers import eventually, free_port
 from tests.proxy.stage import on_loop
 from tests.stores.contract import ask, group, limit
-from tests.stores.redis.gates import NOW, Gate, counted, load, more, opened, settings_of
+from tests.stores.redis.gates import NOW, Gate, counted, counts_again, load, more, opened, settings_of
 from tests.stores.redis.servers import HOST, Client, RedisServer
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[RedisServer]:
-    with RedisServer(tmp_path, "--enable-debug-command", "yes") as server:
+    with RedisServer(tmp_path) as server:
         yield server
 
 
@@ -47,13 +47,16 @@ async def test_a_server_that_stands_still_costs_its_timeout_once(server: RedisSe
     async with opened(server.url, timeout=0.2, connect_timeout=0.2) as gate:
         async with load(gate, counted()) as sources:
             await more(sources, "store")
+            # A busy machine may hold it up for as long without our doing.
+            before = await gate.works_again()
             server.pause()
             await more(sources, "open", 100)
+            assert gate.states[before:] == ["failing"]
             server.resume()
             await gate.works_again()
+            assert gate.states[before + 1] == "working"
             await more(sources, "store")
-        assert gate.states == ["failing", "working"]
-        assert gate.changes[0][1].endswith("no reply within 200 ms")
+        assert gate.changes[before][1].endswith("no reply within 200 ms")
 
 
 @on_loop
@@ -67,16 +70,17 @@ async def test_while_it_fails_nobody_waits(server: RedisServer) -> None:
 
 
 @on_loop
-async def test_a_server_that_sleeps_is_awaited_in_vain_and_found_again(server: RedisServer) -> None:
-    async with opened(server.url, timeout=0.2, connect_timeout=0.2) as gate:
-        async with load(gate, counted()) as sources:
-            await more(sources, "store")
-            sleep = asyncio.create_task(asyncio.to_thread(server.call, "DEBUG", "SLEEP", "0.5"))
-            await more(sources, "open", 20)
-            await gate.works_again()
-            await more(sources, "store")
-            await sleep
-        assert gate.states == ["failing", "working"]
+async def test_a_server_that_counts_nothing_for_a_while_is_awaited_in_vain_and_found_again(server: RedisServer) -> None:
+    async with opened(server.url, timeout=0.2, connect_timeout=0.2) as gate, load(gate, counted()) as sources:
+        await more(sources, "store")
+        before = await gate.works_again()
+        server.call("CLIENT", "PAUSE", 3_600_000, "WRITE")
+        await more(sources, "open", 100)
+        assert gate.states[before:] == ["failing"]
+        server.call("CLIENT", "UNPAUSE")
+        await gate.works_again()
+        assert gate.states[before + 1] == "working"
+        await more(sources, "store")
 
 
 @on_loop
@@ -235,6 +239,7 @@ async def test_requests_wait_for_the_first_connection_no_longer_than_for_an_answ
 async def test_what_was_counted_locally_is_given_back_locally(server: RedisServer) -> None:
     busy = group(limit("concurrency", 1), on_error="local")
     async with opened(server.url, timeout=0.2, connect_timeout=0.2) as gate:
+        await gate.works_again()
         server.pause()
         assert (await gate.one(busy)).source == "local"
         assert not (await gate.one(busy)).allowed
@@ -242,7 +247,7 @@ async def test_what_was_counted_locally_is_given_back_locally(server: RedisServe
         assert (await gate.one(busy)).allowed
         server.resume()
         await gate.works_again()
-        assert (await gate.one(busy)).source == "store"
+        await counts_again(gate, busy)
 
 
 @on_loop
