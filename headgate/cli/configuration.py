@@ -21,7 +21,7 @@ def load_named(arguments: Namespace) -> LoadResult | None:
     if sources is None:
         return None
     layers = [Layer(*preset, own=False) for preset in sources.presets]
-    return load(sources.paths, overrides=arguments.set, environ=os.environ, layers=layers)
+    return load(sources.paths, overrides=arguments.set, environ=os.environ, layers=layers, dotenv=sources.dotenv)
 
 
 def load_valid(arguments: Namespace) -> ResolvedConfig | None:

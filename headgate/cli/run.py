@@ -40,6 +40,7 @@ def run(arguments: Namespace) -> int:
         paths=tuple(sources.paths),
         overrides=(*arguments.set, *values),
         layers=sources.presets,
+        dotenv=sources.dotenv,
         host=arguments.host,
         port=arguments.port,
         workers=arguments.workers,

@@ -32,16 +32,17 @@ Write one; the smallest that does something is:
 
 
 class Sources(NamedTuple):
-    """Files and folders, and the documents below them as (name, YAML text)."""
+    """Files and folders, the documents below them as (name, YAML text), and the variables of .env by name."""
 
     paths: list[Path]
     presets: tuple[tuple[str, str], ...]
+    dotenv: frozenset[str]
 
 
 def sources_of(arguments: Namespace) -> Sources | None:
     """Return what the command line names, else the default file; None when there is nothing, which has been said."""
     try:
-        take_dotenv(os.environ)
+        dotenv = take_dotenv(os.environ)
         name = arguments.preset or os.environ.get(VARIABLE, "")
         presets = ((preset_source(name), preset_text(name)),) if name else ()
     except ValueError as error:
@@ -51,18 +52,18 @@ def sources_of(arguments: Namespace) -> Sources | None:
     if not paths and not presets:
         print(_NOTHING.format(preset=preset_names()[0]), file=sys.stderr)
         return None
-    return Sources(paths, presets)
+    return Sources(paths, presets, dotenv)
 
 
-def take_dotenv(environ: MutableMapping[str, str], folder: Path = Path()) -> None:
-    """Set the variables of .env that the environment does not have; nothing where there is no such file.
+def take_dotenv(environ: MutableMapping[str, str], folder: Path = Path()) -> frozenset[str]:
+    """Set the variables of .env that the environment does not have; return the names of all that it has.
 
     Raises:
         ValueError: the file cannot be read; the sentence says why.
     """
     file = folder / DOTENV
     if not file.is_file():
-        return
+        return frozenset()
     from dotenv import dotenv_values
 
     try:
@@ -73,10 +74,13 @@ def take_dotenv(environ: MutableMapping[str, str], folder: Path = Path()) -> Non
         found = dotenv_values(file, interpolate=False, encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{DOTENV} cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8'}") from None
-    for name, value in found.items():
+    values = {name: value for name, value in found.items() if value is not None and "\0" not in value}
+    small = {name.upper() for name in environ if name != name.upper()}
+    for name, value in values.items():
         # Whoever names a file in the environment means its secret, and not the one that stands here.
-        if value is not None and "\0" not in value and f"{name}_FILE" not in environ:
+        if not {f"{name}_FILE", f"{name.upper()}_FILE"} & environ.keys() and name not in small:
             environ.setdefault(name, value)
+    return frozenset(values)
 
 
 def _may_be_planted(file: Path) -> bool:

@@ -13,7 +13,7 @@ from headgate.config.resolve import discovery_of, endpoints_of
 from headgate.config.schema import Config, Service
 from headgate.core.address import is_loopback, parse_endpoint
 from headgate.discovery.environment import read_variables
-from headgate.discovery.places import SERVICE, list_urls, server_address, urls_names
+from headgate.discovery.places import SERVICE, list_urls, server_address, urls_names, weights_name
 from headgate.discovery.settings import (
     DnsDiscovery,
     EnvironmentDiscovery,
@@ -46,6 +46,16 @@ def check_discovery(config: Config, environ: Mapping[str, str]) -> Iterator[Find
                 yield Finding((*path, "discovery"), message, "write one of them")
                 continue
         yield from _of_service(service, discovery_of(service, config), path, environ)
+
+
+def variables_read(config: Config) -> frozenset[str]:
+    """Return the variables that discovery reads, set or not."""
+    found: set[str] = set()
+    for service in config.services:
+        discovery = discovery_of(service, config)
+        if isinstance(discovery, EnvironmentDiscovery):
+            found.update((*urls_names(discovery, service.name), weights_name(discovery, service.name)))
+    return frozenset(found)
 
 
 def _of_service(service: Service, discovery: Any, path: Path, environ: Mapping[str, str]) -> Iterator[Finding]:

@@ -39,4 +39,4 @@ def check_export(config: Config) -> Iterator[Finding]:
     # By the top package alone: finding one below it would import it.
     if find_spec("opentelemetry") is None:
         text = "spans are not sent: the gateway was installed without the extra otlp"
-        yield Finding(_PATH, text, "pip install 'headgate[otlp]' adds it", "warning")
+        yield Finding(_PATH, text, "pip install '.[otlp]' in a checkout adds it", "warning")

@@ -32,11 +32,14 @@ from headgate.config.check_values import Finding, field_names, field_value
 from headgate.config.check_wire import check_endpoints, check_listeners, check_trusted, check_upstream_tls
 from headgate.config.problems import Path, did_you_mean
 from headgate.config.resolve import discovery_of, endpoints_of
-from headgate.config.schema import Config, ErrorAnswer, Service
-from headgate.core.failure import REASONS
+from headgate.config.schema import Config, ErrorAnswer, Errors, Service
+from headgate.core.failure import REASONS, TRY_LATER
 from headgate.policy.pattern import TOKEN
 
 T = TypeVar("T")
+
+# Whoever refuses says with what.
+_OF_MANY_STATUSES = ("denied_by_plugin", "denied_externally", "fault_injected")
 
 _PLACEHOLDERS = (
     "status",
@@ -86,7 +89,7 @@ def check(config: Config, names: Iterable[str], environ: Mapping[str, str]) -> l
         # What is said of all services may be meant for others than this one.
         shared = defaults is not None and service.outlier is not None and service.outlier == defaults.outlier
         needed = service.name in asked or not service.routes
-        found += _service(service, ("services", place), needed and discovery_of(service, config) is None)
+        found += _service(service, ("services", place), needed and discovery_of(service, config) is None, config.errors)
         found += check_service_health(service, ("services", place), shared=shared)
     found += check_plugins(config)
     found += check_routes(config, known)
@@ -133,15 +136,22 @@ def _errors(config: Config) -> Iterator[Finding]:
     errors = config.errors
     yield from field_value(errors.content_type, ("errors", "content_type"))
     yield from _template(errors.body, ("errors", "body"))
-    yield from _reasons(errors.reasons, ("errors", "reasons"))
+    yield from _reasons(errors.reasons, ("errors", "reasons"), errors)
     for side, answer in errors.origins.items():
         yield from _template(answer.body, ("errors", "origins", side, "body"))
 
 
-def _reasons(reasons: Mapping[str, ErrorAnswer], path: Path) -> Iterator[Finding]:
+def _reasons(reasons: Mapping[str, ErrorAnswer], path: Path, errors: Errors) -> Iterator[Finding]:
     for reason, answer in reasons.items():
-        if reason not in REASONS:
+        known = REASONS.get(reason)
+        if known is None:
             yield Finding((*path, reason), "no such reason", did_you_mean(reason, REASONS))
+        elif answer.retry_after is not None and reason not in _OF_MANY_STATUSES:
+            said = (answer, errors.reasons.get(reason), errors.origins.get(known.side))
+            status = next((each.status for each in said if each is not None and each.status is not None), known.status)
+            if status not in TRY_LATER:
+                message = f"with {status} there is no Retry-After: it does nothing"
+                yield Finding((*path, reason, "retry_after"), message, "status: 429 or 503 has one", "warning")
         yield from _template(answer.body, (*path, reason, "body"))
 
 
@@ -176,7 +186,7 @@ def _asked(config: Config) -> set[str]:
     return asked
 
 
-def _service(service: Service, path: Path, needed: bool) -> Iterator[Finding]:
+def _service(service: Service, path: Path, needed: bool, errors: Errors) -> Iterator[Finding]:
     """Check one service; `needed`: requests come to its endpoints, or nobody has said yet what it is for."""
     if service.url is not None and service.endpoints:
         yield Finding((*path, "url"), "url is the short form of endpoints, and both stand here", "write one of them")
@@ -184,6 +194,6 @@ def _service(service: Service, path: Path, needed: bool) -> Iterator[Finding]:
         message = f'the service "{service.name}" has no endpoints and answers 503'
         yield Finding(path, message, "give it a url or endpoints", "warning")
     for number, route in enumerate(service.routes):
-        yield from _reasons(route.errors, (*path, "routes", number, "errors"))
+        yield from _reasons(route.errors, (*path, "routes", number, "errors"), errors)
     yield from check_endpoints(service, path)
     yield from check_upstream_tls(service, path)

@@ -32,5 +32,5 @@ def database_kind(url: str) -> Literal["sqlite", "postgresql"]:
     except ValueError:
         raise ValueError(f"the host or port of the database is none: {_EXPECTED}") from None
     if find_spec("psycopg") is None:
-        raise ValueError("the driver for PostgreSQL is not installed: pip install 'headgate[postgres]'")
+        raise ValueError("the driver for PostgreSQL is not installed: pip install '.[postgres]' in a checkout adds it")
     return "postgresql"

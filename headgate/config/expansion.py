@@ -2,7 +2,8 @@
 
 Laws: done on the tree of one document before it is merged with others, so that what is merged is plain configuration;
 what is left out is as if it were not written; free data, such as a template of a body, is left alone; all repetitions
-together make MAX_NODES values at most.
+together make MAX_NODES values at most; a value that a case or a condition gives knows the variables that chose it, but
+what stands under `else` nobody has chosen, and a value of variables is theirs.
 
     when: NAME | not NAME | {NAME: value, NAME: [values], NAME: null} | [any of these]
     {when: ..., value: X}                      X, where what stands there is no mapping
@@ -63,6 +64,31 @@ def _holds(condition: Node, variables: Variables) -> bool:
     return (bool(texts) and texts != ("false",)) is not condition.text.startswith(_NOT)
 
 
+def _named(condition: Node) -> Iterator[str]:
+    """Yield the variables that a condition asks."""
+    if isinstance(condition, Scalar):
+        yield condition.text.removeprefix(_NOT).strip()
+    elif isinstance(condition, Map):
+        yield from condition.items
+    else:
+        for each in condition.items:
+            yield from _named(each)
+
+
+def _chosen(node: Node | None, shape: Shape, names: tuple[str, ...]) -> Node | None:
+    """Return a value that variables have chosen; of a mapping they have chosen the `type`."""
+    if isinstance(node, Map):
+        tag = node.items.get("type") if shape.kind == "tagged" else None
+        return _map(node, {**node.items, "type": _chosen(tag, shape, names) or tag}) if tag is not None else node
+    if node is None or node.chosen_by or (isinstance(node, Scalar) and (node.env or node.value is None)):
+        return node
+    if isinstance(node, Seq) and any(isinstance(each, Scalar) and each.env for each in node.items):
+        return node
+    made = Scalar(node.text, node.value, node.at) if isinstance(node, Scalar) else Seq(node.items, node.at)
+    made.chosen_by = names
+    return made
+
+
 def _is(name: str, wanted: Node, variables: Variables) -> bool:
     texts = _texts(name, wanted.at, variables)
     choices = wanted.items if isinstance(wanted, Seq) else [wanted]
@@ -114,7 +140,8 @@ class _Expander:
             if not _holds(node.items["when"], self._variables):
                 return None
             if node.items.keys() == _VALUE:
-                return self.node(node.items["value"], shape, (*path, "value"))
+                value = self.node(node.items["value"], shape, (*path, "value"))
+                return _chosen(value, shape, tuple(_named(node.items["when"])))
             node = _map(node, {key: each for key, each in node.items.items() if key != "when"})
         known = narrowed(shape, node)
         spellings = spellings_of(known.cls) if known is not None and known.cls is not None else {}
@@ -132,7 +159,7 @@ class _Expander:
         texts = [text.lower() for text in _texts(name.text, name.at, self._variables)]
         chosen = next((key for key in cases.items if key.lower() in texts), None)
         if chosen is not None:
-            return self.node(cases.items[chosen], shape, (*path, "cases", chosen))
+            return _chosen(self.node(cases.items[chosen], shape, (*path, "cases", chosen)), shape, (name.text,))
         return self.node(node.items["else"], shape, (*path, "else")) if "else" in node.items else None
 
     # -- lists ------------------------------------------------------------------------------------------------------
@@ -194,7 +221,7 @@ def _seq(node: Seq, items: list[Node]) -> Seq:
     if len(items) == len(node.items) and all(one is other for one, other in zip(items, node.items, strict=True)):
         return node
     made = Seq(items, node.at)
-    made.damaged = node.damaged
+    made.damaged, made.chosen_by = node.damaged, node.chosen_by
     return made
 
 

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
 
+from headgate.config.check_discovery import variables_read
 from headgate.config.check_values import Finding
 from headgate.config.checks import check
 from headgate.config.declarations import (
@@ -39,6 +40,7 @@ from headgate.config.service_defaults import KEY as DEFAULTS
 from headgate.config.service_defaults import too_many, with_defaults, with_overrides, with_unlisted
 from headgate.config.shape import root_shape
 from headgate.config.tree import damaged_below, find, path_text, with_names
+from headgate.config.unread import unread
 from headgate.config.validate import validate, without
 from headgate.config.variables import Variables
 from headgate.config.yaml_nodes import MAX_BYTES, UNSET, Map, Node, Scalar, Seq, read_yaml
@@ -74,6 +76,7 @@ def load(
     environ: Mapping[str, str],
     layers: Sequence[Layer] = (),
     texts: Mapping[FilePath, str] = {},
+    dotenv: Set[str] = frozenset(),
 ) -> LoadResult:
     """Load files, and the .yaml, .yml and .json files of folders by name, into one configuration.
 
@@ -83,12 +86,13 @@ def load(
         environ: the variables for `${NAME}`.
         layers: documents below the files, lowest first.
         texts: what to take in place of what stands in these files.
+        dotenv: the variables that stand in `.env`.
     """
     # A large file makes a million small objects and no garbage; the collector would take longer than the reading.
     collecting = gc.isenabled()
     gc.disable()
     try:
-        return _load(paths, overrides, environ, layers, texts)
+        return _load(paths, overrides, environ, layers, texts, dotenv)
     finally:
         if collecting:
             gc.enable()
@@ -100,6 +104,7 @@ def _load(
     environ: Mapping[str, str],
     layers: Sequence[Layer],
     texts: Mapping[FilePath, str],
+    dotenv: Set[str],
 ) -> LoadResult:
     problems: list[Problem] = []
     files = [file for path in paths for file in _files(path, problems)]
@@ -117,7 +122,8 @@ def _load(
     problems += [*variables.problems, *lacking]
     empty = Map({}, {}, Origin(read[0].source, 1, 1) if read else Origin("configuration"))
     if variables.problems or lacking:
-        # Whatever else is wrong would be so for want of a variable.
+        # Whatever else is wrong would be so for want of a variable, which may be there under another name.
+        problems += unread(variables, environ, dotenv)
         return LoadResult(None, None, Origins(empty), in_order(problems), [], files, digest)
     whole = not problems
     root, read_whole = _merged(read, empty, variables, problems)
@@ -136,6 +142,7 @@ def _load(
     if problems or validated.config is None:
         return LoadResult(None, None, origins, in_order(_once(problems)), in_order(notices), files, digest)
     resolved = resolve(validated.config)
+    notices += unread(variables, environ, dotenv, variables_read(validated.config))
     return LoadResult(resolved, validated.config, origins, [], in_order(_once(notices)), files, digest)
 
 

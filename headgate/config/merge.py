@@ -50,8 +50,8 @@ def _in_other_words(key: str, shape: Shape | None) -> set[str]:
     return {other for group in groups if key in group for other in group} - {key}
 
 
-def _of_other_types(base: Map, over: Map, shape: Shape | None) -> bool:
-    if shape is None or shape.kind != "tagged":
+def _of_other_types(base: Map, over: Node, shape: Shape | None) -> bool:
+    if shape is None or shape.kind != "tagged" or not isinstance(over, Map):
         return False
     one, other = base.items.get("type"), over.items.get("type")
     return isinstance(one, Scalar) and isinstance(other, Scalar) and one.text != other.text
@@ -87,9 +87,10 @@ def with_environment(base: Node, merged: Node, shape: Shape | None, given: Calla
     """
     if base is merged or (isinstance(base, Map) and not base.items):
         return merged
+    says = not (isinstance(merged, Scalar) and merged.value is None)
+    if isinstance(base, Map) and (_of_other_types(base, merged, shape) or not isinstance(merged, Map)):
+        return base if says and _is_type_given(base, shape, given) else merged
     if isinstance(base, Map) and isinstance(merged, Map):
-        if _of_other_types(base, merged, shape):
-            return merged
         known = narrowed(shape, merged)
         items = dict(merged.items)
         for key, node in base.items.items():
@@ -106,8 +107,7 @@ def with_environment(base: Node, merged: Node, shape: Shape | None, given: Calla
             for each in merged.items
         ]
         return Seq(made, merged.at)
-    says = not isinstance(merged, Map) and not (isinstance(merged, Scalar) and merged.value is None)
-    return base if says and _is_given(base, given) else merged
+    return base if says and not isinstance(merged, Map) and _is_given(base, given) else merged
 
 
 def _is_set(node: Node, given: Callable[[str], bool]) -> bool:
@@ -117,9 +117,16 @@ def _is_set(node: Node, given: Callable[[str], bool]) -> bool:
     return _is_given(node, given)
 
 
+def _is_type_given(node: Map, shape: Shape | None, given: Callable[[str], bool]) -> bool:
+    tag = node.items.get("type") if shape is not None and shape.kind == "tagged" else None
+    return tag is not None and _is_given(tag, given)
+
+
 def _is_given(node: Node, given: Callable[[str], bool]) -> bool:
     if isinstance(node, Scalar):
-        return any(map(given, node.env))
+        return any(map(given, (*node.env, *node.chosen_by)))
+    if isinstance(node, Seq) and any(map(given, node.chosen_by)):
+        return True
     # The list of a variable stands where the variable does; a list with variables in it is one that was written.
     return (
         isinstance(node, Seq)

@@ -49,9 +49,7 @@ def _written(node: Node, shape: Shape | None, path: Path, secret: bool, origins:
         swallowed = shape is not None and shape.kind == "settings" and sounds_secret(node.text)
         plain = MASK if secret or swallowed or holds_secrets(shape) else without_url_secrets(node.text)
         shown = _variable(node, plain, origins.variables) if node.env else plain
-        given = any((known := origins.variables.value_of(name)) is not None and known.given for name in node.env)
-        at = node.at._replace(source=f"environment, at {node.at.source}") if given else node.at
-        yield Written(path_text(origins.root, path), shown, at)
+        yield Written(path_text(origins.root, path), shown, _from(node, origins.variables))
         return
     # A mapping whose type nobody knows has keys that nobody knows.
     untyped = shape is not None and narrowed(shape, node) is None
@@ -62,6 +60,17 @@ def _written(node: Node, shape: Shape | None, path: Path, secret: bool, origins:
         unknown = isinstance(key, str) and (is_unknown(shape, key) or (shape is None and secret))
         place = (*path, key_shown(str(key)) if unknown else key)
         yield from _written(item, shape_below(shape, key), place, hidden, origins)
+
+
+def _from(node: Scalar, variables: Variables) -> Origin:
+    """Return where a value was written, and that variables which are set have said or chosen it."""
+    names = (*node.env, *node.chosen_by)
+    given = [name for name in names if (known := variables.value_of(name)) is not None and known.given]
+    if not given:
+        return node.at
+    chosen = [name for name in given if name in node.chosen_by]
+    by = f" ({' and '.join(chosen)})" if chosen else ""
+    return node.at._replace(source=f"environment{by}, at {node.at.source}")
 
 
 def _variable(node: Scalar, plain: str, variables: Variables) -> str:

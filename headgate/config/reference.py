@@ -43,11 +43,14 @@ lets an editor complete and check while you type: begin a file with
 - **`env:`** declares variables, by type, with a default: `env: {PORT: {type: int, default: 8080}}`. `${PORT}` is then
   that number, `${NAME}` of a list the list. `required` ones stop the start by their name, a `secret` one may be in a
   file that NAME_FILE names, and what does not work without one (`absent`) is said at the start. An empty variable
-  counts as not set.
+  counts as not set. Where none is set by a name in capitals, the same name in small letters counts. A warning names
+  what is set and nearly a declared name, and what stands in `.env` and nothing reads.
 - **`when:`** in any mapping makes it depend on declared variables: `when: NAME` (true, or not empty), `when: not NAME`,
   `when: {NAME: value}` or `{NAME: [values]}` (all of them; `null`: not set), a list of conditions (any of them). What
   does not hold is as if not written. `{when: NAME, value: X}` is X under a condition.
-- **`{select: NAME, cases: {value: X}, else: Y}`** is what the variable chooses.
+- **`{select: NAME, cases: {value: X}, else: Y}`** is what the variable chooses. What a case or `{when: NAME, value: X}`
+  gives counts as the variable's, where that is set: it wins over your files, unless X is other variables, or null. Of a
+  mapping that is chosen so its `type` does; what stands under `else` is the document's.
 - **`for_each: UPSTREAM_*_URLS`** in an item of a list repeats it for each variable that is set and matches: `{each}` is
   the part for the `*` in lower case with dashes, `{EACH}` as it is, `${UPSTREAM_*_WEIGHTS}` the variable with the same
   part.

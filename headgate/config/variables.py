@@ -1,7 +1,8 @@
 """The variables that a configuration declares under `env`, read from the environment by their types.
 
 Laws: a declared variable that is set must be readable as its type, or the start is refused by its name; an empty one
-counts as not set; no problem holds a value. What is not declared may be used by a user's own files only.
+counts as not set; no problem holds a value. What is not declared may be used by a user's own files only. A declared one
+may be spelt in small letters where nothing is set by its own name, as pydantic's settings are.
 """
 
 from __future__ import annotations
@@ -47,6 +48,8 @@ class Variables(Declared):
         self.problems: list[Problem] = []
         self.unread: set[str] = set()
         self._environ = environ
+        self._spelt = _in_capitals(environ)
+        self._used: set[str] = set()
         self._open = True
         self._families = {name: _pattern(name) for name in table if "*" in name}
         self._own = {alias: name for name, variable in table.items() for alias in variable.aliases}
@@ -82,10 +85,19 @@ class Variables(Declared):
             found = self.table.get(family)
         return found
 
+    def reads(self, name: str) -> bool:
+        """Tell whether anything is made of a variable by this name: the table takes it, or a document has used it."""
+        if name in self._used:
+            return True
+        spelt = {name, name.upper()}
+        files = {each.removesuffix("_FILE") for each in spelt if each.endswith("_FILE")}
+        secret = any((known := self.declared(each)) is not None and known.secret for each in files)
+        return secret or any(self.declared(each) is not None for each in spelt)
+
     def members(self, family: str) -> list[str]:
         """List what stands for the * in the names of those variables of a family that are set, in order."""
         pattern = _pattern(family)
-        found = [match[1] for name, text in self._environ.items() if text and (match := pattern.fullmatch(name))]
+        found = [match[1] for name, text in self._spelt.items() if text and (match := pattern.fullmatch(name))]
         return sorted(found)
 
     # -- as a mapping, for what is put into a text ------------------------------------------------------------------
@@ -96,6 +108,7 @@ class Variables(Declared):
         if value is not None:
             return ",".join(value.texts)
         if self._open:
+            self._used.add(name)
             return self._environ[name]
         raise KeyError(name)
 
@@ -125,9 +138,9 @@ class Variables(Declared):
     def _given(self, name: str, variable: Variable) -> tuple[str, str]:
         """Return under which name a variable is set, and its text; none, where its file has none."""
         for spelt in (name, *variable.aliases):
-            if text := self._environ.get(spelt, ""):
+            if text := self._spelt.get(spelt, ""):
                 return spelt, text
-            if variable.secret and (file := self._environ.get(f"{spelt}_FILE", "")):
+            if variable.secret and (file := self._spelt.get(f"{spelt}_FILE", "")):
                 return f"{spelt}_FILE", self._content(f"{spelt}_FILE", Path(file))
         return name, ""
 
@@ -149,6 +162,12 @@ class Variables(Declared):
             reason = f"the file cannot be read: {getattr(error, 'strerror', None) or error}"
         self.problems.append(Problem(Origin("environment"), "", f"{name}: {reason}"))
         return ""
+
+
+def _in_capitals(environ: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the variables, those with small letters also by the names in capitals that are not set."""
+    small = {name.upper(): text for name, text in environ.items() if text and name != name.upper()}
+    return {**environ, **{name: text for name, text in small.items() if not environ.get(name)}} if small else environ
 
 
 def _pattern(family: str) -> re.Pattern[str]:

@@ -39,15 +39,16 @@ FAMILY = ("*",)
 
 
 class Scalar:
-    """A leaf: its text, the value that YAML sees in it, and the variables that are part of it."""
+    """A leaf: its text, the value that YAML sees in it, the variables that are part of it, and those that chose it."""
 
-    __slots__ = ("at", "env", "text", "value")
+    __slots__ = ("at", "chosen_by", "env", "text", "value")
 
     def __init__(self, text: str, value: Any, at: Origin, env: tuple[str, ...] = ()) -> None:
         self.text = text
         self.value = value
         self.at = at
         self.env = env
+        self.chosen_by: tuple[str, ...] = ()
 
 
 class Map:
@@ -63,14 +64,15 @@ class Map:
 
 
 class Seq:
-    """A list. `damaged`: something wrong was taken out of it."""
+    """A list, and the variables that chose it. `damaged`: something wrong was taken out of it."""
 
-    __slots__ = ("at", "damaged", "items")
+    __slots__ = ("at", "chosen_by", "damaged", "items")
 
     def __init__(self, items: list[Node], at: Origin) -> None:
         self.items = items
         self.at = at
         self.damaged = False
+        self.chosen_by: tuple[str, ...] = ()
 
 
 Node = Scalar | Map | Seq

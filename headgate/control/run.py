@@ -27,7 +27,8 @@ _DEFAULT_PORT = 8080
 class RunOptions:
     """What the command line says.
 
-    `overrides` are KEY=VALUE texts of --set; `layers` are (name, YAML text) of presets, which lie below the files.
+    `overrides` are KEY=VALUE texts of --set; `layers` are (name, YAML text) of presets, which lie below the files;
+    `dotenv` are the names of the variables that `.env` sets.
     `host` and `port` replace the address of the first listener, `workers` and `admin` the setting of that name. `watch`
     reloads when a file changes. `guests`: the workers are the processes of that server.
     """
@@ -35,6 +36,7 @@ class RunOptions:
     paths: tuple[Path, ...]
     overrides: tuple[str, ...] = ()
     layers: tuple[tuple[str, str], ...] = ()
+    dotenv: frozenset[str] = frozenset()
     host: str | None = None
     port: int | None = None
     workers: str | None = None
@@ -83,7 +85,14 @@ def _control(seat: Seat, options: RunOptions) -> int:
     layers = [Layer(*layer, own=False) for layer in options.layers]
 
     def load_all(texts: Mapping[Path, str] = {}) -> LoadResult:
-        result = load(options.paths, overrides=overrides, environ=os.environ, layers=layers, texts=texts)
+        result = load(
+            options.paths,
+            overrides=overrides,
+            environ=os.environ,
+            layers=layers,
+            texts=texts,
+            dotenv=options.dotenv,
+        )
         if options.guests is not None:
             result = without_listeners(result)
         # A folder is watched as such too, so that a file added to it counts.

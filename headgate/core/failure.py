@@ -6,7 +6,7 @@ decides whether another try is safe for a request that is not idempotent (RFC 91
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from headgate.core.message import Fields
 
@@ -93,6 +93,10 @@ REASONS: dict[str, Reason] = {
     "idle_timeout": Reason("upstream", 504, "Gateway Timeout", "The service stopped sending."),
     "total_timeout": Reason("upstream", 504, "Gateway Timeout", "The request took longer than allowed."),
 }
+
+
+# Of these a caller is told when to ask again (RFC 9110 section 10.2.3, RFC 6585 section 4).
+TRY_LATER: Final = (429, 503)
 
 
 class Failure(Exception):

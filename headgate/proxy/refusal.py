@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
-from headgate.core.failure import Failure
+from headgate.core.failure import TRY_LATER, Failure
 from headgate.core.message import Fields
 from headgate.proxy import grpc
 from headgate.proxy.limiting import placeholders
@@ -13,8 +13,6 @@ from headgate.proxy.limiting import placeholders
 if TYPE_CHECKING:
     from headgate.proxy.errors import ErrorShapes
     from headgate.proxy.exchange import Exchange
-
-_TRY_LATER = (429, 503)
 
 
 def fail(exchange: Exchange, failure: Failure) -> None:
@@ -59,7 +57,7 @@ def refusal(exchange: Exchange, failure: Failure) -> tuple[Fields, bytes]:
         extra.append((b"Allow", failure.detail.encode()))
     elif exchange.status == 401 and not extra and exchange.way is not None and exchange.way.gate is not None:
         extra += exchange.way.gate.challenge(failure.reason)
-    elif exchange.status in _TRY_LATER:
+    elif exchange.status in TRY_LATER:
         retry_after = ceil(failure.retry_after) or _shapes(exchange).retry_after(failure.reason)
         extra.append((b"Retry-After", b"%d" % retry_after))
     return extra, _shapes(exchange).body(failure.reason, lambda: _values(exchange, failure, retry_after))

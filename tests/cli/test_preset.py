@@ -113,3 +113,21 @@ def test_a_file_that_the_environment_names_goes_before_the_one_in_the_folder(tmp
     found = {"KEY_FILE": "/run/secrets/key"}
     take_dotenv(found, tmp_path)
     assert found == {"KEY_FILE": "/run/secrets/key", "OTHER": "here"}
+
+
+def test_the_environment_goes_before_dotenv_in_small_letters_too(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("PORT=1\nkey=here\nother=here\nALSO=here\n")
+    found = {"port": "2", "KEY_FILE": "/there"}
+    assert take_dotenv(found, tmp_path) == {"PORT", "key", "other", "ALSO"}
+    assert found == {"port": "2", "KEY_FILE": "/there", "other": "here", "ALSO": "here"}
+
+
+def test_a_name_in_dotenv_that_nothing_reads_is_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
+    Path(".env").write_text(f"JWT_SECRET_KEY={SECRET}\nRATE_LIMIT_REQUEST=5\nSOMETHING=x\nsms_service_url=http://a\n")
+    assert main(["check", "--preset", "sandbox"]) == 0
+    shown = capsys.readouterr()
+    assert (
+        ".env: warning: nothing reads RATE_LIMIT_REQUEST - did you mean RATE_LIMIT_REQUESTS?" in shown.out + shown.err
+    )
+    assert ".env: warning: nothing reads SOMETHING" in shown.out + shown.err
+    assert "sms_service_url" not in shown.out + shown.err

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any
 
 from headgate.config.declarations import Layer
@@ -10,10 +10,16 @@ from headgate.config.effective import shown
 from headgate.config.loader import LoadResult, load
 
 
-def load_layers(preset: str, own: str = "", *overrides: str, environ: Mapping[str, str] | None = None) -> LoadResult:
+def load_layers(
+    preset: str,
+    own: str = "",
+    *overrides: str,
+    environ: Mapping[str, str] | None = None,
+    dotenv: Set[str] = frozenset(),
+) -> LoadResult:
     """Load a preset with a file over it."""
     layers = [Layer("preset p", preset, own=False), *([Layer("own.yaml", own)] if own else [])]
-    return load([], overrides=overrides, environ=environ or {}, layers=layers)
+    return load([], overrides=overrides, environ=environ or {}, layers=layers, dotenv=dotenv)
 
 
 def document(result: LoadResult) -> dict[str, Any]:

@@ -35,5 +35,5 @@ def test_without_the_driver_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) 
     lines = said(load_text("database: postgresql://u:hunter2@h/n"))
     assert lines == [
         "gw.yaml:1:11: error: database.url: the driver for PostgreSQL is not installed: pip install"
-        " 'headgate[postgres]'"
+        " '.[postgres]' in a checkout adds it"
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -239,3 +240,56 @@ def test_what_cannot_be_included_stops_nothing(tmp_path: Path) -> None:
         (line,) = said(load_layers(f"include: [{{path: '{path}', optional: true}}]\n"))
         assert "error: the file cannot be read" in line
         assert reason in line
+
+
+CHOICES = """
+env: {LEVEL: {default: info}, STORE: {}, ON: {type: bool}, SIZE: {type: int, default: 5}}
+telemetry: {level: {select: LEVEL, cases: {warn: warning, loud: debug, none: null}, else: info}}
+store: {select: STORE, cases: {shared: {type: shared}, other: {type: redis, url: "redis://127.0.0.1:1"}}}
+workers: {when: ON, value: 3}
+trusted_hosts: {select: STORE, cases: {shared: []}, else: [a.test]}
+http: {max_connections: {when: ON, value: "${SIZE}"}}
+"""
+CHOSEN_OTHERWISE = """
+telemetry: {level: error}
+store: memory
+workers: 4
+trusted_hosts: [b.test]
+http: {max_connections: 8}
+"""
+
+
+def chosen(**environ: str) -> tuple[Any, ...]:
+    """Return what a file that says otherwise leaves of what variables choose."""
+    source = load_layers(CHOICES, CHOSEN_OTHERWISE, environ=environ).source
+    assert source is not None
+    hosts = source.trusted_hosts
+    return source.telemetry.level, source.store.type, source.workers, hosts, source.http.max_connections
+
+
+def test_what_a_variable_that_is_set_chooses_goes_before_the_files() -> None:
+    own = ("error", "memory", 4, ["b.test"], 8)
+    assert chosen() == own
+    assert chosen(LEVEL="warn") == ("warning", *own[1:])
+    assert chosen(STORE="shared") == (own[0], "shared", own[2], [], own[4])
+    assert chosen(STORE="other")[1] == "redis"
+    assert chosen(ON="yes") == (*own[:2], 3, *own[3:])
+    assert chosen(ON="yes", SIZE="9") == (*own[:2], 3, own[3], 9)
+
+
+def test_what_nobody_has_chosen_is_the_files_to_say() -> None:
+    own = ("error", "memory", 4, ["b.test"], 8)
+    assert chosen(LEVEL="info") == own
+    assert chosen(LEVEL="none") == own
+    assert chosen(ON="no", STORE="neither") == own
+
+
+def test_who_chose_a_value_is_shown() -> None:
+    result = load_layers(CHOICES, environ={"LEVEL": "warn", "ON": "1"})
+    values = {written.path: (written.value, str(written.origin)) for written in result.origins.written()}
+    assert values["telemetry.level"] == ("warning", "environment (LEVEL), at preset p:3:50")
+    assert values["workers"] == ("3", "environment (ON), at preset p:5:28")
+    assert values["http.max_connections"] == ("${SIZE} = 5", "preset p:7:43")
+    result = load_layers(CHOICES.replace("cases: {warn", "cases: {info: error, warn"))
+    values = {written.path: (written.value, str(written.origin)) for written in result.origins.written()}
+    assert values["telemetry.level"] == ("error", "preset p:3:50")

@@ -133,3 +133,24 @@ def test_only_a_users_own_file_may_use_what_nobody_declared() -> None:
     assert (variables.closed().get("KNOWN"), variables.closed().get("OTHER")) == ("1", None)
     assert set(variables) == {"KNOWN", "OTHER"}
     assert set(variables.closed()) == {"KNOWN"}
+
+
+def test_small_letters_stand_for_a_name_that_is_not_set() -> None:
+    table = {"PORT": Variable(type="int", default=1), "KEY": Variable(secret=True), "AT_*_URL": Variable()}
+
+    def texts(name: str, environ: dict[str, str]) -> tuple[str, ...]:
+        value = Variables(table, environ).value_of(name)
+        assert value is not None
+        return value.texts
+
+    assert texts("PORT", {"port": "2"}) == texts("PORT", {"Port": "2", "PORT": ""}) == ("2",)
+    assert texts("PORT", {"port": "2", "PORT": "3"}) == ("3",)
+    assert texts("AT_CHAT_URL", {"at_chat_url": "x"}) == ("x",)
+    assert Variables(table, {"at_chat_url": "x"}).members("AT_*_URL") == ["CHAT"]
+    assert Variables(table, {"key_file": "/none"}).unread == {"KEY"}
+
+
+def test_what_nobody_declared_is_used_by_its_own_letters() -> None:
+    variables = Variables({}, {"zone": "a"})
+    assert variables["zone"] == "a"
+    assert "ZONE" not in variables

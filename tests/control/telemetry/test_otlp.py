@@ -210,7 +210,7 @@ def test_without_the_extra_one_sentence_says_so(said: Said, monkeypatch: pytest.
     export._thread.join()
     export.take(record(1))
     assert said.lines == [("error", otlp.MISSING, {})]
-    assert "pip install 'headgate[otlp]'" in otlp.MISSING
+    assert "pip install '.[otlp]'" in otlp.MISSING
     assert export.dropped == 1
 
 
