@@ -110,6 +110,7 @@ class Answers:
             raise NotFound({"error": "Metrics not enabled"})
         if item.body is not None and preferred(asked, False) == JSON:
             return None
+        await self._subject.parts.latest.fetch()
         scrape = await exposition.scrape(asked)
         return Given(200, scrape.content_type, scrape.body)
 

@@ -18,6 +18,10 @@ from tests.control.admin.subject import Subject
 from tests.control.telemetry.records import record
 from tests.loops import on_plain_loop
 
+_TOLD = {
+    *("metrics", "metric_points", "circuit_breakers", "status", "services_status", "service_health"),
+    *("service_metrics", "rate_limiters", "requests", "spans", "logs"),
+}
 # Of endpoints that nobody has configured so, there is none here to look at.
 _SOMETIMES = {"error_rate", "window", "minimum_requests", "window_size", "discovery"}
 
@@ -98,6 +102,12 @@ async def test_templates_are_checked_against_what_records_are() -> None:
     parts.telemetry.take(record(1, **optional, breaker="closed", error="dns", detail="words"))
     parts.telemetry.take_line(Line(1.0, "error", "control", "words", {}))
     wrong: list[str] = []
+    asked: list[str] = []
+
+    async def fetch() -> None:
+        asked.append(view)
+
+    parts.latest.fetch = fetch  # type: ignore[method-assign]
     for view, names in NAMES.items():
         shown = await made(subject, view)
         wrong += [f"not described: {each}" for each in surprises(shown, names, view)]
@@ -108,3 +118,6 @@ async def test_templates_are_checked_against_what_records_are() -> None:
         task.cancel()
     await asyncio.gather(*others, return_exceptions=True)
     assert "\n".join(wrong) == ""
+    # Of what happened, and of what was counted of it, workers are asked first.
+    assert set(asked) == _TOLD
+    assert len(asked) == len(_TOLD)
