@@ -35,6 +35,8 @@ class HttpServer:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    # Five by default: a crowd's connections would be lost, and tried again only after a second.
+    request_queue_size = 128
 
     def handle_error(self, *_: Any) -> None:
         """Say nothing of a client that left, as a killed gateway does."""
