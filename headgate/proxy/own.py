@@ -31,8 +31,9 @@ Own = Callable[["Gateway", "Exchange"], None]
 State = Literal["now", "stale", "draining", "starting", "dependency"]
 """Which of the answers of one endpoint holds: health has now, stale, draining; ready all but stale; live now."""
 
-# Seconds without a word from control, which speaks once a second, after which its last one is old.
-STALE_AFTER: Final = 5.0
+# Seconds without a word from control, which speaks once a second and on a busy machine less often, after which its last
+# one is old. One that hangs is killed after as many.
+STALE_AFTER: Final = 10.0
 # Seconds that the first word of control is waited for, and a newer one: health never takes long.
 _FIRST_WORD: Final = 10.0
 _NEXT_WORD: Final = 0.05
