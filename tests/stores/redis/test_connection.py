@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from typing import Any
 
 import pytest
@@ -16,7 +16,7 @@ from headgate.stores.redis.script import SCRIPT
 from tests.proxy.peers import eventually
 from tests.proxy.stage import on_loop
 from tests.stores.contract import ask
-from tests.stores.redis.gates import NOW, Gate, counted, counts_again, opened
+from tests.stores.redis.gates import NOW, Gate, counted, counts_again, opened, settings_of
 from tests.stores.redis.servers import HOST
 
 ADMITTED = b"*4\r\n:1\r\n:5\r\n:0\r\n:1\r\n"
@@ -208,6 +208,19 @@ async def test_a_loop_that_was_held_up_is_no_fault_of_the_server() -> None:
             await asyncio.sleep(0)
             hold_up(0.12)
             assert (await waiting).source == "store"
+        assert gate.changes == []
+
+
+@on_loop
+async def test_nor_is_one_that_was_held_up_before_the_first_connection() -> None:
+    server = FakeServer()
+    listener = await asyncio.start_server(server.serve, HOST, 0)
+    gate = Gate(settings_of(f"redis://{HOST}:{listener.sockets[0].getsockname()[1]}", timeout=0.5))
+    with closing(listener), closing(gate.store):
+        waiting = asyncio.create_task(gate.one(counted()))
+        await asyncio.sleep(0)
+        hold_up(0.6)
+        assert (await waiting).source == "store"
         assert gate.changes == []
 
 
