@@ -50,6 +50,7 @@ _FORMS: Mapping[str, tuple[Callable[[list[Shown]], bytes], str]] = {
 # Names of routes, or of limits, of now and before.
 _MOST_KNOWN = 200_000
 _NICE = 5
+_IN_FLIGHT = "headgate_requests_in_flight"
 _PROTO_MESSAGE = "io.prometheus.client.metricfamily"
 
 
@@ -74,6 +75,7 @@ class Exposition:
         "_waiting",
         "exemplars",
         "regions",
+        "scrapers",
     )
 
     def __init__(self, elsewhere: Callable[[], list[Sample]]) -> None:
@@ -91,6 +93,8 @@ class Exposition:
         self.regions: Callable[[], Sequence[SlotRegion]] = lambda: ()
         # Gives the newest exemplars of a family; whoever keeps them connects it.
         self.exemplars: Callable[[str], Iterable[Exemplar]] = lambda _: ()
+        # Those who wait for metrics by way of a worker: what they ask is no traffic, and ends when they are answered.
+        self.scrapers = 0
 
     @property
     def enabled(self) -> bool:
@@ -141,8 +145,12 @@ class Exposition:
         if not self.enabled:
             return []
         regions = self.regions()
-        counted = [*read(regions), *here, *self._processes.samples([region.pid for region in regions])]
+        found = [self._in_flight(each) if each.name.family == _IN_FLIGHT else each for each in read(regions)]
+        counted = [*found, *here, *self._processes.samples([region.pid for region in regions])]
         return self._naming.show(counted, self.exemplars if self._settings.exemplars else lambda _: ())
+
+    def _in_flight(self, counted: Sample) -> Sample:
+        return Sample(counted.name, [max(0, counted.values[0] - self.scrapers)])
 
 
 def _give_way() -> None:

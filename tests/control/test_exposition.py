@@ -147,6 +147,27 @@ def test_each_form_holds_what_was_counted() -> None:
     asyncio.run(run())
 
 
+def test_who_asks_for_metrics_is_no_request_that_is_going_on() -> None:
+    chosen = config()
+
+    async def run() -> list[bytes]:
+        region = SlotRegion.create(1 << 18, 1 << 15)
+        metrics = Metrics(SlotWriter(region), "1")
+        metrics.begin()
+        metrics.begin()
+        exposition = made(region)
+        exposition.follow(chosen)
+        found: list[bytes] = []
+        # One that has left is waited for by nobody, and here it still is.
+        for scrapers in (0, 1, 3):
+            exposition.scrapers = scrapers
+            lines = (await exposition.scrape("")).body.splitlines()
+            found += [each for each in lines if each.startswith(b"headgate_requests_in_flight ")]
+        return found
+
+    assert asyncio.run(run()) == [b"headgate_requests_in_flight %d" % number for number in (2, 1, 0)]
+
+
 def test_nothing_is_shown_where_metrics_are_off() -> None:
     chosen = config(enabled=False)
 

@@ -110,8 +110,12 @@ class Answers:
             raise NotFound({"error": "Metrics not enabled"})
         if item.body is not None and preferred(asked, False) == JSON:
             return None
-        await self._subject.parts.latest.fetch()
-        scrape = await exposition.scrape(asked)
+        exposition.scrapers += 1
+        try:
+            await self._subject.parts.latest.fetch()
+            scrape = await exposition.scrape(asked)
+        finally:
+            exposition.scrapers -= 1
         return Given(200, scrape.content_type, scrape.body)
 
     def _reset(self, asked: Asked, params: dict[str, str]) -> None:
