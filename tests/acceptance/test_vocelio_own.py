@@ -309,7 +309,7 @@ def test_compression(run: Running) -> None:
 
 def test_answers_given_again(run: Running) -> None:
     """S1-51: to the same caller, and to nobody else."""
-    run.stubs["integrations"].answer = Wanted(headers={"Cache-Control": "max-age=60"})
+    run.stubs["integrations"].answer = Wanted(headers={"Cache-Control": "max-age=3600"})
     path = "/api/v1/integrations/catalogue"
     first, second = (run.gateway.get(path, bearer=token()) for _ in range(2))
     assert (len(run.stubs["integrations"].seen), second.body) == (1, first.body)
