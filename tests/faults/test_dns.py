@@ -86,8 +86,7 @@ async def scene(monkeypatch: pytest.MonkeyPatch, *addresses: str, **found: Any) 
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(own), own))
         writer.close()
 
-    upstream = await asyncio.start_server(serve, addresses, port)
-    async with name_server(A=[addresses[0]]) as names:
+    async with await asyncio.start_server(serve, addresses, port), name_server(A=[addresses[0]]) as names:
         names.ttl = 0
         told = {"type": "dns", "name": "api.test.", "record": "a", "port": port, "servers": names.address}
         told |= {"min_ttl": SOON, **found}
@@ -102,11 +101,12 @@ async def scene(monkeypatch: pytest.MonkeyPatch, *addresses: str, **found: Any) 
             await eventually(lambda: bool(rig.gateway.plan and rig.gateway.plan.clusters["api"].targets))
             played = Scene(rig, names, discovery, document)
             clients = [asyncio.get_running_loop().create_task(played.ask()) for _ in range(2)]
-            yield played
-            played.asking = False
-            await asyncio.gather(*clients)
-            discovery.close()
-    upstream.close()
+            try:
+                yield played
+            finally:
+                played.asking = False
+                await asyncio.gather(*clients)
+                discovery.close()
 
 
 def _discovery(rig: Rig) -> Discovery:
@@ -176,7 +176,7 @@ def test_another_address_is_asked_and_no_request_notices(monkeypatch: pytest.Mon
 def test_a_ttl_of_zero_is_not_asked_for_all_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
     @on_loop
     async def test() -> None:
-        async with scene(monkeypatch, "127.0.0.1", min_ttl=30) as played:
+        async with scene(monkeypatch, "127.0.0.1", min_ttl=3600, max_ttl=3600) as played:
             asked = len(played.names.asked)
             for _ in range(10):
                 await played.until_answers_only("127.0.0.1")

@@ -167,12 +167,16 @@ class Rig:
         return list(self.gateway._listening._connections)
 
     def pass_time(self, seconds: float) -> None:
-        """Let time pass for whatever reads the clock; timers of the loop itself (hedges, pauses) do not notice."""
+        """Let time pass for whoever reads the clock, and every deadline fire that is over then.
+
+        Timers of the loop itself (hedges, pauses) do not notice.
+        """
         self.clock.advance(seconds)
         driver = self.gateway._driver
         driver._clock = self.clock
         # It was not held up.
         driver._due += seconds
+        self.gateway.wheel.advance(self.clock())
 
     def port(self, address: str = ADDRESS) -> int:
         """Return the port that stands for a configured address."""

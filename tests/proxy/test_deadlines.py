@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -22,20 +23,24 @@ def document(script: Script, **more: Any) -> dict[str, Any]:
 @on_loop
 async def test_what_is_left_goes_on_to_the_upstream() -> None:
     async with scripted() as script, gateway(document(script)) as rig:
-        assert (await rig.ask(get("/", f"{NAME.lower()}: 10000", f"{NAME}: 20000"))).status == 200
+        assert (await rig.ask(get("/", f"{NAME.lower()}: 100000", f"{NAME}: 200000"))).status == 200
         left = script.seen[0].request.all(NAME.lower())
         assert len(left) == 1
-        assert 0 < int(left[0]) <= 10_000
+        assert 0 < int(left[0]) <= 100_000
 
 
 @on_loop
 async def test_every_try_is_told_what_is_left_then() -> None:
-    retry = {"on": ["timeout"], "per_try_timeout": 0.1, "backoff": {"base": 0}}
-    async with scripted(silence) as script, gateway(document(script, retry=retry)) as rig:
-        assert (await rig.ask(get("/", f"{NAME}: 60000"))).status == 200
+    retry = {"on": ["timeout"], "per_try_timeout": 100, "backoff": {"base": 0}}
+    timeout = {"response": 3600}
+    async with scripted(silence) as script, gateway(document(script, retry=retry, timeout=timeout)) as rig:
+        asking = asyncio.ensure_future(rig.ask(get("/", f"{NAME}: 3600000")))
+        await eventually(lambda: len(script.seen) == 1)
+        rig.pass_time(100)
+        assert (await asking).status == 200
         first, second = (int(each.request.get(NAME.lower()) or 0) for each in script.seen)
-        assert second <= first - 100
-        assert second > 30_000
+        assert second <= first - 100_000
+        assert second > 3_000_000
 
 
 @pytest.mark.parametrize("value", ["soon", "-1", "1.5", "", "1s"])
@@ -75,7 +80,10 @@ async def test_one_that_has_passed_is_answered_without_asking_anybody() -> None:
 @on_loop
 async def test_one_that_passes_while_the_head_is_waited_for_ends_it() -> None:
     async with scripted(silence) as script, gateway(document(script)) as rig:
-        answered = await rig.ask(get("/", f"{NAME}: 150"))
+        asking = asyncio.ensure_future(rig.ask(get("/", f"{NAME}: 30000")))
+        await eventually(lambda: len(script.seen) == 1)
+        rig.pass_time(30)
+        answered = await asking
         assert (answered.status, answered.json()["reason"]) == (504, "deadline_exceeded")
         assert await script.seen[0].link.rest() == b""
         # Nobody else is asked: there is no time left for it.
@@ -87,8 +95,9 @@ async def test_one_that_passes_while_the_body_arrives_cuts_it() -> None:
     begun = part(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc")
     async with scripted(begun) as script, gateway(document(script)) as rig:
         client = await rig.client()
-        await client.send(get("/", f"{NAME}: 1000"))
+        await client.send(get("/", f"{NAME}: 30000"))
         await client.head()
+        rig.pass_time(30)
         with pytest.raises(Cut):
             await client.read(10)
         assert (await rig.logged())[0]["error"] == "deadline_exceeded"
@@ -107,9 +116,12 @@ async def test_nobody_waits_for_a_try_beyond_it(retry: dict[str, Any], monkeypat
 
 @on_loop
 async def test_the_earlier_of_the_two_bounds_counts() -> None:
-    async with scripted(silence, silence) as script, gateway(document(script, timeout={"total": 0.15})) as rig:
-        assert (await rig.ask(get("/", f"{NAME}: 30000"))).json()["reason"] == "total_timeout"
-        assert (await rig.ask(get("/", f"{NAME}: 50"))).json()["reason"] == "deadline_exceeded"
+    async with scripted(silence, silence) as script, gateway(document(script, timeout={"total": 20})) as rig:
+        for number, (sent, reason) in enumerate(((30_000, "total_timeout"), (10_000, "deadline_exceeded")), 1):
+            asking = asyncio.ensure_future(rig.ask(get("/", f"{NAME}: {sent}")))
+            await eventually(lambda number=number: len(script.seen) == number)  # type: ignore[misc]
+            rig.pass_time(40)
+            assert (await asking).json()["reason"] == reason
 
 
 @on_loop

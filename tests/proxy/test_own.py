@@ -211,6 +211,35 @@ async def test_limits_of_the_gateway_hold_but_for_health() -> None:
         assert [(await said(rig, "/status"))[0] for _ in range(3)] == [503, 503, 429]
 
 
+@on_loop
+async def test_a_slash_behind_an_own_path_counts_for_nothing(tmp_path: Path) -> None:
+    seen: list[Message] = []
+    socket = str(tmp_path / "own.sock")
+    proxy = {"path": "/by/{service}/{path}", "view": "proxy", "auth": "none"}
+    async with (
+        Upstream(answering(lambda _: ok(b"control"), seen), unix=socket),
+        Upstream(answering(lambda _: ok(b"user"), seen)) as upstream,
+        gateway(CONFIG) as rig,
+    ):
+        services = [{"name": "all", "url": upstream.url, "routes": [{"name": "all"}], "auth": "none"}]
+        config = {**CONFIG, "surface": [*SURFACE, proxy], "services": services}
+        rig.gateway.apply(replace(resolved(config), surface_socket=socket), rig.sockets)
+        tell(rig)
+        for path in ("/h", "/l"):
+            assert await said(rig, f"{path}/") == (200, b"now")
+        assert (await said(rig, "/guarded/"))[0] == 401
+        assert (await said(rig, "/health//"))[0] == 200
+        assert (await rig.ask(get("/h/", method="POST"), "POST")).status == 405
+        assert rig.counted("requests_total", route="own /h", method="GET") == 1
+        for path in ("/status/", "/of/all/health/", "/reset/all/"):
+            method = "POST" if "reset" in path else "GET"
+            assert (await rig.ask(get(path, with_key("boss"), method=method), method)).body == b"control"
+        for path in ("/h/below/", "/", "/by/all/below/"):
+            assert (await said(rig, path))[1] == b"user"
+        asked = ["/status", "/of/all/health", "/reset/all", "/h/below/", "/", "/below/"]
+        assert [request.target for request in seen] == asked
+
+
 @asynccontextmanager
 async def before_control(socket: str) -> AsyncIterator[Rig]:
     """A worker whose own endpoints are answered at this socket."""

@@ -161,9 +161,12 @@ async def test_nothing_is_tried_again_once_a_head_went_out() -> None:
 
 @on_loop
 async def test_who_does_not_answer_in_the_time_of_one_try_leaves_it_to_another() -> None:
-    retry = {"on": ["timeout"], "per_try_timeout": 0.1}
+    retry = {"on": ["timeout"], "per_try_timeout": 10}
     async with scripted(silence) as script, gateway(document(script, **retry)) as rig:
-        assert (await rig.ask(get())).status == 200
+        asking = asyncio.ensure_future(rig.ask(get()))
+        await eventually(lambda: len(script.seen) == 1)
+        rig.pass_time(10)
+        assert (await asking).status == 200
         assert sorted(script.endpoints) == [0, 1]
         assert rig.counted("retries_total", reason="response_timeout") == 1
         assert await script.seen[0].link.rest() == b""
@@ -185,13 +188,12 @@ def slow_behind_its_head(begun: asyncio.Event) -> Callable[[Wire], Awaitable[boo
 async def test_the_time_of_one_try_is_that_of_the_head_alone() -> None:
     begun = asyncio.Event()
     slow = slow_behind_its_head(begun)
-    retry = {"attempts": 0, "per_try_timeout": 0.1}
-    async with scripted(slow, silence) as script, gateway(document(script, **retry)) as rig:
+    retry = {"attempts": 0, "per_try_timeout": 10}
+    async with scripted(slow) as script, gateway(document(script, **retry)) as rig:
         client = await rig.client()
         await client.send(get())
         await client.head()
-        # Another one's time is over behind it, so that of the first would have been.
-        assert (await rig.ask(get())).json()["reason"] == "response_timeout"
+        rig.pass_time(11)
         begun.set()
         assert await client.read(6) == b"abcdef"
 
@@ -199,28 +201,38 @@ async def test_the_time_of_one_try_is_that_of_the_head_alone() -> None:
 @on_loop
 async def test_all_tries_together_have_the_time_of_the_head() -> None:
     """The second try has what the first one left; without the bound it would wait for a day."""
-    retry = {"on": ["timeout"], "attempts": 10, "per_try_timeout": 0.1, "backoff": AT_ONCE}
-    timeout = {"head": 0.25, "response": 86400}
+    retry = {"on": ["timeout"], "attempts": 10, "per_try_timeout": 2000, "backoff": AT_ONCE}
+    timeout = {"head": 3600, "response": 86400}
     async with scripted(*[silence] * 10) as script, gateway(to(*script.upstreams, timeout=timeout, retry=retry)) as rig:
-        assert (await rig.ask(get())).json()["reason"] == "response_timeout"
-        assert 2 <= len(script.seen) < 10
+        asking = asyncio.ensure_future(rig.ask(get()))
+        for tries_made in (1, 2):
+            await eventually(lambda made=tries_made: len(script.seen) == made)  # type: ignore[misc]
+            # Of the second one's own time this is not all.
+            rig.pass_time(2000 if tries_made == 1 else 1700)
+        assert (await asking).json()["reason"] == "response_timeout"
+        assert len(script.seen) == 2
         rig.apply(to(*script.upstreams, timeout=timeout, retry={"attempts": 0}))
-        assert (await rig.ask(get())).json()["reason"] == "response_timeout"
+        asking = asyncio.ensure_future(rig.ask(get()))
+        await eventually(lambda: len(script.seen) == 3)
+        rig.pass_time(3600)
+        assert (await asking).json()["reason"] == "response_timeout"
 
 
 @on_loop
 async def test_what_streams_behind_the_head_may_take_longer_than_that() -> None:
     begun = asyncio.Event()
     slow = slow_behind_its_head(begun)
-    timeout = {"head": 0.2}
-    async with scripted(silence, slow, silence) as script:
-        retry = {"on": ["timeout"], "attempts": 1, "per_try_timeout": 0.05, "backoff": AT_ONCE}
-        async with gateway(to(*script.upstreams, timeout=timeout, retry=retry)) as rig:
+    timeout = {"head": 200, "response": 86400, "idle": 86400}
+    async with scripted(silence, slow) as script:
+        retry = {"on": ["timeout"], "attempts": 1, "per_try_timeout": 50, "backoff": AT_ONCE}
+        document = to(*script.upstreams, timeout=timeout, retry=retry, http={"write_timeout": 3600})
+        async with gateway(document) as rig:
             client = await rig.client()
             await client.send(get())
+            await eventually(lambda: len(script.seen) == 1)
+            rig.pass_time(50)
             await client.head()
-            rig.apply(to(*script.upstreams, timeout=timeout, retry={"attempts": 0}))
-            assert (await rig.ask(get())).json()["reason"] == "response_timeout"
+            rig.pass_time(300)
             begun.set()
             assert await client.read(6) == b"abcdef"
 
@@ -366,14 +378,18 @@ async def test_there_is_no_waiting_beyond_the_time_for_all_of_it() -> None:
 
 @on_loop
 async def test_the_time_for_all_of_it_counts_every_try() -> None:
-    retry = {"on": ["timeout"], "per_try_timeout": 0.1, "attempts": 10, "backoff": AT_ONCE}
+    retry = {"on": ["timeout"], "per_try_timeout": 100, "attempts": 10, "backoff": AT_ONCE}
     async with (
         scripted(*[silence] * 20) as script,
-        gateway(to(*script.upstreams, retry=retry, timeout={"total": 1})) as rig,
+        gateway(to(*script.upstreams, retry=retry, timeout={"total": 250, "response": 86400})) as rig,
     ):
-        answered = await rig.ask(get())
+        asking = asyncio.ensure_future(rig.ask(get()))
+        for made, seconds in ((1, 100), (2, 100), (3, 51)):
+            await eventually(lambda made=made: len(script.seen) == made)  # type: ignore[misc]
+            rig.pass_time(seconds)
+        answered = await asking
         assert (answered.status, answered.json()["reason"]) == (504, "total_timeout")
-        assert 1 < len(script.seen) <= 10
+        assert len(script.seen) == 3
 
 
 # -- the budget ----------------------------------------------------------------------------------------------------

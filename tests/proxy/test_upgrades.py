@@ -154,12 +154,13 @@ async def test_an_upgrade_that_is_not_taken_is_not_passed_on(lines: tuple[str, .
 
 @on_loop
 async def test_a_silent_tunnel_is_closed_and_a_speaking_one_is_not() -> None:
-    async with Upstream() as upstream, gateway(to(upstream, timeout={"tunnel": 0.3})) as rig:
+    async with Upstream() as upstream, gateway(to(upstream, timeout={"tunnel": 30})) as rig:
         client, link = await joined(rig, upstream)
         for _ in range(10):
-            await asyncio.sleep(0.05)
+            rig.pass_time(20)
             await client.send(MASKED)
             await link.read(len(MASKED))
+        rig.pass_time(31)
         assert await client.rest() == b""
         assert await link.rest() == b""
 
