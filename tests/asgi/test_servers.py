@@ -85,6 +85,10 @@ class Place:
         """Wait until so many processes serve."""
         return until(lambda: found if len(found := self.workers(server)) == count else [], f"{count} have joined")
 
+    def left(self, server: Server, pid: int) -> None:
+        """Wait until control knows others, and not this one."""
+        until(lambda: (found := self.workers(server)) and pid not in found, f"{pid} has left")
+
 
 @pytest.fixture
 def place(tmp_path: Path, stub: Stub) -> Place:
@@ -98,7 +102,7 @@ def test_all_processes_count_as_one_and_one_that_dies_takes_nothing_along(place:
         workers = place.joined(server, 3)
         assert place.statuses(server, 4) == [200] * 4
         os.kill(workers[0], signal.SIGKILL)
-        until(lambda: workers[0] not in place.workers(server), "it is seen to have died")
+        place.left(server, workers[0])
         assert set(workers[1:]) < set(place.joined(server, 3)), "the others are those before, and there is a new one"
         # Who joined last counts on where the others are.
         assert place.statuses(server, 8) == [200, 200, 429, 429, 429, 429, 429, 429]
@@ -193,7 +197,7 @@ def test_a_process_that_uvicorn_replaces_finds_what_was_counted(place: Place) ->
         companion = server.companion()
         assert place.statuses(server, 4) == [200] * 4
         (place.folder / "main.py").write_text(f"{APP}\n# Edited.\n")
-        until(lambda: before not in place.workers(server), "the process before has left")
+        place.left(server, before)
         place.joined(server, 1)
         server.wait(place.port)
         assert server.companion() == companion

@@ -120,7 +120,7 @@ async def load(gate: Gate, of: Group, callers: int = 8) -> AsyncIterator[Counter
         yield sources
     finally:
         going = False
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(CEILING):
             await asyncio.gather(*tasks)
 
 
