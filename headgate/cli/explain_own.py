@@ -11,6 +11,7 @@ from headgate.config.admin_settings import Surface
 from headgate.config.resolve import ResolvedConfig, ResolvedRoute
 from headgate.policy.route import Matched, MethodNotAllowed, RouteRule, RouteTable
 from headgate.proxy.own import LocalAnswers
+from headgate.proxy.own_routes import without_slash
 
 _Own = tuple[Surface, ResolvedRoute]
 
@@ -30,15 +31,22 @@ def is_local(config: ResolvedConfig, path: str) -> bool:
     return path in local
 
 
+def meant(config: ResolvedConfig, host: str, path: str, method: str) -> str:
+    """Return the path of the own endpoint that one with a slash behind it means, every other path as it is."""
+    paths = {*config.admin.expose, *(item.path for item in config.surface)}
+    return without_slash(path, host, method, paths, _table(config)) if path.endswith("/") else path
+
+
+def _table(config: ResolvedConfig) -> RouteTable[_Own]:
+    items = zip(config.surface, config.own_routes, strict=True)
+    return RouteTable(
+        [RouteRule(route.name, route.settings.match, (item, route), route.order) for item, route in items]
+    )
+
+
 def own_endpoint(config: ResolvedConfig, host: str, path: str, method: str, refused: int) -> OwnEndpoint | None:
     """Return the own endpoint of a path, None for the routes; `refused` is the status for a method it has not."""
-    table: RouteTable[_Own] = RouteTable(
-        [
-            RouteRule(route.name, route.settings.match, (item, route), route.order)
-            for item, route in zip(config.surface, config.own_routes, strict=True)
-        ]
-    )
-    found = table.match(host, path, method, [], b"")
+    found = _table(config).match(host, path, method, [], b"")
     if isinstance(found, MethodNotAllowed):
         return OwnEndpoint(f"refused with {refused}: this own endpoint answers {', '.join(found.allow)} only")
     if isinstance(found, Matched):

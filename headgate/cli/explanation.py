@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from headgate.cli.explain_cache import cache_of
 from headgate.cli.explain_hygiene import Door, at_the_door, browsers_told
 from headgate.cli.explain_identity import Caller, given_here, masked, who_asks
-from headgate.cli.explain_own import own_endpoint
+from headgate.cli.explain_own import meant, own_endpoint
 from headgate.cli.explain_plugins import consult
 from headgate.cli.explain_traffic import Asked, early_limits_of, limits_of, overload_of, policies_of, retries_of
 from headgate.cli.routes import conditions, share
@@ -141,6 +141,7 @@ def _normal(config: ResolvedConfig, question: Question) -> Asked:
     kinds = request_field_kinds(config)
     pairs = [(name.encode(), value.encode()) for name, value in question.fields]
     fields = [pair for pair in pairs if kinds[pair[0]] in PASSING]
+    path = meant(config, host, path, question.method)
     return Asked(question.method, host, port, path, target.query, fields)
 
 

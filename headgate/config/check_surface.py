@@ -166,7 +166,7 @@ def _collision(path: str, what: str, written: bool, route: Route, service: Servi
     text = None if match is None else match.exact or match.prefix or match.template
     if text is None or not text.startswith("/"):
         return None
-    if match is not None and text == path and match.prefix is None:
+    if match is not None and text.rstrip("/") == path and match.prefix is None:
         message = f"the own endpoint {path} ({what}) takes all its requests"
         hint = "give one of them another path" if written else "take it out of admin.expose"
         return Finding((), message, hint, "error" if written else "warning")

@@ -243,6 +243,8 @@ class Gateway:
         assert plan is not None
         self.in_flight += 1
         self.metrics.begin()
+        if stream.head.path[-1:] == "/":
+            plan.read_own(stream.head)
         Exchange(self, plan, stream).start()
 
     def finished(self) -> None:

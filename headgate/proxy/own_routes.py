@@ -7,9 +7,9 @@ that. One that the worker answers, where it asks for a credential, is answered b
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from headgate.config.admin_settings import BREAKER_ACTIONS
 from headgate.config.field_kinds import request_field_kinds
@@ -18,7 +18,7 @@ from headgate.core.address import parse_endpoint
 from headgate.core.failure import Failure
 from headgate.policy.answer import FixedAnswer
 from headgate.policy.balance.settings import RoundRobinSettings
-from headgate.policy.route import RouteRule, RouteTable
+from headgate.policy.route import Matched, NotFound, RouteRule, RouteTable
 from headgate.proxy.by_name import ByName, Reached, named
 from headgate.proxy.gates import Answered, IdentityGate
 from headgate.proxy.limiting import LimitGate
@@ -111,6 +111,22 @@ class Compiled(NamedTuple):
 
     route: ResolvedRoute
     way: RouteRuntime
+
+
+def without_slash(path: str, host: str, method: str, paths: Container[str], table: RouteTable[Any] | None) -> str:
+    """Return the path of the own endpoint that one with a slash behind it means; the path itself where it means none.
+
+    The slash counts for nothing, as it does in a prefix. `paths` are those of own endpoints as they are written,
+    `table` is that of those which are routes; what goes on to a service has its path as it came.
+    """
+    short = path.rstrip("/")
+    if not short or path in paths:
+        return path
+    if short not in paths:
+        found = table.match(host, short, method, [], b"") if table is not None else NotFound(True)
+        if isinstance(found, NotFound) or (isinstance(found, Matched) and "path" in found.params):
+            return path
+    return short
 
 
 def own_service(config: ResolvedConfig) -> ResolvedService | None:

@@ -40,7 +40,7 @@ from headgate.proxy.gates import Entry, Gate, IdentityGate
 from headgate.proxy.limit_stage import Stages
 from headgate.proxy.limiting import LimitGate
 from headgate.proxy.own import exposed
-from headgate.proxy.own_routes import Compiled, own_service, own_table
+from headgate.proxy.own_routes import Compiled, own_service, own_table, without_slash
 from headgate.proxy.permission import AccessGate, AddressGate
 from headgate.proxy.plugins import PluginDraft
 from headgate.proxy.request_id import RequestIds
@@ -321,6 +321,10 @@ class Plan:
         self.redaction = redaction(telemetry.redact, telemetry.redact_key)
         # Seconds from which on the recorder looks at a request that ended well: all of them, where it redacts.
         self.looks_from = self.sampler.slow if self.redaction is None else 0.0
+
+    def read_own(self, head: RequestHead) -> None:
+        """Take the slash off a path that is an own endpoint's without it."""
+        head.path = without_slash(head.path, head.host, head.method, self.own_series, self._own)
 
     def route(self, head: RequestHead) -> Matched[RouteRuntime]:
         """Find the route of a request.

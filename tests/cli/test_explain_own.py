@@ -36,6 +36,8 @@ def key(name: str) -> tuple[str, str]:
     ("method", "path", "said"),
     [
         ("GET", "/h", "answered by the gateway itself: /h is the view health of surface"),
+        ("GET", "/h/", "answered by the gateway itself: /h is the view health of surface"),
+        ("GET", "/of/chat/health/", "answered by the gateway itself: /of/{service}/health is the view service_health"),
         ("HEAD", "/h", "answered by the gateway itself: /h is the view health of surface"),
         ("POST", "/h", "refused with 405: this own endpoint answers GET, HEAD only"),
         ("GET", "/of/chat/health", "answered by the gateway itself: /of/{service}/health is the view service_health"),
