@@ -35,12 +35,9 @@ _COMMON: Final[dict[str, Shape]] = {
 }
 _INSTANCE: Final = _plain(
     *("url", "status", "state", "is_healthy", "in_flight", "last_check", "status_code", "response_time"),
-    "failure_count",
+    *("failure_count", "success_count", "error_count"),
 )
-_COUNTED_INSTANCE: Final = {
-    **_INSTANCE,
-    **_plain("error_count", "success_count", "health_score", "last_health_check"),
-}
+_COUNTED_INSTANCE: Final = {**_INSTANCE, **_plain("health_score", "last_health_check")}
 _SERVICE: Final[dict[str, Shape]] = {
     **_plain("service", "status", "url", "healthy_instances", "healthy_count", "total_instances", "total_count"),
     **_plain("health_percentage", "last_check", "error", "status_code", "response_time"),

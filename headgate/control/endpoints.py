@@ -18,7 +18,9 @@ from headgate.policy.endpoint_record import (
     CHECK_STATUS,
     CHECK_TOOK,
     CHECKED_AT,
+    CHECKS_FAILED,
     CHECKS_IN_ROW,
+    CHECKS_WELL,
     DISABLED,
     EJECTED_UNTIL,
     FAILURES_IN_ROW,
@@ -135,9 +137,11 @@ class Endpoints:
 
 
 def _check(cells: memoryview, base: int, now: int) -> dict[str, Any]:
-    """Describe the last check; `seconds` is how long it took."""
+    """Describe the last check, and how many there were; `seconds` is how long it took."""
     return {
         "age": round((now - cells[base + CHECKED_AT]) / _MICROSECONDS, 3),
         "status": cells[base + CHECK_STATUS],
         "seconds": cells[base + CHECK_TOOK] / _MICROSECONDS,
+        "well": cells[base + CHECKS_WELL],
+        "failed": cells[base + CHECKS_FAILED],
     }

@@ -28,7 +28,10 @@ from __future__ import annotations
     WELL_SINCE,
     # Microseconds that the last check took.
     CHECK_TOOK,
-) = range(12)
+    # How many checks went well, and how many did not.
+    CHECKS_WELL,
+    CHECKS_FAILED,
+) = range(14)
 
 
 def record_name(service: str, endpoint: str) -> str:

@@ -17,7 +17,9 @@ from headgate.policy.endpoint_record import (
     CHECK_STATUS,
     CHECK_TOOK,
     CHECKED_AT,
+    CHECKS_FAILED,
     CHECKS_IN_ROW,
+    CHECKS_WELL,
     UNHEALTHY,
     WELL_SINCE,
 )
@@ -107,6 +109,7 @@ class HealthCheck:
         cells[base + CHECKED_AT] = now
         cells[base + CHECK_STATUS] = status
         cells[base + CHECK_TOOK] = took
+        cells[base + (CHECKS_WELL if well else CHECKS_FAILED)] += 1
         if well and cells[base + UNHEALTHY] and row >= self.settings.healthy_threshold:
             cells[base + UNHEALTHY] = 0
             cells[base + WELL_SINCE] = now
@@ -130,6 +133,7 @@ def forget(cells: MutableSequence[int] | memoryview, base: int, now: int) -> boo
     was_out = cells[base + UNHEALTHY] != 0
     cells[base + UNHEALTHY] = cells[base + CHECKS_IN_ROW] = 0
     cells[base + CHECKED_AT] = cells[base + CHECK_STATUS] = cells[base + CHECK_TOOK] = 0
+    cells[base + CHECKS_WELL] = cells[base + CHECKS_FAILED] = 0
     if was_out:
         cells[base + WELL_SINCE] = now
     return was_out

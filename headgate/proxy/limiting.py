@@ -37,6 +37,7 @@ _BEFORE_LIMITS = frozenset(
     (
         *("route_not_found", "method_not_allowed", "address_forbidden", "forbidden", "tenant_forbidden"),
         *("missing_credentials", "invalid_credentials", "invalid_token", "expired_token", "invalid_api_key"),
+        *("untrusted_host", "payload_too_large"),
     )
 )
 """Why requests are refused that the limits behind routing have not counted."""
@@ -131,6 +132,9 @@ class Limiter:
         """Count a request that failed on its way to limits which count those, too; return what to refuse it for."""
         stage = exchange.plan.limits_refused
         if stage is None or failure.reason not in _BEFORE_LIMITS or exchange.path in exchange.gateway.own:
+            return failure
+        if failure.reason == "payload_too_large" and exchange.cluster is not None:
+            # It grew too large on its way to a service, and was counted before.
             return failure
         try:
             pending = self.admit(exchange, stage)

@@ -157,6 +157,9 @@ def test_status_shows_all_instances(run: Running) -> None:
     assert {"instances", "healthy_count", "total_count", "health_percentage"} <= set(service)
     wanted = {"url", "status", "health_score", "response_time", "error_count", "success_count", "last_check"}
     assert wanted <= set(service["instances"][0])
+    # What the instance answered to checks, this one always well.
+    counts = service["instances"][0]
+    assert (type(counts["success_count"]), counts["error_count"]) == (int, 0)
     assert list(said["summary"]) == ["total_services", "total_instances", "healthy_instances", "overall_health"]
     assert run.gateway.shown("/services")["services"].keys() == said["services"].keys()
     assert run.gateway.shown("/service/overview")["service"] == "overview"

@@ -14,7 +14,9 @@ from headgate.policy.endpoint_record import (
     CHECK_STATUS,
     CHECK_TOOK,
     CHECKED_AT,
+    CHECKS_FAILED,
     CHECKS_IN_ROW,
+    CHECKS_WELL,
     DISABLED,
     EJECTED_UNTIL,
     FAILURES_IN_ROW,
@@ -65,8 +67,15 @@ def hand(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hand]:
 
 
 WELL = {"enabled": True, "healthy": True, "ejected": None, "checked": None, "failures": 0, "in_flight": None}
-CHECKED = {CHECKED_AT: 997_500_000, CHECK_STATUS: 503, CHECK_TOOK: 12_500, CHECKS_IN_ROW: -3}
-LAST = {"age": 2.5, "status": 503, "seconds": 0.0125}
+CHECKED = {
+    CHECKED_AT: 997_500_000,
+    CHECK_STATUS: 503,
+    CHECK_TOOK: 12_500,
+    CHECKS_IN_ROW: -3,
+    CHECKS_WELL: 4,
+    CHECKS_FAILED: 9,
+}
+LAST = {"age": 2.5, "status": 503, "seconds": 0.0125, "well": 4, "failed": 9}
 
 
 @pytest.mark.parametrize(

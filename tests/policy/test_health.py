@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headgate.policy.endpoint_record import CHECK_STATUS, CHECKED_AT, CHECKS_IN_ROW, DISABLED, UNHEALTHY, WELL_SINCE
+from headgate.policy.endpoint_record import (
+    CHECK_STATUS,
+    CHECKED_AT,
+    CHECKS_FAILED,
+    CHECKS_IN_ROW,
+    CHECKS_WELL,
+    DISABLED,
+    UNHEALTHY,
+    WELL_SINCE,
+)
 from headgate.policy.health import MAX_BODY, HealthCheck, HealthSettings, begin_anew, check_health, forget
 
 BASE = 128
@@ -121,12 +130,15 @@ def test_it_comes_back_with_the_time_of_it_and_hands_off_what_a_hand_did() -> No
 
 def test_what_was_said_is_taken_back_with_the_checks() -> None:
     cells, made = record(), check(unhealthy_threshold=2)
+    made.note(cells, BASE, True, 200, 5)
     made.note(cells, BASE, False, 500, 10)
     begin_anew(cells, BASE)
     assert made.note(cells, BASE, False, 500, 20) is False, "the row began anew"
     assert made.note(cells, BASE, False, 500, 30) is True
+    counted = CHECKS_WELL, CHECKS_FAILED
+    assert [cells[BASE + cell] for cell in counted] == [1, 3]
     assert forget(cells, BASE, 40) is True
-    assert [cells[BASE + cell] for cell in (UNHEALTHY, CHECKS_IN_ROW, CHECKED_AT, CHECK_STATUS)] == [0, 0, 0, 0]
+    assert not any(cells[BASE + cell] for cell in (UNHEALTHY, CHECKS_IN_ROW, CHECKED_AT, CHECK_STATUS, *counted))
     assert cells[BASE + WELL_SINCE] == 40
     assert forget(cells, BASE, 50) is False
     assert cells[BASE + WELL_SINCE] == 40

@@ -22,6 +22,8 @@ class LastCheck(BaseModel):
     age: float = Field(description="Seconds since then.")
     status: int = Field(description="Status code of its answer; 0 when there was none.")
     seconds: float = Field(description="How long it took.")
+    well: int = Field(description="How many checks went well.")
+    failed: int = Field(description="How many did not.")
 
 
 class EndpointShown(BaseModel):

@@ -152,6 +152,8 @@ def _instance(each: Record, url: str, now: float) -> Record:
         "status_code": checked["status"] or None if checked else None,
         "response_time": round(checked["seconds"] * 1000, 3) if checked else None,
         "failure_count": each["failures"],
+        "success_count": checked["well"] if checked else None,
+        "error_count": checked["failed"] if checked else None,
     }
 
 

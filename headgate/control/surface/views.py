@@ -169,12 +169,15 @@ async def _counted(asked: Question) -> dict[str, Record]:
     numbers, services = await _numbers(asked), records.services_of(asked.subject)
     for name, service in services.items():
         # Where nobody checks, the calls tell.
-        called = numbers.calls(name)["response_time"]
-        service["response_time"] = called if service["response_time"] is None else service["response_time"]
+        calls = numbers.calls(name)
+        if service["response_time"] is None:
+            service["response_time"] = calls["response_time"]
+        told = {"response_time": calls["response_time"]}
+        if len(service["instances"]) == 1:
+            # Of several, nobody knows whose calls they were.
+            told |= {"success_count": calls["success_count"], "error_count": calls["failure_count"]}
         for instance in service["instances"]:
-            checked = instance["response_time"]
-            instance |= {"response_time": called if checked is None else checked}
-            instance |= {"error_count": None, "success_count": None}
+            instance |= {key: value for key, value in told.items() if instance[key] is None}
             instance["health_score"] = 1.0 if instance["is_healthy"] else 0.0
             instance["last_health_check"] = instance["last_check"]
     return services
