@@ -89,7 +89,8 @@ def scene(
             "WORKERS": "1",
             "REDIS_URL": f"{redis.url}/0" if redis is not None else "redis://127.0.0.1:1/0",
         }
-        options = (*options, *(PATIENT if redis is not None else ()))
+        # Nothing waits for load balancers that are not there.
+        options = ("--set", "shutdown.grace=0", *options, *(PATIENT if redis is not None else ()))
         gateway = held.enter_context(Gateway(folder, PRESET, *files, env={**given, **env}, options=options))
         yield Scene(gateway, stubs)
 

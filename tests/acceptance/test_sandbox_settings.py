@@ -214,6 +214,7 @@ def test_a_gateway_with_values_of_its_own_from_a_file_and_the_environment(tmp_pa
     (tmp_path / ".env").write_text("\n".join([*lines, "RATE_LIMIT_REQUESTS=7"]) + "\n")
     env = {"RATE_LIMIT_REQUESTS": "9", "JWT_SECRET_KEY": "", "JWT_SECRET_KEY_FILE": str(tmp_path / "secret")}
     with scene(tmp_path, redis, env=env, options=("--set", "shutdown.grace=3600")) as made:
+        assert resolved().shutdown.grace > 0
         gateway = made.gateway
         # Of another algorithm: only HS512 counts.
         assert gateway.get("/api/v1/auth/x", bearer=mint(LONGER, sub="ann")).status == 401
