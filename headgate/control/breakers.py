@@ -1,7 +1,8 @@
 """The circuit breakers of all services as an operator sees and steers them.
 
 Law: what stands on the board is the truth, so a hand's work holds for all workers at once. It outlives reloads that
-leave the breaker's settings alone, and control; only another hand's work, or the end of the gateway, undoes it.
+leave the breaker's settings alone, and control; only another hand's work, or the end of the gateway, undoes it. What
+calls have brought about is forgotten where a reload leaves the service none of its endpoints: nobody knows the new ones.
 """
 
 from __future__ import annotations
@@ -26,13 +27,15 @@ _GAUGE: dict[State, int] = {"closed": 0, "open": 1, "half_open": 2}
 class Breakers:
     """The breakers of the configuration in force, over the board."""
 
-    __slots__ = ("_board", "_breakers", "_log", "_moments", "_succeeded", "_successes")
+    __slots__ = ("_board", "_breakers", "_endpoints", "_log", "_moments", "_succeeded", "_successes")
 
     def __init__(self, board: Board, log: Log) -> None:
         self._board = board
         self._log = log
         self._moments = Moments()
         self._breakers: dict[str, tuple[BreakerSettings, Breaker]] = {}
+        # By service, of those whose configuration names them.
+        self._endpoints: dict[str, frozenset[str]] = {}
         # By service: calls that went well as they were last counted, and when there had been more of them.
         self._successes: Mapping[str, int] | None = None
         self._succeeded: dict[str, float] = {}
@@ -40,6 +43,8 @@ class Breakers:
     def follow(self, config: ResolvedConfig) -> None:
         """Know the breakers of this configuration from now on."""
         self._breakers = {}
+        before = self._endpoints
+        self._endpoints = {each.name: frozenset(one.name for one in each.endpoints) for each in config.services}
         for service in config.services:
             if service.breaker is None:
                 continue
@@ -50,6 +55,12 @@ class Breakers:
                 self._log("error", f"breaker {service.name} is not shown: {error}")
                 continue
             self._breakers[service.name] = service.breaker, breaker
+            old, new = before.get(service.name), self._endpoints[service.name]
+            if old and new and not old & new and not breaker.snapshot(_now()).forced:
+                breaker.reset()
+                self._log(
+                    "info", f"breaker {service.name} begins afresh: its endpoints are others", breaker=service.name
+                )
 
     def describe(self) -> dict[str, dict[str, Any]]:
         """Describe all breakers, by service."""

@@ -361,8 +361,12 @@ class Gateway:
 
     def _raise_file_limit(self) -> None:
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        if soft != hard:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        try:
+            if soft != hard:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        except (OSError, ValueError) as error:
+            # The kernel's own bound lies below the hard one, or a filter of system calls forbids it.
+            self.say("warning", "the limit of open files cannot be raised", files=soft, cause=str(error))
 
 
 def _context(service: ResolvedService, endpoint: Endpoint) -> ssl.SSLContext | None:

@@ -28,9 +28,10 @@ class Scene:
         self.control = Breakers(self.board, Log("control"))
         self.follow(**settings)
 
-    def follow(self, **settings: Any) -> None:
-        """Bring a configuration into force: the breaker with these settings."""
-        config = resolved(to("http://a", service={"circuit_breaker": {"threshold": 2, "jitter": 0, **settings}}))
+    def follow(self, *urls: str, **settings: Any) -> None:
+        """Bring a configuration into force: the breaker with these settings, of a service at these places."""
+        service = {"circuit_breaker": {"threshold": 2, "jitter": 0, **settings}}
+        config = resolved(to(*(urls or ("http://a",)), service=service))
         self.control.follow(config)
         wanted = config.services[0].breaker
         assert wanted is not None
@@ -183,3 +184,47 @@ def test_the_last_success_is_the_moment_at_which_more_of_them_were_counted(monke
     scene.control.note_successes({"api": 5})
     monkeypatch.undo()
     assert scene.record()["last_success_time"] == 200.0
+
+
+@pytest.mark.parametrize(
+    ("urls", "afresh"),
+    [
+        (["http://b"], True),
+        (["http://b", "http://c:1"], True),
+        (["http://a", "http://b"], False),
+        (["http://a/v2"], False),
+    ],
+)
+def test_a_service_that_moved_away_begins_afresh(urls: list[str], afresh: bool) -> None:
+    scene = Scene()
+    scene.calls(500, 500)
+    assert scene.is_refused()
+    scene.follow(*urls)
+    assert scene.is_refused() is not afresh
+    assert (scene.record()["state"], scene.record()["last_failure_time"] is None) == (
+        ("closed", True) if afresh else ("open", False)
+    )
+
+
+def test_what_was_begun_at_the_old_place_says_nothing_of_the_new_one() -> None:
+    scene = Scene()
+    late = [scene.worker.admit(monotonic()) for _ in range(2)]
+    scene.follow("http://b")
+    for ticket in late:
+        scene.worker.answered(ticket, 500, monotonic())
+    assert scene.record()["failure_count"] == 0
+
+
+def test_what_a_hand_has_done_stays_where_a_service_moves() -> None:
+    scene = Scene()
+    scene.control.steer("api", "open")
+    scene.follow("http://b")
+    assert scene.is_refused()
+
+
+def test_a_control_that_has_just_begun_knows_of_no_move() -> None:
+    scene = Scene()
+    scene.calls(500, 500)
+    scene.control = Breakers(scene.board, Log("control"))
+    scene.follow("http://b")
+    assert scene.is_refused()

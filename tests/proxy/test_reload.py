@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import socket
 from pathlib import Path
 from typing import Any
@@ -264,3 +265,18 @@ async def test_what_is_not_done_in_time_is_cut() -> None:
         with pytest.raises(Cut):
             await client.head()
         assert await link.rest() == b""
+
+
+@pytest.mark.parametrize("error", [PermissionError("not allowed"), ValueError("above the kernel's own")])
+@on_loop
+async def test_a_file_limit_that_cannot_be_raised_is_a_warning(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 4096))
+    monkeypatch.setattr(resource, "setrlimit", refuse)
+    async with Upstream(answering(lambda _: ok(b"x"))) as upstream, gateway(to(upstream)) as rig:
+        assert rig.said == ["the limit of open files cannot be raised"]
+        assert (await rig.ask(get())).status == 200
