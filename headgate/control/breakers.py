@@ -2,7 +2,7 @@
 
 Law: what stands on the board is the truth, so a hand's work holds for all workers at once. It outlives reloads that
 leave the breaker's settings alone, and control; only another hand's work, or the end of the gateway, undoes it. What
-calls have brought about is forgotten where a reload leaves the service none of its endpoints: nobody knows the new ones.
+calls have brought about is forgotten where a reload leaves the service none of its endpoints: the new ones are unknown.
 """
 
 from __future__ import annotations

@@ -237,6 +237,38 @@ async def test_what_streams_behind_the_head_may_take_longer_than_that() -> None:
             assert await client.read(6) == b"abcdef"
 
 
+@pytest.mark.parametrize("retry", [{"attempts": 0}, {"attempts": 3, "on": ["timeout"]}], ids=["once", "again"])
+@on_loop
+async def test_the_time_of_the_head_begins_when_the_request_has_come_whole(retry: dict[str, Any]) -> None:
+    http = {"body_timeout": 86400, "min_body_rate": 0, "write_timeout": 86400}
+    async with Upstream() as upstream:
+        document = to(upstream, timeout={"head": 100, "response": 86400, "idle": 86400}, retry=retry, http=http)
+        async with gateway(document) as rig:
+            client = await rig.client()
+            await client.send(get("/", "Content-Length: 4", method="POST"), b"ab")
+            link = await upstream.accepted()
+            await link.head()
+            rig.pass_time(1000)
+            await client.send(b"cd")
+            assert await link.read(4) == b"abcd"
+            rig.pass_time(90)
+            await link.send(ok(b"in time"))
+            assert (await client.answer()).body == b"in time"
+            await client.send(get("/", "Content-Length: 4", method="POST"), b"ab")
+            await link.head()
+            await client.send(b"cd")
+            assert await link.read(4) == b"abcd"
+            asking = asyncio.ensure_future(client.answer())
+
+            def late() -> bool:
+                rig.pass_time(110)
+                return asking.done()
+
+            # That the request is over may come a moment after its last byte.
+            await eventually(late)
+            assert (await asking).status == 504
+
+
 # -- bodies --------------------------------------------------------------------------------------------------------
 
 
