@@ -41,7 +41,7 @@ from headgate.telemetry.cells import SlotRegion
 # number of workers yet. What is never touched costs address space only.
 MOST_WORKERS = max(64, os.cpu_count() or 1)
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD)
-_ABORT_PATIENCE = 1.0
+_ABORT_PATIENCE = 3.0
 _CONTROL_PATIENCE = 5.0
 _SPARED_SECONDS = 2.0
 
@@ -100,7 +100,9 @@ class Master:
         self._add_worker(now)
 
     def _turn(self) -> None:
-        for key, _ in self._selector.select(max(0.0, self._next_event() - time.monotonic())):
+        events = self._selector.select(max(0.0, self._next_event() - time.monotonic()))
+        # What a child said before a signal came holds when that is acted upon.
+        for key, _ in sorted(events, key=lambda event: not isinstance(event[0].data, Child)):
             if not isinstance(key.data, Child):
                 key.data()
             elif key.data.link is key.fileobj:
@@ -192,8 +194,7 @@ class Master:
         pid, child.pid = child.pid, None
         self._on_link(child)
         if child.link is not None:
-            with contextlib.suppress(KeyError):
-                self._selector.unregister(child.link)
+            self._on_silence(child)
         child.bury()
         if child.number:
             self._regions[child.number - 1].vacate()
@@ -342,8 +343,7 @@ class Master:
                     self._tell(child, {"type": "reopen"})
 
     def _stop(self, number: int) -> None:
-        now = time.monotonic()
-        name = signal.Signals(number).name
+        now, name = time.monotonic(), signal.Signals(number).name
         if self._state in ("draining", "ending"):
             self._log("warning", f"second signal ({name}): ending at once")
             self._forced = 128 + number

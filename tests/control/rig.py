@@ -110,7 +110,9 @@ class RigGateway:
     def take_endpoint_sets(self, sets: Mapping[str, tuple[Endpoint, ...]], whole: bool) -> None:
         self.endpoint_sets = dict(sets)
 
-    def take_own_answers(self, answers: Mapping[str, Mapping[str, OwnAnswer]], not_ready: str) -> None:
+    def take_own_answers(
+        self, answers: Mapping[str, Mapping[str, OwnAnswer]], not_ready: str, seen: float, soon: bool
+    ) -> None:
         self.own_answers = answers
 
     def __init__(self, loop: asyncio.AbstractEventLoop, slot: SlotWriter, worker: int, folder: Path) -> None:

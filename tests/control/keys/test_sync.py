@@ -382,7 +382,9 @@ def test_a_killed_server_costs_no_known_key_and_is_found_again(
         until(lambda: sync.samples()[1].values == [0], "it is found again")
         store.revoke([first.stored.id])
         until(lambda: sync.samples()[0].values == [0], "the revocation has arrived")
-        assert sum(line.startswith("error: ") for line in lines.lines) <= 3
+        # One that is gone and comes up fails in some ways, and each of them is told once, not at each of many tries.
+        errors = [line for line in lines.lines if line.startswith("error: ")]
+        assert 1 <= len(errors) == len(set(errors)) <= 8
         assert postgres.password not in str(lines.lines)
     finally:
         store.close()
