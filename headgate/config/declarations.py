@@ -42,6 +42,7 @@ class Included(NamedTuple):
 
     path: FilePath
     optional: bool
+    needs: tuple[str, ...]
     at: Origin
 
 
@@ -92,7 +93,7 @@ def included(include: Node | None, variables: Variables, problems: list[Problem]
     found = []
     for item in include.items if isinstance(include, Seq) else [include] if include is not None else []:
         path = item.items.get("path") if isinstance(item, Map) else item
-        optional = item.items.get("optional") if isinstance(item, Map) else None
+        optional, needs = (item.items.get(each) if isinstance(item, Map) else None for each in ("optional", "needs"))
         if not isinstance(path, Scalar):
             continue  # The document is refused for it when it is read whole.
         try:
@@ -104,8 +105,23 @@ def included(include: Node | None, variables: Variables, problems: list[Problem]
             # A file that somebody named for this gateway is one that he wants.
             named = any((value := variables.value_of(name)) is not None and value.given for name in text.env)
             may_lack = isinstance(optional, Scalar) and optional.value is True and not named
-            found.append(Included(FilePath(text.text), may_lack, path.at))
+            keys = needs.items if isinstance(needs, Seq) else [needs]
+            wanted = tuple(each.text for each in keys if isinstance(each, Scalar))
+            found.append(Included(FilePath(text.text), may_lack, wanted, path.at))
     return found
+
+
+def lacks(layer: Layer, needs: Sequence[str]) -> list[Problem]:
+    """List what a file lacks; nothing where it cannot be read, which is said when it is read whole."""
+    root, wrong = read_yaml(layer.text, layer.source, None) if needs else (None, [])
+    if wrong or not needs:
+        return []
+    known = root.items if isinstance(root, Map) else {}
+    return [Problem(Origin(layer.source), "", f"it has no {key}") for key in needs if not _stands(known.get(key))]
+
+
+def _stands(node: Node | None) -> bool:
+    return node is not None and bool(node.text if isinstance(node, Scalar) else node.items)
 
 
 def table_of(heads: Iterable[Head]) -> Map | None:

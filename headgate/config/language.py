@@ -50,3 +50,6 @@ class Include:
     optional: bool = setting(
         default=False, help="Go on without it where there is no such file, unless a variable that is set names it."
     )
+    needs: Annotated[list[str], OneOrMany()] = setting(
+        default=list, help="Keys that it must have: a file that is empty by mistake takes nothing away."
+    )

@@ -23,6 +23,7 @@ from headgate.config.declarations import (
     Document,
     Layer,
     included,
+    lacks,
     missing,
     read_head,
     table_of,
@@ -165,6 +166,7 @@ def _with_included(
                 problems.append(Problem(each.at, "include", "files include each other, or too many of them"))
             elif not (each.optional and _is_absent(each.path)) and (text := _text(each.path, problems)) is not None:
                 over = Layer(str(each.path), text)
+                problems += lacks(over, each.needs)
                 made.append(((over, read_head(over)), depth + 1))
         waiting += reversed(made)
     return found

@@ -34,7 +34,8 @@ lets an editor complete and check while you type: begin a file with
   replaces the earlier one whole, and `url`, `endpoints` and `discovery` of a service replace each other.
 - **A preset** is a configuration that comes with the package and lies below your files: `preset: NAME` at the top of a
   file, `--preset NAME`, or HEADGATE_PRESET. [Presets](presets.md) tells what there are.
-- **`include: [{path: more.yaml, optional: true}]`** lays files over the one that names them.
+- **`include: [{path: more.yaml, optional: true}]`** lays files over the one that names them. With `needs: services` one
+  without services is an error, and at a reload changes nothing.
 - **`--set KEY=VALUE`** wins over the files: `--set services.chat.timeout.connect=5`. Items of lists are addressed by
   their name or by their index from 0, also in brackets: `services[chat].routes[0].match.path`. The value is YAML.
 - **Variables**: `${NAME}`, or `${NAME:-default}` for one that may be unset or empty, anywhere in a value; `$$` is a

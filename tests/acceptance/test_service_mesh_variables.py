@@ -173,6 +173,14 @@ def test_a_file_that_is_wrong(services: list[dict[str, Any]], said: str) -> None
     assert any(said in f"{problem.path} {problem.message}" for problem in result.problems), result.problems
 
 
+@pytest.mark.parametrize("text", ["", "services: []\n", "telemetry: {}\n"])
+def test_a_file_without_services_is_none(tmp_path: Path, text: str) -> None:
+    """No file is well, and so are others on the command line; one that was emptied by mistake takes no service away."""
+    (tmp_path / "mesh_config.yaml").write_text(text)
+    refused = headgate(tmp_path, "check", "--preset", NAME)
+    assert (refused.returncode, "mesh_config.yaml: error: it has no services" in refused.stderr) == (1, True)
+
+
 def test_a_destination_that_no_file_lists_is_a_warning() -> None:
     result = loaded([{"name": "a", "routes": [{"name": "r", "destinations": [{"service_name": "elsewhere"}]}]}])
     assert result.config is not None

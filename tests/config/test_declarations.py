@@ -137,6 +137,17 @@ def test_files_are_included_over_the_one_that_names_them(tmp_path: Path, monkeyp
     assert any("files include each other" in line for line in said(load_layers(preset)))
 
 
+@pytest.mark.parametrize("text", ["", "zone: high\n", "services:\n", "services: []\n", "services: ''\n", "[]\n"])
+def test_an_included_file_may_have_to_say_something(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    wanting = "include: [{path: mesh.yaml, optional: true, needs: [services]}]\n"
+    assert said(load_layers(wanting)) == []
+    Path("mesh.yaml").write_text("services: [{name: a, url: 'http://127.0.0.1:9'}]\n")
+    assert "services" in document(load_layers(wanting))
+    Path("mesh.yaml").write_text(text)
+    assert "mesh.yaml: error: it has no services" in said(load_layers(wanting))
+
+
 def test_files_are_included_four_deep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for number in range(1, 5):
