@@ -12,6 +12,9 @@ import pytest
 from tests.conformance.page import PATH, listed, page
 from tests.conformance.suite import Case, gateway, origin, read, run
 
+# Answers that are fresh for two seconds are asked for "at once": a machine that was busy may try these again.
+_TRIES = 4
+
 
 @pytest.fixture(scope="module")
 def cases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Case]]:
@@ -22,10 +25,11 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Case]]
         pytest.skip(reason)
     with origin() as port, gateway(tmp_path_factory.mktemp("cache"), port) as url:
         found = run(url)
-        # Answers that are fresh for two seconds are asked for "at once": a machine that was busy may try these again.
         written = listed(PATH.read_text(encoding="utf-8"))
-        others = [name for name, case in found.items() if case.outcome != written.get(name)]
-        if others:
+        for _ in range(_TRIES - 1):
+            others = [name for name, case in found.items() if case.outcome != written.get(name)]
+            if not others:
+                break
             found |= {name: case for name, case in run(url, others).items() if case.outcome == written.get(name)}
         yield found
 

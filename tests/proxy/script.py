@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tests.proxy.peers import Message, Upstream, Wire, ok
+from tests.proxy.stage import Rig
 
 Act = Callable[[Wire], Awaitable[bool]]
 """Plays the answer to a request that was read; tells whether the connection goes on."""
@@ -65,6 +66,33 @@ async def silence(link: Wire) -> bool:
     """Never answer; ends when the gateway closes."""
     await link.rest()
     return False
+
+
+class HeldHedges:
+    """The loop of a gateway, in which a second endpoint is asked when a test says so."""
+
+    def __init__(self, loop: Any) -> None:
+        self._loop = loop
+        self._hedge: Any = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loop, name)
+
+    def call_later(self, delay: float, callback: Any, *args: Any) -> Any:
+        """Take what would hedge, to be called by `begin`; leave all else to the loop."""
+        if callback.__name__ == "_hedge":
+            self._hedge = callback
+        return self._loop.call_later(delay, callback, *args)
+
+    def begin(self) -> None:
+        """Hedge the last request for which that was planned."""
+        self._hedge()
+
+
+def held_hedges(rig: Rig) -> HeldHedges:
+    """Take the hedges of a rig in hand; those that are configured for later than any test never come by themselves."""
+    held = rig.gateway.loop = HeldHedges(rig.gateway.loop)  # type: ignore[assignment]
+    return held
 
 
 @asynccontextmanager

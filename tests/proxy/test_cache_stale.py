@@ -103,6 +103,7 @@ async def test_a_refresh_that_fails_counts_against_the_service_and_nobody_else()
 @on_loop
 async def test_a_stale_answer_stands_in_for_a_service_that_fails(fault: str) -> None:
     sick = asyncio.Event()
+    silent = [False]
 
     async def play(link: object) -> None:
         while True:
@@ -112,12 +113,13 @@ async def test_a_stale_answer_stands_in_for_a_service_that_fails(fault: str) -> 
             elif fault == "503":
                 await link.send(ok(b"sick", status=503))  # type: ignore[attr-defined]
             elif fault == "timeout":
+                silent[0] = True
                 await link.rest()  # type: ignore[attr-defined]
             else:
                 link.cut()  # type: ignore[attr-defined]
                 return
 
-    service = {**BREAKER, "timeout": {"response": 0.05 if fault == "timeout" else 20}}
+    service = {**BREAKER, "timeout": {"response": 20}}
     async with Upstream(play) as upstream, caching(upstream, service=service) as rig:
         assert (await rig.ask(get("/a"))).body == b"old"
         sick.set()
@@ -127,7 +129,11 @@ async def test_a_stale_answer_stands_in_for_a_service_that_fails(fault: str) -> 
                 link.cut()
             await eventually(lambda: rig.counted("pool_connections", state="idle") == 0)
         for _ in range(2 if fault == "breaker" else 1):
-            answer = await rig.ask(get("/a"))
+            asking = asyncio.ensure_future(rig.ask(get("/a")))
+            if fault == "timeout":
+                await eventually(lambda: silent[0])
+                rig.pass_time(20)
+            answer = await asking
             assert (answer.status, answer.body) == (200, b"old")
         line = rig.log[-1]
         assert (line["status_code"], line["cache"], line.get("error")) == (200, "stale", None)

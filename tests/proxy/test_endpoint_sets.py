@@ -13,6 +13,7 @@ from headgate.core.address import parse_endpoint
 from headgate.core.endpoint import Endpoint
 from headgate.stores.board import OWN_CELLS
 from tests.proxy.peers import Upstream, answering, eventually, get, ok
+from tests.proxy.script import held_hedges
 from tests.proxy.stage import Rig, gateway, on_loop, resolved, to
 from tests.wire.certificates import Authority
 
@@ -160,15 +161,17 @@ async def test_a_retry_goes_to_one_that_came_while_the_first_try_was_under_way()
 async def test_a_second_try_beside_the_first_goes_to_one_that_came() -> None:
     document = to(
         service={"discovery": "registry", "endpoints": [], "balancer": "least_connections"},
-        retry={"attempts": 1, "hedge": 0.05},
+        retry={"attempts": 1, "hedge": 60},
     )
     async with Upstream() as old, Upstream(answering(lambda _: ok(b"new"))) as new, gateway(document) as rig:
+        hedges = held_hedges(rig)
         take(rig, old)
         client = await rig.client()
         await client.send(get())
         link = await old.accepted()
         await link.message()
         take(rig, new)
+        hedges.begin()
         assert (await client.answer()).body == b"new"
         assert await link.rest() == b""
         await eventually(lambda: not any(records(rig).values()))

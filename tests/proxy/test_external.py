@@ -145,6 +145,8 @@ async def test_what_its_answer_means(answered: int, status: int, reason: str | N
 @pytest.mark.parametrize("on_error", ["closed", "open"])
 @pytest.mark.parametrize("ill", ["away", "silent", "cut", "garbage", "failing"])
 async def test_without_an_answer_it_is_as_configured(on_error: str, ill: str) -> None:
+    silent = [0]
+
     async def play(link: Any) -> None:
         await link.message()
         if ill == "cut":
@@ -155,16 +157,20 @@ async def test_without_an_answer_it_is_as_configured(on_error: str, ill: str) ->
             await link.send(ok(b"", status=502))
             await play(link)
         else:
+            silent[0] += 1
             await link.rest()
 
     seen: list[Message] = []
     async with Upstream(play) as service, served(seen) as upstream:
         url = f"http://127.0.0.1:{free_port()}" if ill == "away" else service.url
-        timeout = 0.05 if ill == "silent" else 10
-        settings = asking(url, on_error=on_error, timeout=timeout, take=["X-User"], cache=60)
+        settings = asking(url, on_error=on_error, timeout=10, take=["X-User"], cache=60)
         async with gateway(to(upstream, **settings)) as rig:
-            for _ in range(2):
-                answer = await rig.ask(get("/", "X-User: root"))
+            for number in (1, 2):
+                waiting = asyncio.ensure_future(rig.ask(get("/", "X-User: root")))
+                if ill == "silent":
+                    await eventually(lambda number=number: silent[0] == number)  # type: ignore[misc]
+                    rig.pass_time(10)
+                answer = await waiting
                 assert answer.status == (200 if on_error == "open" else 503)
             if on_error == "closed":
                 assert {line["error"] for line in rig.log} == {"authorization_unavailable"}

@@ -243,11 +243,13 @@ async def test_a_bound_of_the_route_is_the_servers_deadline() -> None:
 
 @on_loop
 async def test_a_deadline_that_passes_is_told_by_the_gateway_and_the_server_is_told_to_stop() -> None:
-    route = {"timeout": {"total": 0.05}}
+    route = {"timeout": {"total": 20}}
     async with Http2Upstream() as upstream, gateway(over(upstream, route=route)) as rig, calling(rig) as channel:
-        error = await fails(channel.unary_unary(method("Unary"))(b""))
-        assert (code(error), error.details()) == (4, "The request took longer than allowed.")
+        failing = asyncio.ensure_future(fails(channel.unary_unary(method("Unary"))(b"")))
         asked = await (await upstream.accepted()).asked()
+        rig.pass_time(20)
+        error = await failing
+        assert (code(error), error.details()) == (4, "The request took longer than allowed.")
         assert asked.get("te") == "trailers"
         assert "u" in (asked.get("grpc-timeout") or "")
         await eventually(lambda: asked.reset == ErrorCodes.CANCEL)
@@ -266,7 +268,7 @@ async def test_a_callers_deadline_is_kept_although_neither_side_watches_over_it(
 
 @on_loop
 async def test_a_stream_that_breaks_off_ends_with_a_status_and_not_with_a_cut() -> None:
-    route = {"timeout": {"idle": 0.05}}
+    route = {"timeout": {"idle": 20}}
     async with Http2Upstream() as upstream, gateway(over(upstream, route=route)) as rig, calling(rig) as channel:
         stream = channel.unary_stream(method("ServerStream"))
         for number, broken in enumerate((False, True)):
@@ -279,6 +281,8 @@ async def test_a_stream_that_breaks_off_ends_with_a_status_and_not_with_a_cut() 
             assert await call.read() == b"first"
             if broken:
                 link.reset(asked)
+            else:
+                rig.pass_time(20)
             told = "The service closed the connection before answering." if broken else "The service stopped sending."
             assert await ended(call) == (14 if broken else 4, told)
         late, cut = await rig.logged(2)
@@ -417,7 +421,7 @@ async def test_whoever_speaks_keeps_a_call_alive() -> None:
 def test_a_call_on_which_nobody_speaks_ends_and_nobody_is_to_blame(answered: bool) -> None:
     @on_loop
     async def play() -> None:
-        route, service = {"timeout": {"idle": 0.05}}, {"outlier": {"consecutive_failures": 1}}
+        route, service = {"timeout": {"idle": 20}}, {"outlier": {"consecutive_failures": 1}}
         async with (
             Http2Upstream() as upstream,
             gateway(over(upstream, route=route, service=service)) as rig,
@@ -426,8 +430,12 @@ def test_a_call_on_which_nobody_speaks_ends_and_nobody_is_to_blame(answered: boo
             call = channel.stream_stream(method("Bidi"))()
             await call.write(b"one")
             link = await upstream.accepted()
+            asked = await link.asked()
             if answered:
-                link.head(await link.asked(), *CALL)
+                link.head(asked, *CALL)
+                await within(call.initial_metadata())
+            await eventually(lambda: len(asked.body) == 8)
+            rig.pass_time(20)
             assert await ended(call) == (4, "The request did not arrive in time.")
             (line,) = await rig.logged()
             assert (line["status_code"], line["grpc_status"]) == (200 if answered else 408, 4)

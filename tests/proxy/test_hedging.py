@@ -11,7 +11,7 @@ from headgate.policy.endpoint_record import DISABLED
 from headgate.proxy.cluster import Cluster
 from headgate.stores.board import OWN_CELLS
 from tests.proxy.peers import eventually, free_port, get
-from tests.proxy.script import Act, Script, answer, part, reset, scripted, silence
+from tests.proxy.script import Act, Script, answer, held_hedges, part, reset, scripted, silence
 from tests.proxy.stage import Rig, gateway, on_loop, to
 
 SOON = 0.02
@@ -209,36 +209,20 @@ async def test_every_attempt_is_counted_out(balancer: str) -> None:
             assert [each.in_flight for each in cluster(rig).targets] == [0, 0, 0]
 
 
-class Held:
-    """A loop that hedges when a test says so."""
-
-    def __init__(self, loop: Any) -> None:
-        self._loop = loop
-        self.hedge: Any = None
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._loop, name)
-
-    def call_later(self, delay: float, callback: Any, *args: Any) -> Any:
-        if callback.__name__ == "_hedge":
-            delay, self.hedge = NEVER_SOON, callback
-        return self._loop.call_later(delay, callback, *args)
-
-
 @on_loop
 async def test_nobody_is_asked_twice_when_the_other_goes_out_just_before() -> None:
     async with scripted(silence, silence) as script:
-        config = document(script)
+        config = document(script, NEVER_SOON)
         config["services"][0]["balancer"] = {"type": "least_connections"}
         async with gateway(config) as rig:
-            held = rig.gateway.loop = Held(rig.gateway.loop)  # type: ignore[assignment]
+            hedges = held_hedges(rig)
             board, api = rig.gateway.board, cluster(rig)
             client = await rig.client()
             await client.send(get())
             await eventually(lambda: len(script.seen) == 1)
             board.cells[api.targets[1 - script.endpoints[0]].record + DISABLED] = 1
             board.touch()
-            held.hedge()
+            hedges.begin()
             # The second pick is what looks at the board again.
             assert api._version == board.version
             client.cut()

@@ -532,18 +532,22 @@ async def test_an_answer_before_the_end_of_the_request_ends_both() -> None:
 
 @on_loop
 async def test_an_upstream_that_is_late_loses_the_stream_and_if_it_said_nothing_the_connection() -> None:
-    service = {"timeout": {"response": 0.2}, "retry": {"attempts": 0}, "pool": {"idle_timeout": 600}}
+    service = {"timeout": {"response": 20}, "retry": {"attempts": 0}, "pool": {"idle_timeout": 600}}
     async with Http2Upstream() as upstream, gateway(over(upstream, service=service)) as rig:
         client = await rig.client()
         await client.send(get("/late"))
         link = await upstream.accepted()
         late = await link.asked()
         # Something is heard meanwhile: the connection is well.
+        rig.pass_time(10)
         link.raw(_frame(6, 0, 0, b"12345678"))
+        await eventually(lambda: bool(link.seen(h2.events.PingAckReceived)))
+        rig.pass_time(10)
         assert (await client.answer()).status == 504
         await eventually(lambda: late.reset == ErrorCodes.CANCEL)
         await client.send(get("/late"))
         await link.asked()
+        rig.pass_time(20)
         assert (await client.answer()).status == 504
         await eventually(lambda: link.lost)
         assert [line["error"] for line in await rig.logged(2)] == ["response_timeout"] * 2
@@ -619,13 +623,14 @@ async def test_an_upstream_that_takes_nothing_holds_up_its_client_and_is_late() 
 
 @on_loop
 async def test_a_connection_is_replaced_after_so_many_requests_and_when_idle() -> None:
-    service = {"pool": {"max_requests": 2, "idle_timeout": 0.1}}
+    service = {"pool": {"max_requests": 2, "idle_timeout": 600}}
     async with Http2Upstream(replying(b"x")) as upstream, gateway(over(upstream, service=service)) as rig:
         client = await rig.client()
         for _ in range(5):
             await client.send(get())
             assert (await client.answer()).status == 200
         assert [len(link.requests) for link in upstream.links] == [2, 2, 1]
+        rig.pass_time(600)
         await eventually(lambda: all(link.lost for link in upstream.links))
         (pool,) = rig.gateway._pools.values()
         assert (pool.open, pool.idle) == (0, 0)

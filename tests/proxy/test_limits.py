@@ -266,7 +266,7 @@ async def test_so_many_at_the_same_time_and_a_place_is_free_again_however_a_requ
 @on_loop
 async def test_a_leaky_bucket_lets_wait_who_comes_too_early() -> None:
     document: dict[str, Any] = {
-        "limits": [{"name": "even", "type": "leaky_bucket", "requests": 100, "window": 1, "max_delay": 0.03}]
+        "limits": [{"name": "even", "type": "leaky_bucket", "requests": 10, "window": 1, "max_delay": 0.3}]
     }
     async with Upstream(answering(lambda _: ok())) as upstream, gateway(to(upstream, **document)) as rig:
         clients = [await rig.client() for _ in range(8)]

@@ -81,9 +81,7 @@ async def test_without_its_server_each_limit_says_what_holds(
 @on_loop
 async def test_no_request_hangs_while_the_server_stands_still_nor_is_lost_when_it_goes_on(server: RedisServer) -> None:
     async with Upstream(answering(lambda _: ok())) as upstream:
-        document = to(
-            upstream, **counting(server, 1_000_000, {"timeout": 0.2, "connect_timeout": 0.2}, on_error="open")
-        )
+        document = to(upstream, **counting(server, 1_000_000, {"timeout": 1, "connect_timeout": 1}, on_error="open"))
         async with gateway(document) as rig:
             assert await statuses(rig, 1) == {200: 1}
             server.pause()

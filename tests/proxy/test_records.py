@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from headgate.telemetry.record import MOST_CANDIDATES, Record
 from tests.proxy.caches import caching
 from tests.proxy.callers import keys, static, with_key
 from tests.proxy.peers import Message, Upstream, answering, eventually, free_port, get, ok
-from tests.proxy.script import answer, reset, scripted, silence
+from tests.proxy.script import answer, held_hedges, reset, scripted, silence
 from tests.proxy.scripted import MADE, SCRIPTS, plugged
 from tests.proxy.stage import Rig, gateway, on_loop, to
 from tests.proxy.test_upgrades import CLOSE, joined
@@ -358,12 +359,16 @@ async def test_what_went_well_in_the_end_is_not_told_as_an_error() -> None:
 @BOTH
 @on_loop
 async def test_both_sides_of_a_race_are_told(sampling: dict[str, Any]) -> None:
-    retry = {"hedge": 0.02, "backoff": {"base": 0}}
+    retry = {"hedge": 60, "backoff": {"base": 0}}
     async with (
         scripted(silence, answer(b"second", status=500)) as script,
         gateway(to(*script.upstreams, retry=retry, **telemetry(sampling))) as rig,
     ):
-        assert (await rig.ask(get())).body == b"second"
+        hedges = held_hedges(rig)
+        asking = asyncio.ensure_future(rig.ask(get()))
+        await eventually(lambda: len(script.seen) == 1)
+        hedges.begin()
+        assert (await asking).body == b"second"
         (record,) = await rig.records()
     slow, fast = record["attempts"]
     assert slow["retried"] == "hedge"

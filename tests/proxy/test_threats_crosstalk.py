@@ -181,4 +181,4 @@ def test_each_kind_of_end_is_counted_once() -> None:
         assert rig.counted("requests_total") == len(rig.log) == len(fates) + 3
         assert rig.counted("errors_total", reason="upstream_protocol") == 1
 
-    attack(scenario, Recorder(script), timeout={"response": 0.2}, retry={"attempts": 0})
+    attack(scenario, Recorder(script), timeout={"response": 1}, retry={"attempts": 0})

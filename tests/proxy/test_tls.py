@@ -268,7 +268,7 @@ async def test_a_client_that_leaves_without_reading_cancels_over_tls_too(authori
 async def test_a_handshake_has_its_time(authority: Authority) -> None:
     async with (
         Upstream(answering(lambda _: ok(b"x"))) as upstream,
-        gateway(listening(upstream, authority.issue("a.test"), handshake_timeout=0.1)) as rig,
+        gateway(listening(upstream, authority.issue("a.test"), handshake_timeout=1)) as rig,
     ):
         client = await rig.client(tls=authority.client_context(), name="a.test")
         silent = await rig.client()
