@@ -58,7 +58,7 @@ class Rig:
         return reader, writer
 
     async def until(self, true: Callable[[], bool]) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while not true():  # noqa: ASYNC110 - the acceptor tells nobody of its books
                 await asyncio.sleep(0)
 
@@ -79,7 +79,7 @@ def play(scene: Callable[[Rig], Awaitable[None]], rules: ProxyRules) -> None:
     async def main() -> None:
         rig = Rig(rules)
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await scene(rig)
         finally:
             await rig.close()

@@ -81,7 +81,7 @@ def play(tls: ListenerTls, scene: Callable[[Server], Awaitable[None]]) -> None:
         server = Server(CertificateStore(tls))
         listening = await server.start()
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await scene(server)
         finally:
             listening.close()
