@@ -11,7 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from tests.control.driver import CEILING, free_port
 from tests.wire.certificates import Authority
@@ -64,6 +64,17 @@ class Etcd:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.kill()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
 
     def ask(self, method: str, **question: Any) -> dict[str, Any]:
         """Ask its JSON gateway."""

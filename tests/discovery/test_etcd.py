@@ -27,18 +27,14 @@ from tests.wire.certificates import Authority
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Etcd]:
-    member = Etcd(tmp_path_factory.mktemp("etcd"))
-    member.start()
-    yield member
-    member.kill()
+    with Etcd(tmp_path_factory.mktemp("etcd")) as member:
+        yield member
 
 
 @pytest.fixture
 def etcd(tmp_path: Path) -> Iterator[Etcd]:
-    member = Etcd(tmp_path)
-    member.start()
-    yield member
-    member.kill()
+    with Etcd(tmp_path) as member:
+        yield member
 
 
 def source(*urls: str, service: str = "chat", **settings: Any) -> EtcdSource:

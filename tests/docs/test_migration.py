@@ -117,7 +117,12 @@ def started(command: list[str], port: int, folder: Path) -> subprocess.Popen[byt
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", port)) == 0
 
-    until(listens, f"{command[0]} listens")
+    try:
+        until(listens, f"{command[0]} listens")
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
     return process
 
 
