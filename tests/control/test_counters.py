@@ -12,7 +12,7 @@ from pathlib import Path
 from bench import client, proc
 from bench.counters import Tally, by_status
 from bench.upstream import Upstream
-from tests.control.driver import CEILING, until
+from tests.control.driver import CEILING, state_of, until
 from tests.control.whole import Gateway
 
 REQUESTS, CLIENTS, WORKERS, KILLS = 3000, 12, 4, 2
@@ -55,7 +55,10 @@ async def run(folder: Path) -> tuple[Gateway, Tally, int, list[str]]:
             workers = await asyncio.to_thread(gateway.workers)
             holders = proc.connections(workers, gateway.port)
             victim = max(holders, key=lambda pid: len(holders[pid]))
-            in_flight += len(holders[victim])
+            # It takes no other one while it is counted what it has.
+            os.kill(victim, signal.SIGSTOP)
+            await asyncio.to_thread(until, lambda victim=victim: state_of(victim) == "T", "it stands still")
+            in_flight += len(proc.connections([victim], gateway.port).get(victim, ()))
             os.kill(victim, signal.SIGKILL)
         seen = by_status(await asyncio.to_thread(points, gateway))
         assert not highest - seen, "a counter was shown smaller than before"
