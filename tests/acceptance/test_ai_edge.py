@@ -126,6 +126,12 @@ def test_any_method_goes_on_with_its_body(gateway: Gateway, chat: Stub, method: 
     assert body is None or chat.seen[0].json == body
 
 
+def test_a_large_body_goes_on_whole(gateway: Gateway, chat: Stub) -> None:
+    body = bytes(range(256)) * 48 * 1024
+    assert gateway.ask("PUT", "/v1/chat/x", body, {"X-Stub-Body": "kept"}, bearer=token()).text == "kept"
+    assert chat.seen[0].body == body
+
+
 @pytest.mark.parametrize("path", ["/v1/chat", "/v1/chat/"])
 def test_no_rest_is_the_root(gateway: Gateway, chat: Stub, path: str) -> None:
     """S4-09"""

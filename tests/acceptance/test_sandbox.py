@@ -72,6 +72,12 @@ def test_each_service_is_reached_by_its_path_and_the_prefix_is_taken_off(running
     assert running.send("GET", f"/api/v1/{service}/").json["path"] == "/"
 
 
+def test_a_large_body_goes_on_whole(running: Scene) -> None:
+    body = bytes(range(256)) * 48 * 1024
+    assert running.send("POST", "/api/v1/llm/x", body, {"X-Stub-Body": "kept"}).text == "kept"
+    assert running.stub("llm").seen[-1].body == body
+
+
 def test_a_path_that_no_service_has_is_404(running: Scene) -> None:
     """S3-31, and a name that only begins as one does."""
     for path in ("/api/v1/nope/x", "/api/v1/authority/x", "/nope"):
