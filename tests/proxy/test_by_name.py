@@ -157,9 +157,9 @@ async def test_what_is_wrong_with_an_envelope_is_listed(raw: bytes, said: list[A
         ("/../etc", 400),
         ("/a/%2e%2e/%2e%2e/b", 400),
         ("/a%00", 400),
-        ("/a?b=c", 400),
+        ("/a?b=c#d", 400),
         ("/a#b", 400),
-        ("/é", 400),
+        ("/é/../..", 400),
         ("/a\\b", 400),
     ],
 )
