@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 
 from bench import client
 from bench.client import Ask, Outcome
@@ -23,6 +24,19 @@ async def upstream(name: str = "one") -> AsyncIterator[Upstream]:
         yield server
     finally:
         await server.close()
+
+
+@contextmanager
+def full_listener() -> Iterator[int]:
+    """Give the port of a listener that takes nobody any more: whoever connects gets no answer."""
+    with socket.socket() as full, ExitStack() as fillers:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for _ in range(3):
+            filler = fillers.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(full.getsockname())
+        yield full.getsockname()[1]
 
 
 class Tally:

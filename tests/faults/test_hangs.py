@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,7 +10,7 @@ import pytest
 from bench import client
 from bench.client import Outcome
 from tests.faults.proxy import Fault, FaultProxy, Lane
-from tests.faults.scene import ask_all, upstream
+from tests.faults.scene import ask_all, full_listener, upstream
 from tests.proxy.peers import eventually
 from tests.proxy.stage import gateway, on_loop, to
 
@@ -35,21 +32,6 @@ def held() -> tuple[int, int]:
 def no_more_than(before: tuple[int, int]) -> bool:
     """Tell whether nothing is held that was not then; what an earlier test left may have gone meanwhile."""
     return all(now <= then for now, then in zip(held(), before, strict=True))
-
-
-@contextmanager
-def full_listener() -> Iterator[int]:
-    """Give the port of a listener that takes nobody any more: whoever connects gets no answer."""
-    with socket.socket() as full:
-        full.bind(("127.0.0.1", 0))
-        full.listen(0)
-        fillers = [socket.socket() for _ in range(3)]
-        for each in fillers:
-            each.setblocking(False)
-            each.connect_ex(full.getsockname())
-        yield full.getsockname()[1]
-        for each in fillers:
-            each.close()
 
 
 @on_loop

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -320,11 +321,12 @@ async def test_a_set_that_cannot_be_taken_leaves_the_one_before_until_it_can(tmp
 @on_loop
 async def test_sets_change_under_load_and_no_request_fails() -> None:
     upstreams = [Upstream(answering(lambda _: ok(b"here"))) for _ in range(6)]
-    for each in upstreams:
-        await each.__aenter__()
     document = found(balancer="least_connections", outlier={}, candidates={"slow_start": 1})
-    # Other tests may keep the machine busy: who is refused for that is not the matter here.
-    async with gateway({**document, "overload": {"enabled": False}}) as rig:
+    async with AsyncExitStack() as stack:
+        for each in upstreams:
+            await stack.enter_async_context(each)
+        # Other tests may keep the machine busy: who is refused for that is not the matter here.
+        rig = await stack.enter_async_context(gateway({**document, "overload": {"enabled": False}}))
         take(rig, *upstreams[:3])
         over = False
 
@@ -347,5 +349,3 @@ async def test_sets_change_under_load_and_no_request_fails() -> None:
         over = True
         assert sum(await asyncio.gather(*clients)) > 200
         await eventually(lambda: not any(records(rig).values()))
-    for each in upstreams:
-        await each.__aexit__(None, None, None)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from pathlib import Path
 
 import pytest
 
+from tests.faults.scene import full_listener
 from tests.proxy.peers import Message, Upstream, Wire, answering, eventually, free_port, get, ok
 from tests.proxy.stage import gateway, on_loop, to
 
@@ -252,21 +252,12 @@ async def test_an_upstream_that_cannot_be_reached_is_a_bad_gateway(urls: list[st
 
 @on_loop
 async def test_connecting_has_an_end() -> None:
-    with socket.socket() as full:
-        full.bind(("127.0.0.1", 0))
-        full.listen(0)
-        # Two fill the queue of a listener that accepts nobody; what comes then gets no answer.
-        fillers = [socket.socket() for _ in range(3)]
-        for each in fillers:
-            each.setblocking(False)
-            each.connect_ex(full.getsockname())
-        url = f"http://127.0.0.1:{full.getsockname()[1]}"
+    with full_listener() as port:
+        url = f"http://127.0.0.1:{port}"
         async with gateway(to(url, timeout={"connect": 0.1}, retry={"attempts": 1})) as rig:
             answer = await rig.ask(get())
             assert (answer.status, answer.json()["reason"]) == (504, "connect_timeout")
             assert (await rig.logged())[0]["attempts"] == 2
-        for each in fillers:
-            each.close()
 
 
 @on_loop
