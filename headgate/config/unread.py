@@ -49,7 +49,7 @@ def unread(
         if _is_shown(name):
             meant = [*known, *_members(spelt, variables)]
             near = get_close_matches(spelt, meant, 1, _NEAR_IN_DOTENV if here else _NEAR)
-            if near and not _is_set(near[0], variables):
+            if near and not _is_set(near[0], variables) and (here or not _is_anothers(spelt, near[0])):
                 hint = f"did you mean {near[0]}?"
             elif families := _families(spelt, variables):
                 hint = f"known: {', '.join(families)}"
@@ -70,6 +70,12 @@ def _members(name: str, variables: Variables) -> Iterator[str]:
         # The fixed parts alone are compared, which the one that varies would outweigh.
         if star and part and get_close_matches(name.replace(part, star, 1), [family], 1, _NEAR):
             yield family.replace(star, part)
+
+
+def _is_anothers(name: str, meant: str) -> bool:
+    """Tell whether a name is one of ours behind somebody's prefix, or that of a tool: PIP_TIMEOUT is no TIMEOUT."""
+    word = name.partition("_")[0]
+    return name.endswith(f"_{meant}") or (_TOOLS.fullmatch(name) is not None and not meant.startswith(f"{word}_"))
 
 
 def _is_set(name: str, variables: Variables) -> bool:

@@ -41,6 +41,12 @@ def test_a_name_that_is_nearly_one_of_ours_is_asked_about(name: str, meant: str)
     assert warned({name: "hidden-value"}, dotenv=True) == [f".env: {sentence}"]
 
 
+def test_the_name_of_a_tool_may_be_nearly_one_of_ours_too() -> None:
+    preset = "env: {OTEL_EXPORTER_ENDPOINT: {}}\n"
+    sentence = "nothing reads OTEL_EXPORTER_ENDPONT - did you mean OTEL_EXPORTER_ENDPOINT?"
+    assert warned({"OTEL_EXPORTER_ENDPONT": "x"}, preset=preset) == [f"environment: warning: {sentence}"]
+
+
 def test_what_begins_as_a_family_does_is_told_the_family() -> None:
     sentence = "nothing reads PLACE_CHAT_TIMEOUT - known: PLACE_*_URLS, PLACE_*_WEIGHTS"
     assert warned({"PLACE_CHAT_TIMEOUT": "5"}) == [f"environment: warning: {sentence}"]
@@ -54,6 +60,7 @@ def test_what_begins_as_a_family_does_is_told_the_family() -> None:
         {"PLACE_CHAT_URLS": "http://a", "place_chat_weights": "1"},
         {"TIMEOUT_SECONDS": "5"},
         {"HEADGATE_PORT": "1"},
+        {"PIP_REQUEST_TIMEOUT": "5", "A_REQUEST_TIMEOUT": "5", "UV_REQUEST_TIMEOU": "5"},
         {"PORTS": ""},
         {"DATABASE_URL": "x", "HOSTNAME": "x", "LANG": "C"},
         {"JWT_SECRET_KEY": "another system's"},
