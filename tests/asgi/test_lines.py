@@ -54,6 +54,13 @@ def test_a_line_works_as_it_is_written(preset: str, line: str, port: int, path: 
         assert server.get(port, "/no/such/path").status in (401, 404)
 
 
+@pytest.mark.parametrize("preset", sorted({preset for preset, *_ in LINES}))
+def test_an_example_of_the_environment_lies_where_it_is_copied_from(preset: str, tmp_path: Path) -> None:
+    """`cp .env.example .env`"""
+    subprocess.run(["cp", ".env.example", str(tmp_path / ".env")], cwd=COMPAT / preset, check=True)
+    assert (tmp_path / ".env").read_text().startswith(f"# Variables of preset {preset}, with their defaults.")
+
+
 def test_requirements_bring_the_package(tmp_path: Path) -> None:
     # As written, but without the libraries, and built by the tools that are here: an index may be out of reach.
     environ = {
