@@ -48,7 +48,7 @@ async def test_who_is_known_is_counted_as_himself_though_he_may_not() -> None:
 @on_loop
 async def test_what_is_too_large_or_for_another_host_is_counted_once() -> None:
     limit = {**CALLER, "requests": 9, "tiers": {}}
-    document = {"limits": [limit], "trusted_hosts": ["test", "example.test"], "max_body": 4}
+    document: dict[str, Any] = {"limits": [limit], "trusted_hosts": ["test", "example.test"], "max_body": 4}
     large = b"POST /api HTTP/1.1\r\nHost: test\r\nContent-Length: 5\r\n\r\n"
     growing = b"POST /api HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n3\r\nabc\r\n0\r\n\r\n"
     other = b"GET /api HTTP/1.1\r\nHost: other\r\n\r\n"

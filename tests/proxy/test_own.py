@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from headgate.core.clock import monotonic
 from headgate.core.failure import REASONS
 from headgate.proxy import own
 from headgate.proxy.own import OwnAnswer
@@ -90,17 +91,17 @@ async def test_who_asks_for_health_is_told_what_control_sees_now() -> None:
         asked: list[dict[str, Any]] = []
         rig.gateway.tell = lambda message: not asked.append(message)  # type: ignore[func-returns-value]
         now = {"/h": answers(200, "now"), "/l": answers(200, "now")}
-        rig.gateway.take_own_answers(now, "", own.monotonic() - 1, True)
+        rig.gateway.take_own_answers(now, "", monotonic() - 1, True)
         asking = [asyncio.ensure_future(said(rig, "/h")) for _ in range(2)]
         # Only health asks, once for all who wait.
         assert (await said(rig, "/l"))[0] == 200
         await eventually(lambda: len(asked) > 0)
         assert asked == [{"type": "own_answers"}]
         # What was on its way already is older than the question.
-        rig.gateway.take_own_answers(now, "", own.monotonic() - 1, True)
+        rig.gateway.take_own_answers(now, "", monotonic() - 1, True)
         assert not any(each.done() for each in asking)
         newer = {"/h": {"now": OwnAnswer(200, b"text/plain", b"newer")}}
-        rig.gateway.take_own_answers(newer, "", own.monotonic(), True)
+        rig.gateway.take_own_answers(newer, "", monotonic(), True)
         assert [await each for each in asking] == [(200, b"newer")] * 2
 
 
@@ -121,7 +122,7 @@ async def test_health_does_not_wait_for_what_does_not_come(monkeypatch: pytest.M
         monkeypatch.setattr(own, "_NEXT_WORD", 1000.0)
         assert await said(rig, "/h") == (200, b"now")
         # What is new is not asked for.
-        rig.gateway.take_own_answers(told, "", own.monotonic() + 1000, True)
+        rig.gateway.take_own_answers(told, "", monotonic() + 1000, True)
         assert await said(rig, "/h") == (200, b"now")
         assert len(asked) == 1
 

@@ -325,7 +325,8 @@ def test_driver_that_was_held_up_waits_once_more_before_anything_fires(slept: fl
     loop.run_one()
     assert answered.fired == silent.fired == []
     # Meanwhile the sockets are read, and one of the two had its answer there.
-    assert (len(loop.waiting), loop.delays[-1]) == (1, pytest.approx(more))
+    assert len(loop.waiting) == 1
+    assert loop.delays[-1] == pytest.approx(more)
     clock.now += more
     answered.deadline = clock.now + 1.0
     loop.run_one()
