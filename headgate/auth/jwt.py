@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from headgate.auth.claimed import ClaimedIdentity
-from headgate.auth.claims import claim
+from headgate.auth.claims import claim, text_of
 from headgate.auth.jose import Jws, looks_signed, read_jws
 from headgate.auth.key_ring import KeyRing, algorithms_of, fetched
 from headgate.auth.method import Judged, Known, NeedKeys, Refused
@@ -103,6 +103,7 @@ class _Issuer:
     __slots__ = (
         "_audience",
         "_caller",
+        "_expect",
         "_fetched",
         "_max_age",
         "_require",
@@ -125,6 +126,7 @@ class _Issuer:
         self._skew = settings.skew
         self._max_age = settings.max_age
         self._require = tuple(settings.require)
+        self._expect = {name: frozenset(map(str.lower, values)) for name, values in settings.expect.items()}
         self._caller = ClaimedIdentity(settings.claims, settings.kind, settings.name)
 
     def unsigned(self, token: Jws) -> Refused | NeedKeys | None:
@@ -183,6 +185,9 @@ class _Issuer:
         for name in self._require:
             if claim(claims, name) is None:
                 raise ValueError(f"the claim {name} is missing")
+        for name, values in self._expect.items():
+            if (said := claim(claims, name)) is not None and text_of(said).lower() not in values:
+                raise ValueError(f"the claim {name} is none of those in `expect`")
 
 
 class _Expired(ValueError):

@@ -30,7 +30,16 @@ class IdentityRules:
     then `of_request` has nothing to do. `admits_all`: no tenant keeps anybody out, and `admits` has nothing to do.
     """
 
-    __slots__ = ("_anonymous", "_choosers", "_refuse_unknown", "_tenants", "_tiers", "admits_all", "header")
+    __slots__ = (
+        "_anonymous",
+        "_choosers",
+        "_only_choosers",
+        "_refuse_unknown",
+        "_tenants",
+        "_tiers",
+        "admits_all",
+        "header",
+    )
 
     def __init__(self, settings: IdentitySettings) -> None:
         """Compile.
@@ -41,6 +50,7 @@ class IdentityRules:
         rule = settings.tenant
         self.header = read_as((rule.header or "").encode())
         self._choosers = frozenset(rule.choosers)
+        self._only_choosers = rule.only_choosers
         self._anonymous = rule.anonymous
         self._tiers = tuple(_TierRule(each) for each in settings.tiers)
         self._tenants = {tenant.name: _Tenant(tenant) for tenant in settings.tenants}
@@ -82,8 +92,10 @@ class IdentityRules:
             return Refused("tenant_forbidden", f"the header names a tenant of more than {_LONGEST} characters")
         if identity.kind == "anonymous":
             return tenant if self._anonymous else Refused("tenant_forbidden", "who is not known may choose no tenant")
-        if not identity.tenant or not self._choosers.isdisjoint(identity.roles):
+        if not self._choosers.isdisjoint(identity.roles) or not (identity.tenant or self._only_choosers):
             return tenant
+        if not identity.tenant:
+            return Refused("tenant_forbidden", "the header names a tenant, and the credential none")
         return Refused("tenant_forbidden", f"the header names another tenant than {identity.tenant}")
 
     def admits(self, identity: Identity, address: str) -> Refused | None:

@@ -85,6 +85,9 @@ class JwtIssuer:
         default=0.0, help="Seconds since `iat` beyond which a token is too old; 0 = no bound.", ge=0
     )
     require: list[str] = setting(default=list, help="Claims that must be present besides exp.")
+    expect: dict[str, Many] = setting(
+        default=dict, help="Claims, and what they must be one of where a token has them at all: token_type: access."
+    )
     sources: Many = setting(
         default=lambda: ["header:Authorization"],
         help="Where the token is looked for: header:NAME (with Authorization behind Bearer), cookie:NAME, query:NAME."
@@ -254,6 +257,7 @@ class TenantRule:
         " another tenant than their own there is 403. The credential's own tenant holds where it is absent.",
     )
     choosers: Many = setting(default=list, help="Roles that may choose the tenant by the header.")
+    only_choosers: bool = setting(default=False, help="Who has a credential without a tenant may choose none, either.")
     anonymous: bool = setting(default=False, help="Let callers without a credential choose it, too.")
 
 

@@ -137,6 +137,8 @@ def test_published_keys_of_supabase_are_fetched_where_there_is_no_secret() -> No
         ({"Authorization": f"Bearer {token(expires=-1)}"}, "The token has expired."),
         ({"Authorization": f"Bearer {token(nbf=int(time.time()) + 3000)}"}, "The token is invalid or has expired."),
         ({"Authorization": f"Bearer {token('another secret')}"}, "The token is invalid or has expired."),
+        ({"Authorization": f"Bearer {token(token_type='refresh')}"}, "The token is invalid or has expired."),
+        ({"Authorization": f"Bearer {token(is_active=False)}"}, "The token is invalid or has expired."),
         ({"Authorization": "Bearer nonsense"}, "The token is invalid or has expired."),
         ({"Authorization": "Basic YTpi"}, "The credentials are not accepted here."),
         ({"X-API-Key": "voc_unknown"}, "The API key is not valid."),
@@ -222,6 +224,8 @@ def test_organisations_are_kept_apart(run: Running) -> None:
     # On every path by a header.
     assert refused(ask(run, bearer=token(), X_Organization_ID="initech"), 403)
     assert ask(run, bearer=token(), X_Organization_ID="acme").status == 200
+    # Who is of none is not of any that he names.
+    assert refused(ask(run, bearer=token(org_id=None), X_Organization_ID="initech"), 403)
     crossing = ask(run, bearer=token(role="super_admin"), X_Organization_ID="initech")
     assert (crossing.status, crossing.json["headers"]["x-org-id"]) == (200, "initech")
 

@@ -210,6 +210,25 @@ def test_claims_that_are_demanded() -> None:
     assert reason(judge(require=["org.id"])) == "the claim org.id is missing"
 
 
+@pytest.mark.parametrize(
+    ("claims", "good"),
+    [
+        ({}, True),
+        ({"use": "access", "user": {"active": True}}, True),
+        ({"use": "ACCESS"}, True),
+        ({"use": None}, True),
+        ({"use": "refresh"}, False),
+        ({"use": ["access"]}, False),
+        ({"user": {"active": False}}, False),
+        ({"user": {"active": "yes"}}, False),
+    ],
+)
+def test_what_is_expected_of_claims_that_are_there(claims: dict[str, Any], good: bool) -> None:
+    found = reason(judge(claims, expect={"use": ["access", "api"], "user.active": ["true"]}))
+    assert found.endswith("is none of those in `expect`") is not good
+    assert (found == "") is good
+
+
 # -- by whom ------------------------------------------------------------------------------------------------------
 
 

@@ -98,6 +98,16 @@ def test_a_header_chooses_for_who_may_choose(identity: Identity, named: list[byt
     assert chosen(identity, *named) == identity._replace(tenant=tenant, tier=tier)
 
 
+def test_a_header_may_choose_for_choosers_alone() -> None:
+    alone = {"tenant": TenantRule(header="X-Tenant", choosers=["support"], only_choosers=True)}
+    assert chosen(user(), b"acme", **alone) == Refused(
+        "tenant_forbidden", "the header names a tenant, and the credential none"
+    )
+    assert chosen(user(), **alone) == user()._replace(tier="user")
+    for identity in (user("acme"), user("", "support"), user("globex", "support")):
+        assert chosen(identity, b"acme", **alone) == identity._replace(tenant="acme", tier="silver")
+
+
 @pytest.mark.parametrize(
     ("identity", "named", "detail"),
     [
