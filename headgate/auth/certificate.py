@@ -57,7 +57,7 @@ class _Certificate(NamedTuple):
 
     def distinguished_name(self) -> str:
         """Write the subject as RFC 4514 section 2.1 says: its last part first."""
-        return ",".join("+".join(map(_attribute, part)) for part in reversed(self.subject))
+        return ",".join("+".join(map(_attribute, part)) for part in reversed(self.subject) if part)
 
 
 class CertificateMethod:

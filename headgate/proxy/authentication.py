@@ -120,6 +120,13 @@ class Origin(NamedTuple):
     keys_path: str | None
 
 
+class KeyQuestion(NamedTuple):
+    """Keys that control was asked for: who waits for them, and the timer that ends their wait."""
+
+    waiting: list[Reply[bool]]
+    late: asyncio.TimerHandle
+
+
 class Authentication:
     """What ways need in one worker, and the ways `in_force`, None before the first plan."""
 
@@ -132,7 +139,7 @@ class Authentication:
         self._uses = KeyUses()
         self._sets: dict[str, bytes] = {}
         self._version = 0
-        self._asked: dict[str, list[Reply[bool]]] = {}
+        self._asked: dict[str, KeyQuestion] = {}
         self._quiet_until: dict[str, float] = {}
         self._threads: ThreadPoolExecutor | None = None
         self._at_work = 0
@@ -213,23 +220,25 @@ class Authentication:
         if source is None or now < self._quiet_until.get(name, 0.0):
             reply.set(self._has_keys(name))
             return reply
-        waiting = self._asked.get(name)
-        if waiting is None:
-            waiting = self._asked[name] = []
+        question = self._asked.get(name)
+        if question is None:
             self._gateway.tell({"type": "unknown_key", "issuer": name})
-            self._gateway.loop.call_later(source.timeout + _PATIENCE, self._answer, name)
-        waiting.append(reply)
+            late = self._gateway.loop.call_later(source.timeout + _PATIENCE, self._answer, name)
+            question = self._asked[name] = KeyQuestion([], late)
+        question.waiting.append(reply)
         return reply
 
     def _answer(self, name: str) -> None:
-        waiting = self._asked.pop(name, None)
-        if waiting is None:
+        question = self._asked.pop(name, None)
+        if question is None:
             return
+        # It would end the next question, which has its own time.
+        question.late.cancel()
         source = self._source(name)
         # Who sends one unknown key id after another shall not keep control busy.
         self._quiet_until[name] = monotonic() + (source.cooldown if source is not None else 0.0)
         has_keys = self._has_keys(name)
-        for reply in waiting:
+        for reply in question.waiting:
             reply.set(has_keys)
 
     def _has_keys(self, name: str) -> bool:

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from headgate.auth.certificate import CertificateMethod, matches
@@ -213,6 +213,7 @@ _json: st.SearchStrategy[Any] = st.recursive(
     ),
     st.sampled_from(["common_name", "dns", "uri", "email", "subject"]),
 )
+@example(b'{"expires": 1899999941, "fingerprint": "", "names": [], "subject": [[], []]}', "subject")
 def test_any_bytes_are_refused_and_nothing_else_happens(credential: bytes, by: str) -> None:
     assert isinstance(judge(credential, id=by), Refused)
 

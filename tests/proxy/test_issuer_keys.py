@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -32,6 +33,25 @@ class Scene:
 
     async def status(self, token: str) -> int:
         return (await self.rig.ask(bearing(token))).status
+
+
+class Timers:
+    """The loop of a gateway, and what it was told to call later."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._made: list[tuple[str, asyncio.TimerHandle]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loop, name)
+
+    def call_later(self, delay: float, callback: Any, *args: Any) -> asyncio.TimerHandle:
+        handle = self._loop.call_later(delay, callback, *args)
+        self._made.append((callback.__name__, handle))
+        return handle
+
+    def of(self, callback: str) -> list[asyncio.TimerHandle]:
+        return [handle for name, handle in self._made if name == callback]
 
 
 def bearing(token: str) -> bytes:
@@ -75,6 +95,28 @@ async def test_without_any_keys_it_is_an_outage_and_not_the_callers_fault() -> N
 async def test_a_control_that_does_not_answer_is_not_waited_for_for_ever() -> None:
     async with scene(timeout=0.1) as here:
         assert await here.status(SigningKey("one").sign(iss=ISSUER)) == 503
+
+
+@on_loop
+async def test_each_question_has_its_own_time() -> None:
+    old, new = SigningKey("old"), SigningKey("new")
+    async with scene(cooldown=30) as here:
+        timers = Timers(here.rig.gateway.loop)
+        here.rig.gateway.loop = timers  # type: ignore[assignment]
+        here.bring(old)
+        client = await here.rig.client()
+        await client.send(bearing(new.sign(iss=ISSUER)))
+        await eventually(lambda: here.asked == [QUESTION])
+        here.bring(old, answers=("idp",))
+        assert (await client.answer()).status == 401
+        here.rig.pass_time(30)
+        second = await here.rig.client()
+        await second.send(bearing(new.sign(iss=ISSUER)))
+        await eventually(lambda: here.asked == [QUESTION] * 2)
+        first, last = timers.of("_answer")
+        assert (first.cancelled(), last.cancelled()) == (True, False)
+        here.bring(old, new)
+        assert (await second.answer()).status == 200
 
 
 @on_loop
