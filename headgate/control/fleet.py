@@ -30,6 +30,8 @@ JOIN_PATIENCE = 60.0
 # Much longer than a worker waits at most before it looks for control again: the number of the plan of one that is
 # missed may be given to another plan.
 MEETING_PATIENCE = 5.0
+# Whoever asks what is in force waits as long for a plan that is on its way: some workers serve by it already.
+SETTLING_PATIENCE = 3.0
 # There is not time for so many plans in the life of a gateway.
 _HIGHEST_VERSION = 2**31
 # Characters.
@@ -107,6 +109,8 @@ class Fleet:
         self._members: dict[int, _Member] = {}
         self._meetings: set[asyncio.Task[None]] = set()
         self._joined = asyncio.Event()
+        self._settled = asyncio.Event()
+        self._settled.set()
         self._attempts = current.version if current else 0
         # What holds beside the plan: the last message of each kind.
         self._standing: dict[type, bytes] = {}
@@ -159,6 +163,19 @@ class Fleet:
 
     async def publish(self, plan: PackedPlan) -> Outcome:
         """Bring `plan` into force in every worker, or leave the previous one in force in every worker."""
+        self._settled.clear()
+        try:
+            return await self._publish(plan)
+        finally:
+            self._settled.set()
+
+    async def settled(self) -> None:
+        """Wait while a plan is on its way to the workers, SETTLING_PATIENCE at most."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SETTLING_PATIENCE):
+                await self._settled.wait()
+
+    async def _publish(self, plan: PackedPlan) -> Outcome:
         problem = await self._try_on_one(plan)
         if problem is not None:
             return Outcome(plan.version, problems=(problem,))

@@ -47,6 +47,7 @@ class Parts:
         """`kept` is what a predecessor of this control process left, `regions` those of all worker slots."""
         # Told when what is to outlive control has changed.
         self.on_change: Callable[[], None] = lambda: None
+        self.fleet = fleet
         self.configuration = Configuration()
         self.operators = Operators(log)
         self.exposition = Exposition(self.samples)

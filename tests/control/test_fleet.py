@@ -1,4 +1,4 @@
-"""Workers that talk nonsense: strangers talk to workers, and control is nobody's to take along."""
+"""Workers that talk nonsense: strangers talk to workers, and control is nobody's to take along. Plans on their way."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from headgate.control import fleet as fleet_module
 from headgate.control.fleet import Fleet
 from headgate.control.frames import LONGEST_SAID, read_frame
 from headgate.control.log import Line, Log
@@ -180,5 +181,48 @@ def test_a_worker_does_not_make_control_hold_more_than_it_may_say(tmp_path: Path
             worker.writer.write(struct.pack("!I", LONGEST_SAID + 1))
             await worker.gone()
             await a_plan_is_taken(fleet, path)
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("answer", [{"type": "took"}, {"type": "rejected", "error": "no"}])
+def test_who_asks_what_is_in_force_waits_for_a_plan_that_is_on_its_way(answer: dict[str, str], tmp_path: Path) -> None:
+    async def scenario() -> None:
+        fleet, path = Fleet(Log("control")), tmp_path / "control.sock"
+        order: list[str] = []
+
+        async def bring() -> None:
+            await fleet.publish(PackedPlan(7, b"plan"))
+            order.append("followed")
+
+        async def ask() -> None:
+            await fleet.settled()
+            order.append("told")
+
+        async with asyncio.timeout(CEILING), await fleet.listen(path):
+            await ask()
+            worker = await Worker.at(path)
+            bringing = asyncio.ensure_future(bring())
+            await worker.reader.readexactly(8)
+            asking = asyncio.ensure_future(ask())
+            worker.say({**answer, "version": 7})
+            await asyncio.gather(asking, bringing)
+            assert order == ["told", "followed", "told"]
+            await leave(fleet, worker)
+
+    asyncio.run(scenario())
+
+
+def test_nobody_waits_for_ever_for_a_plan_that_is_on_its_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fleet_module, "SETTLING_PATIENCE", 0.0)
+
+    async def scenario() -> None:
+        fleet = Fleet(Log("control"))
+        publishing = asyncio.ensure_future(fleet.publish(PackedPlan(7, b"plan")))
+        await asyncio.sleep(0)
+        await fleet.settled()
+        assert not publishing.done()
+        publishing.cancel()
+        await asyncio.gather(publishing, return_exceptions=True)
 
     asyncio.run(scenario())

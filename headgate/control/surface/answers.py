@@ -75,7 +75,8 @@ class Answers:
         )
 
     async def answer(self, asked: Asked) -> Given:
-        """Answer one request."""
+        """Answer one request, of no configuration older than the one by which a worker has sent it here."""
+        await self._subject.parts.fleet.settled()
         found = self._table.match("", asked.path, asked.method, [], b"")
         if not isinstance(found, Matched):
             return _json(404, {"detail": "Not Found"})

@@ -10,6 +10,7 @@ from headgate.control.configuration import Configuration
 from headgate.control.discovery import Discovery
 from headgate.control.endpoints import Endpoints
 from headgate.control.exposition import Exposition
+from headgate.control.fleet import Fleet
 from headgate.control.own_health import OwnHealth
 from headgate.control.snapshot import Snapshot
 from headgate.control.telemetry.latest import Latest
@@ -19,6 +20,7 @@ from headgate.control.telemetry.part import Telemetry
 class Parts(Protocol):
     """Those parts of control that records are made of."""
 
+    fleet: Fleet
     endpoints: Endpoints
     breakers: Breakers
     telemetry: Telemetry

@@ -70,3 +70,18 @@ async def test_the_paths_of_services_are_there_for_who_wants_them() -> None:
     assert [each["name"] for each in paths["/v1/{shop}/item"]["put"]["parameters"]] == ["shop"]
     assert list(paths["/hook"]) == ["post"]
     assert "parameters" not in paths["/hook"]["post"]
+
+
+@on_plain_loop
+async def test_what_a_worker_asks_by_a_plan_on_its_way_is_answered_when_that_is_in_force() -> None:
+    subject = Subject()
+    answers = Answers(subject, Log("control"))
+    loaded = load([], environ={}, layers=[Layer("test", repr({"surface": [{"path": "/d", "view": "openapi"}]}))])
+    assert loaded.config is not None, loaded.problems
+    config = loaded.config
+
+    async def settled() -> None:
+        answers.follow(config)
+
+    subject.parts.fleet.settled = settled  # type: ignore[method-assign]
+    assert (await answers.answer(Asked("GET", "/d"))).status == 200
