@@ -35,6 +35,7 @@ class Retry:
     __slots__ = (
         "_attempts",
         "_base",
+        "_insists",
         "_longest",
         "_methods",
         "_patience",
@@ -51,6 +52,7 @@ class Retry:
     def __init__(self, settings: RetrySettings) -> None:
         self._attempts = settings.attempts
         self._methods = frozenset(settings.methods)
+        self._insists = settings.insist
         self._reasons = frozenset(reason for each in settings.on for reason in _REASONS.get(str(each), ()))
         numbers = {each for each in settings.on if isinstance(each, int)}
         if "5xx" in settings.on:
@@ -73,7 +75,8 @@ class Retry:
         """Tell whether another try may follow one that failed.
 
         `replayable`: all of the body that was sent is still held. `elsewhere`: there is an endpoint that was not tried
-        yet. Whoever breaks a fresh connection instead of answering is not asked the same again, another one is.
+        yet. Whoever breaks a fresh connection instead of answering is not asked the same again, another one is; unless
+        the settings insist.
         """
         if tries > self._attempts or not replayable or failure.reason not in self._reasons:
             return False
@@ -82,7 +85,7 @@ class Retry:
         if method not in self._methods:
             return False
         if failure.reason == "upstream_reset":
-            return elsewhere or failure.reused
+            return elsewhere or failure.reused or self._insists
         return failure.reason in _REASONS["timeout"]
 
     def allows_answered(self, method: str, tries: int, *, replayable: bool) -> bool:

@@ -59,6 +59,10 @@ class RetrySettings:
         help="Methods that may be sent twice; any method may be tried again while no byte of it was sent, and a call of"
         " gRPC after a code that `on` lists.",
     )
+    insist: bool = setting(
+        default=False,
+        help="After `reset`, ask an endpoint again that closed a fresh connection, where there is no other.",
+    )
     per_try_timeout: Seconds = setting(
         default=0.0, help="Seconds for one try to bring the answer's head; 0 = timeout.response alone.", ge=0, le=86400
     )

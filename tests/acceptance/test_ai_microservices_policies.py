@@ -267,6 +267,10 @@ def test_a_request_is_sent_again_where_that_is_safe(running: Scene) -> None:
     before = len(stub.seen)
     answer = running.send("POST", "/api/v1/forecast/x", b"", {"X-Stub-Close": "head"})
     assert (answer.status, answer.json["error"]["type"], len(stub.seen) - before) == (502, "bad_gateway", 1)
+    # A GET may be sent twice, also to the only one who could answer it.
+    before = len(stub.seen)
+    answer = running.send("GET", "/api/v1/forecast/x", None, {"X-Stub-Close": "head"})
+    assert (answer.status, answer.json["error"]["type"], len(stub.seen) - before) == (502, "bad_gateway", 4)
 
 
 def test_a_slow_service_is_504(running: Scene) -> None:

@@ -240,6 +240,10 @@ def test_webhooks_are_tried_three_times(run: Running) -> None:
     assert answer.status == 503
     assert [seen.headers["x-attempt"] for seen in stub.seen] == ["1", "2", "3"]
     assert {seen.body for seen in stub.seen} == {b'{"id": 1}'}
+    stub.forget()
+    stub.answer = Wanted(close="head")
+    seven(run.gateway.ask("POST", "/webhooks/voice-lab/done", {"id": 1}), 502)
+    assert [seen.headers["x-attempt"] for seen in stub.seen] == ["1", "2", "3"]
     away = run.gateway.ask("POST", "/webhooks/billing/done", {"id": 1})
     seven(away, 502)
     assert away.json["error"] == "Bad Gateway"

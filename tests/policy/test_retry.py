@@ -74,6 +74,14 @@ def test_whoever_breaks_a_fresh_connection_is_not_asked_again_but_another_is() -
     assert not allowed(["reset"], broken, elsewhere=True, replayable=False)
 
 
+def test_the_only_one_is_asked_again_by_who_insists() -> None:
+    retry, broken = Retry(RetrySettings(insist=True)), Failure("upstream_reset", sent=True)
+    assert [retry.allows(broken, "GET", tries, replayable=True) for tries in (1, 2, 3)] == [True, True, False]
+    assert not retry.allows(broken, "POST", 1, replayable=True)
+    assert not retry.allows(broken, "GET", 1, replayable=False)
+    assert retry.wait(broken, 1, 0.5, elsewhere=False) > 0
+
+
 def test_methods_that_may_be_sent_twice_are_configuration() -> None:
     retry = Retry(RetrySettings(methods=["POST"], on=["timeout", 503]))
     failure = Failure("response_timeout", sent=True)
