@@ -70,7 +70,7 @@ def test_the_defaults_of_the_description() -> None:
     assert load([], environ={}, layers=LAYERS).notices == []
     config = resolved()
     assert [each.address for each in config.listeners] == ["0.0.0.0:8080"]
-    assert (config.store.type, config.store.url) == ("redis", ["redis://localhost:6379/0"])
+    assert (config.store.type, config.store.url, config.store.timeout) == ("redis", ["redis://localhost:6379/0"], 1)
     assert [each.url for each in config.health.dependencies] == [
         "redis://localhost:6379/0",
         "http://localhost:6333/healthz",

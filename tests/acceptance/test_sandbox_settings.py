@@ -56,7 +56,10 @@ VARIABLES: dict[str, tuple[str, Look, Any, Any]] = {
     "PORT": ("9090", lambda c: c.listeners[0].address, "0.0.0.0:8080", "0.0.0.0:9090"),
     "WORKERS": ("3", lambda c: c.workers, "auto", 3),
     "TRUSTED_PROXIES": ("10.0.0.0/8,fd00::/8", lambda c: c.forwarding.trust, [], ["10.0.0.0/8", "fd00::/8"]),
-    "REDIS_URL": ("redis://r:1/2", lambda c: c.store.url, ["redis://localhost:6379/0"], ["redis://r:1/2"]),
+    "REDIS_URL": (
+        *("redis://r:1/2", lambda c: (c.store.url, c.store.timeout)),
+        *((["redis://localhost:6379/0"], 1), (["redis://r:1/2"], 1)),
+    ),
     "JWT_SECRET_KEY": ("x" * 40, lambda c: c.identity.jwt[0].secret, SECRET, "x" * 40),
     "JWT_ALGORITHM": ("hs384", lambda c: c.identity.jwt[0].algorithms, ["HS256"], ["HS384"]),
     "MANAGEMENT_AUTH_REQUIRED": (*("yes", lambda c: own(c, "/api/v1/services/health").auth.mode, "none", "required"),),

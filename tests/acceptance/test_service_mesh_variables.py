@@ -244,7 +244,7 @@ def test_each_variable_says_what_it_is_called_by() -> None:
     assert (plain.breaker.threshold, plain.breaker.timeout) == (7, 8)
     assert plain.rate_limit is not None
     assert (plain.rate_limit.requests, plain.rate_limit.window) == (9, 11)
-    assert config.store.url == ["redis://cache:6390"]
+    assert (config.store.url, config.store.timeout) == (["redis://cache:6390"], 1)
     assert config.cors is not None
     assert config.cors.origins == ["https://a.example"]
     assert not config.telemetry.metrics.enabled
