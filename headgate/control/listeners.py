@@ -172,7 +172,7 @@ def _explain(address: str, error: OSError) -> str:
     cannot = f"cannot listen on {address}"
     match error.errno:
         case errno.EADDRINUSE:
-            other = "stop the program that has it, or choose another address (--port, --admin)"
+            other = "stop the program that has it, or choose another address (--port, --admin, admin.address)"
             return f"{cannot}: address already in use; {other}"
         case errno.EACCES | errno.EPERM:
             return (
