@@ -35,7 +35,7 @@ def test_every_slot_has_its_own_socket_on_one_port(opened: list[Listener]) -> No
 def test_an_address_in_use_is_refused_even_by_a_socket_that_shares_its_port(opened: list[Listener]) -> None:
     first = open_listener("127.0.0.1:0", 1)
     opened.append(first)
-    with pytest.raises(ListenError, match=r"already in use; stop the program .* \(--port, --admin\)"):
+    with pytest.raises(ListenError, match=r"already in use; stop the program .* \(--port, --admin, admin.address\)"):
         open_listener(first.bound[0], 1)
 
 
