@@ -97,7 +97,7 @@ class Pool:
         self.outbox = outbox
         self.answers = answers
         self.on_violation = on_violation
-        self.open = 0
+        self.open = self.calls = 0
         self._resolver = resolver
         self._ssl = tls[0] if tls is not None else None
         self._server_name = tls[1] if tls is not None else None
@@ -106,10 +106,9 @@ class Pool:
         self._idle: dict[UpstreamConnection, None] = {}
         self._waiters: deque[asyncio.Future[Call | None]] = deque()
         self._retired = False
-        # Of connections that are shared: all that are open, those with room, the requests on them together.
+        # Of connections that are shared: all that are open, and those with room; `calls` are the requests on them.
         self._shared: set[Http2Upstream] = set()
         self._roomy: dict[Http2Upstream, None] = {}
-        self.calls = 0
         # Connections that are being opened, and for how many requests each will have room, by what the last one had.
         self._opening = 0
         self._shares = 1 if speaks == "http1" or (speaks == "auto" and tls is None) else limits.max_streams
