@@ -566,6 +566,13 @@ def test_spans_come_in_pages_and_are_bounded(mesh: Mesh) -> None:
     assert {span["id"] for span in following.json}.isdisjoint(span["id"] for span in answer.json)
 
 
+def test_all_spans_are_told_and_not_the_last_page_of_them(mesh: Mesh) -> None:
+    first = proxied(mesh, "/long-ago", 1)[0]["id"]
+    for _ in range(101):
+        assert mesh.gateway.get("/nowhere").status == 404
+    assert first in [span["id"] for span in mesh.gateway.shown("/api/v1/telemetry/spans")]
+
+
 def test_metrics(mesh: Mesh) -> None:
     """S0-41: labels are those of routes, so that no client can make a list grow by paths of its own."""
     mesh.gateway.get("/api/a")

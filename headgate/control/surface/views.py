@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 MOST_ITEMS: Final = 1000
 SERVICE_NOT_FOUND: Final[Mapping[str, str]] = {"detail": "Service not found"}
-_ITEMS: Final = 100
 _MOST_ERRORS: Final = 20
 # Of the gateway as a whole, which is not what most views are asked for.
 _COMMON: Final = frozenset(("version", "description", "uptime", "plan", "draining", "workers", "features"))
@@ -259,7 +258,7 @@ def _paged(asked: Question, name: str, found: Sequence[Any], following: str | No
 
 
 def _most(asked: Question) -> int:
-    return max(1, min(MOST_ITEMS, asked.number("limit", _ITEMS)))
+    return max(1, min(MOST_ITEMS, asked.number("limit", MOST_ITEMS)))
 
 
 def _before(asked: Question) -> int | None:
