@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import pickle
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -52,13 +53,13 @@ class OwnAnswers:
     """What workers say of the gateway at own endpoints that they answer themselves, by path and proxy.own.State.
 
     `not_ready` says what keeps it from being ready, empty for nothing. `seen` is the monotonic moment of all this, and
-    whoever asks for something newer ({"type": "own_answers"}) may have it at once, if it comes `soon`.
+    whoever asks for something newer ({"type": "own_answers"}) has it at once, from the moment `again` on.
     """
 
     answers: Mapping[str, Mapping[str, OwnAnswer]]
     not_ready: str = ""
     seen: float = 0.0
-    soon: bool = False
+    again: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)

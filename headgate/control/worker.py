@@ -74,7 +74,7 @@ class Gateway(Protocol):
         """Let services have these endpoints (messages.EndpointSets) from now on."""
 
     def take_own_answers(
-        self, answers: Mapping[str, Mapping[str, OwnAnswer]], not_ready: str, seen: float, soon: bool
+        self, answers: Mapping[str, Mapping[str, OwnAnswer]], not_ready: str, seen: float, again: float
     ) -> None:
         """Answer so at own endpoints (messages.OwnAnswers) from now on."""
 
@@ -254,7 +254,7 @@ class Worker:
         elif isinstance(message, EndpointSets):
             self._gateway.take_endpoint_sets(message.sets, message.whole)
         elif isinstance(message, OwnAnswers):
-            self._gateway.take_own_answers(message.answers, message.not_ready, message.seen, message.soon)
+            self._gateway.take_own_answers(message.answers, message.not_ready, message.seen, message.again)
         elif isinstance(message, Forget):
             self._gateway.forget_counts(message.keys, partial(self._say_forgotten, message.number))
         elif isinstance(message, TellRecords):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
 import resource
 import socket
 import ssl
@@ -222,10 +223,10 @@ class Gateway:
         answers: Mapping[str, Mapping[str, OwnAnswer]],
         not_ready: str = "",
         seen: float = 0.0,
-        soon: bool = False,
+        again: float = math.inf,
     ) -> None:
         """Answer so at own endpoints from now on (control.messages.OwnAnswers)."""
-        self.own.take(answers, not_ready, seen, soon)
+        self.own.take(answers, not_ready, seen, again)
 
     def forget_counts(self, keys: Sequence[bytes], done: Callable[[int], None]) -> None:
         """Begin afresh with these keys of the store of limits; `done` is told what Store.forget returns."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
@@ -88,11 +89,11 @@ class LocalAnswers(dict[str, Own]):
     """
 
     __slots__ = (
+        "_again",
         "_asked",
         "_first",
         "_news",
         "_seen",
-        "_soon",
         "_timer",
         "_waiting",
         "at",
@@ -111,20 +112,20 @@ class LocalAnswers(dict[str, Own]):
         # When control was asked for a newer word that has not come yet, 0 for not; of when its last one is.
         self._asked = 0.0
         self._seen = 0.0
-        self._soon = False
+        self._again = math.inf
         self.waits: frozenset[str] = frozenset()
         self.told: Mapping[str, Mapping[str, OwnAnswer]] = {}
         self.not_ready = ""
         self.at = float("-inf")
 
     def take(
-        self, told: Mapping[str, Mapping[str, OwnAnswer]], not_ready: str, seen: float = 0.0, soon: bool = False
+        self, told: Mapping[str, Mapping[str, OwnAnswer]], not_ready: str, seen: float = 0.0, again: float = math.inf
     ) -> None:
-        """Believe this from now on, which control saw at the moment `seen`; a newer word comes `soon`, or does not."""
+        """Believe this from now on, which control saw at the moment `seen`; from `again` on it says a newer word."""
         self.told, self.not_ready, self.at = told, not_ready, monotonic()
-        self._seen, self._soon = seen, soon
+        self._seen, self._again = seen, again
         # What was on its way when control was asked is no answer to that.
-        if not self._asked or seen >= self._asked or not soon:
+        if seen >= self._asked:
             self._asked = 0.0
             self._go_on()
 
@@ -134,7 +135,8 @@ class LocalAnswers(dict[str, Own]):
         if path not in self._first:
             patience, now = _NEXT_WORD, monotonic()
             # Where control has kept somebody waiting for nothing, nobody else waits for the same.
-            if not self._soon or now - self._seen < _NEW or (self._asked and not self._waiting):
+            late = self._again - now > _NEXT_WORD
+            if late or now - self._seen < _NEW or (self._asked and not self._waiting):
                 return None
             if not self._asked:
                 if not tell({"type": "own_answers"}):

@@ -91,17 +91,17 @@ async def test_who_asks_for_health_is_told_what_control_sees_now() -> None:
         asked: list[dict[str, Any]] = []
         rig.gateway.tell = lambda message: not asked.append(message)  # type: ignore[func-returns-value]
         now = {"/h": answers(200, "now"), "/l": answers(200, "now")}
-        rig.gateway.take_own_answers(now, "", monotonic() - 1, True)
+        rig.gateway.take_own_answers(now, "", monotonic() - 1, 0.0)
         asking = [asyncio.ensure_future(said(rig, "/h")) for _ in range(2)]
         # Only health asks, once for all who wait.
         assert (await said(rig, "/l"))[0] == 200
         await eventually(lambda: len(asked) > 0)
         assert asked == [{"type": "own_answers"}]
         # What was on its way already is older than the question.
-        rig.gateway.take_own_answers(now, "", monotonic() - 1, True)
+        rig.gateway.take_own_answers(now, "", monotonic() - 1, 0.0)
         assert not any(each.done() for each in asking)
         newer = {"/h": {"now": OwnAnswer(200, b"text/plain", b"newer")}}
-        rig.gateway.take_own_answers(newer, "", monotonic(), True)
+        rig.gateway.take_own_answers(newer, "", monotonic(), 0.0)
         assert [await each for each in asking] == [(200, b"newer")] * 2
 
 
@@ -111,18 +111,18 @@ async def test_health_does_not_wait_for_what_does_not_come(monkeypatch: pytest.M
         asked: list[dict[str, Any]] = []
         told = {"/h": answers(200, "now")}
         # Control is away; then there, and does not answer; then it has so much to tell that nobody waits for it.
-        rig.gateway.take_own_answers(told, "", 0.0, True)
+        rig.gateway.take_own_answers(told, "", 0.0, 0.0)
         rig.gateway.tell = lambda message: False
         assert await said(rig, "/h") == (200, b"now")
         rig.gateway.tell = lambda message: not asked.append(message)  # type: ignore[func-returns-value]
         for _ in range(2):
             assert await said(rig, "/h") == (200, b"now")
         assert len(asked) == 1
-        rig.gateway.take_own_answers(told, "", 0.0, False)
+        rig.gateway.take_own_answers(told, "", monotonic() - 1, monotonic() + 1000)
         monkeypatch.setattr(own, "_NEXT_WORD", 1000.0)
         assert await said(rig, "/h") == (200, b"now")
         # What is new is not asked for.
-        rig.gateway.take_own_answers(told, "", monotonic() + 1000, True)
+        rig.gateway.take_own_answers(told, "", monotonic() + 1000, 0.0)
         assert await said(rig, "/h") == (200, b"now")
         assert len(asked) == 1
 
