@@ -33,6 +33,7 @@ from headgate.control.listeners import Listener, ListenError, open_listener
 from headgate.control.log import Log
 from headgate.control.memory import Handover, config_of, keep, recall
 from headgate.control.messages import Plan, pack
+from headgate.control.opening import Opening
 from headgate.control.parts import Parts
 from headgate.control.runtime import remove
 from headgate.control.snapshot import Snapshot, workers_of
@@ -88,7 +89,7 @@ class Control:
         self._workers = seat.workers
         self._over: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._opened: asyncio.Future[str | None] | None = None
+        self._opening = Opening(seat.link, self._log)
         self._in_turn = asyncio.Lock()
         self._reload_waits = False
         self._admin: Listener | None = None
@@ -151,10 +152,8 @@ class Control:
                 self._end(1)
                 return
             match received[0]:
-                case {"type": "opened"}:
-                    self._on_opened(None)
-                case {"type": "refused", "error": error}:
-                    self._on_opened(error)
+                case {"type": "opened" | "refused"}:
+                    self._opening.on_answer(received[0])
                 case {"type": "reload"}:
                     # Of a storm of signals those that come before the next reload has begun are one.
                     if not self._reload_waits:
@@ -173,16 +172,6 @@ class Control:
 
     def _hear(self, message: dict[str, Any]) -> None:
         """Take what only some masters say."""
-
-    def _on_opened(self, error: str | None) -> None:
-        if self._opened is not None and not self._opened.done():
-            self._opened.set_result(error)
-
-    async def _open(self, config: ResolvedConfig) -> str | None:
-        self._opened = asyncio.get_running_loop().create_future()
-        addresses = [listener.address for listener in config.listeners]
-        self._seat.link.send({"type": "open", "addresses": addresses, "workers": self._workers})
-        return await self._opened
 
     def _settle(self, config: ResolvedConfig) -> None:
         message = {
@@ -295,7 +284,7 @@ class Control:
             stores = await asyncio.to_thread(self._stores.prepare, config)
         except ValueError as unusable:
             return self._refuse(cause, (str(unusable),))
-        error = await self._open(config)
+        error = await self._opening.open([listener.address for listener in config.listeners], self._workers)
         if error is not None:
             self._stores.conclude(taken=False)
             self.parts.keys.conclude(taken=False)

@@ -61,6 +61,7 @@ class Master:
         self._board = Board.create(MOST_WORKERS)
         Log.listeners.append(self._pass_on)
         self._listeners: dict[str, Listener] = {}
+        self._left = set[str]()
         self._selector = selectors.DefaultSelector()
         self._state: Literal["starting", "serving", "draining", "ending"] = "starting"
         self._settled: dict[str, Any] = {"grace": 0.0, "timeout": 30.0}
@@ -281,13 +282,12 @@ class Master:
         try:
             for address in addresses:
                 if address not in self._listeners:
-                    known = [*self._listeners.values(), *opened]
-                    ports = {port for each in known for port in each.ports}
+                    ports = {port for each in (*self._listeners.values(), *opened) for port in each.ports}
                     opened.append(self._manager.listener(address) or open_listener(address, slots, ports))
         except ListenError as error:
             for listener in opened:
                 listener.close()
-            return {"type": "refused", "error": str(error)}
+            return {"type": "refused", "error": str(error), "left": address in self._left}
         for listener in opened:
             self._listeners[listener.address] = listener
             self._log("info", f"listening on {', '.join(listener.bound)}", address=listener.address)
@@ -309,7 +309,8 @@ class Master:
         if self._state == "starting":
             self._state = "serving"
             self._manager.ready(self._log)
-        for address in set(self._listeners) - set(message["addresses"]):
+        self._left = set(self._listeners) - set(message["addresses"])
+        for address in self._left:
             listener = self._listeners.pop(address)
             for child in self._workers:
                 self._tell(child, {"type": "forget", "address": address})
@@ -317,8 +318,7 @@ class Master:
             self._log("info", f"no longer listening on {', '.join(listener.bound)}", address=address)
 
     def _pass(self, listener: Listener, child: Child) -> None:
-        sockets = listener.of_slot(child.number - 1)
-        self._tell(child, {"type": "listener", "address": listener.address}, sockets)
+        self._tell(child, {"type": "listener", "address": listener.address}, listener.of_slot(child.number - 1))
 
     def _tell(self, child: Child, message: dict[str, Any], sockets: list[socket.socket] | None = None) -> None:
         if child.link is not None and not child.link.send(message, sockets or ()):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -170,6 +171,24 @@ def test_an_address_that_cannot_be_opened_refuses_the_reload(rig: Rig) -> None:
     assert "address already in use" in line["problems"][0]
     assert rig.texts() == {"one"}
     assert rig.refuses(other.port)
+
+
+def test_an_address_that_was_left_may_be_listened_on_at_once_again(rig: Rig) -> None:
+    """A worker that had not let go of it yet had the plan refused: it was in use, by the gateway itself."""
+    other = free_port()
+    one, both = [f"127.0.0.1:{rig.port}"], [f"127.0.0.1:{rig.port}", f"127.0.0.1:{other}"]
+    rig.start(listen=both)
+    rig.write(listen=one)
+    rig.signal(signal.SIGHUP)
+    rig.wait_log("plan 2 is in force")
+    until(lambda: rig.refuses(other), "the address is left")
+    # In the place of the worker.
+    with socket.create_server(("127.0.0.1", other)):
+        rig.write(listen=both)
+        rig.signal(signal.SIGHUP)
+        rig.wait_log("an address that was left a moment ago is in use yet")
+    rig.wait_log("plan 3 is in force")
+    until(lambda: {rig.get(port=other).worker for _ in range(20)} == {1, 2}, "all workers serve it")
 
 
 def test_addresses_of_a_refused_plan_are_closed_again(rig: Rig) -> None:
