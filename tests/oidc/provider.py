@@ -58,7 +58,11 @@ class Provider:
         command = [sys.executable, "-m", "tests.oidc.django_provider", str(self._folder), str(self.port)]
         with (self._folder / "stderr").open("ab") as errors:
             self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors, cwd=ROOT)
-        until(self._answers, "the provider answers")
+        try:
+            until(self._answers, "the provider answers")
+        except BaseException:
+            self.kill()
+            raise
 
     def kill(self) -> None:
         """Kill it at once."""

@@ -23,8 +23,8 @@ class Waiting:
         """Connect, and wait until that has ended well or not."""
         self.loop = loop
         self.changes: list[tuple[str, str]] = []
-        # Patient: a busy machine may hold a server up for longer than a tenth of a second.
-        settings = RedisCacheSettings(url=url, **{"timeout": 5.0, "connect_timeout": 5.0} | values)
+        # Patient: a busy machine may hold a server up for as long as it likes.
+        settings = RedisCacheSettings(url=url, **{"timeout": 60.0, "connect_timeout": 60.0} | values)
         self.store: RedisCache = self.run(self._open(settings))
 
     async def _open(self, settings: RedisCacheSettings) -> RedisCache:

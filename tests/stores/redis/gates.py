@@ -81,8 +81,8 @@ async def awaited(reply: Reply[T]) -> T:
 
 
 def settings_of(*urls: str, **values: Any) -> RedisStoreSettings:
-    """Return settings for these URLs, patient ones: a busy machine may hold a server up for longer than 50 ms."""
-    return RedisStoreSettings(url=list(urls), **{"timeout": 2.0, "connect_timeout": 5.0} | values)
+    """Return settings for these URLs, patient ones: a busy machine may hold a server up for as long as it likes."""
+    return RedisStoreSettings(url=list(urls), **{"timeout": 60.0, "connect_timeout": 60.0} | values)
 
 
 @asynccontextmanager
