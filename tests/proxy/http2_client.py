@@ -117,8 +117,8 @@ class ClientStream:
         return self.body
 
     async def reset_code(self) -> int:
-        """Wait until the peer resets the stream; return with which code."""
-        await self.client.until(lambda: self.over)
+        """Wait until the peer resets the stream, be it behind a whole answer; return with which code."""
+        await self.client.until(lambda: self.reset_by_peer is not None or self.client.lost)
         assert self.reset_by_peer is not None, f"not reset: {self._why()}"
         return self.reset_by_peer
 

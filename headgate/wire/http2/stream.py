@@ -2,7 +2,8 @@
 
 Laws: an answer that is cut is reset, and so never looks complete. What was not taken of a body is not acknowledged, so
 that a client sends no more than the windows say. A request that is answered before its body has come whole is told so
-without being cut (RFC 9113 section 8.1: RST_STREAM with NO_ERROR behind the whole answer).
+without being cut (RFC 9113 section 8.1: RST_STREAM with NO_ERROR behind the whole answer), a moment later: there are
+clients, such as curl 7, that throw the answer away when the reset comes with it, and stop by themselves without.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from headgate.wire.http2.end import LaneEnd
 from headgate.wire.http2.head import request_trailers, to_keep
 from headgate.wire.http2.lane import Lane
 from headgate.wire.pace import BodyPace, next_look
-from headgate.wire.pipe import Sink
+from headgate.wire.pipe import Sink, Source
 from headgate.wire.stream import ClientStream
 from headgate.wire.timers import NEVER
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 # Most answers are short: their length field is written once.
 _COMMON = 8192
+# Seconds that a client has to see by itself that it is answered.
+_FAREWELL = 1.0
 
 
 def _length(length: int) -> bytes:
@@ -259,9 +262,11 @@ class Http2Stream(ClientStream):
 
     def ended_first(self) -> None:
         """Learn that the answer is sent and the rest of the request is not here: nobody wants it."""
-        if self.lane is not None:
-            self.lane.reset(ErrorCodes.PROTOCOL_ERROR if self.malformed else ErrorCodes.NO_ERROR)
         self._over()
+        if self.lane is not None and self.malformed:
+            self.lane.reset(ErrorCodes.PROTOCOL_ERROR)
+        elif self.lane is not None:
+            self.lane.carried = Answered(self.lane, self._client)
 
     def lane_closed(self) -> None:
         """Learn that the stream is over: nothing is late any more."""
@@ -308,3 +313,48 @@ class Http2Stream(ClientStream):
             due = min(due, self._stalled_at + limits.write_timeout)
         if due != NEVER and not lane.closed:
             self._client.rules.wheel.arm(self, due)
+
+
+class Answered:
+    """What a lane carries whose request is answered and goes on: nothing of it is taken, and in the end it is reset."""
+
+    __slots__ = ("_client", "_lane", "deadline", "source", "wheel_at")
+
+    def __init__(self, lane: Lane, client: Http2Connection) -> None:
+        self.source: Source | None = None
+        self.deadline = NEVER
+        self.wheel_at = NEVER
+        self._lane = lane
+        self._client = client
+        lane.hold()
+        client.rules.wheel.arm(self, client.now() + _FAREWELL)
+
+    def on_deadline(self, now: float) -> None:
+        """Tell the client that it sends for nobody."""
+        self._lane.reset(ErrorCodes.NO_ERROR)
+
+    def data_came(self, data: bytes) -> None:
+        """Nobody takes it, and as nothing is acknowledged there is soon no more of it."""
+
+    def end_came(self, trailers: Fields) -> None:
+        """It ended by itself."""
+
+    def reset_came(self, code: int) -> None:
+        """It was given up."""
+
+    def link_lost(self, why: str) -> None:
+        """Wait for nothing more."""
+        self.lane_closed()
+
+    def stalled(self) -> None:
+        """Nothing waits."""
+
+    def moved(self) -> None:
+        """Nothing waited."""
+
+    def ended_first(self) -> None:
+        """That is how it began."""
+
+    def lane_closed(self) -> None:
+        """Learn that the stream is over."""
+        self._client.rules.wheel.cancel(self)
