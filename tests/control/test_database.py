@@ -53,7 +53,7 @@ def test_what_is_no_database_is_told_without_its_password(url: str) -> None:
 
 def test_without_the_driver_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database_url, "find_spec", lambda _: None)
-    with pytest.raises(DatabaseError, match=r"pip install 'headgate\[postgres\]'"):
+    with pytest.raises(DatabaseError, match=r"pip install '\.\[postgres\]'"):
         read_url("postgresql://h/n")
 
 
