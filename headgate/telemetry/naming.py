@@ -186,7 +186,7 @@ class Naming:
             for form in self._forms[name]:
                 series = form.series(group, exemplars(name) if family.kind == "histogram" else ())
                 if series or name in self._named:
-                    shown.append(Shown(form.name, form.labels, family, series))
+                    shown.append(Shown(form.name, form.labels, form.family, series))
         return shown
 
 
@@ -196,7 +196,7 @@ class _Form:
     __slots__ = ("_as_counted", "_only", "_states", "_values", "_without", "family", "labels", "name")
 
     def __init__(self, family: Family, form: MetricForm, facts: Facts) -> None:
-        self.family = family
+        self.family = family if form.help is None else family._replace(help=form.help)
         self.name = form.name or family.name
         wanted = labels_of(family, form)
         self.labels = tuple(wanted)

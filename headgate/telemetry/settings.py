@@ -47,6 +47,7 @@ class MetricForm:
     """One form in which a metric is shown. A bare string is the name."""
 
     name: str | None = setting(default=None, help="Its name; by default the metric's own.", max_length=200)
+    help: str | None = setting(default=None, help="What is said of it in place of the metric's own.", max_length=200)
     labels: dict[str, str] | None = setting(
         default=None,
         help="Labels in place of its own: the name shown, and what it shows: a label of the metric, a fact known of one"

@@ -92,6 +92,13 @@ def test_without_forms_metrics_have_their_own_names_and_no_fine_labels() -> None
     assert counts(shown["headgate_request_duration_seconds"]) == {("", ""): 1, ("chat", "llm"): 3}
 
 
+def test_a_form_may_say_of_itself_what_it_is() -> None:
+    shown = show(settings(requests_total=[{}, {"name": "failed", "help": "Failures.", "only": {"class": ["5xx"]}}]))
+    own = FAMILIES["headgate_requests_total"].help
+    assert (shown["headgate_requests_total"].family.help, shown["failed"].family.help) == (own, "Failures.")
+    assert "# HELP failed Failures.\n" in render(shown.values()).decode()
+
+
 def test_what_is_not_asked_for_is_not_told_apart() -> None:
     assert asked(MetricsSettings()) == frozenset()
     fine = {
