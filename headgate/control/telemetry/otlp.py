@@ -30,7 +30,9 @@ BATCH = 256
 PAUSE = 1.0
 PATIENCE = 2.0
 
-MISSING = "spans are not sent: the gateway was installed without the extra otlp; pip install '.[otlp]' in a checkout adds it"
+MISSING = (
+    "spans are not sent: the gateway was installed without the extra otlp; pip install '.[otlp]' in a checkout adds it"
+)
 
 
 class Say(Protocol):
