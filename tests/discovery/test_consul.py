@@ -139,6 +139,7 @@ async def test_a_server_that_lets_nobody_wait_is_not_asked_all_the_time(monkeypa
     assert consul.AT_LEAST >= 0.5
     # However long the turns take in which nothing must happen.
     monkeypatch.setattr(consul, "AT_LEAST", 3600.0)
+    monkeypatch.setattr(consul, "BETWEEN", 0.0)
 
     async def answer(_: Asked, reply: Reply) -> None:
         reply.json([entry("10.0.0.1")], fields={"X-Consul-Index": "none"})
