@@ -25,7 +25,7 @@ from typing import Any
 import jwt
 import yaml
 
-from tests.control.driver import CEILING, free_port, until
+from tests.control.driver import CEILING, LONGEST, free_port, until
 
 TOKEN = "the admin token of all tests"
 Document = Mapping[str, Any] | str | Path
@@ -227,7 +227,7 @@ def headgate(folder: Path, *words: str, env: Mapping[str, str] = {}) -> subproce
         env=environment(folder) | dict(env),
         capture_output=True,
         text=True,
-        timeout=CEILING,
+        timeout=LONGEST,
         check=False,
     )
 

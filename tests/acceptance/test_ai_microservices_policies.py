@@ -19,7 +19,7 @@ import pytest
 from tests.acceptance.ai_services import PRESET, Scene, caller, scene
 from tests.acceptance.gateway import mint
 from tests.acceptance.stub import Stub
-from tests.control.driver import CEILING, until
+from tests.control.driver import LONGEST, until
 from tests.stores.redis.servers import RedisServer
 
 SECRET = "the secret of the tokens of all these tests"
@@ -230,7 +230,7 @@ def test_the_python_of_the_description(running: Scene) -> None:
         env=running.gateway.env | {"HEADGATE_ADMIN": running.gateway.admin},
         capture_output=True,
         text=True,
-        timeout=CEILING,
+        timeout=LONGEST,
         check=False,
     )
     assert done.returncode == 0, done.stderr

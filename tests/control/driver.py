@@ -21,7 +21,7 @@ T = TypeVar("T")
 # How long a test waits for something to happen before it calls it a failure; never how long it waits for time.
 CEILING = 60.0
 # And for what takes many steps, as the start of a gateway beside forty others.
-_LONGEST = 3 * CEILING
+LONGEST = 3 * CEILING
 _ROOT = Path(__file__).parents[2]
 # What a service manager does between fork and exec: the sockets from descriptor 3 on, and whom they are meant for.
 _PASSING = """
@@ -46,7 +46,7 @@ class Answer(NamedTuple):
 
 def until(happened: Callable[[], T | None], what: str) -> T:
     """Ask again and again until the answer is true; fail after the ceiling."""
-    ends = time.monotonic() + _LONGEST
+    ends = time.monotonic() + LONGEST
     while True:
         answer = happened()
         if answer:
