@@ -85,11 +85,13 @@ def to(*upstreams: Upstream | str, route: dict[str, Any] | None = None, **more: 
 def resolved(document: dict[str, Any]) -> ResolvedConfig:
     """Load a configuration as the command line does; the access log is off unless the document says otherwise.
 
-    The loop of a test is late whenever the machine has much to do: that is no overload, unless the document says so.
+    The loop of a test is late whenever the machine has much to do: that is no overload, and nobody who connects is to
+    blame for it, unless the document says so.
     """
     base = {"listen": [ADDRESS], "telemetry": {"access_log": {"enabled": False}}, "store": "memory"}
-    overload = {"lag": 60, **document.get("overload", {})}
-    result = load([], environ={}, layers=[Layer("test", json.dumps(base | document | {"overload": overload}))])
+    patient = {"overload": {"lag": 60}, "timeout": {"connect": 60}}
+    patient = {name: {**waits, **document.get(name, {})} for name, waits in patient.items()}
+    result = load([], environ={}, layers=[Layer("test", json.dumps(base | document | patient))])
     assert result.config is not None, "\n".join(str(problem) for problem in result.problems)
     return result.config
 

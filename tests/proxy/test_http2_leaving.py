@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 from h2.errors import ErrorCodes
@@ -118,7 +119,9 @@ async def test_an_idle_connection_ends_and_pings_keep_none_alive() -> None:
         assert (await client.ask()).body == b"x"
         while not client.goaways:
             client.events.clear()
-            await client.ping()
+            # The last one may find the connection closed.
+            with suppress(Cut):
+                await client.ping()
             await asyncio.sleep(0.02)
         await client.closed()
         assert client.goaways[-1] == (0, 1, b"")
