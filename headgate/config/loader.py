@@ -41,7 +41,7 @@ from headgate.config.service_defaults import KEY as DEFAULTS
 from headgate.config.service_defaults import too_many, with_defaults, with_overrides, with_unlisted
 from headgate.config.shape import root_shape
 from headgate.config.tree import damaged_below, find, path_text, with_names
-from headgate.config.unread import unread
+from headgate.config.unread import replaced, unread
 from headgate.config.validate import validate, without
 from headgate.config.variables import Variables
 from headgate.config.yaml_nodes import MAX_BYTES, UNSET, Map, Node, Scalar, Seq, read_yaml
@@ -127,7 +127,7 @@ def _load(
         problems += unread(variables, environ, dotenv)
         return LoadResult(None, None, Origins(empty), in_order(problems), [], files, digest)
     whole = not problems
-    root, read_whole = _merged(read, empty, variables, problems)
+    root, read_whole = _merged(read, empty, variables, problems, notices)
     root = with_unlisted(root, notices)
     if bombs := list(too_many(root)):
         return LoadResult(None, None, Origins(empty), in_order([*problems, *bombs]), [], files, digest)
@@ -180,7 +180,9 @@ def _is_absent(file: FilePath) -> bool:
         return False
 
 
-def _merged(layers: Sequence[Layer], root: Map, variables: Variables, problems: list[Problem]) -> tuple[Map, bool]:
+def _merged(
+    layers: Sequence[Layer], root: Map, variables: Variables, problems: list[Problem], notices: list[Problem]
+) -> tuple[Map, bool]:
     """Lay the documents over each other; the flag tells that all of them could be read."""
     whole, base = True, root
     for layer in layers:
@@ -193,6 +195,7 @@ def _merged(layers: Sequence[Layer], root: Map, variables: Variables, problems: 
     made = with_environment(
         base, root, _ROOT, lambda name: (known := variables.value_of(name)) is not None and known.given
     )
+    notices += replaced(base, made, variables)
     return made if isinstance(made, Map) else root, whole
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from headgate.config.problems import Origin, Path, key_shown, sounds_secret, without_url_secrets
 from headgate.config.schema import Config
@@ -17,6 +17,9 @@ from headgate.config.shape import Shape, root_shape
 from headgate.config.tree import find, narrowed, path_text, shape_below
 from headgate.config.variables import Variables
 from headgate.config.yaml_nodes import Map, Node, Scalar
+
+# Where one of these is expected, a text may be what was meant to stand there, keys and all.
+_WITH_KEYS: Final = ("settings", "tagged", "list", "table")
 
 
 class Written(NamedTuple):
@@ -46,7 +49,7 @@ class Origins:
 
 def _written(node: Node, shape: Shape | None, path: Path, secret: bool, origins: Origins) -> Iterator[Written]:
     if isinstance(node, Scalar):
-        swallowed = shape is not None and shape.kind == "settings" and sounds_secret(node.text)
+        swallowed = shape is not None and shape.kind in _WITH_KEYS and sounds_secret(node.text)
         plain = MASK if secret or swallowed or holds_secrets(shape) else without_url_secrets(node.text)
         shown = _variable(node, plain, origins.variables) if node.env else plain
         yield Written(path_text(origins.root, path), shown, _from(node, origins.variables))

@@ -1,4 +1,4 @@
-"""Variables that are set and that nothing reads: nearly one that is declared, or a stranger in `.env`.
+"""Variables that are set in vain: nearly one that is declared, a stranger in `.env`, or one that a file has replaced.
 
 Laws: they are warnings, for a name may be meant for somebody else; nothing is said where nothing is declared. Of the
 process' environment, which many write, only what is nearly the name of a variable that is not set; of `.env`, which is
@@ -13,6 +13,7 @@ from difflib import get_close_matches
 
 from headgate.config.problems import Origin, Problem
 from headgate.config.variables import Variables
+from headgate.config.yaml_nodes import Node, Scalar, Seq
 
 # Of a PORTS for a PORT, of a JWT_SECRET_KEY for a JWT_SECRET.
 _NEAR, _NEAR_IN_DOTENV = 0.88, 0.75
@@ -59,6 +60,32 @@ def unread(
             strange.append(name)
     if strange:
         yield Problem(Origin(".env"), "", f"nothing reads {_listed(strange)}", "", "warning")
+
+
+def replaced(below: Node, root: Node, variables: Variables) -> Iterator[Problem]:
+    """Warn of variables that stand in the documents `below` and nowhere in `root`, which files have made of them."""
+    if below is root:
+        return
+    for name in sorted(_named(below) - _named(root)):
+        if _is_set(name, variables):
+            hint = f"write ${{{name}}} there, or do not set it"
+            message = f"{name} has no effect: a file says something else in the place where it stands"
+            yield Problem(Origin("environment"), "", message, hint, "warning")
+
+
+def _named(node: Node) -> set[str]:
+    """Return the variables that say or have chosen a value in this node."""
+    names = set[str]()
+    waiting = [node]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, Scalar):
+            names.update(each.env)
+        else:
+            waiting += each.items if isinstance(each, Seq) else each.items.values()
+        if isinstance(each, Scalar | Seq):
+            names.update(each.chosen_by)
+    return names
 
 
 def _members(name: str, variables: Variables) -> Iterator[str]:

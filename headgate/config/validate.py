@@ -218,7 +218,7 @@ def _is_secret(fault: _Fault) -> bool:
 def _hint(fault: _Fault) -> str:
     node, shape = fault.node, fault.shape
     if shape is not None and shape.kind == "list":
-        return _hint_for_list(node, _is_secret(fault))
+        return _hint_for_list(node, _is_secret(fault) or (isinstance(node, Scalar) and sounds_secret(node.text)))
     if not isinstance(node, Scalar) or shape is None:
         return ""
     if type(node.value) is bool and shape.cls is not None and "enabled" in fields_of(shape.cls):

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from headgate.config.loader import LoadResult
@@ -133,6 +133,7 @@ ELSEWHERE = [at for at in range(len(DOCUMENT) + 1) if not any(start <= at < end 
 
 
 @settings(max_examples=400)
+@example(at=DOCUMENT.index("services:") + len("services:\n"), length=13, put="|")
 @given(
     at=st.sampled_from(ELSEWHERE),
     length=st.integers(0, 30),

@@ -102,3 +102,22 @@ def test_who_misspelt_what_is_required_is_told_beside_the_error() -> None:
         "environment: error: JWT_SECRET_KEY is not set, and the gateway cannot start without it",
         "environment: warning: nothing reads JWT_SECRETKEY",
     ]
+
+
+SERVED = """
+env: {PORT: {type: int, default: 8080}, LEVEL: {default: info}}
+listen: ["0.0.0.0:${PORT}"]
+services: [{name: a, url: "http://127.0.0.1:1", routes: [{name: a, match: {path: /}}]}]
+telemetry: {level: "${LEVEL}"}
+"""
+
+
+def test_a_variable_whose_place_a_file_has_taken_has_no_effect() -> None:
+    own = "listen: ['127.0.0.1:7000']\n"
+    sentence = "PORT has no effect: a file says something else in the place where it stands"
+    hint = "write ${PORT} there, or do not set it"
+    assert warned({"PORT": "1"}, own=own, preset=SERVED) == [f"environment: warning: {sentence} - {hint}"]
+    assert warned({}, own=own, preset=SERVED) == []
+    assert warned({"PORT": "1"}, own="listen: ['127.0.0.1:${PORT}']\n", preset=SERVED) == []
+    # A variable goes before what a file says in its own place.
+    assert warned({"LEVEL": "debug"}, own="telemetry: {level: error}\n", preset=SERVED) == []
