@@ -111,7 +111,7 @@ class RigGateway:
         self.endpoint_sets = dict(sets)
 
     def take_own_answers(
-        self, answers: Mapping[str, Mapping[str, OwnAnswer]], not_ready: str, seen: float, soon: bool
+        self, answers: Mapping[str, Mapping[str, OwnAnswer]], not_ready: str, seen: float, again: float
     ) -> None:
         self.own_answers = answers
 
