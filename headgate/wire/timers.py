@@ -173,6 +173,10 @@ class WheelDriver:
         try:
             self._wheel.advance(self._clock())
         finally:
-            # Unless nothing is filed, or a handler that armed something has seen to it already.
-            if self._handle is None and self._wheel:
-                self._turn_later(self._clock())
+            # A method of its own: compiled code believes that here the handle is what it was set to above.
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Turn again, unless nothing is filed, or a handler that armed something has seen to it already."""
+        if self._handle is None and self._wheel:
+            self._turn_later(self._clock())

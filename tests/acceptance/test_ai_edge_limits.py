@@ -98,14 +98,14 @@ def test_callers_have_budgets_of_their_own(pair: tuple[Gateway, Gateway]) -> Non
 
 def test_keys_in_redis(pair: tuple[Gateway, Gateway], redis: RedisServer) -> None:
     """S4-27: each begins with the prefix, once, and ends by itself"""
-    pair[0].get("/v1/chat/x", bearer=token("ada"))
+    pair[0].get("/v1/chat/x", bearer=token("ada-lovelace"))
     pair[0].get("/v1/chat/x")
     keys = redis.call("KEYS", "*")
     assert len(keys) == 2
     for key in keys:
         assert key.startswith(b"gw:")
         assert key.count(b"gw:") == 1
-        assert b"ada" not in key
+        assert b"ada-lovelace" not in key
         assert b"127.0.0.1" not in key
         assert 0 < redis.call("PTTL", key) <= 2 * 3600 * 1000
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 from collections.abc import Iterator
@@ -127,7 +128,9 @@ def test_one_process_more_gets_its_share(place: Place) -> None:
         server.wait(place.port)
         until(lambda: '"workers": "1 of 1"' in server.output, "one has all of each limit")
         os.kill(server.process.pid, signal.SIGTTIN)
-        until(lambda: '"reason": "one more worker", "workers": "2 of 2"' in server.output, "two have a half each")
+        # The plan is cut for two, whether or not the second one has come for it by then.
+        cut = re.compile('"reason": "one more worker", "workers": "[12] of 2"')
+        until(lambda: cut.search(server.output), "two have a half each")
 
 
 def test_a_companion_that_dies_takes_nothing_along(place: Place) -> None:
