@@ -26,6 +26,7 @@ _HOP_BY_HOP = ("connection", "keep-alive", "transfer-encoding", "upgrade", "prox
 # Of HTTP/1 alone (RFC 8441 section 5).
 _KEYS = ("sec-websocket-key",)
 _MOST_HELD = 65536
+_ROOM = 1 << 24
 
 
 class Bridge(asyncio.Protocol):
@@ -232,6 +233,9 @@ async def bridged(port: int, tls: ssl.SSLContext | None, name: str | None) -> Wi
     if tls is not None:
         tls.set_alpn_protocols(["h2"])
     client = await connect(("127.0.0.1", port), tls=tls, name=name)
+    # Answers are written in the order of their requests: those that come first must leave room for the one in turn.
+    client.codec.increment_flow_control_window(_ROOM)
+    client.flush()
     ours, theirs = socket.socketpair()
     scheme = "http" if tls is None else "https"
     await asyncio.get_running_loop().create_unix_connection(lambda: Bridge(client, scheme), sock=theirs)
