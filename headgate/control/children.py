@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headgate.control.link import Link
+from headgate.control.listeners import Listener
 from headgate.control.log import Log
 from headgate.control.restart import Restarts
 from headgate.core.trace import places_of
@@ -37,7 +38,7 @@ class Seat:
     `number` is 1..N for a worker and 0 for control. `regions` are all slots for control, the own one for a worker.
     `workers` is how many there are, 0 before the first configuration. `memory` is an anonymous file that outlives
     every control process and holds the plan in force; -1 for a worker. `board` is what all of them know of breakers
-    and endpoints.
+    and endpoints. `own` is where control is asked for own endpoints, its alone; the master keeps what waits there.
     """
 
     number: int
@@ -47,6 +48,7 @@ class Seat:
     memory: int
     workers: int
     board: Board
+    own: Listener | None = None
 
     @property
     def socket(self) -> Path:

@@ -106,7 +106,7 @@ class Control:
         self.parts.caching.store = lambda: self._cache.store
         self.parts.exposition.regions = lambda: self._seat.regions[: self._workers]
         self.audit = Audit(self._log)
-        self.parts.own_endpoints.begin(self, seat.runtime)
+        self.parts.own_endpoints.begin(self, seat.own)
 
     async def run(self) -> int:
         """Bring the configuration into force, then follow the master's word and the files until the end."""

@@ -78,9 +78,11 @@ class Master:
         """Run the gateway until it is told to stop; return the exit status."""
         try:
             self._runtime = make_runtime()
-        except OSError as error:
+            # Here, so that who asks while control is away waits for its successor.
+            self._own = open_listener(f"unix:{self._runtime.path}/surface.sock", 1, private=True)
+        except (OSError, ListenError) as error:
             text = "no folder can be made that all processes share: let XDG_RUNTIME_DIR name one that can be written"
-            self._log("error", text, reason=os.strerror(error.errno or 0))
+            self._log("error", text, reason=str(error))
             return 1
         self._memory = os.memfd_create("headgate-plan")
         self._manager = ServiceManager.of(os.environ)
@@ -163,20 +165,14 @@ class Master:
             if other.link is not None:
                 other.link.close()
         regions, memory = self._regions, self._memory
+        own: Listener | None = self._own
         if child.number:
             # Workers talk to strangers: none gets at another's counters, or at what control will unpickle.
             os.close(memory)
-            regions, memory = [self._regions[child.number - 1]], -1
+            self._own.close(unlink=False)
+            regions, memory, own = [self._regions[child.number - 1]], -1, None
             self._regions = regions
-        return Seat(
-            number=child.number,
-            link=link,
-            runtime=self._runtime.path,
-            regions=regions,
-            memory=memory,
-            workers=self._count,
-            board=self._board,
-        )
+        return Seat(child.number, link, self._runtime.path, regions, memory, self._count, self._board, own)
 
     def _reap(self, now: float) -> None:
         while True:
@@ -391,6 +387,7 @@ class Master:
                 child.bury()
         for listener in self._listeners.values():
             listener.close()
+        self._own.close()
         self._manager.close()
         self._wakeup.close()
         self._selector.close()

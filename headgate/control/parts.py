@@ -127,7 +127,6 @@ class Parts:
         self.keys.close()
         self.registrations.close()
         self.telemetry.close()
-        self.own_endpoints.close()
 
     def _states(self) -> States:
         breakers = {service: found["state"] for service, found in self.breakers.describe().items()}

@@ -3,8 +3,8 @@
 Control makes the answers of each state in advance and tells them (messages.OwnAnswers); a worker chooses among them by
 what it knows itself, and what it was told too long ago it calls stale. Who asks for health may have seen more than was
 told: control is asked for a newer word, and the old one holds where that does not come at once. Untold, it waits a
-moment where the answer has a form that only control can fill, or where something must be there for the gateway to be
-ready; then it has a short answer of its own.
+moment for health, where the answer has a form that only control can fill, and where something must be there for the
+gateway to be ready; then it has a short answer of its own.
 
 health: what control has found out last. ready: this worker takes traffic (it has a Plan, is not draining, and nothing
 is away that must be there); for load balancers. live: this worker runs.
@@ -167,7 +167,9 @@ class LocalAnswers(dict[str, Own]):
         # A set and keys make a set, and compiled code takes none for a frozenset.
         self._news = frozenset({item.path for item in config.surface if item.view == "health"} & self.keys())
         if not self.told:
-            waits = {item.path for item in config.surface if item.body is not None}
+            # A gateway that begins is not degraded: nobody has looked yet.
+            waits = {item.path for item in config.surface if item.body is not None or item.view == "health"}
+            waits.add("/health")
             if any(each.ready for each in config.health.dependencies):
                 # Nobody says that it is ready before what it needs was looked at.
                 waits |= {"/ready", *(item.path for item in config.surface if item.view == "ready")}

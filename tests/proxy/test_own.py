@@ -66,11 +66,14 @@ async def test_an_answer_of_a_form_of_its_own_waits_for_the_first_word_of_contro
 @on_loop
 async def test_a_gateway_that_needs_something_is_not_called_ready_before_that_was_looked_at() -> None:
     cache = {"name": "cache", "url": "redis://127.0.0.1:1", "ready": True}
-    document = {"health": {"dependencies": [cache]}, "surface": [{"path": "/r", "view": "ready"}]}
+    document = {
+        "health": {"dependencies": [cache]},
+        "surface": [{"path": "/r", "view": "ready"}, {"path": "/l", "view": "live"}],
+    }
     for path in ("/r", "/ready"):
         async with gateway(document) as rig:
             asking = asyncio.ensure_future(said(rig, path))
-            assert (await said(rig, "/health"))[0] == 200
+            assert (await said(rig, "/l"))[0] == 200
             assert not asking.done()
             rig.gateway.own.take({}, "cache")
             assert (await asking)[0] == 503

@@ -2,7 +2,7 @@
 when they ask.
 
 Laws: with control away workers answer health, ready and live of what they were told last; all other own endpoints wait
-for its successor, which listens at the same path.
+for its successor, on a socket that the master keeps open.
 """
 
 from __future__ import annotations
@@ -10,12 +10,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headgate.config.admin_settings import LOCAL_VIEWS
 from headgate.config.resolve import ResolvedConfig
-from headgate.control.listeners import Listener, ListenError, open_listener
+from headgate.control.listeners import Listener
 from headgate.control.log import Log
 from headgate.control.messages import OwnAnswers
 from headgate.control.own_health import OwnHealth
@@ -25,6 +24,7 @@ from headgate.control.surface.subject import Subject
 from headgate.core.clock import monotonic
 
 if TYPE_CHECKING:
+    from headgate.config.admin_settings import Surface
     from headgate.control.surface.answers import Answers
 
 EVERY = 1.0
@@ -53,14 +53,16 @@ class OwnEndpoints:
         self._config: ResolvedConfig | None = None
         self._answers: Answers | None = None
         self._listener: Listener | None = None
+        self._serving: asyncio.Task[None] | None = None
         self._telling: asyncio.Task[None] | None = None
         self._asked = asyncio.Event()
         self.socket: str | None = None
 
-    def begin(self, subject: Subject, folder: Path) -> None:
-        """Speak of this control process, on a socket of this folder, once there is something to answer."""
+    def begin(self, subject: Subject, listener: Listener | None) -> None:
+        """Speak of this control process, on this Unix socket, once there is something to answer."""
         self._subject = subject
-        self.socket = str(folder / "surface.sock")
+        self._listener = listener
+        self.socket = listener.address.removeprefix("unix:") if listener is not None else None
 
     def follow(self, config: ResolvedConfig) -> None:
         """Answer what this configuration has, from now on."""
@@ -78,23 +80,9 @@ class OwnEndpoints:
         if message["type"] == "own_answers":
             self._asked.set()
 
-    def close(self) -> None:
-        """Let go of the socket."""
-        if self._listener is not None:
-            self._listener.close()
-
     def _open(self, config: ResolvedConfig) -> None:
-        if self._listener is not None or all(item.view in (*LOCAL_VIEWS, "proxy") for item in config.surface):
-            return
-        path = Path(self.socket or "")
-        # Of a predecessor that was killed; nobody else has anything to listen on here.
-        path.unlink(missing_ok=True)
-        try:
-            self._listener = open_listener(f"unix:{path}", 1, private=True)
-        except ListenError as error:
-            self._log("error", f"own endpoints are not answered: {error}")
-            return
-        self._spawn(self._serve(self._listener))
+        if self._serving is None and self._listener is not None and any(_is_asked(item) for item in config.surface):
+            self._serving = self._spawn(self._serve(self._listener))
 
     async def _serve(self, listener: Listener) -> None:
         serving = await asyncio.to_thread(_import_serving)
@@ -145,6 +133,11 @@ class OwnEndpoints:
             if is_whole(self._subject.snapshot()) and self._own_health.has_looked:
                 return
             await asyncio.sleep(_HURRIED / 2)
+
+
+def _is_asked(item: Surface) -> bool:
+    """Tell whether workers ask control for it."""
+    return item.view not in (*LOCAL_VIEWS, "proxy")
 
 
 def _import_answers() -> Any:
