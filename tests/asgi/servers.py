@@ -78,6 +78,13 @@ class Server:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        if alone:
+            # Until then it is in the network of the tests, where somebody else may listen.
+            ours = Path("/proc/self/ns/net").readlink()
+            until(lambda: self._network().readlink() != ours, "it is in a network of its own")
+
+    def _network(self) -> Path:
+        return Path(f"/proc/{self.process.pid}/ns/net")
 
     @property
     def output(self) -> str:
