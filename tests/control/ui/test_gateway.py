@@ -69,7 +69,7 @@ def test_a_breaker_that_real_failures_opened_is_reset_by_hand(gateway: Gateway, 
     service.status = 500
     for _ in range(3):
         assert gateway.ask()[0] == 500
-    assert gateway.ask()[0] == 503
+    until(lambda: gateway.ask()[0] == 503, "both workers know that it is open")
     expect(page.get_by_role("link", name="Breaker of api")).to_be_visible()
     service.status = 200
     go(page, "Breakers")
