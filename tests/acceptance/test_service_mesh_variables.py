@@ -564,7 +564,7 @@ def test_instances_register_and_tls_is_mutual(tmp_path: Path, stub: Stub) -> Non
         "MTLS_KEY": key,
         "MTLS_CA": authority.path,
         "SERVICE_DISCOVERY_TYPE": "registry",
-        "SERVICE_TTL": "30",
+        "SERVICE_TTL": "1h",
         "HEALTH_CHECK_INTERVAL": "0.1",
     }
     with Gateway(tmp_path / "mesh", NAME, {"services": [DESCRIBED, {"name": "svc-a"}]}, env=env) as gateway:
