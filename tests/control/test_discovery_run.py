@@ -99,6 +99,27 @@ class Gateway(whole.Gateway):
         except OSError:
             return False
 
+    def set_enabled(self, service: Service, enabled: bool) -> None:
+        state = "enabled" if enabled else "disabled"
+        body = json.dumps({"service": "api", "endpoint": service.name, "state": state})
+        assert self.tell("POST", "/api/v1/endpoints", body)[0] == 200
+
+    def begin(self) -> None:
+        """Be as at the start, for the next test."""
+        first = self.services[:2]
+        self.registry.status = 200
+        self.registry.list(*first)
+        for each in self.services:
+            each.statuses.clear()
+        self.write(self.service())
+        self.reload()
+        self.until_names(*first)
+        for each in first:
+            self.set_enabled(each, True)
+        self.until_answering(*first)
+        until(lambda: self.shown_source()["state"] == "current", "the registry answers")
+        self.forget_log()
+
     def close(self) -> None:
         super().close()
         for each in self.services:
@@ -106,11 +127,17 @@ class Gateway(whole.Gateway):
         self.registry.close()
 
 
-@pytest.fixture
-def gateway(tmp_path: Path) -> Iterator[Gateway]:
-    made = Gateway(tmp_path)
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    made = Gateway(tmp_path_factory.mktemp("discovery"))
     yield made
     made.close()
+
+
+@pytest.fixture
+def gateway(running: Gateway) -> Gateway:
+    running.begin()
+    return running
 
 
 class Load:
@@ -225,8 +252,7 @@ def test_those_who_are_found_are_checked_and_taken_out_by_hand_like_all_others(g
     gateway.registry.list(one, two, three)
     gateway.wait_log(f"endpoint {three.name} of api is unhealthy: status 500")
     assert gateway.answering() == {one.name, two.name}
-    told = {"service": "api", "endpoint": one.name, "state": "disabled"}
-    assert gateway.tell("POST", "/api/v1/endpoints", json.dumps(told))[0] == 200
+    gateway.set_enabled(one, False)
     assert gateway.answering() == {two.name}
     # Away for a moment, it is still out by hand.
     gateway.registry.list(two, three)

@@ -43,17 +43,33 @@ class Gateway(whole.Gateway):
         body = json.dumps({"service": "api", "endpoint": service.name, "state": state})
         assert self.tell("POST", "/api/v1/endpoints", body)[0] == 200
 
+    def begin(self) -> None:
+        """Be as at the start, for the next test."""
+        for each in (self.one, self.other):
+            each.statuses.clear()
+            self.set_enabled(each, True)
+        self.write(self.service())
+        self.reload()
+        until(lambda: all(self.endpoint(each)["state"] == "healthy" for each in (self.one, self.other)), "all are well")
+        self.forget_log()
+
     def close(self) -> None:
         super().close()
         self.one.close()
         self.other.close()
 
 
-@pytest.fixture
-def gateway(tmp_path: Path) -> Iterator[Gateway]:
-    made = Gateway(tmp_path)
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    made = Gateway(tmp_path_factory.mktemp("health"))
     yield made
     made.close()
+
+
+@pytest.fixture
+def gateway(running: Gateway) -> Gateway:
+    running.begin()
+    return running
 
 
 def test_an_endpoint_that_fails_its_checks_gets_nothing_from_any_worker_until_it_is_well(gateway: Gateway) -> None:

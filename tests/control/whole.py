@@ -63,6 +63,7 @@ class Gateway:
         self.port, self._admin, self._count = free_port(), free_port(), workers
         self._file = folder / self.file_name
         self._errors = folder / "stderr"
+        self._said = 0
         self.write(service)
         with self._errors.open("wb") as errors:
             self.process = subprocess.Popen(
@@ -99,8 +100,14 @@ class Gateway:
         assert self.tell("POST", "/api/v1/reload")[0] == 200
 
     def log(self) -> list[str]:
+        """Return what it has said since `forget_log`."""
         lines = self._errors.read_text().splitlines(keepends=True)
-        return [json.loads(line)["message"] for line in lines if line.startswith("{") and line.endswith("\n")]
+        whole = [json.loads(line)["message"] for line in lines if line.startswith("{") and line.endswith("\n")]
+        return whole[self._said :]
+
+    def forget_log(self) -> None:
+        """Let what it has said so far be another test's."""
+        self._said += len(self.log())
 
     def wait_log(self, message: str, count: int = 1) -> None:
         def said() -> bool:
