@@ -22,9 +22,9 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.gateway import Answer, Document, environment, written
+from tests.control.driver import CEILING
 
 _ROOT = Path(__file__).parents[2]
-_CEILING = 60.0
 _UP = 0x1
 _GET_FLAGS, _SET_FLAGS = 0x8913, 0x8914
 
@@ -45,7 +45,7 @@ def with_defaults(
         env=environment(folder) | dict(env),
         capture_output=True,
         text=True,
-        timeout=2 * _CEILING,
+        timeout=2 * CEILING,
         check=False,
     )
     assert ran.returncode == 0, ran.stderr
@@ -62,7 +62,7 @@ def _bring_up() -> None:
 
 
 def _ask(port: int, path: str) -> tuple[int, dict[str, str], str]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_CEILING)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=CEILING)
     try:
         connection.request("GET", path)
         answer = connection.getresponse()
@@ -75,7 +75,7 @@ def main(folder: str, port: str, path: str, *command: str) -> int:
     """Run, ask, print what was answered; what the gateway says goes to standard error."""
     _bring_up()
     process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL)
-    ends = time.monotonic() + _CEILING
+    ends = time.monotonic() + CEILING
     try:
         while time.monotonic() < ends and process.poll() is None:
             try:
@@ -90,7 +90,7 @@ def main(folder: str, port: str, path: str, *command: str) -> int:
         return 1
     finally:
         process.terminate()
-        process.wait(_CEILING)
+        process.wait(CEILING)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from bench.peers import PEERS
 from bench.policies import ENDPOINTS, Policies
 from headgate.config.declarations import Layer
 from headgate.config.loader import load
+from tests.control.driver import CEILING
 
 TLS = Certificate(Path("/f/cert.pem"), Path("/f/key.pem"), Path("/f/both.pem"))
 
@@ -129,7 +130,7 @@ def test_a_peer_takes_its_configuration(name: str, asked: Policies | None, tmp_p
     if peer.version() is None:
         pytest.skip(f"{peer.title} is missing: {peer.install}")
     command = peer.command(replace(setting(policies=asked), port=18080, upstream=18090, folder=tmp_path))
-    done = subprocess.run([*command, *CHECKS[name]], capture_output=True, text=True, timeout=20, check=False)
+    done = subprocess.run([*command, *CHECKS[name]], capture_output=True, text=True, timeout=CEILING, check=False)
     assert done.returncode == 0, done.stderr
     assert "ALERT" not in done.stderr
     assert "WARNING" not in done.stderr

@@ -13,6 +13,7 @@ import pytest
 
 from bench.scaling import BUSY, GATEWAYS, KINDS, RATES, broken, network, page
 from bench.scaling_peer import Client, Service
+from tests.control.driver import CEILING
 from tests.docs.test_examples import ROOT
 
 FOUND: dict[str, Any] = {
@@ -90,9 +91,9 @@ def test_machines_reach_each_other_and_are_gone_afterwards() -> None:
         listening = machines["two"].start(["python3", "-c", listens], stdout=subprocess.PIPE)
         assert listening.stdout is not None
         assert listening.stdout.readline() == b"on\n"
-        connects = f"import socket; socket.create_connection({place}, 10)"
-        assert machines["one"].start(["python3", "-c", connects]).wait(30) == 0
-        said, _ = listening.communicate(timeout=30)
+        connects = f"import socket; socket.create_connection({place}, {CEILING})"
+        assert machines["one"].start(["python3", "-c", connects]).wait(CEILING) == 0
+        said, _ = listening.communicate(timeout=CEILING)
         assert machines["one"].address.encode() in said
         names = {machine.namespace for machine in machines.values()}
     left = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True).stdout

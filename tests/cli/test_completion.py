@@ -72,7 +72,7 @@ def offered(scripts: dict[str, Path], shell: str, *words: str) -> set[str]:
     else:
         line = "headgate " + " ".join(words)
         command = [name, "--no-config", "-c", f"source {path}; complete -C {shlex.quote(line)}"]
-    said = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    said = subprocess.run(command, capture_output=True, text=True, timeout=CEILING, check=True).stdout
     return {line.split("\t")[0] for line in said.splitlines() if line}
 
 

@@ -219,7 +219,9 @@ def test_a_recorded_request_is_explained_by_the_command_that_is_shown(
 
 def printed(command: str) -> str:
     """Return what a command of the shell prints."""
-    return subprocess.run(command, shell=True, capture_output=True, text=True, timeout=60, check=True).stdout.strip()
+    return subprocess.run(
+        command, shell=True, capture_output=True, text=True, timeout=CEILING, check=True
+    ).stdout.strip()
 
 
 def test_an_instance_registers_and_is_asked(demo: Demo) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from headgate.cli.completion import all_words
 from scripts.man_page import FILE, page
+from tests.control.driver import CEILING
 
 
 def test_it_is_what_the_commands_say() -> None:
@@ -25,7 +26,7 @@ def test_man_shows_all_of_it_without_a_warning() -> None:
         [program, "--local-file", "--warnings", str(FILE)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=CEILING,
         env=environ,
         check=True,
     )

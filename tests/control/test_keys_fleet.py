@@ -33,6 +33,8 @@ class Keys:
             {"url": f"http://{service.name}"},
             state_dir=str(folder / "state"),
             identity={"api_keys": {"prefix": "voc_"}},
+            # However long the commands between two questions take.
+            http={"keepalive_timeout": 3600},
             **({"database": {"url": database, "poll": 0.2}} if database else {}),
         )
         self.connections = [

@@ -6,6 +6,8 @@ import json
 import subprocess
 import sys
 
+from tests.control.driver import CEILING
+
 PLANTED = "planted-0123456789"
 PROGRAM = f"""
 import asyncio, gc, json, logging, threading
@@ -49,7 +51,7 @@ fail("{PLANTED}")
 
 
 def test_every_last_resort_tells_where_and_never_what() -> None:
-    ran = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False, timeout=60)
+    ran = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False, timeout=CEILING)
     assert (ran.returncode, ran.stdout) == (1, "")
     assert PLANTED not in ran.stderr
     lines = [json.loads(line) for line in ran.stderr.splitlines()]

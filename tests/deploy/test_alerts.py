@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
+from tests.control.driver import CEILING
 from tests.deploy.queries import DEPLOY, objections
 
 ALERTS = DEPLOY / "prometheus" / "alerts.yaml"
@@ -104,7 +105,7 @@ def promtool(*arguments: str) -> str:
     """Run Prometheus' own tool, and fail with what it says."""
     program = shutil.which("promtool")
     assert program is not None, "promtool is missing: .ci/run installs it, with Debian's package prometheus"
-    done = subprocess.run([program, *arguments], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run([program, *arguments], capture_output=True, text=True, check=False, timeout=CEILING)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

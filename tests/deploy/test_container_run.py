@@ -23,7 +23,6 @@ from tests.control.driver import CEILING, until
 from tests.deploy.dockerfile import image
 from tests.deploy.installed import PACKAGES, build, install
 
-PATIENCE = 60
 # The root is remounted for this namespace alone. Docker gives a container /dev/shm of this size, unless told otherwise.
 ENTER = """
 set -e
@@ -91,7 +90,7 @@ class Container:
         """Run something in there, as `docker exec` does."""
         enter = ["nsenter", "--target", str(self.process.pid), "--mount", "--net", *NOBODY]
         return subprocess.run(
-            [*enter, *words], env=self._environ, capture_output=True, text=True, timeout=PATIENCE, check=False
+            [*enter, *words], env=self._environ, capture_output=True, text=True, timeout=CEILING, check=False
         )
 
     def get(self, url: str) -> tuple[int, Any]:

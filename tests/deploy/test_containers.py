@@ -20,6 +20,7 @@ from check_jsonschema.builtin_schemas import get_builtin_schema
 from jsonschema import validators
 
 from headgate.config.preset import preset_names, preset_text
+from tests.control.driver import CEILING
 from tests.deploy.dockerfile import FILE, image, stages
 from tests.deploy.installed import ROOT
 
@@ -48,7 +49,7 @@ def check(folder: Path, environ: dict[str, str], *words: str) -> str:
         env={"PATH": os.environ["PATH"], "HOME": str(folder), "HEADGATE_STATE_DIR": str(folder), **environ},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=CEILING,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -63,7 +64,7 @@ def test_hadolint_finds_nothing_wrong() -> None:
         [Path(sys.executable).with_name("hadolint"), "--failure-threshold", "style", FILE],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=CEILING,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
@@ -256,6 +257,6 @@ def test_the_line_for_railways_other_environments_names_a_file_that_is_there(
     there = ROOT / "deploy" / "railway"
     line = shlex.split(RAILWAY["deploy"]["startCommand"].replace("/etc/headgate/railway", str(there)))
     environ = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "RAILWAY_ENVIRONMENT_NAME": environment}
-    done = subprocess.run(line, env=environ, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(line, env=environ, capture_output=True, text=True, timeout=CEILING, check=True)
     assert done.stdout == f"staging {there} run {file}.yaml --preset vocelio\n"
     assert (there / f"{file}.yaml").is_file()
