@@ -79,6 +79,9 @@ def _questions(rule: AccessRule, permissions: Mapping[str, list[str]]) -> Iterat
     if rule.kinds:
         kinds, no_kind = frozenset[str](rule.kinds), f"needs {_one_of('kind', rule.kinds)}"
         yield lambda who: None if who.kind in kinds else no_kind
+    if rule.not_roles:
+        barred, more = frozenset(rule.not_roles), f"needs more than {_one_of('role', rule.not_roles)}"
+        yield lambda who: more if who.roles and barred.issuperset(who.roles) else None
 
 
 def _one_role(roles: frozenset[str], missing: str) -> _Question:

@@ -62,7 +62,7 @@ class IdentityRules:
 
         Where a header may choose the tenant that is nothing yet, for the tier depends on the tenant.
         """
-        return identity if self.header else self._with_tier(identity)
+        return identity if self.header else self.with_tier(identity)
 
     def of_request(self, identity: Identity, fields: Fields) -> Identity | Refused:
         """Return the caller as of one request, whose header may name the tenant; `identity` is a settled one."""
@@ -74,7 +74,12 @@ class IdentityRules:
                 return chosen
             if chosen and chosen != identity.tenant:
                 identity = identity._replace(tenant=chosen)
-        return self._with_tier(identity)
+        return self.with_tier(identity)
+
+    def with_tier(self, identity: Identity) -> Identity:
+        """Return the caller with the tier that follows from its credential and tenant."""
+        tier = self._tier(identity)
+        return identity if tier == identity.tier else identity._replace(tier=tier)
 
     def _chosen(self, identity: Identity, named: list[bytes]) -> str | Refused:
         """Return the tenant that the header names for this caller, empty when it names none."""
@@ -111,10 +116,6 @@ class IdentityRules:
         if tenant.addresses and not tenant.addresses.allows(address):
             return Refused("address_forbidden", f"the tenant {name} does not take its callers from there")
         return None
-
-    def _with_tier(self, identity: Identity) -> Identity:
-        tier = self._tier(identity)
-        return identity if tier == identity.tier else identity._replace(tier=tier)
 
     def _tier(self, identity: Identity) -> str:
         for rule in self._tiers:

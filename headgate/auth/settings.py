@@ -329,6 +329,9 @@ class AccessRule:
     permissions: Many = setting(default=list, help="All of these permissions, which roles give (identity.permissions).")
     tenants: Many = setting(default=list, help="One of these tenants.")
     kinds: Annotated[list[Kind], OneOrMany()] = setting(default=list, help="One of these kinds of caller.")
+    not_roles: Many = setting(
+        default=list, help="No caller who has these roles alone; who has another one besides may, and who has none."
+    )
 
 
 @settings

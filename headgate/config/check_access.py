@@ -174,8 +174,9 @@ def _auth(auth: Auth, path: Path, config: Config, ways: Mapping[str, str]) -> It
 
 def _rule(rule: AccessRule, path: Path, identity: IdentitySettings) -> Iterator[Finding]:
     yield from methods(rule.method, (*path, "method"))
-    if not (rule.roles or rule.scopes or rule.permissions or rule.tenants or rule.kinds):
-        yield Finding(path, "this rule asks nothing", "write roles, scopes, permissions, tenants or kinds", "warning")
+    if not (rule.roles or rule.scopes or rule.permissions or rule.tenants or rule.kinds or rule.not_roles):
+        hint = "write roles, scopes, permissions, tenants, kinds or not_roles"
+        yield Finding(path, "this rule asks nothing", hint, "warning")
     yield from _permissions(rule.permissions, (*path, "permissions"), identity)
 
 

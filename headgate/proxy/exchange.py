@@ -1,6 +1,6 @@
 """The whole life of one request, top to bottom: one coroutine (run by core.steps, in the calls that bring the bytes).
 
-    refuse what the wire refused -> id, client -> preflights, hosts -> limits by address -> own endpoints -> route
+    id, client -> refuse what the wire refused -> preflights, hosts -> limits by address -> own endpoints -> route
     -> who asks, and may they -> limits by identity -> other gates -> breaker -> rewrite
     -> loop { pick endpoint -> connection -> send -> head of the answer, or a Failure that retry may absorb }
     -> relay the body -> finish
@@ -204,19 +204,19 @@ class Exchange:
         fail(self, Failure("internal", kind_of(error)))
 
     def _arrive(self) -> None:
-        """Refuse what the wire refused; learn who the client is.
+        """Learn who the client is; refuse what the wire refused.
 
         Raises:
             Failure: what the wire found.
         """
         stream = self.stream
-        if stream.failure is not None:
-            raise stream.failure
         head = stream.head
         self.peer = client = self.gateway.hop(stream.connection).client(
             head.host, head.port, head.forwarding, head.version
         )
         self.client = client.address
+        if stream.failure is not None:
+            raise stream.failure
 
     def _count(self) -> Awaitable[None] | None:
         """Hold the request against the limits that need no route."""

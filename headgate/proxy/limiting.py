@@ -37,10 +37,17 @@ _BEFORE_LIMITS = frozenset(
     (
         *("route_not_found", "method_not_allowed", "address_forbidden", "forbidden", "tenant_forbidden"),
         *("missing_credentials", "invalid_credentials", "invalid_token", "expired_token", "invalid_api_key"),
-        *("untrusted_host", "payload_too_large"),
+        *("identity_unavailable", "untrusted_host", "origin_forbidden"),
     )
 )
 """Why requests are refused that the limits behind routing have not counted."""
+_UNREADABLE = frozenset(
+    (
+        *("bad_request", "bad_path", "uri_too_long", "headers_too_large", "header_refused", "payload_too_large"),
+        *("expectation_failed", "coding_not_implemented", "version_not_supported"),
+    )
+)
+"""The same, unless the request was on its way to a service already: then its body is at fault, and it was counted."""
 
 _MICROSECONDS = 1_000_000
 # Less than a third of the time after which a concurrency lease lapses.
@@ -131,10 +138,10 @@ class Limiter:
     async def turn_away(self, exchange: Exchange, failure: Failure) -> Failure:
         """Count a request that failed on its way to limits which count those, too; return what to refuse it for."""
         stage = exchange.plan.limits_refused
-        if stage is None or failure.reason not in _BEFORE_LIMITS or exchange.path in exchange.gateway.own:
+        if stage is None or exchange.path in exchange.gateway.own:
             return failure
-        if failure.reason == "payload_too_large" and exchange.cluster is not None:
-            # It grew too large on its way to a service, and was counted before.
+        reason, aimed = failure.reason, exchange.cluster is not None
+        if reason not in _BEFORE_LIMITS and (aimed or reason not in _UNREADABLE):
             return failure
         try:
             pending = self.admit(exchange, stage)

@@ -70,6 +70,8 @@ class AccessGate:
         if rules.header:
             found = rules.of_request(identity, exchange.stream.head.fields)
             if isinstance(found, Refused):
+                # It is a request of this caller's all the same, and counts as one.
+                exchange.identity = rules.with_tier(identity)
                 self._refuse(exchange, found.reason, found.detail)
             exchange.identity = identity = found
             exchange.forwarded = self._fields.of(identity)

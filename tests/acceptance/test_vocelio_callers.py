@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Iterator
@@ -176,13 +177,19 @@ def test_keys_that_the_gateway_keeps(run: Running) -> None:
 
 
 @pytest.mark.parametrize(
-    "key", ["voc_" + "0f" * 16, "voc_" + "a-_B" * 10 + "xyz", "voc_live_abc123", "voc_test_abc123"]
+    ("key", "organization"),
+    [
+        ("voc_" + "0f" * 16, "initech"),
+        ("voc_" + "a-_B" * 10 + "xyz", "initech"),
+        ("voc_live_abc123", "initech"),
+        ("voc_test_abc123", {"id": "initech", "name": "Initech"}),
+    ],
 )
-def test_other_keys_are_asked_about(run: Running, key: str) -> None:
+def test_other_keys_are_asked_about(run: Running, key: str, organization: object) -> None:
     """S1-13"""
     developer = run.stubs["developer-api"]
-    record = b'{"id": "k7", "organization": "initech", "tier": "free", "scopes": ["read"], "status": "active"}'
-    developer.answer = Wanted(body=record)
+    record = {"id": "k7", "organization": organization, "tier": "free", "scopes": ["read"], "status": "active"}
+    developer.answer = Wanted(body=json.dumps(record).encode())
     answer = ask(run, X_API_Key=key)
     told = answer.json["headers"]
     assert (answer.status, told["x-user-id"], told["x-org-id"]) == (200, "k7", "initech")
@@ -236,6 +243,16 @@ def test_roles_and_what_they_may(run: Running) -> None:
     assert ask(run, "/api/v1/billing/refunds/1", token(role="admin")).status == 200
     for role, status in {"owner": 200, "admin": 200, "manager": 200, "agent": 403, "viewer": 403, "guest": 403}.items():
         assert ask(run, "/api/v1/analytics/x", token(role=role)).status == status, role
+
+
+def test_who_only_looks_changes_nothing(run: Running) -> None:
+    """S1-16, of a service of which no file says more."""
+    asked = {"viewer": 403, "guest": 403, "agent": 200, "authenticated": 200}
+    callers = {role: token(role=role) for role in asked} | {"none": token(), "both": token(roles=["viewer", "agent"])}
+    for role, bearer in callers.items():
+        for method, status in {"GET": 200, "POST": asked.get(role, 200), "DELETE": asked.get(role, 200)}.items():
+            answer = run.gateway.ask(method, "/api/v1/overview/x", bearer=bearer)
+            assert answer.status == status, (role, method)
 
 
 def test_permissions_may_have_dots_or_colons(run: Running) -> None:

@@ -155,10 +155,12 @@ def test_limits_are_told_on_every_answer(run: Running) -> None:
     asked: dict[int, list[tuple[str, str, str | None]]] = {
         200: [("GET", "/", None), ("GET", "/health", None), ("GET", "/ready", None), ("GET", "/live", None)],
         401: [("GET", "/api/v1/voice-lab/x", None), ("GET", "/api/v1/voice-lab/x", "not.a.token")],
+        400: [("GET", "/%zz", None), ("GET", "/%zz", bearer)],
         403: [("GET", "/admins/x", bearer)],
         404: [("GET", "/nowhere", None), ("GET", "/nowhere", bearer)],
         405: [("DELETE", "/status", bearer)],
-        503: [("GET", "/api/v1/billing/x", bearer)],
+        # A service that is away, and a key that nobody could be asked about.
+        503: [("GET", "/api/v1/billing/x", bearer), ("GET", "/api/v1/voice-lab/x", "voc_nobody_knows")],
     }
     asked[200] += [("GET", path, bearer) for path in ("/api/v1/voice-lab/x", "/status", "/metrics", "/docs")]
     for status, requests in asked.items():

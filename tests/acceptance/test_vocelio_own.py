@@ -334,7 +334,7 @@ def test_each_request_is_a_line_of_json(run: Running) -> None:
     answer = run.gateway.get("/api/v1/outbound-calls/x?secret=1", {"X-Request-ID": "req_logged"}, bearer=token())
     assert answer.status == 200
     line: Any = until(
-        lambda: next((each for each in run.gateway.access_log() if each.get("correlation_id") == "req_logged"), None),
+        lambda: next((each for each in run.gateway.access_log() if each.get("request_id") == "req_logged"), None),
         "the line",
     )
     assert (line["method"], line["path"], line["status_code"]) == ("GET", "/api/v1/outbound-calls/x", 200)

@@ -16,6 +16,7 @@ from tests.core.test_networks import holds, network
 
 PERMISSIONS = {"admin": ["*"], "agent": ["calls:read", "leads:*"], "reader": ["*:read"]}
 IDENTITY = IdentitySettings(permissions=PERMISSIONS)
+LOOKERS = AccessRule(not_roles=["viewer", "guest"])
 NAMES = st.sampled_from(["admin", "agent", "reader", "", "Admin", "admin ", "x"])
 SETS = st.frozensets(NAMES)
 
@@ -57,6 +58,10 @@ def judge(auth: Auth, identity: Identity, method: str = "GET") -> str | None:
         (Auth(tenants=["acme", "globex"]), who(), "needs one of the tenants acme, globex"),
         (Auth(rules=[AccessRule(kinds=["service"])]), who(kind="service"), None),
         (Auth(rules=[AccessRule(kinds=["service"])]), who(), "needs the kind service"),
+        (Auth(rules=[LOOKERS]), who(), None),
+        (Auth(rules=[LOOKERS]), who("guest boss"), None),
+        (Auth(rules=[LOOKERS]), who("guest"), "needs more than one of the roles guest, viewer"),
+        (Auth(rules=[LOOKERS]), who("viewer guest"), "needs more than one of the roles guest, viewer"),
     ],
 )
 def test_says_what_is_missing(auth: Auth, identity: Identity, missing: str | None) -> None:

@@ -58,6 +58,34 @@ async def test_what_is_too_large_or_for_another_host_is_counted_once() -> None:
 
 
 @on_loop
+async def test_what_cannot_be_read_is_counted_as_of_its_address() -> None:
+    document: dict[str, Any] = {"limits": [{**CALLER, "tiers": {}}], "cors": {"origins": ["https://a.example"]}}
+    foreign = get("/x", "Origin: https://b.example", "Access-Control-Request-Method: PUT").replace(b"GET", b"OPTIONS")
+    unmet = get("/api", "Expect: a-miracle")
+    async with Upstream(answering(lambda _: ok())) as upstream, gateway(to(upstream, **document)) as rig:
+        requests = [get("/%zz"), foreign, unmet, get("/%zz"), get("/health")]
+        assert await asked(rig, *requests) == [(400, "2"), (403, "1"), (417, "0"), (429, "0"), (200, None)]
+        assert {each["client"] for each in await rig.logged(5)} == {"127.0.0.1"}
+
+
+@on_loop
+async def test_whom_nobody_could_judge_is_counted_as_of_its_address() -> None:
+    away = {"name": "away", "url": "http://127.0.0.1:1", "form": "json", "sources": ["header:X-Key"], "kind": "api_key"}
+    document: dict[str, Any] = {"identity": {"introspection": [away]}, "auth": "required", "limits": [CALLER]}
+    async with Upstream(answering(lambda _: ok())) as upstream, gateway(to(upstream, **document)) as rig:
+        assert await asked(rig, *[get("/x", "X-Key: k")] * 4) == [(503, "2"), (503, "1"), (503, "0"), (429, "0")]
+
+
+@on_loop
+async def test_who_names_a_foreign_tenant_is_counted_in_his_own_tier() -> None:
+    identity = keys(static("ann", tenant="acme"), tenant={"header": "X-Tenant"})
+    document: dict[str, Any] = {"identity": identity, "limits": [CALLER]}
+    async with Upstream(answering(lambda _: ok())) as upstream, gateway(to(upstream, **document)) as rig:
+        mine, foreign = get("/x", with_key("ann")), get("/x", with_key("ann"), "X-Tenant: globex")
+        assert await asked(rig, mine, foreign, mine) == [(200, "4"), (403, "3"), (200, "2")]
+
+
+@on_loop
 async def test_refusals_count_nothing_where_nobody_says_so() -> None:
     document = {**DOCUMENT, "limits": [{**CALLER, "refused": False}]}
     async with Upstream(answering(lambda _: ok())) as upstream, gateway(to(upstream, **document)) as rig:

@@ -93,8 +93,9 @@ class Limit:
     refused: bool = setting(
         default=False,
         help="Count requests, too, that are refused before their limits are asked: unknown paths and methods, missing"
-        " and wrong credentials, what the caller may not do; as what is known of the caller by then. Beyond the limit"
-        " they get 429 in place of that refusal. Limits that are decided before routing do so anyway.",
+        " and wrong credentials, what the caller may not do, what cannot be read; as what is known of the caller by"
+        " then. Beyond the limit they get 429 in place of that refusal. Limits that are decided before routing do so"
+        " anyway.",
     )
     shadow: bool = setting(default=False, help="Count and tell, never refuse.")
     on_error: Literal["local", "open", "closed"] = setting(
