@@ -60,13 +60,13 @@ _BREAKER: Final = _plain(
     *("name", "service", "recent_failures", "state", "forced", "failure_count", "threshold", "error_rate", "window"),
     *("minimum_requests", "window_size", "success_count", "success_threshold", "timeout", "last_failure_time"),
     *("last_success_time", "opened_at", "open_until", "trials_in_flight", "trials"),
+    *("total_requests", "total_calls", "failure_rate"),
 )
 _CALLS: Final = _plain(
     *("total_requests", "total_calls", "success_count", "failure_count", "failure_rate", "response_time"),
     "p95_response_time",
 )
 _COUNTED_BREAKER: Final = {**_BREAKER, **_CALLS}
-_MEASURED_BREAKER: Final = {**_BREAKER, **_plain("total_requests", "failure_rate")}
 _LIMITER: Final = _plain("requests", "window", "remaining", "reset")
 _USED: Final[dict[str, Shape]] = {
     **_plain("total_services", "service_distribution"), "top_services": Many(_plain("service", "requests"))
@@ -95,7 +95,7 @@ _HEALTH: Final[dict[str, Shape]] = {
     "checks": _CHECKS,
     "dependencies": Many(_plain("status", "ok", "error", "response_time_ms", "checked_at", "critical")),
     "services": {"summary": _SUMMARY, "by_name": Many(_SERVICE)},
-    "circuit_breakers": Many(_MEASURED_BREAKER),
+    "circuit_breakers": Many(_BREAKER),
     "rate_limiters": Many(_LIMITER),
     "counts": _plain("services", "circuit_breakers", "rate_limiters"),
 }
@@ -152,7 +152,7 @@ NAMES: Final[Mapping[str, Mapping[str, Shape]]] = {
     "services_health": _names({**_plain("overall_status", "last_check"), "services": Many(_SERVICE)}),
     "services_status": _names(_STATUS),
     "service_health": _names(_COUNTED_SERVICE),
-    "service_metrics": _names({"calls": _CALLS, "circuit_breaker": _MEASURED_BREAKER}),
+    "service_metrics": _names({"calls": _CALLS, "circuit_breaker": _BREAKER}),
     "reset_breaker": _names({**_BREAKER, "message": None}),
 }
 """By the view's name; the view proxy has no record."""

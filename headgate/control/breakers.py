@@ -8,7 +8,7 @@ calls have brought about is forgotten where a reload leaves the service none of 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from headgate.config.admin_settings import BreakerAction
 from headgate.config.resolve import ResolvedConfig
@@ -24,10 +24,20 @@ _MICROSECONDS = 1_000_000
 _GAUGE: dict[State, int] = {"closed": 0, "open": 1, "half_open": 2}
 
 
+class Calls(NamedTuple):
+    """How many calls a breaker has judged since the gateway began, by how they ended for the service."""
+
+    well: int = 0
+    failed: int = 0
+
+
+_NONE = Calls()
+
+
 class Breakers:
     """The breakers of the configuration in force, over the board."""
 
-    __slots__ = ("_board", "_breakers", "_endpoints", "_log", "_moments", "_succeeded", "_successes")
+    __slots__ = ("_board", "_breakers", "_calls", "_endpoints", "_forgotten", "_log", "_moments", "_succeeded")
 
     def __init__(self, board: Board, log: Log) -> None:
         self._board = board
@@ -36,9 +46,11 @@ class Breakers:
         self._breakers: dict[str, tuple[BreakerSettings, Breaker]] = {}
         # By service, of those whose configuration names them.
         self._endpoints: dict[str, frozenset[str]] = {}
-        # By service: calls that went well as they were last counted, and when there had been more of them.
-        self._successes: Mapping[str, int] | None = None
+        # By service: the calls as they were last counted, and when more of them had gone well.
+        self._calls: Mapping[str, Calls] | None = None
         self._succeeded: dict[str, float] = {}
+        # What was counted when a hand last reset the breaker.
+        self._forgotten: dict[str, Calls] = {}
 
     def follow(self, config: ResolvedConfig) -> None:
         """Know the breakers of this configuration from now on."""
@@ -66,21 +78,39 @@ class Breakers:
         """Describe all breakers, by service."""
         return {service: self._shown(service) for service in self._breakers}
 
-    def note_successes(self, counted: Mapping[str, int]) -> None:
-        """Learn how many calls of each service went well until now: workers write down no moment of them."""
-        if self._successes is not None:
-            known, now = self._successes, round(wall(), 3)
-            self._succeeded |= {name: now for name, count in counted.items() if count > known.get(name, 0)}
-        self._successes = counted
+    def note_calls(self, counted: Mapping[str, Calls]) -> None:
+        """Learn how the calls of each service went until now: workers write down no moment of them."""
+        if self._calls is not None:
+            known, now = self._calls, round(wall(), 3)
+            more = (name for name, calls in counted.items() if calls.well > known.get(name, _NONE).well)
+            self._succeeded |= dict.fromkeys(more, now)
+        self._calls = counted
+
+    def calls(self, service: str) -> dict[str, Any]:
+        """Return how calls of a service went since its breaker was last reset by hand, as they were last noted."""
+        before = self._forgotten.get(service, _NONE)
+        noted = self._noted(service)
+        well, failed = noted.well - before.well, noted.failed - before.failed
+        total = well + failed
+        return {
+            "success_count": well,
+            "total_requests": total,
+            "total_calls": total,
+            "failure_rate": round(100 * failed / total, 2) if total else 0.0,
+        }
 
     def steer(self, service: str, action: BreakerAction) -> dict[str, Any] | None:
-        """Reset a breaker, or force it open or closed until a reset, and describe it; None when there is none."""
+        """Reset a breaker, or force it open or closed until a reset, and describe it; None when there is none.
+
+        A reset forgets the calls that were noted, too.
+        """
         if service not in self._breakers:
             return None
         _, breaker = self._breakers[service]
         match action:
             case "reset":
                 breaker.reset()
+                self._forgotten[service] = self._noted(service)
                 self._log("info", f"breaker {service} is reset by hand", breaker=service)
             case "open":
                 breaker.force_open(_now())
@@ -97,6 +127,9 @@ class Breakers:
             Sample(SeriesName("headgate_breaker_state", "gauge", (service,)), [_GAUGE[breaker.state(now)]])
             for service, (_, breaker) in self._breakers.items()
         ]
+
+    def _noted(self, service: str) -> Calls:
+        return (self._calls or {}).get(service, _NONE)
 
     def _shown(self, service: str) -> dict[str, Any]:
         return {**_describe(*self._breakers[service], self._moments), "last_success_time": self._succeeded.get(service)}

@@ -7,7 +7,7 @@
 
 Laws: it settles once for a request, after its retries; an attempt is the business of outlier ejection. The record on
 the board is named by service and settings: equal settings go on through a reload with what is known, others begin
-afresh. The closed path is one look at a cell before, and one after.
+afresh. The closed path is one look at a cell before, one after, and the count.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Callable
 from hashlib import blake2b
 
 from headgate.core.failure import Failure
-from headgate.policy.breaker import NOT_CLEAN, NOT_CLOSED, Breaker, State
+from headgate.policy.breaker import EXCLUDED, FAILED, NOT_CLEAN, NOT_CLOSED, Breaker, State
 from headgate.policy.breaker_outcome import Counting
 from headgate.policy.breaker_settings import BreakerSettings
 from headgate.stores.board import Board
@@ -51,7 +51,19 @@ def breaker_over(
 class ServiceBreaker:
     """The breaker of one service, as requests pass it. `now` is monotonic seconds."""
 
-    __slots__ = ("_base", "_breaker", "_cells", "_counting", "_metrics", "_refused", "_say", "_timeout", "name")
+    __slots__ = (
+        "_base",
+        "_breaker",
+        "_cells",
+        "_counting",
+        "_failed",
+        "_metrics",
+        "_refused",
+        "_say",
+        "_timeout",
+        "_well",
+        "name",
+    )
 
     def __init__(self, service: str, settings: BreakerSettings, board: Board, metrics: Metrics, say: Say) -> None:
         """Take part in the breaker of `service`; `say` takes a line for each change of state.
@@ -65,6 +77,8 @@ class ServiceBreaker:
         self._counting = Counting(settings.failures)
         self._metrics = metrics
         self._refused = metrics.counter("headgate_breaker_refused_total", service)
+        self._well = metrics.counter("headgate_breaker_calls_total", service, "well")
+        self._failed = metrics.counter("headgate_breaker_calls_total", service, "failed")
         self._say = say
         self._timeout = settings.timeout
 
@@ -86,12 +100,18 @@ class ServiceBreaker:
     def answered(self, ticket: int, status: int, now: float) -> None:
         """Take back the ticket of a request that ended with the upstream's answer of this status."""
         if status < _LEAST_FAILURE and not ticket & NOT_CLEAN and self._cells[self._base] == ticket:
+            self._metrics.cells[self._well] += 1
             return
-        self._breaker.settle(ticket, self._counting.of_status(status), int(now * _MICROSECONDS))
+        self._settle(ticket, self._counting.of_status(status), now)
 
     def failed(self, ticket: int, reason: str, now: float) -> None:
         """Take back the ticket of a request that failed or was left by its client; `reason` is a key of REASONS."""
-        self._breaker.settle(ticket, self._counting.of_reason(reason), int(now * _MICROSECONDS))
+        self._settle(ticket, self._counting.of_reason(reason), now)
+
+    def _settle(self, ticket: int, outcome: int, now: float) -> None:
+        if outcome != EXCLUDED:
+            self._metrics.cells[self._failed if outcome == FAILED else self._well] += 1
+        self._breaker.settle(ticket, outcome, int(now * _MICROSECONDS))
 
     def _changed(self, state: State) -> None:
         cell = self._metrics.counter("headgate_breaker_transitions_total", self.name, state)

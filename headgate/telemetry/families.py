@@ -262,6 +262,12 @@ _TABLE = (
     ),
     Family("headgate_breaker_refused_total", "counter", "Requests refused by a circuit breaker.", ("service",)),
     Family(
+        "headgate_breaker_calls_total",
+        "counter",
+        "Calls that a circuit breaker has judged, each with all its tries: well, failed.",
+        ("service", "outcome"),
+    ),
+    Family(
         "headgate_breaker_state",
         "gauge",
         "State of a circuit breaker: 0 closed, 1 open, 2 half-open.",

@@ -187,7 +187,8 @@ def _reset(running: Scene, name: str) -> None:
     told = running.send("POST", path, bearer=mint(SECRET, sub="boss", scopes=["admin"]))
     assert (told.status, set(told.json)) == (200, {"message", "timestamp"})
     said = running.breakers()[name]
-    assert (said["state"], said["failure_count"], said["recent_failures"]) == ("closed", 0, 0)
+    counts = ("failure_count", "recent_failures", "success_count", "total_calls", "failure_rate")
+    assert (said["state"], *(said[each] for each in counts)) == ("closed", 0, 0, 0, 0, 0)
     # Every worker dials it again.
     assert {running.send("POST", "/api/v1/fraud/check", b"").status for _ in range(6)} == {200}
 

@@ -146,15 +146,18 @@ def test_replicas_share_one_budget(running: Scene, tmp_path: Path, redis: RedisS
 def test_without_redis_each_replica_counts_by_itself(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     """S3-25, S3-26: Redis away at the start and later; one line says so, and one that it is back.
 
-    Without TRUSTED_PROXIES, an address is that of the connection, whatever a field says.
+    Without TRUSTED_PROXIES, an address is that of the connection, whatever a field says. Breakers know of their calls
+    without metrics, too.
     """
     server = RedisServer(tmp_path_factory.mktemp("redis"))
-    with scene(tmp_path, server, env={"RATE_LIMIT_REQUESTS": "10", **HOUR}) as made:
+    with scene(tmp_path, server, env={"RATE_LIMIT_REQUESTS": "10", "METRICS_ENABLED": "false", **HOUR}) as made:
         gateway = made.gateway
         forged = [{"X-Forwarded-For": f"198.51.100.{number}"} for number in range(12)]
         found = [gateway.ask("POST", "/api/v1/auth/login", {}, each) for each in forged]
         assert [each.status for each in found] == [200] * 10 + [429] * 2
         is_refused(found[-1], 10)
+        counted = {"failure_count": 0, "success_count": 10, "total_requests": 10, "failure_rate": 0.0}
+        assert made.breaker("auth") == {"state": "closed", **counted}
         gateway.wait_log("the store of the limits fails")
         server.start()
         try:

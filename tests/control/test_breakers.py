@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from headgate.config.admin_settings import BreakerAction
-from headgate.control.breakers import Breakers
+from headgate.control.breakers import Breakers, Calls
 from headgate.control.log import Log
 from headgate.core.clock import monotonic
 from headgate.core.failure import Failure
@@ -173,15 +173,32 @@ def test_a_full_board_is_said_and_costs_only_the_view(capfd: pytest.CaptureFixtu
     assert control.describe() == {}
 
 
+def test_a_reset_forgets_the_calls_that_were_counted() -> None:
+    scene = Scene()
+    assert scene.control.calls("api")["total_calls"] == 0
+    scene.control.note_calls({"api": Calls(well=6, failed=2), "other": Calls(failed=1)})
+    counted = {"success_count": 6, "total_requests": 8, "total_calls": 8, "failure_rate": 25.0}
+    assert scene.control.calls("api") == counted
+    for action in ("open", "close"):
+        scene.control.steer("api", action)
+        assert scene.control.calls("api") == counted
+    scene.control.steer("api", "reset")
+    none = {"success_count": 0, "total_requests": 0, "total_calls": 0, "failure_rate": 0.0}
+    assert scene.control.calls("api") == none
+    scene.control.note_calls({"api": Calls(well=6, failed=3), "other": Calls(failed=1)})
+    assert scene.control.calls("api") == {**none, "total_requests": 1, "total_calls": 1, "failure_rate": 100.0}
+    assert scene.control.calls("other")["total_calls"] == 1
+
+
 def test_the_last_success_is_the_moment_at_which_more_of_them_were_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was there at the first look may be of any time before it: a successor of control knows none."""
     moments = iter([200.0, 300.0])
     scene = Scene()
-    scene.control.note_successes({"api": 4})
+    scene.control.note_calls({"api": Calls(well=4)})
     assert scene.record()["last_success_time"] is None
     monkeypatch.setattr("headgate.control.breakers.wall", lambda: next(moments))
-    scene.control.note_successes({"api": 5})
-    scene.control.note_successes({"api": 5})
+    scene.control.note_calls({"api": Calls(well=5)})
+    scene.control.note_calls({"api": Calls(well=5, failed=1)})
     monkeypatch.undo()
     assert scene.record()["last_success_time"] == 200.0
 

@@ -77,6 +77,17 @@ def test_two_workers_are_one_breaker_and_each_change_is_told_once() -> None:
     assert (one.counted("refused"), two.counted("refused")) == ({("api",): 1}, {("api",): 3})
 
 
+def test_calls_are_counted_as_they_were_judged_and_none_that_was_the_clients() -> None:
+    worker = Worker(Board.create(slots=1), threshold=3)
+    worker.answer(200)
+    worker.answer(404)
+    worker.fail("upstream_reset")
+    worker.answer(200)
+    worker.answer(503)
+    worker.fail("client_closed")
+    assert worker.counted("calls") == {("api", "well"): 3, ("api", "failed"): 2}
+
+
 @pytest.mark.parametrize("status", [200, 204, 302, 404, 429, 499])
 def test_answers_that_do_not_count_interrupt_a_row(status: int) -> None:
     worker = Worker(Board.create())

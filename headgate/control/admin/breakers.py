@@ -11,6 +11,7 @@ from headgate.config.admin_settings import BreakerAction
 from headgate.control.admin.access import about, allowed
 from headgate.control.admin.answers import Refused, answers
 from headgate.control.admin.subject import TheGateway
+from headgate.control.surface import records
 
 router = APIRouter(tags=["circuit breakers"], prefix="/api/v1/circuit-breakers")
 
@@ -63,6 +64,8 @@ async def steer(
 ) -> BreakerTold:
     """Close a breaker and forget what it counted (reset), or force it open or closed until a reset."""
     about(request, {"breaker": service})
+    # What a reset forgets, too.
+    await records.latest_numbers(gateway)
     found = gateway.parts.breakers.steer(service, action)
     if found is None:
         raise Refused(404, "there is no circuit breaker of a service of that name")

@@ -11,7 +11,6 @@ from headgate.control.admin.access import allowed
 from headgate.control.admin.answers import Refused, answers
 from headgate.control.admin.subject import TheGateway
 from headgate.control.surface import records
-from headgate.control.surface.numbers import Numbers
 
 router = APIRouter(tags=["services"], dependencies=[allowed("read")])
 
@@ -22,6 +21,7 @@ _Service = Annotated[str, Path(min_length=1, max_length=1000, description="Its n
 @router.get("/api/v1/health", responses={**answers(), 503: {"description": "By health.statuses, unhealthy"}})
 async def health(gateway: TheGateway) -> JSONResponse:
     """Show how the gateway is, what it depends on, and a summary of its services, from the last look at each."""
+    await records.numbers_of(gateway)
     record = records.health(gateway)
     status: str = record["status"]
     statuses = gateway.parts.own_health.settings.statuses
@@ -57,7 +57,7 @@ async def service_metrics(service: _Service, gateway: TheGateway) -> dict[str, A
     config = gateway.parts.configuration.resolved
     if config is None or service not in {each.name for each in config.services}:
         raise _missing()
-    numbers = await gateway.parts.exposition.counted("numbers", Numbers)
+    numbers = await records.numbers_of(gateway)
     return {"service": service, **numbers.calls(service)}
 
 

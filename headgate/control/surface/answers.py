@@ -15,7 +15,7 @@ from headgate.config.body_templates import Body, Refused
 from headgate.config.resolve import ResolvedConfig, ResolvedRoute
 from headgate.control.exposition import preferred
 from headgate.control.log import Log
-from headgate.control.surface import listed
+from headgate.control.surface import listed, records
 from headgate.control.surface.moments import in_words
 from headgate.control.surface.subject import Subject
 from headgate.control.surface.views import SERVICE_NOT_FOUND, VIEWS, NotFound, Question
@@ -86,7 +86,7 @@ class Answers:
             if item.surface.view == "metrics" and (given := await self._metrics_text(item, asked.accept)) is not None:
                 return given
             if item.surface.view == "reset_breaker":
-                self._reset(asked, params)
+                await self._reset(asked, params)
             question = Question(self._subject, self.items, self._exposed, params, parse_qs(asked.query))
             shown = await VIEWS[item.surface.view](question)
             text = item.body.render(shown.record) if item.body is not None else b""
@@ -119,9 +119,11 @@ class Answers:
             exposition.scrapers -= 1
         return Given(200, scrape.content_type, scrape.body)
 
-    def _reset(self, asked: Asked, params: dict[str, str]) -> None:
+    async def _reset(self, asked: Asked, params: dict[str, str]) -> None:
         name, wanted = params.get("service") or params.get("service_name") or "", params.get("action") or "reset"
         action = next((each for each in BREAKER_ACTIONS if each == wanted), None)
+        # What it is to forget, too.
+        await records.latest_numbers(self._subject)
         found = self._subject.parts.breakers.steer(name, action) if action is not None else None
         act, who = f"{asked.method} {asked.path}", _actor(asked.caller)
         self._subject.audit("admin.request", who, act, "done" if found else "failed", {"breaker": name}, wanted)

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from headgate.config.resolve import OWN_SERVICE
+from headgate.control.breakers import Calls
 from headgate.control.telemetry.history import quantile
 from headgate.telemetry.cells import Sample
 from headgate.telemetry.families import FAMILIES, MICROSECONDS
@@ -22,6 +23,7 @@ _UPSTREAM = "headgate_upstream_requests_total"
 _UPSTREAM_DURATIONS = "headgate_upstream_duration_seconds"
 _ERRORS = "headgate_errors_total"
 _RETRIES = "headgate_retries_total"
+_BREAKER_CALLS = "headgate_breaker_calls_total"
 _TOP = 10
 # Requests that none took, and those that the gateway answered itself.
 _NO_SERVICES = ("", OWN_SERVICE)
@@ -77,6 +79,7 @@ class Numbers:
     """What all samples say together."""
 
     __slots__ = (
+        "breaker_calls",
         "by_service",
         "by_status",
         "durations",
@@ -93,6 +96,7 @@ class Numbers:
         self.by_service: Counter[str] = Counter()
         self.by_status: Counter[str] = Counter()
         self.errors: Counter[str] = Counter()
+        self.breaker_calls: dict[str, Calls] = {}
         self.upstream: dict[str, Counter[str]] = {}
         self.retries: dict[str, Counter[str]] = {}
         self.upstream_durations: dict[str, Durations] = {}
@@ -113,6 +117,11 @@ class Numbers:
             service = labels[_place(_UPSTREAM, "service")]
             outcome = labels[_place(_UPSTREAM, "outcome")]
             self.upstream.setdefault(service, Counter())[outcome] += sample.values[0]
+        elif family == _BREAKER_CALLS:
+            service, outcome = labels
+            known = self.breaker_calls.get(service, Calls())
+            count = getattr(known, outcome) + sample.values[0]
+            self.breaker_calls[service] = known._replace(**{outcome: count})
         elif family == _RETRIES:
             service = labels[_place(_RETRIES, "service")]
             self.retries.setdefault(service, Counter())[labels[_place(_RETRIES, "reason")]] += sample.values[0]
@@ -168,11 +177,6 @@ class Numbers:
             "response_time": _milliseconds(durations.mean),
             "p95_response_time": _milliseconds(durations.quantile(0.95)),
         }
-
-    @property
-    def successes(self) -> dict[str, int]:
-        """Count by service the calls that went well."""
-        return {service: sum(outcomes[each] for each in _WELL) for service, outcomes in self.upstream.items()}
 
     def _performance(self) -> dict[str, Any]:
         durations, bounds = self.durations, self.durations.bounds

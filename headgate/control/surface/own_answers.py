@@ -16,7 +16,6 @@ from headgate.control.own_health import worst
 from headgate.control.surface import records
 from headgate.control.surface.answers import Item, content_type_of
 from headgate.control.surface.moments import in_words
-from headgate.control.surface.numbers import Numbers
 from headgate.control.surface.records import Record
 from headgate.control.surface.subject import Subject
 from headgate.proxy.own import OwnAnswer
@@ -29,10 +28,10 @@ _SHOWN = {
 }
 
 
-async def numbers_for(subject: Subject, items: Iterable[Item]) -> Numbers | None:
-    """Return what was counted, if a template of these may tell of it."""
-    wanted = any(item.surface.view == "health" and item.body is not None for item in items)
-    return await records.numbers_of(subject) if wanted else None
+async def note_calls(subject: Subject, items: Iterable[Item]) -> None:
+    """Have breakers know of their calls, if a template of these may tell of them."""
+    if any(item.surface.view == "health" and item.body is not None for item in items):
+        await records.numbers_of(subject)
 
 
 def told(
@@ -41,14 +40,13 @@ def told(
     exposed: Iterable[str],
     statuses: Mapping[Any, int],
     log: Log,
-    numbers: Numbers | None = None,
 ) -> dict[str, dict[str, OwnAnswer]]:
     """Return all answers by path and state (proxy.own.State).
 
-    `exposed` are the paths of admin.expose, `numbers` what was counted, where a template may tell of it.
+    `exposed` are the paths of admin.expose.
     """
     states = {
-        "health": _health_states(records.health(subject, numbers), statuses),
+        "health": _health_states(records.health(subject), statuses),
         "ready": _ready_states(records.ready(subject), subject.parts.own_health.not_ready()),
         "live": {"now": (200, records.live(subject))},
     }

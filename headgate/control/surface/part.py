@@ -108,9 +108,9 @@ class OwnEndpoints:
             assert config is not None and subject is not None
             self._asked.clear()
             began = monotonic()
-            numbers = await own_answers.numbers_for(subject, answers.items)
+            await own_answers.note_calls(subject, answers.items)
             exposed, statuses = config.admin.expose, config.health.statuses
-            told = own_answers.told(subject, answers.items, exposed, statuses, self._log, numbers)
+            told = own_answers.told(subject, answers.items, exposed, statuses, self._log)
             took = monotonic() - began
             pause = min(LONGEST_PAUSE, took * _ASKED_SHARE)
             self._publish(OwnAnswers(told, self._own_health.not_ready(), began, began + took + pause))

@@ -74,17 +74,21 @@ def _features(config: ResolvedConfig | None) -> Record:
 
 
 async def numbers_of(subject: Subject) -> Numbers:
-    """Return what was counted until now."""
+    """Return what was counted until now; breakers know of their calls then, too."""
     numbers = await subject.parts.exposition.counted("numbers", Numbers)
-    subject.parts.breakers.note_successes(numbers.successes)
+    subject.parts.breakers.note_calls(numbers.breaker_calls)
     return numbers
 
 
-def health(subject: Subject, numbers: Numbers | None = None) -> Record:
-    """Return the record of the view `health`: the gateway, what it depends on, and a summary of its services.
+async def latest_numbers(subject: Subject) -> Numbers:
+    """Return what was counted of all that was answered until now."""
+    # A worker may have answered a request and not have come to counting it.
+    await subject.parts.latest.fetch()
+    return await numbers_of(subject)
 
-    With `numbers` breakers tell of their calls, too.
-    """
+
+def health(subject: Subject) -> Record:
+    """Return the record of the view `health`: the gateway, what it depends on, and a summary of its services."""
     own = subject.parts.own_health
     checks, dependencies = own.checks(), own.dependencies()
     shown, processes = common(subject), "healthy" if is_whole(subject.snapshot()) else "degraded"
@@ -95,9 +99,6 @@ def health(subject: Subject, numbers: Numbers | None = None) -> Record:
     if own.settings.services != "ignore" and summary["unhealthy_services"]:
         troubled = own.settings.services
     breakers = breakers_of(subject)
-    if numbers is not None:
-        for name, found in breakers.items():
-            found |= {key: numbers.calls(name)[key] for key in ("success_count", "total_requests", "failure_rate")}
     return {
         "status": worst(gateway, troubled, *(each["status"] for each in dependencies.values())),
         "stale": False,
@@ -233,11 +234,12 @@ def services_health(subject: Subject) -> Record:
 
 
 def breakers_of(subject: Subject) -> dict[str, Record]:
-    """Return all circuit breakers by service."""
-    return {
-        name: {"name": name, "service": name, "recent_failures": found["failure_count"], **found}
-        for name, found in subject.parts.breakers.describe().items()
-    }
+    """Return all circuit breakers by service, with their calls as they were last noted (numbers_of)."""
+    breakers, found = subject.parts.breakers, {}
+    for name, each in breakers.describe().items():
+        named = {"name": name, "service": name, "recent_failures": each["failure_count"]}
+        found[name] = {**named, **each, **breakers.calls(name)}
+    return found
 
 
 # -- configuration -------------------------------------------------------------------------------------------------

@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from headgate.control.surface import listed, records
-from headgate.control.surface.numbers import Numbers
 from headgate.control.surface.records import Record
 from headgate.control.surface.subject import Subject
 from headgate.control.telemetry.requests import spans_of
@@ -92,7 +91,7 @@ async def _openapi(asked: Question) -> Shown:
 
 
 async def _metrics(asked: Question) -> Shown:
-    numbers, parts = await _numbers(asked), asked.subject.parts
+    numbers, parts = await records.latest_numbers(asked.subject), asked.subject.parts
     shown = asked.record()
     made = numbers.record(shown["uptime"]["exact"])
     errors, checks = parts.telemetry.errors.newest()[:_MOST_ERRORS], parts.own_health.checks()
@@ -108,10 +107,10 @@ async def _rate_limiters(asked: Question) -> Shown:
 
 
 async def _circuit_breakers(asked: Question) -> Shown:
-    numbers = await _numbers(asked)
+    numbers = await records.latest_numbers(asked.subject)
     breakers = records.breakers_of(asked.subject)
     for name, found in breakers.items():
-        found |= {**numbers.calls(name), "failure_count": found["failure_count"]}
+        found |= {key: value for key, value in numbers.calls(name).items() if key not in found}
     return Shown(asked.record(circuit_breakers=breakers), breakers)
 
 
@@ -156,16 +155,16 @@ async def _service_metrics(asked: Question) -> Shown:
     name = asked.service
     if name not in records.services_of(asked.subject):
         raise NotFound(SERVICE_NOT_FOUND)
-    calls = (await _numbers(asked)).calls(name)
-    breaker = {"state": "closed", "failure_count": calls["failure_count"]}
-    breaker |= records.breakers_of(asked.subject).get(name, {})
-    breaker |= {key: calls[key] for key in ("success_count", "total_requests", "failure_rate")}
+    calls = (await records.latest_numbers(asked.subject)).calls(name)
+    counted = {key: calls[key] for key in ("failure_count", "success_count", "total_requests", "failure_rate")}
+    # A service without one has what is known of its calls.
+    breaker = {"state": "closed", **counted, **records.breakers_of(asked.subject).get(name, {})}
     return _own({**asked.record(), "service": name, "calls": calls, "circuit_breaker": breaker})
 
 
 async def _counted(asked: Question) -> dict[str, Record]:
     """Return all services with what was counted of their calls."""
-    numbers, services = await _numbers(asked), records.services_of(asked.subject)
+    numbers, services = await records.latest_numbers(asked.subject), records.services_of(asked.subject)
     for name, service in services.items():
         # Where nobody checks, the calls tell.
         calls = numbers.calls(name)
@@ -180,12 +179,6 @@ async def _counted(asked: Question) -> dict[str, Record]:
             instance["health_score"] = 1.0 if instance["is_healthy"] else 0.0
             instance["last_health_check"] = instance["last_check"]
     return services
-
-
-async def _numbers(asked: Question) -> Numbers:
-    # A worker may have answered a request and not have come to counting it.
-    await asked.subject.parts.latest.fetch()
-    return await records.numbers_of(asked.subject)
 
 
 # -- configuration -------------------------------------------------------------------------------------------------

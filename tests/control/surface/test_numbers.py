@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from headgate.control.breakers import Calls
 from headgate.control.surface.numbers import Durations, Numbers
 from headgate.telemetry.cells import Sample, SeriesName
 from headgate.telemetry.families import FAMILIES
@@ -87,6 +88,17 @@ def test_a_call_with_all_its_tries_is_one() -> None:
     )
     calls = numbers.calls("chat")
     assert (calls["total_requests"], calls["success_count"], calls["failure_count"]) == (5, 2, 3)
+
+
+def test_calls_of_breakers_are_summed_over_workers() -> None:
+    numbers = Numbers(
+        [
+            counter("headgate_breaker_calls_total", 2, service="chat", outcome="well"),
+            counter("headgate_breaker_calls_total", 3, service="chat", outcome="well"),
+            counter("headgate_breaker_calls_total", 1, service="chat", outcome="failed"),
+        ]
+    )
+    assert numbers.breaker_calls == {"chat": Calls(well=5, failed=1)}
 
 
 def test_nothing_counted_is_nothing_divided() -> None:

@@ -11,7 +11,6 @@ from headgate.config.surface_names import NAMES, Many, Shape
 from headgate.control.log import Line
 from headgate.control.surface import records
 from headgate.control.surface.listed import _SUMMARIES
-from headgate.control.surface.numbers import Numbers
 from headgate.control.surface.own_answers import _health_states
 from headgate.control.surface.views import VIEWS, Question
 from tests.control.admin.subject import Subject
@@ -54,7 +53,7 @@ def config() -> dict[str, Any]:
 async def made(subject: Subject, view: str) -> Mapping[str, Any]:
     """Return the record of a view."""
     if view == "health":
-        return _health_states(records.health(subject, Numbers([])), {})["now"][1]
+        return _health_states(records.health(subject), {})["now"][1]
     if view in LOCAL_VIEWS:
         found: Mapping[str, Any] = getattr(records, view)(subject)
         return found
