@@ -26,7 +26,7 @@ from headgate.policy.limit.settings import Limit, LimitHeaders
 from headgate.policy.match import Match, PathMatch
 from headgate.policy.outlier import OutlierSettings
 from headgate.policy.overload_settings import AdaptiveConcurrency, Overload
-from headgate.policy.retry_settings import RetrySettings
+from headgate.policy.retry_settings import RetryBudget, RetrySettings
 from headgate.policy.rewrite import HeaderEdits
 from headgate.policy.split import Destination
 from headgate.stores.cache.settings import MemoryCacheSettings
@@ -57,6 +57,8 @@ OWN_SERVICE = "headgate:own"
 
 # Bytes of a request's body at an own endpoint, where its item does not say: an envelope is held in memory whole.
 _MOST_ASKED = 1024 * 1024
+# Seconds in which control that hangs is killed, and its successor, which has its code to read, answers.
+_SUCCESSION = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,7 +270,7 @@ def _route(route: Route, service: Service, config: Config, order: int) -> Resolv
         service=service.name,
         order=order,
         settings=_read_by(config.prefixes, route),
-        destinations=tuple(route.destinations) or (Destination(service_name=service.name),),
+        destinations=_destinations(route, service),
         headers=_nearest(route.headers, service.headers, config.headers),
         timeout=_nearest(route.timeout, service.timeout) or config.timeout,
         retry=_nearest(route.retry, service.retry) or config.retry,
@@ -283,6 +285,11 @@ def _route(route: Route, service: Service, config: Config, order: int) -> Resolv
         cache=cache if (cache := _nearest(route.cache, service.cache, config.cache)) and cache.enabled else None,
         as_json=_nearest(route.answers, service.answers, config.answers) == "json",
     )
+
+
+def _destinations(route: Route, service: Service) -> tuple[Destination, ...]:
+    own = Destination(service_name=service.name, weight=100 if route.destinations is None else 0)
+    return tuple(route.destinations or (own,))
 
 
 def _read_by(prefixes: str, route: Route) -> Route:
@@ -306,8 +313,9 @@ def _own_route(item: Surface, config: Config, order: int) -> ResolvedRoute:
         destinations=() if elsewhere else (Destination(service_name=OWN_SERVICE),),
         # What is sent to control is nobody's to edit.
         headers=HeaderEdits(response=config.headers.response) if config.headers is not None else None,
-        timeout=Timeouts(connect=1.0, response=10.0),
-        retry=RetrySettings(),
+        timeout=Timeouts(connect=1.0, response=_SUCCESSION),
+        # Who was being answered when control died asks its successor.
+        retry=RetrySettings() if elsewhere else RetrySettings(insist=True, budget=RetryBudget(minimum=1000)),
         max_body=item.max_body if item.max_body is not None else _MOST_ASKED,
         compression=config.compression,
         limits=(),

@@ -15,7 +15,7 @@ from headgate.config.resolve import resolve
 from headgate.config.schema import Config
 from headgate.control.log import Log
 from headgate.control.machine import Machine
-from headgate.control.own_health import OwnHealth, judged, round_trip, worst
+from headgate.control.own_health import SLOW_NETWORK, OwnHealth, judged, round_trip, shortest_trip, worst
 from tests.control.test_dependencies import redis, server
 
 # -- what is shown -------------------------------------------------------------------------------------------------
@@ -112,6 +112,30 @@ def test_a_round_trip_stays_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(asyncio, "open_connection", noted)
     assert asyncio.run(round_trip()) >= 0
     assert hosts == ["127.0.0.1"]
+
+
+@pytest.mark.parametrize(
+    ("trips", "shortest"),
+    [
+        ([0.1], 0.1),
+        # One that took long says that this process stood still; three in a row say that the network does.
+        ([3.0, 0.1], 0.1),
+        ([2.5, 3.0, 2.0], 2.0),
+        ([OSError, 0.1], 0.1),
+        ([OSError, OSError, OSError], 2 * SLOW_NETWORK),
+    ],
+)
+def test_the_shortest_round_trip_counts(trips: list[float | type[OSError]], shortest: float) -> None:
+    coming = iter(trips)
+
+    async def trip() -> float:
+        taken = next(coming)
+        if isinstance(taken, float):
+            return taken
+        raise taken
+
+    assert asyncio.run(shortest_trip(trip)) == shortest
+    assert not list(coming)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from headgate.core.failure import REASONS
 from headgate.proxy import own
 from headgate.proxy.own import OwnAnswer
 from tests.proxy.callers import keys, static, with_key
-from tests.proxy.peers import Message, Upstream, answering, eventually, get, ok
+from tests.proxy.peers import Message, Upstream, Wire, answering, eventually, get, ok
 from tests.proxy.stage import Rig, gateway, on_loop, resolved
 
 SURFACE = [
@@ -284,6 +284,34 @@ async def test_a_crowd_that_asks_control_waits_in_the_worker(tmp_path: Path) -> 
         for client in clients:
             assert (await client.answer()).status == 200
         assert len(control.links) == most
+
+
+@on_loop
+async def test_those_whom_control_was_answering_when_it_died_ask_its_successor(tmp_path: Path) -> None:
+    socket, crowd = str(tmp_path / "own.sock"), 8
+    dying: list[Wire] = []
+
+    async def play(link: Wire) -> None:
+        while True:
+            request = await link.message()
+            if request.method == "POST":
+                link.close()
+            elif len(dying) == crowd:
+                await link.send(ok(b"{}"))
+            else:
+                dying.append(link)
+                if len(dying) == crowd:
+                    for each in dying:
+                        each.close()
+
+    async with Upstream(play, unix=socket), before_control(socket) as rig:
+        clients = [await rig.client() for _ in range(crowd)]
+        for client in clients:
+            await client.send(get("/status"))
+        for client in clients:
+            assert (await client.answer()).status == 200
+        # What a hand does is not done twice.
+        assert (await rig.ask(get("/reset/chat", with_key("boss"), method="POST"), "POST")).status == 502
 
 
 def test_an_item_that_control_answers_wins_over_the_short_form_too() -> None:
