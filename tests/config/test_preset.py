@@ -57,6 +57,14 @@ def test_it_loads_and_editors_take_it(name: str) -> None:
 
 
 @each_preset
+def test_who_asks_is_refused_only_where_a_worker_stays_a_second_behind(name: str) -> None:
+    """No description knows a refusal for want of time, and a machine may be busy with something else."""
+    config = loaded(name).config
+    assert config is not None
+    assert (config.overload.enabled, config.overload.lag) == (True, 1)
+
+
+@each_preset
 def test_services_of_a_users_file_are_behind_it(name: str, tmp_path: Path) -> None:
     file = tmp_path / "services.yaml"
     file.write_text("services: [{name: mine, url: 'http://127.0.0.1:9'}]\n")

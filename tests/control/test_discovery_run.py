@@ -66,8 +66,7 @@ class Gateway(whole.Gateway):
         self.registry = Registry()
         self.services = [Service() for _ in range(4)]
         self.registry.list(*self.services[:2])
-        # Other tests may keep the machine busy: who is refused for that is not the matter here.
-        super().__init__(folder, 2, self.service(), overload={"enabled": False})
+        super().__init__(folder, 2, self.service())
 
     def service(self, **more: Any) -> dict[str, Any]:
         found = {"type": "http", "host": "127.0.0.1", "port": self.registry.port, "interval": 0.1}
