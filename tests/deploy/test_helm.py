@@ -209,20 +209,34 @@ def test_each_word_of_config_becomes_a_variable_that_the_preset_reads() -> None:
     config: dict[str, dict[str, object]] = {}
     for (part, key), (_, value) in WORDS.items():
         config.setdefault(part, {})[key] = value
-    upstreams = {"upstreams": {"chat-v2": {"urls": ["http://a", "http://b"], "weights": [3, 1]}}}
-    found = variables({"config": {**config, **upstreams}})
+    health = {"path": "/health", "interval": "500ms", "timeout": 2}
+    upstream = {"urls": ["http://a", "http://b"], "weights": [3, 1], "health": health}
+    found = variables({"config": {**config, "upstreams": {"chat-v2": upstream}}})
     written = {True: "true", False: "false"}
     expected = {
         name: written.get(value, str(value)) if isinstance(value, bool) else str(value)
         for name, value in WORDS.values()
     }
-    assert found == expected | {"UPSTREAM_CHAT_V2_URLS": "http://a,http://b", "UPSTREAM_CHAT_V2_WEIGHTS": "3,1"}
+    assert found == expected | {
+        "UPSTREAM_CHAT_V2_URLS": "http://a,http://b",
+        "UPSTREAM_CHAT_V2_WEIGHTS": "3,1",
+        "UPSTREAM_CHAT_V2_HEALTH_PATH": "/health",
+        "UPSTREAM_CHAT_V2_HEALTH_INTERVAL": "500ms",
+        "UPSTREAM_CHAT_V2_HEALTH_TIMEOUT": "2",
+    }
     declared = yaml.safe_load(preset_text("ai-edge"))["env"]
     assert set(expected) <= set(declared)
     # All that there is to say, but for where to listen and what is secret, is in the table above.
     said = yaml.safe_load((CHART / "values.yaml").read_text())["config"]
     unsaid = {(part, key) for part, keys in said.items() if part != "upstreams" for key in keys} - set(WORDS)
     assert unsaid == {("server", "host"), ("redis", "url"), ("auth", "jwtSecret"), ("auth", "oidcClientSecret")}
+
+
+def test_the_chart_takes_each_choice_of_the_preset() -> None:
+    declared = yaml.safe_load(preset_text("ai-edge"))["env"]
+    for (part, key), (variable, _) in WORDS.items():
+        for choice in declared[variable].get("values", ()):
+            assert variables({"config": {part: {key: choice}}})[variable] == choice
 
 
 @pytest.mark.parametrize(

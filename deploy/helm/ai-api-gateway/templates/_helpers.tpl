@@ -97,6 +97,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- with $upstream.weights -}}
 {{- $_ := set $found (printf "UPSTREAM_%s_WEIGHTS" $part) (join "," .) -}}
 {{- end -}}
+{{- range $key, $value := $upstream.health -}}
+{{- $_ := set $found (printf "UPSTREAM_%s_HEALTH_%s" $part (upper $key)) $value -}}
+{{- end -}}
 {{- end -}}
 {{- range $name := keys $found | sortAlpha -}}
 {{- $value := get $found $name -}}
