@@ -15,7 +15,7 @@ from headgate.wire.stream import ClientStream
 from headgate.wire.tunnel import SocketEnd, TunnelEnd
 
 if TYPE_CHECKING:
-    from headgate.wire.downstream import ClientConnection
+    from headgate.wire.http1_requests import IncomingRequests
 
 _LINE = b": ".join
 # Most answers are short: their length field is written once.
@@ -30,7 +30,7 @@ class Http1Stream(ClientStream):
 
     __slots__ = ("_chunked", "_client", "keep_alive")
 
-    def __init__(self, connection: ClientConnection, head: RequestHead, keep_alive: bool, started: float) -> None:
+    def __init__(self, connection: IncomingRequests, head: RequestHead, keep_alive: bool, started: float) -> None:
         super().__init__(connection, head, started)
         self._client = connection
         self.keep_alive = keep_alive

@@ -1,5 +1,7 @@
 """The parser of one connection's requests, and what it recorded of the one that is arriving.
 
+A body of known length that does not come with its head is not parsed, only counted.
+
 Law: callbacks of the parser only record. The connection acts after `feed_data` returned without error, since llhttp
 may still refuse a message whose head it has announced.
 """
@@ -20,7 +22,7 @@ from headgate.wire.settings import HttpLimits
 from headgate.wire.timers import NEVER
 
 if TYPE_CHECKING:
-    from headgate.wire.downstream import ClientConnection
+    from headgate.wire.http1_requests import IncomingRequests
 
 
 class RequestReader:
@@ -37,12 +39,13 @@ class RequestReader:
         "in_head",
         "pace",
         "parser",
+        "raw_left",
         "small",
         "stream",
     )
 
-    def __init__(self, connection: ClientConnection, queue: deque[Http1Stream]) -> None:
-        self._connection: ClientConnection | None = connection
+    def __init__(self, connection: IncomingRequests, queue: deque[Http1Stream]) -> None:
+        self._connection: IncomingRequests | None = connection
         self._heads = connection.rules.heads
         self._queue = queue
         # None behind an upgrade that was asked for, and after the end.
@@ -58,6 +61,8 @@ class RequestReader:
         # The request whose body is arriving, and the watch over it unless it came whole.
         self.stream: Http1Stream | None = None
         self.pace: BodyPace | None = None
+        # Bytes of that body which are only counted, its length being known, and not parsed.
+        self.raw_left = 0
 
     def renew(self) -> None:
         """Begin with a new message, whatever the parser took the last bytes for."""
@@ -67,6 +72,24 @@ class RequestReader:
         """Break the cycles through the parser's bound methods and the connection: memory goes at once, uncollected."""
         self.parser = None
         self._connection = None
+
+    def count(self, data: bytes) -> int:
+        """Pass bytes of a body of known length on unparsed; return how many of `data` belonged to it."""
+        stream = self.stream
+        assert stream is not None
+        size = len(data)
+        if size < self.raw_left:
+            self.raw_left -= size
+            stream.feed(data)
+            return size
+        size = self.raw_left
+        self.raw_left = 0
+        self.stream = None
+        self.renew()
+        stream.feed(data if size == len(data) else data[:size])
+        stream.feed_end()
+        self.body_ended(stream)
+        return size
 
     # -- callbacks of the parser: record, never act ----------------------------------------------------------------
 

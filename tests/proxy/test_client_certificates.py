@@ -22,7 +22,7 @@ from tests.proxy.stage import ADDRESS, Rig, gateway, on_loop, to
 from tests.proxy.test_tls import HEADER, behind_balancer
 from tests.wire.certificates import Authority, holder
 
-SHOWN = "headgate.wire.downstream.certificate_shown"
+SHOWN = "headgate.wire.client_socket.certificate_shown"
 FORWARD = {"X-Id": "id", "X-Tenant": "tenant", "X-Roles": "roles", "X-Print": "claims.fingerprint"}
 
 

@@ -22,6 +22,7 @@ from h2.settings import SettingCodes
 from headgate.core.clock import monotonic
 from headgate.core.failure import Failure
 from headgate.core.message import Fields
+from headgate.wire.http1_answer import MOST_FIELDS, MOST_HEAD
 from headgate.wire.http2.call import Http2Call
 from headgate.wire.http2.codec import Codec
 from headgate.wire.http2.fields import FieldDecoder
@@ -29,7 +30,7 @@ from headgate.wire.http2.guard import FrameGuard
 from headgate.wire.http2.lane import Lane
 from headgate.wire.http2.link import Http2Link
 from headgate.wire.settings import Http2Limits
-from headgate.wire.upstream import HIGH_WATER, MOST_FIELDS, MOST_HEAD, UpstreamConnection
+from headgate.wire.upstream import HIGH_WATER, UpstreamConnection
 
 if TYPE_CHECKING:
     from headgate.wire.pool import Pool
