@@ -221,7 +221,7 @@ class Exchange:
     def _count(self) -> Awaitable[None] | None:
         """Hold the request against the limits that need no route."""
         own = self.gateway.own
-        if self.path in own.waits and (word := own.word(self.path, self.gateway.tell)) is not None:
+        if self.path in own.waits and (word := own.word(self.path, self.method, self.gateway.tell)) is not None:
             return after(word, self._hold)
         return self._hold()
 

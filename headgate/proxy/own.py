@@ -41,6 +41,8 @@ _NEXT_WORD: Final = 0.05
 # Seconds for which a word is as good as a newer one.
 _NEW: Final = 0.01
 
+_NEVER: Final = -math.inf
+
 _JSON = b"application/json"
 _READING = ("GET", "HEAD")
 
@@ -69,10 +71,14 @@ class LocalAnswer:
         Raises:
             Failure: method_not_allowed.
         """
-        if exchange.method not in self._methods:
+        if not self.takes(exchange.method):
             raise Failure("method_not_allowed", ", ".join(self._methods))
         answer = self.answer(gateway)
         exchange.respond(answer.status, answer.content_type, answer.body)
+
+    def takes(self, method: str) -> bool:
+        """Tell whether it may be asked so."""
+        return method in self._methods
 
     def answer(self, gateway: Gateway) -> OwnAnswer:
         """Return what holds now."""
@@ -116,7 +122,7 @@ class LocalAnswers(dict[str, Own]):
         self.waits: frozenset[str] = frozenset()
         self.told: Mapping[str, Mapping[str, OwnAnswer]] = {}
         self.not_ready = ""
-        self.at = float("-inf")
+        self.at = _NEVER
 
     def take(
         self, told: Mapping[str, Mapping[str, OwnAnswer]], not_ready: str, seen: float = 0.0, again: float = math.inf
@@ -129,8 +135,11 @@ class LocalAnswers(dict[str, Own]):
             self._asked = 0.0
             self._go_on()
 
-    def word(self, path: str, tell: Callable[[dict[str, Any]], bool]) -> Reply[None] | None:
+    def word(self, path: str, method: str, tell: Callable[[dict[str, Any]], bool]) -> Reply[None] | None:
         """Return what must come before this path of `waits` is answered, None for nothing; `tell` reaches control."""
+        answer = self[path]
+        if isinstance(answer, LocalAnswer) and not answer.takes(method):
+            return None
         patience = _FIRST_WORD
         if path not in self._first:
             patience, now = _NEXT_WORD, monotonic()
@@ -166,7 +175,7 @@ class LocalAnswers(dict[str, Own]):
                 self[item.path] = LocalAnswer(item.path, item.view, methods_of(item))
         # A set and keys make a set, and compiled code takes none for a frozenset.
         self._news = frozenset({item.path for item in config.surface if item.view == "health"} & self.keys())
-        if not self.told:
+        if self.at == _NEVER:
             # A gateway that begins is not degraded: nobody has looked yet.
             waits = {item.path for item in config.surface if item.body is not None or item.view == "health"}
             waits.add("/health")

@@ -246,6 +246,9 @@ async def gateway(document: dict[str, Any]) -> AsyncIterator[Rig]:
     try:
         rig.apply(document)
         rig.gateway.set_ready(True)
+        if "surface" not in document:
+            # Control has nothing to say of endpoints in their plain form, and nobody has to wait for that.
+            rig.gateway.own.take({}, "")
         await asyncio.sleep(0)
         yield rig
         for client in rig.clients:

@@ -80,6 +80,17 @@ async def test_a_gateway_that_needs_something_is_not_called_ready_before_that_wa
 
 
 @on_loop
+async def test_who_asks_as_nobody_may_is_told_at_once() -> None:
+    async with gateway({"surface": [{"path": "/h", "view": "health"}]}) as rig:
+        asking = asyncio.ensure_future(said(rig, "/h"))
+        for path in ("/h", "/health"):
+            assert (await rig.ask(get(path, method="POST"), "POST")).status == 405
+        assert not asking.done()
+        tell(rig)
+        assert await asking == (200, b"now")
+
+
+@on_loop
 async def test_it_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(own, "_FIRST_WORD", 0.0)
     async with gateway({"surface": [{"path": "/h", "view": "health", "body": {"state": "{{ status }}"}}]}) as rig:
@@ -133,6 +144,8 @@ async def test_health_does_not_wait_for_what_does_not_come(monkeypatch: pytest.M
 @on_loop
 async def test_a_worker_answers_by_what_it_was_told_and_by_what_it_knows() -> None:
     async with gateway(CONFIG) as rig:
+        # Of these endpoints nothing was told.
+        rig.gateway.own.take({}, "")
         assert json.loads((await said(rig, "/h"))[1])["status"] == "healthy"
         assert await said(rig, "/r") == (200, b'{"status": "ready"}')
         tell(rig)
@@ -158,6 +171,7 @@ async def test_a_worker_answers_by_what_it_was_told_and_by_what_it_knows() -> No
 @on_loop
 async def test_each_is_counted_as_a_route_of_its_own() -> None:
     async with gateway(CONFIG) as rig:
+        tell(rig)
         for method, path in (("GET", "/h"), ("POST", "/h"), ("GET", "/l"), ("GET", "/guarded"), ("GET", "/nothing")):
             await rig.ask(get(path, method=method))
         assert rig.counted("requests_total", route="own /h", status="200") == 1
@@ -211,6 +225,7 @@ async def test_own_endpoints_are_matched_before_a_catch_all_and_carry_what_all_a
 async def test_limits_of_the_gateway_hold_but_for_health() -> None:
     limits = [{"name": "few", "key": ["address"], "requests": 2, "window": 60}]
     async with gateway({**CONFIG, "limits": limits}) as rig:
+        tell(rig)
         assert [(await said(rig, "/h"))[0] for _ in range(5)] == [200] * 5
         assert [(await said(rig, "/status"))[0] for _ in range(3)] == [503, 503, 429]
 
