@@ -78,7 +78,7 @@ def running(folder: Path, document: dict[str, Any]) -> Iterator[Running]:
     folder.mkdir(exist_ok=True)
     port, service = free_port(), Service()
     guarded: dict[str, Any] = {
-        "circuit_breaker": {"threshold": 5, "timeout": 30},
+        "circuit_breaker": {"threshold": 5, "timeout": 3600},
         "rate_limit": {"enabled": True, "requests": 100, "window": 60},
         "retry": {"attempts": 0},
     }

@@ -65,7 +65,7 @@ def test_a_mesh_proxy(tmp_path: Path) -> None:
 
         five_refused(gateway)
         said = opened(gateway, "/api/v1/telemetry/circuit-breakers")["away"]
-        assert (said["state"], said["failure_count"], said["threshold"], said["timeout"]) == ("open", 5, 5, 30)
+        assert (said["state"], said["failure_count"], said["threshold"], said["timeout"]) == ("open", 5, 5, 3600)
         assert said["last_failure_time"] > NOW
         told = gateway.shown("/iso/circuit-breakers")["away"]
         assert datetime.fromisoformat(told["last_failure_time"]).timestamp() == said["last_failure_time"]
