@@ -180,7 +180,9 @@ def _routed(
     ]
     reachable = any(service["endpoints"] or service["found_by"] for service in services)
     verdict = f"sent to {' or '.join(service['name'] for service in services)} by route {route.name}"
-    if not reachable:
+    if not total:
+        verdict = f"refused by route {route.name}: no destination has weight"
+    elif not reachable:
         verdict = f"refused with 503 by route {route.name}: no service it leads to has an endpoint"
     return {
         "verdict": verdict,

@@ -28,7 +28,7 @@ def check_grpc(config: Config) -> Iterator[Finding]:
             if not keys:
                 continue
             at = (*path, "routes", number, *keys)
-            asked = {each.service_name for each in route.destinations} or {service.name}
+            asked = {each.service_name for each in route.destinations or ()} or {service.name}
             for name in sorted(asked & http1):
                 yield Finding(at, f'this is for gRPC, and "{name}" is spoken to by HTTP/1.1', _HINT, "warning")
             if config.listen and not any_http2:

@@ -91,8 +91,11 @@ def _route(route: Route, path: Path, services: _Services) -> Iterator[Finding]:
         # Said by check_match; which placeholders there are is not known then.
         parts = None
     yield from _match(route, (*path, "match"))
-    yield from found_by(check_split(route.destinations, route.sticky), path)
-    for place, destination in enumerate(route.destinations):
+    yield from found_by(check_split(route.destinations or (), route.sticky), path)
+    if route.destinations is not None and not any(each.weight for each in route.destinations):
+        message = "no destination has weight: every request is refused (no_destination)"
+        yield Finding((*path, "destinations"), message, "give one a weight, or leave destinations out", "warning")
+    for place, destination in enumerate(route.destinations or ()):
         yield from services.reference(destination.service_name, (*path, "destinations", place, "service_name"))
     if route.mirror is not None:
         yield from services.reference(route.mirror.service_name, (*path, "mirror", "service_name"))

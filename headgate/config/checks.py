@@ -180,8 +180,8 @@ def _asked(config: Config) -> set[str]:
     for service in config.services:
         for route in service.routes:
             if route.redirect is None and route.respond is None:
-                asked.update(each.service_name for each in route.destinations)
-                asked.update((service.name,) if not route.destinations else ())
+                asked.update(each.service_name for each in route.destinations or ())
+                asked.update((service.name,) if route.destinations is None else ())
                 asked.update((route.mirror.service_name,) if route.mirror is not None else ())
     return asked
 

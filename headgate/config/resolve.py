@@ -270,7 +270,7 @@ def _route(route: Route, service: Service, config: Config, order: int) -> Resolv
         service=service.name,
         order=order,
         settings=_read_by(config.prefixes, route),
-        destinations=tuple(route.destinations) or (Destination(service_name=service.name),),
+        destinations=_destinations(route, service),
         headers=_nearest(route.headers, service.headers, config.headers),
         timeout=_nearest(route.timeout, service.timeout) or config.timeout,
         retry=_nearest(route.retry, service.retry) or config.retry,
@@ -285,6 +285,11 @@ def _route(route: Route, service: Service, config: Config, order: int) -> Resolv
         cache=cache if (cache := _nearest(route.cache, service.cache, config.cache)) and cache.enabled else None,
         as_json=_nearest(route.answers, service.answers, config.answers) == "json",
     )
+
+
+def _destinations(route: Route, service: Service) -> tuple[Destination, ...]:
+    own = Destination(service_name=service.name, weight=100 if route.destinations is None else 0)
+    return tuple(route.destinations or (own,))
 
 
 def _read_by(prefixes: str, route: Route) -> Route:

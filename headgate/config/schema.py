@@ -169,7 +169,9 @@ class Route:
 
     name: str = setting(help="Name in logs, metrics and errors.", min_length=1, max_length=200)
     match: Match = setting(default=Match, help="What a request must be.")
-    destinations: list[Destination] = setting(default=list, help="Services and their shares; absent: the own service.")
+    destinations: list[Destination] | None = setting(
+        default=None, help="Services and their shares; absent: the own service. Empty, or all of weight 0: nobody."
+    )
     sticky: Sticky | None = setting(default=None, help="Keep a caller with one destination.")
     rewrite: Rewrite | None = setting(default=None, help="Change the path on the way.")
     headers: HeaderEdits | None = setting(default=None, help="Edit header fields on the way.")

@@ -67,6 +67,7 @@ REASONS: dict[str, Reason] = {
     ),
     # The gateway's own side.
     "internal": Reason("gateway", 500, "Internal Server Error", "An unexpected error occurred."),
+    "no_destination": Reason("gateway", 503, "Service Unavailable", "Requests for this go nowhere at present."),
     "no_endpoint": Reason("gateway", 503, "Service Unavailable", "No endpoint of the service is available."),
     "overloaded": Reason("gateway", 503, "Service Unavailable", "The gateway is at its limit; try again shortly."),
     "shed": Reason("gateway", 503, "Service Unavailable", "More requests than can be served; try again shortly."),

@@ -94,8 +94,6 @@ def check_split(destinations: Sequence[Destination], sticky: Sticky | None) -> I
     names = [destination.service_name for destination in destinations]
     for name in dict.fromkeys(name for name in names if names.count(name) > 1):
         yield Objection(("destinations",), f"{name} stands twice; write it once, with the weights added")
-    if destinations and not any(destination.weight for destination in destinations):
-        yield Objection(("destinations",), "all weights are 0, so every request would be answered 503")
     if sticky is None:
         return
     given = [name for name in (sticky.header, sticky.cookie) if name is not None]

@@ -204,13 +204,13 @@ class RouteRuntime:
         """Choose the service for a request with these fields.
 
         Raises:
-            Failure: no_endpoint, when no destination has weight.
+            Failure: no_destination, when none has weight.
         """
         if self.only is not None:
             return self.only
         name = self._split.pick(fields)
         if name is None:
-            raise Failure("no_endpoint", f"{self.name}: no destination has weight")
+            raise Failure("no_destination", self.name)
         return self.clusters[name]
 
 

@@ -38,6 +38,8 @@ MORE = """\
       - name: halves
         match: {{path: /halves}}
         destinations: [{{service_name: svc-a}}, {{service_name: svc-b, weight: 100}}]
+      - {{name: nobody, match: {{path: /nobody}}, destinations: []}}
+      - {{name: nothing, match: {{path: /nothing}}, destinations: [{{service_name: svc-a, weight: 0}}]}}
       - name: shares
         match: {{path: /shares}}
         destinations: [{{service_name: svc-a, weight: 80}}, {{service_name: svc-b, weight: 20}}]
@@ -340,6 +342,10 @@ def test_weights(mesh: Mesh) -> None:
     drawn = Counter(mesh.gateway.get("/shares").json["stub"] for _ in range(100))
     # Five deviations around 80.
     assert 60 <= drawn["a"] < 100
+    # No target is no service.
+    for path in ("/nobody", "/nothing"):
+        answer = mesh.gateway.get(path)
+        assert (answer.status, answer.json) == (404, {"error": "Service not found"})
 
 
 # -- failures, breakers --------------------------------------------------------------------------------------------

@@ -524,7 +524,7 @@ def test_the_last_instances_stay_while_the_registry_is_away(other: Other) -> Non
 def test_a_changed_file_counts_at_once_and_no_request_is_lost(other: Other) -> None:
     """S0-37."""
     assert other.gateway.get("/fresh").status == 404
-    other.services[2]["routes"] = [{"name": "fresh", "match": {"path": "/fresh"}, "destinations": []}]
+    other.services[2]["routes"] = [{"name": "fresh", "match": {"path": "/fresh"}}]
     other.services[2]["rate_limit"] = {"enabled": False}
     other.write()
     statuses = set()

@@ -34,7 +34,7 @@ services:
       - {name: climb, match: {path: {template: "/t/{a}/{b}"}}, rewrite: {path: "/{a}/x/{b}"}}
       - {name: hosted, match: {path: /hosted, host: "*.example.com"}}
   - name: empty
-    routes: [{name: nobody, match: {path: /nobody}}]
+    routes: [{name: nobody, match: {path: /nobody}}, {name: off, match: {path: /off}, destinations: []}]
 """
 
 
@@ -62,6 +62,7 @@ def ask(config: ResolvedConfig, method: str, target: str, host: str | None = Non
         ("GET", "/old/a", "redirected with 308 to https://example.com/a"),
         ("GET", "/robots.txt", "answered with 200, as route fixed says"),
         ("GET", "/nobody", "refused with 503 by route nobody: no service it leads to has an endpoint"),
+        ("GET", "/off", "refused by route off: no destination has weight"),
         ("GET", "/ready", "answered by the gateway itself: /ready is in admin.expose"),
         ("GET", "/a/../../b", "refused with 400 (bad_path): the path climbs above its root"),
         ("GET", "/a%2Fb", "refused with 400 (bad_path): an escaped slash is not accepted in this path"),

@@ -107,7 +107,6 @@ def test_the_first_cookie_of_a_name_counts() -> None:
     ("weights", "sticky", "words"),
     [
         ([("a", 1), ("a", 2)], None, "a stands twice"),
-        ([("a", 0), ("b", 0)], None, "all weights are 0"),
         ([("a", 1)], Sticky(), "here are 0"),
         ([("a", 1)], Sticky(header="x", cookie="y"), "here are 2"),
         ([("a", 1)], Sticky(header="x y"), "not the name"),

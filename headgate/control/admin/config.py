@@ -249,7 +249,9 @@ def _routes(gateway: Subject) -> list[RouteShown]:
     for each in _services(gateway):
         for route in each["routes"]:
             match = route["match"] or {}
-            leads = route["destinations"] or [{"service_name": each["name"], "weight": 100}]
+            leads = route["destinations"]
+            if leads is None:
+                leads = [{"service_name": each["name"], "weight": 100}]
             shown_.append(
                 RouteShown(
                     name=route["name"],

@@ -281,7 +281,9 @@ def _configured(service: ResolvedService, routes: Iterable[ResolvedRoute]) -> Re
 
 
 def _route(route: ResolvedRoute) -> Record:
-    shares = [{"service_name": each.service_name, "weight": each.weight} for each in route.destinations]
+    written = route.settings.destinations
+    leads = route.destinations if written is None else written
+    shares = [{"service_name": each.service_name, "weight": each.weight} for each in leads]
     return {"name": route.name, "service": route.service, "match": _match(route.settings.match), "destinations": shares}
 
 
