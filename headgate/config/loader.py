@@ -164,7 +164,10 @@ def _with_included(
             files.append(each.path)
             if depth >= _DEEPEST or len(found) >= _MOST_INCLUDED:
                 problems.append(Problem(each.at, "include", "files include each other, or too many of them"))
-            elif not (each.optional and _is_absent(each.path)) and (text := _text(each.path, problems)) is not None:
+            elif _is_absent(each.path):
+                if not each.optional:
+                    problems.append(Problem(each.at, "include", f"there is no such file: {each.path}"))
+            elif (text := _text(each.path, problems)) is not None:
                 over = Layer(str(each.path), text)
                 problems += lacks(over, each.needs)
                 made.append(((over, read_head(over)), depth + 1))

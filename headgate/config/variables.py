@@ -35,7 +35,7 @@ _BOOLEANS = {
 
 
 class Variables(Declared):
-    """What the environment says, behind a table of what it may say; `unread` are those whose file gave no value."""
+    """What the environment says, behind a table of what it may say; `unread` are those that hold nothing of use."""
 
     def __init__(self, table: Mapping[str, Variable], environ: Mapping[str, str]) -> None:
         """Read all variables of the table; what is wrong stands in `problems`.
@@ -132,6 +132,7 @@ class Variables(Declared):
             texts = READERS[variable.type](text, variable)
         except ValueError as error:
             self.problems.append(Problem(Origin("environment"), "", f"{given}: {error}"))
+            self.unread.add(name)
             return _NOTHING._replace(many=variable.type == "list")
         return Value(texts, variable.type == "list", True, variable.type in _WORDS)
 

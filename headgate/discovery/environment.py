@@ -69,7 +69,7 @@ def _weights(text: str, name: str, count: int) -> list[int]:
     if not items:
         return [1] * count
     if len(items) != count:
-        raise NotFound(f"{name} has {len(items)} weights, and there are {count} URLs")
+        raise NotFound(f"{name}: expected as many weights as there are URLs ({count}), got {len(items)}")
     if not all(re.fullmatch("[0-9]{1,7}", each) and int(each) <= MOST_WEIGHT for each in items):
         raise NotFound(f"{name}: a weight is a whole number from 0 to {MOST_WEIGHT}")
     return [int(each) for each in items]

@@ -71,6 +71,12 @@ def test_the_environment_goes_before_the_files_and_the_command_line_before_it() 
     assert found == [7000, 9000, 9100]
 
 
+def test_a_required_variable_that_cannot_be_read_is_one_mistake_and_not_two() -> None:
+    preset = "env: {ISSUER: {type: url, required: true}}\n"
+    said_once = ["environment: error: ISSUER: expected a URL such as http://host:8000"]
+    assert said(load_layers(preset, environ={"ISSUER": "auth.example.com"})) == said_once
+
+
 def test_a_file_that_has_no_secret_is_one_mistake_and_not_two(tmp_path: Path) -> None:
     result = load_layers(PRESET, environ={"MODE": "jwt", "SECRET_FILE": str(tmp_path / "none")})
     assert said(result) == ["environment: error: SECRET_FILE: the file cannot be read: No such file or directory"]
@@ -125,14 +131,15 @@ def test_files_are_included_over_the_one_that_names_them(tmp_path: Path, monkeyp
     assert document(absent)["zone"] == "low"
     assert absent.files == [Path("mesh.yaml")]
     # Whoever names a file wants that one.
-    assert said(load_layers(preset, environ={"FILE": "other.yaml"})) == ["other.yaml: error: there is no such file"]
+    named = load_layers(preset, environ={"FILE": "other.yaml"})
+    assert said(named) == ["preset p:2:18: error: include: there is no such file: other.yaml"]
     Path("mesh.yaml").write_text("zone: high\ninclude: more.yaml\n")
     Path("more.yaml").write_text("route_order: file\n")
     shown = document(load_layers(preset))
     assert (shown["zone"], shown["route_order"]) == ("high", "file")
     assert document(load_layers(preset, "zone: own\n"))["zone"] == "own"
     Path("more.yaml").unlink()
-    assert said(load_layers(preset)) == ["more.yaml: error: there is no such file"]
+    assert said(load_layers(preset)) == ["mesh.yaml:2:10: error: include: there is no such file: more.yaml"]
     Path("more.yaml").write_text("include: mesh.yaml\n")
     assert any("files include each other" in line for line in said(load_layers(preset)))
 
