@@ -68,7 +68,7 @@ def test_other_variables_and_a_default_may_be_named() -> None:
         ({}, "none of these variables is set: CHAT_SERVICE_URL, UPSTREAM_CHAT_URLS"),
         ({"CHAT_SERVICE_URL": "http://user:hunter2@one"}, "CHAT_SERVICE_URL: user name and password"),
         ({"CHAT_SERVICE_URL": "hunter2"}, "CHAT_SERVICE_URL: expected http"),
-        ({"CHAT_SERVICE_URL": "http://one", "UPSTREAM_CHAT_WEIGHTS": "1,2"}, r"as many weights as there are URLs \(1\), got 2"),
+        ({"CHAT_SERVICE_URL": "http://one", "UPSTREAM_CHAT_WEIGHTS": "1,2"}, r"as there are URLs \(1\), got 2"),
         ({"CHAT_SERVICE_URL": "http://one", "UPSTREAM_CHAT_WEIGHTS": "much"}, "a weight is a whole number"),
     ],
 )
