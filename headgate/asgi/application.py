@@ -55,6 +55,8 @@ class Application:
         from headgate.asgi.serving import serve, serve_socket
 
         if kind == "http":
+            if guest.is_alone:
+                await guest.company_for(scope)
             await serve(guest.gateway, scope, receive, send)
         elif kind == "websocket":
             await serve_socket(guest.gateway, scope, receive, send)

@@ -3,27 +3,30 @@
     away -> joined: a seat, a worker of control in this process's own loop -> serving, once a plan is in force
     the link ends -> serving on with the last plan, while it joins anew -> the next worker serves, this one ends
 
-Laws: a companion that dies takes nothing down: requests in flight and new ones go on, with the memory that is left.
-What the next one counts begins afresh. Signals, the loop and its end are the server's.
+Laws: a companion that dies takes nothing down: requests in flight and new ones go on, with the memory that is left;
+those for control wait for the next one. What that counts begins afresh. Signals, the loop and its end are the server's.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import select
 import time
 from collections.abc import Callable
 from typing import Any
 
+from headgate.asgi.head import Scope, head_of
 from headgate.asgi.joining import Joining, NotJoined
 from headgate.asgi.stream import AsgiClient
 from headgate.config.field_kinds import answer_field_kinds, request_field_kinds
-from headgate.config.resolve import ResolvedConfig
+from headgate.config.resolve import OWN_SERVICE, ResolvedConfig
 from headgate.control.children import Seat
 from headgate.control.link import Link
 from headgate.control.log import Log
 from headgate.control.worker import Worker
+from headgate.core.failure import Failure
 from headgate.core.trace import places_of
 from headgate.proxy.gateway import Gateway
 from headgate.wire.head import HeadReader
@@ -35,6 +38,8 @@ _SHORTEST_RETRY = 0.2
 _LONGEST_RETRY = 10.0
 # Longer than the companion gives control.
 _FAREWELL = 10.0
+# In which a companion has been started, and has a plan.
+_SUCCESSION = 30.0
 _MOST_CLIENTS = 4096
 
 
@@ -70,6 +75,18 @@ class AsgiGateway(Gateway):
                 known.clear()
             client = known[address] = AsgiClient(self.rules[secure], address)
         return client
+
+    def asks_control(self, scope: Scope) -> bool:
+        """Tell whether control would be asked for the answer to this request."""
+        plan = self.plan
+        assert plan is not None
+        try:
+            head = head_of(self.rules[0].heads, scope)
+            plan.read_own(head)
+            asked = plan.route(head).payload.only
+        except Failure:
+            return False
+        return asked is not None and asked.name == OWN_SERVICE
 
     def _rules(self, heads: HeadReader, plan: ResolvedConfig) -> Rules:
         # Connections are the server's: nobody here hears of one that opens or closes.
@@ -144,12 +161,26 @@ class Guest:
         self._rejoins: asyncio.Task[None] | None = None
         self._is_server = False
         self._stopping = False
+        # Clear while there is no companion.
+        self._in_company = asyncio.Event()
+        self._in_company.set()
 
     @property
     def gateway(self) -> AsgiGateway:
         """The data plane of now."""
         assert self._worker is not None
         return self._worker.gateway
+
+    @property
+    def is_alone(self) -> bool:
+        """Tell whether its companion has ended, and the next one is not there yet."""
+        return not self._in_company.is_set()
+
+    async def company_for(self, scope: Scope) -> None:
+        """Wait for the next companion if it is control that has to answer this request, but not for ever."""
+        if self.gateway.asks_control(scope):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._in_company.wait(), _SUCCESSION)
 
     async def start(self) -> None:
         """Join, and wait until there is something to serve by.
@@ -189,6 +220,7 @@ class Guest:
     def _on_gone(self, worker: GuestWorker) -> None:
         if worker is self._worker and not self._stopping:
             self._log("error", "the companion of this server has ended; serving on, and joining anew")
+            self._in_company.clear()
             self._rejoins = asyncio.get_running_loop().create_task(self._rejoin(worker))
         elif worker is not self._worker:
             worker.abandon()
@@ -205,6 +237,7 @@ class Guest:
                 self._log("error", "joining failed in an unforeseen way", traceback=places_of(error), retry_in=retry)
             await asyncio.sleep(retry)
             retry = min(retry * 2, _LONGEST_RETRY)
+        self._in_company.set()
         self._log("info", "joined anew")
         await before.finish()
         before.link.close()

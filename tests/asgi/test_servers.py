@@ -134,6 +134,8 @@ def test_one_process_more_gets_its_share(place: Place) -> None:
 
 
 def test_a_companion_that_dies_takes_nothing_along(place: Place) -> None:
+    place.document["surface"] = [{"path": "/own", "view": "status"}]
+    place.write()
     with place.server(GUNICORN, workers=2) as server:
         server.wait(place.port)
         workers = place.joined(server, 2)
@@ -142,6 +144,9 @@ def test_a_companion_that_dies_takes_nothing_along(place: Place) -> None:
         os.kill(companion, signal.SIGKILL)
         # With nobody to ask they serve on, by the last plan.
         assert {server.get(place.port, "/free").status for _ in range(4)} == {200}
+        until(lambda: server.output.count("serving on, and joining anew") == 2, "both have noticed")
+        # What only control can tell waits for the next one.
+        assert {server.get(place.port, "/own/").status for _ in range(4)} == {200}
         until(lambda: server.output.count("joined anew") == 2, "both have joined anew")
         assert server.companion() != companion
         assert sorted(place.joined(server, 2)) == sorted(workers)
