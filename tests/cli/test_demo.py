@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -161,9 +162,13 @@ def test_events_come_through_whole(demo: Demo) -> None:
 
 
 def test_a_limit_refuses_the_fourth_request(demo: Demo) -> None:
-    answers = [demo.ask("GET", "/limited") for _ in range(4)]
-    assert [status for status, _, _ in answers] == [200, 200, 200, 429]
-    assert [fields["X-RateLimit-Remaining"] for _, fields, _ in answers] == ["2", "1", "0", "0"]
+    began, answers = time.monotonic(), [demo.ask("GET", "/limited")]
+    while answers[-1][0] == 200:
+        answers.append(demo.ask("GET", "/limited"))
+        # Three in any ten seconds, of which a slow machine may need some more.
+        assert len(answers) <= 4 + 3 * int((time.monotonic() - began) / 10)
+    assert (len(answers) > 3, answers[-1][0]) == (True, 429)
+    assert [fields["X-RateLimit-Remaining"] for _, fields, _ in (answers[0], *answers[-2:])] == ["2", "0", "0"]
     assert 1 <= int(answers[-1][1]["Retry-After"]) <= 10
 
 
