@@ -4,8 +4,9 @@ A new plan goes to one worker first. If that one cannot build it, nothing has ch
 Then it becomes the current plan and goes to all others; a worker that connects gets the current plan at once. Should
 one of the others still refuse it, the previous plan is sent again to those that took it: all workers run the same.
 
-A control process that can read nothing of its predecessor counts from what the workers say they run, and gives them all
-its own plan: their numbers are those of plans that it does not know.
+A control process may have died between one worker's plan and the next one's: what a worker runs beyond the plan that
+was in force nobody knows, and it is given the one in force whatever its number is. One that can read nothing of its
+predecessor counts from what the workers say they run, for their numbers are those of plans that it does not know.
 """
 
 from __future__ import annotations
@@ -105,6 +106,7 @@ class Fleet:
         """Begin with the plan in force; with `strangers` there are workers that may run one that nobody knows."""
         self._log = log
         self._strangers = strangers
+        self._known = current.version if current else 0
         self._met: set[int] = set()
         self._members: dict[int, _Member] = {}
         self._meetings: set[asyncio.Task[None]] = set()
@@ -258,8 +260,9 @@ class Fleet:
         if predecessor is not None:
             predecessor.lost()
         self._members[member.number] = member
-        if self._strangers and member.number not in self._met:
-            self._attempts = max(self._attempts, member.version)
+        if member.number not in self._met and member.version > self._known:
+            if self._strangers:
+                self._attempts = max(self._attempts, member.version)
             member.version = 0
         self._met.add(member.number)
         for body in self._standing.values():

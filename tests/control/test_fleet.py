@@ -161,6 +161,22 @@ def test_a_plan_that_nobody_knows_is_replaced_whatever_its_number_is(tmp_path: P
     asyncio.run(scenario())
 
 
+def test_a_plan_that_control_died_over_is_replaced_though_the_next_one_has_its_number(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        fleet, path = Fleet(Log("control"), PackedPlan(3, b"kept")), tmp_path / "control.sock"
+        async with asyncio.timeout(CEILING), await fleet.listen(path):
+            first = await Worker.at(path, {**HELLO, "version": 3})
+            published = asyncio.ensure_future(fleet.publish(PackedPlan(fleet.next_version, b"ours")))
+            assert await first.reader.readexactly(8) == b"\0\0\0\x04ours"
+            first.say({"type": "took", "version": 4})
+            assert (await published).ok
+            late = await Worker.at(path, {**HELLO, "worker": 2, "version": 4})
+            assert await late.reader.readexactly(8) == b"\0\0\0\x04ours"
+            await leave(fleet, first, late)
+
+    asyncio.run(scenario())
+
+
 def test_who_knows_the_plan_in_force_takes_no_number_from_a_worker(tmp_path: Path) -> None:
     async def scenario() -> None:
         fleet, path = Fleet(Log("control"), PackedPlan(3, b"ours")), tmp_path / "control.sock"
