@@ -15,7 +15,8 @@ from headgate.config.body_templates import Body, Refused
 from headgate.config.resolve import ResolvedConfig, ResolvedRoute
 from headgate.control.exposition import preferred
 from headgate.control.log import Log
-from headgate.control.surface import listed, records
+from headgate.control.surface import records
+from headgate.control.surface.docs_page import POLICY, page
 from headgate.control.surface.moments import in_words
 from headgate.control.surface.subject import Subject
 from headgate.control.surface.views import SERVICE_NOT_FOUND, VIEWS, NotFound, Question
@@ -133,8 +134,7 @@ class Answers:
 
 _Fields = tuple[tuple[str, str], ...]
 _HTML = "text/html; charset=utf-8"
-# The page is made of nothing but itself.
-_PAGE_FIELDS = (("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'"),)
+_PAGE_FIELDS = (("Content-Security-Policy", POLICY),)
 
 
 def compiled(item: Surface) -> Body | None:
@@ -157,7 +157,7 @@ def content_type_of(item: Surface) -> str:
 
 def _page(document: Any) -> bytes:
     try:
-        return listed.page(document).encode()
+        return page(document).encode()
     except (LookupError, TypeError, AttributeError):
         raise Refused("the template makes no OpenAPI document") from None
 

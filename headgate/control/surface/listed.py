@@ -1,12 +1,10 @@
-"""The OpenAPI document of the own endpoints on the public listeners, and a page to read it.
+"""The OpenAPI document of the own endpoints on the public listeners.
 
 Law: lists what is answered there, item by item, and nothing else; the paths of services stand in `whole` alone.
 """
 
 from __future__ import annotations
 
-import html
-import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +25,7 @@ _SUMMARIES = {
     "status": "Services and their instances",
     "metrics": "What was counted",
     "openapi": "This document",
-    "docs": "This document, to read",
+    "docs": "This document, to read and to try",
     "config": "The configuration",
     "config_services": "All services, as configured",
     "config_service": "One service, as configured",
@@ -117,27 +115,6 @@ def paths(items: Iterable[Item], exposed: Iterable[str]) -> list[str]:
     return list(dict.fromkeys([*exposed, *(item.surface.path for item in items)]))
 
 
-def page(document: dict[str, Any]) -> str:
-    """Return a page of the document; it asks for nothing else.
-
-    Raises:
-        LookupError, TypeError, AttributeError: it is no OpenAPI document.
-    """
-    rows = []
-    title, version = (html.escape(str(document["info"][name])) for name in ("title", "version"))
-    for path, operations in document["paths"].items():
-        for method, said in operations.items():
-            statuses = html.escape(", ".join(said["responses"]))
-            cells = (
-                f"<code>{html.escape(method.upper())}</code>",
-                f"<code>{html.escape(path)}</code>",
-                html.escape(str(said["summary"])),
-            )
-            rows.append(f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}<td>{statuses}</td></tr>")
-    written = html.escape(json.dumps(document, indent=2))
-    return _PAGE.format(rows="\n".join(rows), document=written, title=title, version=version)
-
-
 def _exposed(path: str) -> dict[str, Any]:
     responses = {"200": {"description": "As asked"}, "503": {"description": "It is not"}}
     return {method: {"summary": _SUMMARIES[path[1:]], "responses": responses} for method in ("get", "head")}
@@ -162,24 +139,3 @@ def _operation(item: Item, method: str) -> dict[str, Any]:
             responses["422"] = {"description": "The envelope is none; detail lists why"}
             said["requestBody"] = {"required": True, "content": {"application/json": {"schema": _ENVELOPE}}}
     return said
-
-
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>{title}</title>
-<style>
-:root {{ color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }}
-body {{ max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }}
-table {{ border-collapse: collapse; width: 100%; }}
-td, th {{ border-bottom: 1px solid #8886; padding: .4rem .6rem; text-align: left; vertical-align: top; }}
-pre {{ overflow: auto; border: 1px solid #8886; padding: 1rem; }}
-</style></head><body>
-<h1>Own endpoints</h1>
-<p>What this gateway ({title} {version}) answers by itself on this address.</p>
-<table><thead><tr><th>Method</th><th>Path</th><th>What</th><th>Answers</th></tr></thead><tbody>
-{rows}
-</tbody></table>
-<h2>OpenAPI</h2>
-<pre>{document}</pre>
-</body></html>
-"""

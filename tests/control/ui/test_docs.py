@@ -1,4 +1,4 @@
-"""The page of the admin API's document, in a browser: whole, and without asking anybody else."""
+"""The pages of the admin API's document and of own endpoints, in a browser: whole, and without asking anybody else."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from tests.control.whole import Gateway, Service
 
 @pytest.fixture
 def gateway(tmp_path: Path, service: Service) -> Iterator[Gateway]:
-    made = Gateway(tmp_path, 1, {"url": f"http://{service.name}"})
+    surface = [{"path": "/docs", "view": "docs"}]
+    made = Gateway(tmp_path, 1, {"url": f"http://{service.name}"}, surface=surface, security_headers={"preset": "api"})
     yield made
     made.close()
 
@@ -61,3 +62,29 @@ def test_who_is_signed_in_at_the_dashboard_needs_no_token(page: Page, gateway: G
     page.goto(f"http://{gateway.admin}/docs")
     page.locator("#paths section").first.wait_for()
     expect(page.locator("#ask")).to_be_hidden()
+
+
+def test_the_page_of_own_endpoints_sends_requests(gateway: Gateway, context: Callable[..., BrowserContext]) -> None:
+    page = context().new_page()
+    page.goto(f"http://127.0.0.1:{gateway.port}/docs")
+    answer = page.locator("#answer")
+    page.locator("tr", has_text="/ready").first.get_by_role("button", name="Try").click()
+    page.get_by_role("button", name="Send").click()
+    expect(answer).to_contain_text('{"status": "ready"}')
+    expect(answer).to_contain_text("content-type: application/json")
+    # Of a service, with all that a request may have.
+    page.get_by_label("Method").select_option("POST")
+    page.get_by_label("Path").fill("/x?y=1")
+    page.get_by_label("Header fields").fill("X-One: 1\n\nX-Two: 2\n")
+    page.get_by_label("Body").fill('{"a": "<b>"}')
+    with page.expect_request("**/x?y=1") as asked:
+        page.get_by_role("button", name="Send").click()
+    sent = asked.value
+    assert (sent.method, sent.post_data) == ("POST", '{"a": "<b>"}')
+    told = sent.all_headers()
+    assert [told[name] for name in ("x-one", "x-two", "content-type")] == ["1", "2", "application/json"]
+    # What comes is text, though it be a page: this service takes GET alone.
+    expect(answer).to_contain_text("<p>Message: Unsupported method ('POST').</p>")
+    page.get_by_label("Header fields").fill("this is no field")
+    page.get_by_role("button", name="Send").click()
+    expect(answer).to_contain_text("Nothing was answered")
