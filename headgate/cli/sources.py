@@ -18,6 +18,7 @@ from headgate.config.preset import VARIABLE, preset_names, preset_source, preset
 
 DOTENV = ".env"
 _LARGEST = 1 << 20
+_UNREADABLE = "this cannot be read, and is passed over - write NAME=value, and close what a quotation mark opens"
 _NOTHING = f"""\
 No configuration was named, and there is no {DEFAULT_FILE} in this folder.
 Write one; the smallest that does something is:
@@ -58,22 +59,31 @@ def sources_of(arguments: Namespace) -> Sources | None:
 def take_dotenv(environ: MutableMapping[str, str], folder: Path = Path()) -> frozenset[str]:
     """Set the variables of .env that the environment does not have; return the names of all that it has.
 
+    A line that is none is passed over, as everybody does who reads such files, and said.
+
     Raises:
         ValueError: the file cannot be read; the sentence says why.
     """
     file = folder / DOTENV
     if not file.is_file():
         return frozenset()
-    from dotenv import dotenv_values
+    from dotenv.parser import parse_stream
 
     try:
         if file.stat().st_size > _LARGEST:
             raise ValueError(f"{DOTENV} cannot be read: it is larger than {_LARGEST // 1024} KiB")
         if _may_be_planted(file):
             raise ValueError(f"{DOTENV} belongs to another user, and everybody may write into this folder: remove it")
-        found = dotenv_values(file, interpolate=False, encoding="utf-8-sig")
+        with file.open(encoding="utf-8-sig") as opened:
+            lines = list(parse_stream(opened))
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{DOTENV} cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8'}") from None
+    for each in lines:
+        if each.error:
+            # What stands there may be a secret.
+            blank = each.original.string[: -len(each.original.string.lstrip())].count("\n")
+            print(f"{DOTENV}:{each.original.line + blank}: warning: {_UNREADABLE}", file=sys.stderr)
+    found = {each.key: each.value for each in lines if each.key is not None}
     values = {name: value for name, value in found.items() if value is not None and "\0" not in value}
     small = {name.upper() for name in environ if name != name.upper()}
     for name, value in values.items():

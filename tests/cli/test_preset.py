@@ -80,11 +80,15 @@ def test_commands_that_only_ask_a_gateway_read_no_file_of_variables(capsys: pyte
     assert "HEADGATE_ADMIN_TOKEN" not in os.environ
 
 
-def test_a_broken_line_of_a_file_hides_no_other(tmp_path: Path) -> None:
-    (tmp_path / ".env").write_text("ONE=1\nnot a line\nTWO=2\nEMPTY=\n")
+def test_a_broken_line_of_a_file_hides_no_other_and_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / ".env").write_text("ONE=1\n\nnot a line\nexport TWO=2\nEMPTY=\nKEY='hunter2\nTHREE=3\n")
     found: dict[str, str] = {}
     take_dotenv(found, tmp_path)
-    assert (found["ONE"], found["TWO"], found["EMPTY"]) == ("1", "2", "")
+    assert found == {"ONE": "1", "TWO": "2", "EMPTY": "", "THREE": "3"}
+    third, sixth = capsys.readouterr().err.splitlines()
+    assert third.startswith(".env:3: warning: this cannot be read")
+    assert sixth.startswith(".env:6: warning: this cannot be read")
+    assert "hunter2" not in sixth
 
 
 @pytest.mark.parametrize(("mode", "refused"), [(0o1777, True), (0o755, False)])
