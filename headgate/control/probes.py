@@ -5,7 +5,8 @@ successor goes on from them: what is on the board says more of an endpoint than 
 
 Laws: a schedule lives on through reloads as long as service, endpoint and settings are equal, and is begun soon after
 the plan came into force, at a moment of chance, so that a thousand endpoints are not asked at once. Never more than
-AT_ONCE questions are open. A checked endpoint that is checked no longer is well.
+AT_ONCE questions are open. A checked endpoint that is checked no longer is well. One that leaves its service stays what
+it was, for workers may have it in hand a moment longer; it is well when it comes back.
 """
 
 from __future__ import annotations
@@ -35,7 +36,6 @@ AT_ONCE = 64
 FIRST_WITHIN = 2.0
 
 _MICROSECONDS = 1_000_000
-_RECORDS = "endpoint "
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +74,8 @@ class Probes:
         self._gate = asyncio.Semaphore(AT_ONCE)
         self._schedules: dict[int, _Schedule] = {}
         self._counts: Counter[tuple[str, str]] = Counter()
+        # The records of all endpoints that there are; None before the first configuration.
+        self._here: set[int] | None = None
 
     def follow(self, config: ResolvedConfig) -> None:
         """Check what this configuration says, from now on."""
@@ -84,7 +86,7 @@ class Probes:
                     schedule.task.cancel()
                 del self._schedules[base]
                 begin_anew(self._board.cells, base)
-        self._release(wanted.keys(), self._judged(config))
+        self._release(config, wanted.keys())
         for base, subject in wanted.items():
             if base not in self._schedules:
                 schedule = self._schedules[base] = _Schedule(subject, base)
@@ -112,31 +114,31 @@ class Probes:
                     continue
                 yield base, _subject(service, endpoint, service.health)
 
-    def _judged(self, config: ResolvedConfig) -> set[int | None]:
-        """Return the records that outlier ejection looks after."""
-        names = (
-            record_name(service.name, endpoint.name)
-            for service in config.services
-            if service.outlier is not None
-            for endpoint in service.endpoints
-        )
-        return {self._board.find(name) for name in names}
-
-    def _release(self, checked: Collection[int], judged: Collection[int | None]) -> None:
-        """Bring back who is out by the word of a check or a judge that there is no longer."""
-        cells, now = self._board.cells, _now()
+    def _release(self, config: ResolvedConfig, checked: Collection[int]) -> None:
+        """Bring back who is out by the word of a check or a judge that there is no longer, or of before it was away."""
+        before, self._here = self._here, set()
         changed = False
-        for name, base in self._board.entries():
-            if not name.startswith(_RECORDS):
-                continue
-            if base not in checked and cells[base + CHECKED_AT]:
-                with self._board.lock(base):
-                    changed = forget(cells, base, now) or changed
-            if base not in judged and cells[base + EJECTED_UNTIL]:
-                cells[base + EJECTED_UNTIL] = 0
-                changed = True
+        for service in config.services:
+            for endpoint in service.endpoints:
+                base = self._board.find(record_name(service.name, endpoint.name))
+                if base is None:
+                    continue
+                self._here.add(base)
+                came = before is not None and base not in before
+                changed |= self._free(base, came or base not in checked, came or service.outlier is None)
         if changed:
             self._board.touch()
+
+    def _free(self, base: int, of_checks: bool, of_judges: bool) -> bool:
+        """Take back what these have said of an endpoint; tell whether there was anything."""
+        cells, changed = self._board.cells, False
+        if of_checks and cells[base + CHECKED_AT]:
+            with self._board.lock(base):
+                changed = forget(cells, base, _now())
+        if of_judges and cells[base + EJECTED_UNTIL]:
+            cells[base + EJECTED_UNTIL] = 0
+            changed = True
+        return changed
 
     async def _watch(self, schedule: _Schedule) -> None:
         """Ask one endpoint again and again."""

@@ -341,25 +341,52 @@ async def test_other_settings_begin_a_new_row_and_what_was_said_stands() -> None
         assert rig.cell(upstream, UNHEALTHY) == 1
 
 
-@pytest.mark.parametrize("how", ["no health", "no endpoint", "another service"])
+def is_back(rig: Rig, upstream: Upstream, version: int) -> None:
+    """See that nothing is known of an endpoint any more, and that workers learn of it."""
+    assert [rig.cell(upstream, cell) for cell in (UNHEALTHY, CHECKS_IN_ROW, CHECKED_AT)] == [0, 0, 0]
+    assert rig.cell(upstream, WELL_SINCE) > 0
+    assert rig.board.version > version
+
+
+async def is_asked_no_more(rig: Rig) -> None:
+    await asyncio.gather(rig.tasks[0], return_exceptions=True)
+    assert rig.tasks[0].cancelled()
+
+
 @on_plain_loop
-async def test_who_is_checked_no_longer_is_back(how: str) -> None:
+async def test_who_is_checked_no_longer_is_back() -> None:
     async with Upstream(by_status([500])) as upstream, Upstream(by_status([200])) as other, checking() as rig:
         rig.follow(upstream, other, health={})
         await rig.is_out(upstream)
         version = rig.board.version
-        if how == "no health":
-            rig.follow(upstream, other)
-        elif how == "no endpoint":
-            rig.follow(other, health={})
+        rig.follow(upstream, other)
+        is_back(rig, upstream, version)
+        assert rig.counted() == {}
+        await is_asked_no_more(rig)
+
+
+@pytest.mark.parametrize("how", ["no endpoint", "another service"])
+@on_plain_loop
+async def test_who_leaves_is_no_better_for_that_and_begins_anew_when_it_comes_back(how: str) -> None:
+    """A worker that has not heard of it yet would ask it."""
+    async with Upstream(by_status([500])) as upstream, Upstream(by_status([200])) as other, checking() as rig:
+        rig.follow(upstream, other, health={}, outlier={})
+        await rig.is_out(upstream)
+        base = rig.board.find(record_name("api", upstream.url.removeprefix("http://")))
+        assert base is not None
+        rig.board.cells[base + EJECTED_UNTIL] = 1 << 60
+        if how == "no endpoint":
+            rig.follow(other, health={}, outlier={})
         else:
-            rig.follow(upstream, other, health={}, name="new")
-        assert [rig.cell(upstream, cell) for cell in (UNHEALTHY, CHECKS_IN_ROW, CHECKED_AT)] == [0, 0, 0]
-        assert rig.cell(upstream, WELL_SINCE) > 0
-        assert rig.board.version > version
-        assert rig.counted().keys() <= ({("api", "status"), ("api", "well")} if how == "no endpoint" else set())
-        await asyncio.gather(rig.tasks[0], return_exceptions=True)
-        assert rig.tasks[0].cancelled()
+            rig.follow(upstream, other, health={}, outlier={}, name="new")
+        assert rig.cell(upstream, UNHEALTHY) == 1
+        assert rig.cell(upstream, EJECTED_UNTIL) > 0
+        await is_asked_no_more(rig)
+        version = rig.board.version
+        rig.follow(upstream, other, health={}, outlier={})
+        is_back(rig, upstream, version)
+        assert rig.cell(upstream, EJECTED_UNTIL) == 0
+        await rig.is_out(upstream)
 
 
 @on_plain_loop
