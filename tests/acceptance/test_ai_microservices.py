@@ -35,7 +35,9 @@ def begun(tmp_path_factory: pytest.TempPathFactory, redis: RedisServer) -> Itera
         "    def on_request(self, request):\n        raise RuntimeError('a secret of the inside')\n"
     )
     routes = [{"name": "broken", "match": {"path": "/broken"}, "plugins": [{"module": "broken", "class": "Broken"}]}]
-    file = {"services": [{"name": "search-service", "routes": routes}]}
+    # Nothing is away because this machine is slow.
+    patient = [{"name": name, "timeout": 60} for name in ("redis", "qdrant")]
+    file = {"services": [{"name": "search-service", "routes": routes}], "health": {"dependencies": patient}}
     with scene(plugin, redis, file, ready=False) as made:
         first = until(lambda: _health(made), "the first answer")
         made.gateway.wait_ready()
