@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from headgate.client import Client, Refused, Unreachable, find_token
+from headgate.control.keys.sync import KeyPlace
 from tests.control.admin.subject import TOKEN, as_role
 from tests.control.admin.test_config import Filed
 from tests.control.admin.test_schema import Running
@@ -54,6 +55,21 @@ def test_it_puts_a_configuration(client: Client, subject: Filed) -> None:
     with pytest.raises(Refused) as told:
         client.put_config(text, tag)
     assert told.value.status == 412
+
+
+def test_it_makes_replaces_and_ends_keys(client: Client, subject: Filed, tmp_path: Path) -> None:
+    subject.parts.keys.current = KeyPlace(f"sqlite:///{tmp_path}/keys.db", b"p" * 32, tmp_path, 1 << 20, 1.0)
+    old = client.create_key(owner="ann", roles=["analyst"])
+    new = client.rotate_key(old["id"], grace=60)
+    assert (old["owner"], old["roles"]) == (new["owner"], new["roles"]) == ("ann", ["analyst"])
+    assert old["key"] != new["key"]
+    assert client.revoke_key(new["id"])["state"] == "revoked"
+    (working,) = client.keys()
+    assert working["id"] == old["id"]
+    assert {each["id"]: each["state"] for each in client.keys(revoked=True)} == {
+        old["id"]: "rotated",
+        new["id"]: "revoked",
+    }
 
 
 @pytest.mark.parametrize(
