@@ -211,12 +211,11 @@ class Exchange:
         """
         stream = self.stream
         head = stream.head
-        self.peer = client = self.gateway.hop(stream.connection).client(
-            head.host, head.port, head.forwarding, head.version
-        )
+        client = self.gateway.hop(stream.connection).client(head.host, head.port, head.forwarding, head.version)
         self.client = client.address
         if stream.failure is not None:
             raise stream.failure
+        self.peer = client
 
     def _count(self) -> Awaitable[None] | None:
         """Hold the request against the limits that need no route."""

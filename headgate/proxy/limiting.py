@@ -43,8 +43,8 @@ _BEFORE_LIMITS = frozenset(
 """Why requests are refused that the limits behind routing have not counted."""
 _UNREADABLE = frozenset(
     (
-        *("bad_request", "bad_path", "uri_too_long", "headers_too_large", "header_refused", "payload_too_large"),
-        *("expectation_failed", "coding_not_implemented", "version_not_supported"),
+        *("bad_request", "bad_host", "bad_path", "uri_too_long", "headers_too_large", "header_refused"),
+        *("payload_too_large", "expectation_failed", "coding_not_implemented", "version_not_supported"),
     )
 )
 """The same, unless the request was on its way to a service already: then its body is at fault, and it was counted."""

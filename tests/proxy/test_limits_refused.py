@@ -63,7 +63,7 @@ async def test_what_cannot_be_read_is_counted_as_of_its_address() -> None:
     foreign = get("/x", "Origin: https://b.example", "Access-Control-Request-Method: PUT").replace(b"GET", b"OPTIONS")
     unmet = get("/api", "Expect: a-miracle")
     async with Upstream(answering(lambda _: ok())) as upstream, gateway(to(upstream, **document)) as rig:
-        requests = [get("/%zz"), foreign, unmet, get("/%zz"), get("/health")]
+        requests = [get("/%zz"), foreign, unmet, get("/").replace(b"test", b"a b"), get("/health")]
         assert await asked(rig, *requests) == [(400, "2"), (403, "1"), (417, "0"), (429, "0"), (200, None)]
         assert {each["client"] for each in await rig.logged(5)} == {"127.0.0.1"}
 
