@@ -57,7 +57,7 @@ def sources_of(arguments: Namespace) -> Sources | None:
 
 
 def take_dotenv(environ: MutableMapping[str, str], folder: Path = Path()) -> frozenset[str]:
-    """Set the variables of .env that the environment does not have; return the names of all that it has.
+    """Set the variables of .env that the environment does not have; return the names of those.
 
     A line that is none is passed over, as everybody does who reads such files, and said.
 
@@ -85,12 +85,11 @@ def take_dotenv(environ: MutableMapping[str, str], folder: Path = Path()) -> fro
             print(f"{DOTENV}:{each.original.line + blank}: warning: {_UNREADABLE}", file=sys.stderr)
     found = {each.key: each.value for each in lines if each.key is not None}
     values = {name: value for name, value in found.items() if value is not None and "\0" not in value}
-    small = {name.upper() for name in environ if name != name.upper()}
-    for name, value in values.items():
-        # Whoever names a file in the environment means its secret, and not the one that stands here.
-        if not {f"{name}_FILE", f"{name.upper()}_FILE"} & environ.keys() and name not in small:
-            environ.setdefault(name, value)
-    return frozenset(values)
+    before = {*environ, *(name.upper() for name in environ)}
+    # Whoever names a file in the environment means its secret, and not the one that stands here.
+    fresh = {name for name in values if not {name, f"{name}_FILE", f"{name.upper()}_FILE"} & before}
+    environ.update({name: values[name] for name in fresh})
+    return frozenset(fresh)
 
 
 def _may_be_planted(file: Path) -> bool:

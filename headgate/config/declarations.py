@@ -7,7 +7,7 @@ from the documents as written: no variable can stand for a declaration, but for 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path as FilePath
 from typing import NamedTuple
 
@@ -133,10 +133,10 @@ def table_of(heads: Iterable[Head]) -> Map | None:
     return found if isinstance(found, Map) else None
 
 
-def variables_of(table: Map | None, environ: Mapping[str, str], problems: list[Problem]) -> Variables:
+def variables_of(table: Map | None, environ: Mapping[str, str], dotenv: Set[str], problems: list[Problem]) -> Variables:
     """Read the variables of a table."""
     if table is None:
-        return Variables({}, environ)
+        return Variables({}, environ, dotenv)
     whole = Map({_ENV: table}, {_ENV: table.at}, table.at)
     root = with_names(whole, root_shape(Config), (), whole, problems)
     assert isinstance(root, Map)
@@ -144,7 +144,7 @@ def variables_of(table: Map | None, environ: Mapping[str, str], problems: list[P
     problems += validated.problems
     declared = validated.config.env if validated.config is not None else {}
     good = {name: each for name, each in declared.items() if _is_good(name, each, declared, table, problems)}
-    return Variables(good, environ)
+    return Variables(good, environ, dotenv)
 
 
 def missing(table: Map | None, variables: Variables) -> tuple[list[Problem], list[Problem]]:
@@ -156,7 +156,8 @@ def missing(table: Map | None, variables: Variables) -> tuple[list[Problem], lis
         if table is None or value is None:
             continue
         if variable.unused is not None and value.given:
-            warnings.append(_warning(f"{name} has no effect: {variable.unused}"))
+            unused = f"{name} has no effect: {variable.unused}"
+            warnings.append(Problem(Origin(variables.source_of(name)), "", unused, severity="warning"))
         if value.texts:
             continue
         try:
@@ -226,7 +227,7 @@ def _is_good(
 def env_example(text: str, source: str) -> str:
     """Return the variables that a document declares as a file that sets them, each with what it is for."""
     head = read_head(Layer(source, text))
-    declared = variables_of(head.env, {}, []).table
+    declared = variables_of(head.env, {}, frozenset(), []).table
     lines = [f"# Variables of {source}, with their defaults. Uncomment what you change.", ""]
     for name, variable in declared.items():
         about = [variable.help, f"One of {', '.join(variable.values)}." if variable.values else ""]

@@ -87,7 +87,7 @@ def load(
         environ: the variables for `${NAME}`.
         layers: documents below the files, lowest first.
         texts: what to take in place of what stands in these files.
-        dotenv: the variables that stand in `.env`.
+        dotenv: those of these variables that come from `.env`.
     """
     # A large file makes a million small objects and no garbage; the collector would take longer than the reading.
     collecting = gc.isenabled()
@@ -118,7 +118,7 @@ def _load(
     read, heads = [layer for layer, _ in documents], [head for _, head in documents]
     digest = hashlib.sha256(repr(read).encode("utf-8", "surrogatepass")).digest()
     table = table_of(heads)
-    variables = variables_of(table, environ, problems)
+    variables = variables_of(table, environ, dotenv, problems)
     lacking, notices = missing(table, variables) if not problems else ([], [])
     problems += [*variables.problems, *lacking]
     empty = Map({}, {}, Origin(read[0].source, 1, 1) if read else Origin("configuration"))
@@ -158,7 +158,7 @@ def _with_included(
         layer, head = document
         if head.include is None:
             continue
-        variables = variables_of(table_of(each for _, each in found), environ, [])
+        variables = variables_of(table_of(each for _, each in found), environ, frozenset(), [])
         made = []
         for each in included(head.include, variables if layer.own else variables.closed(), problems):
             files.append(each.path)
@@ -288,7 +288,8 @@ def _document(layer: Layer, environ: Variables, problems: list[Problem]) -> Map 
             problems.append(replace(problem, path=path_text(root, places[near])) if near in places else problem)
         root = without(root, [path for path in places.values() if _is_unset(root, path)])
     # Keys of one's own at the top hold anchors for the rest of the file, as in Compose files.
-    root = Map({key: node for key, node in root.items.items() if not key.startswith("x-")}, root.keys, root.at)
+    own = {key: node for key, node in root.items.items() if not key.startswith("x-")}
+    root = Map(own, root.keys, root.at, root.damaged)
     root, objections = expand_tree(root, _ROOT, environ)
     problems += objections
     for stray in strays(root):

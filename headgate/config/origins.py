@@ -73,7 +73,8 @@ def _from(node: Scalar, variables: Variables) -> Origin:
         return node.at
     chosen = [name for name in given if name in node.chosen_by]
     by = f" ({' and '.join(chosen)})" if chosen else ""
-    return node.at._replace(source=f"environment{by}, at {node.at.source}")
+    said = " and ".join(sorted({variables.source_of(name) for name in given}))
+    return node.at._replace(source=f"{said}{by}, at {node.at.source}")
 
 
 def _variable(node: Scalar, plain: str, variables: Variables) -> str:

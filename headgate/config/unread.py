@@ -70,7 +70,7 @@ def replaced(below: Node, root: Node, variables: Variables) -> Iterator[Problem]
         if _is_set(name, variables):
             hint = f"write ${{{name}}} there, or do not set it"
             message = f"{name} has no effect: a file says something else in the place where it stands"
-            yield Problem(Origin("environment"), "", message, hint, "warning")
+            yield Problem(Origin(variables.source_of(name)), "", message, hint, "warning")
 
 
 def _named(node: Node) -> set[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from copy import copy
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -37,17 +37,22 @@ _BOOLEANS = {
 class Variables(Declared):
     """What the environment says, behind a table of what it may say; `unread` are those that hold nothing of use."""
 
-    def __init__(self, table: Mapping[str, Variable], environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, table: Mapping[str, Variable], environ: Mapping[str, str], dotenv: Set[str] = frozenset()
+    ) -> None:
         """Read all variables of the table; what is wrong stands in `problems`.
 
         Args:
             table: by name; a name with a * stands for all that match.
             environ: the environment.
+            dotenv: those of it that come from `.env`.
         """
         self.table = table
         self.problems: list[Problem] = []
         self.unread: set[str] = set()
         self._environ = environ
+        self._dotenv = dotenv
+        self._set_by: dict[str, str] = {}
         self._spelt = _in_capitals(environ)
         self._used: set[str] = set()
         self._open = True
@@ -94,6 +99,15 @@ class Variables(Declared):
         secret = any((known := self.declared(each)) is not None and known.secret for each in files)
         return secret or any(self.declared(each) is not None for each in spelt)
 
+    def source_of(self, name: str) -> str:
+        """Return where a variable that is set is set: the environment, or `.env`."""
+        name = self._own.get(name, name)
+        return self._source(self._set_by.get(name, name))
+
+    def _source(self, spelt: str) -> str:
+        small = spelt not in self._environ and any(each.upper() == spelt for each in self._dotenv)
+        return ".env" if spelt in self._dotenv or small else "environment"
+
     def members(self, family: str) -> list[str]:
         """List what stands for the * in the names of those variables of a family that are set, in order."""
         pattern = _pattern(family)
@@ -124,6 +138,7 @@ class Variables(Declared):
 
     def _read(self, name: str, variable: Variable) -> Value:
         given, text = self._given(name, variable)
+        self._set_by[name] = given
         if not text:
             if given != name:
                 self.unread.add(name)
@@ -131,7 +146,7 @@ class Variables(Declared):
         try:
             texts = READERS[variable.type](text, variable)
         except ValueError as error:
-            self.problems.append(Problem(Origin("environment"), "", f"{given}: {error}"))
+            self.problems.append(Problem(Origin(self._source(given)), "", f"{given}: {error}"))
             self.unread.add(name)
             return _NOTHING._replace(many=variable.type == "list")
         return Value(texts, variable.type == "list", True, variable.type in _WORDS)
@@ -161,7 +176,7 @@ class Variables(Declared):
             reason = "the file is not UTF-8 text"
         except (OSError, ValueError) as error:
             reason = f"the file cannot be read: {getattr(error, 'strerror', None) or error}"
-        self.problems.append(Problem(Origin("environment"), "", f"{name}: {reason}"))
+        self.problems.append(Problem(Origin(self._source(name)), "", f"{name}: {reason}"))
         return ""
 
 

@@ -67,6 +67,21 @@ def test_variables_stand_in_a_file_and_the_environment_goes_before_it(capsys: py
     assert os.environ["LITERAL"] == "${PORT}"
 
 
+def test_it_is_said_whether_the_environment_or_the_file_has_a_variable(capsys: pytest.CaptureFixture[str]) -> None:
+    """S3-01: and the file in which a mistake is."""
+    os.environ["RATE_LIMIT_WINDOW"] = "9"
+    Path(".env").write_text(f"JWT_SECRET_KEY={SECRET}\nport=8124\nRATE_LIMIT_REQUESTS=5\nRATE_LIMIT_WINDOW=8\n")
+    assert main(["check", "--preset", "sandbox", "--explain"]) == 0
+    shown = capsys.readouterr().out
+    for value, source in {"8124": ".env", "REQUESTS} = 5": ".env", "WINDOW} = 9": "environment"}.items():
+        assert all(f"# {source}, at preset sandbox:" in each for each in shown.splitlines() if value in each)
+        assert value in shown
+    with Path(".env").open("a") as file:
+        file.write("DEFAULT_TIMEOUT=soon\n")
+    assert main(["check", "--preset", "sandbox"]) == 1
+    assert ".env: error: DEFAULT_TIMEOUT: expected seconds" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("content", [b"\xff\xfe=1\n"])
 def test_a_file_of_variables_that_cannot_be_read_is_said(content: bytes, capsys: pytest.CaptureFixture[str]) -> None:
     Path(".env").write_bytes(content)
@@ -122,7 +137,7 @@ def test_a_file_that_the_environment_names_goes_before_the_one_in_the_folder(tmp
 def test_the_environment_goes_before_dotenv_in_small_letters_too(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("PORT=1\nkey=here\nother=here\nALSO=here\n")
     found = {"port": "2", "KEY_FILE": "/there"}
-    assert take_dotenv(found, tmp_path) == {"PORT", "key", "other", "ALSO"}
+    assert take_dotenv(found, tmp_path) == {"other", "ALSO"}
     assert found == {"port": "2", "KEY_FILE": "/there", "other": "here", "ALSO": "here"}
 
 
