@@ -3,7 +3,8 @@
     look for changes each `poll` -> into the file -> raise the generation; uses that workers tell of -> the database
 
 Laws:
-- It runs in a thread of its own, for it waits for databases; what control's loop calls here returns at once.
+- It runs in a thread of its own, for it waits for databases; what control's loop calls here returns at once. A plan
+  that follows another file waits for the first look: nobody is refused, or let in, by what the file said long ago.
 - A database that is away, or is the wrong one, changes nothing in the file: known keys go on working. The log has one
   line for each change of state.
 - Workers get what they need, the folder of the file and the pepper, and nothing of the database.
@@ -33,6 +34,8 @@ _LONGEST_PAUSE: Final = 2.0
 _MOST_USES: Final = 100_000
 _LONGEST_ID: Final = 100
 _LAST_WORDS_SECONDS: Final = 2.0
+# A database that takes longer is looked at while requests are served by the file as it is.
+_FIRST_LOOK_SECONDS: Final = 10.0
 # Seconds by which the clock that a use was read from may have been put back since.
 _FAST_CLOCK: Final = 3600.0
 
@@ -83,16 +86,25 @@ class KeySync:
         self._make = follow or _follower
         self._next: KeyPlace | None = None
         self._thread: _Thread | None = None
+        # Begun for a plan that is not in force yet.
+        self._early: _Thread | None = None
+        # The last one that was stopped, and may not have come to its end.
+        self._leaving: _Thread | None = None
         self.current: KeyPlace | None = None
         self._switch(kept)
 
     def prepare(self, config: ResolvedConfig) -> ResolvedConfig:
         """Return the configuration as workers get it: with the folder of the file and the pepper, in hexadecimal.
 
+        For another file than before, wait until it has been brought up to date once, not for ever; call it in a thread.
+
         Raises:
             ValueError: with a sentence, when there is no place for the file, no pepper, or no such database.
         """
         self._next = self._place(config)
+        if self._next is not None and (self.current is None or self._next.folder != self.current.folder):
+            self._early = self._begun(self._next)
+            self._early.looked.wait(_FIRST_LOOK_SECONDS)
         identity, keys = config.identity, config.identity.api_keys
         pepper, folder = None, None
         if self._next is not None:
@@ -118,21 +130,29 @@ class KeySync:
 
     def conclude(self, taken: bool) -> None:
         """Learn whether the plan that was prepared for is in force; if so, follow its database from now on."""
+        early, self._early = self._early, None
         if taken:
-            self._switch(self._next)
+            self._switch(self._next, early)
+        elif early is not None:
+            self._stop(early)
         self._next = None
 
-    def _switch(self, place: KeyPlace | None) -> None:
+    def _switch(self, place: KeyPlace | None, early: _Thread | None = None) -> None:
         if place == self.current:
             return
-        predecessor = self._thread
-        if predecessor is not None:
-            predecessor.stop()
+        if self._thread is not None:
+            self._stop(self._thread)
         self.current = place
-        self._thread = None
-        if place is not None:
-            self._thread = _Thread(place, lambda: self._make(place, self._board, self._log), self._log, predecessor)
-            self._thread.start()
+        self._thread = early if early is not None or place is None else self._begun(place)
+
+    def _begun(self, place: KeyPlace) -> _Thread:
+        thread = _Thread(place, lambda: self._make(place, self._board, self._log), self._log, self._leaving)
+        thread.start()
+        return thread
+
+    def _stop(self, thread: _Thread) -> None:
+        thread.stop()
+        self._leaving = thread
 
     def on_said(self, _worker: int, message: Mapping[str, Any]) -> None:
         """Hear a worker: `{"type": "keys_used", "keys": {id: wall-clock seconds}}`."""
@@ -151,6 +171,8 @@ class KeySync:
 
     def close(self) -> None:
         """Let the thread write down what it still has, if that is quick."""
+        if self._early is not None:
+            self._early.stop()
         if self._thread is not None:
             self._thread.stop()
             self._thread.join(_LAST_WORDS_SECONDS)
@@ -174,6 +196,8 @@ class _Thread(threading.Thread):
         self._follower: Follower | None = None
         # What was said since it last worked.
         self._said: set[str] = set()
+        # Set once it has looked, however that went.
+        self.looked = threading.Event()
         self.known = 0
 
     @property
@@ -209,6 +233,7 @@ class _Thread(threading.Thread):
         pause = 0.0
         while not self._over.wait(pause):
             pause = self._place.poll if self._turn() else min(_LONGEST_PAUSE, max(self._place.poll, pause * 2))
+            self.looked.set()
         self._turn()
         self._drop()
 

@@ -6,7 +6,9 @@ import math
 import os
 import pickle
 import shutil
+import threading
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ from headgate.control.withheld import for_workers
 from headgate.stores.board import Board
 from headgate.stores.keys import RECORD, KeyFile, Meta
 from tests.config.golden import load_text
-from tests.control.driver import until
+from tests.control.driver import CEILING, until
 from tests.control.postgres import Postgres
 
 PEPPER = b"p" * 32
@@ -317,14 +319,14 @@ def resolved(text: str) -> ResolvedConfig:
 
 
 def test_workers_get_folder_and_pepper_and_nothing_of_the_database(
-    board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, follow: Follow
 ) -> None:
     monkeypatch.delenv("DATABASE_URL", raising=False)
     config = resolved(
         f"state_dir: {tmp_path}/state\nidentity: {{api_keys: {{pepper: a-pepper-of-mine}}}}\n"
         f"database: sqlite:///{tmp_path}/the-database.db"
     )
-    sync = KeySync(board, log_to(Lines()))
+    sync = KeySync(board, log_to(Lines()), follow=lambda *_: follow)
     prepared = for_workers(sync.prepare(config))
     assert prepared.keys_path is not None
     assert Path(prepared.keys_path).parent == tmp_path / "state"
@@ -348,6 +350,72 @@ def test_what_is_followed_is_as_the_configuration_says(board: Board, tmp_path: P
         assert keys_path is not None
         url, folder = f"sqlite:///{tmp_path}/the-database.db", Path(keys_path)
         assert sync.current == KeyPlace(url, b"a-pepper-of-mine", folder, 32 << 20, 7.0)
+    finally:
+        sync.close()
+
+
+class Turns:
+    """Followers by the database they follow; each turn of one waits until it is let."""
+
+    def __init__(self) -> None:
+        self.may_turn = threading.Event()
+        self.made: list[_Held] = []
+
+    def __call__(self, place: KeyPlace, _board: Board, _log: Log) -> _Held:
+        if self.made:
+            assert self.made[-1].closed or self.made[-1].folder != place.folder, "a process opens a file once"
+        made = _Held(self.may_turn, place.folder)
+        self.made.append(made)
+        return made
+
+
+class _Held(Follow):
+    def __init__(self, may_turn: threading.Event, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+        self._may_turn = may_turn
+
+    def turn(self) -> None:
+        assert self._may_turn.wait(CEILING)
+        super().turn()
+
+
+def test_a_plan_waits_until_its_keys_have_been_looked_at_once(board: Board, tmp_path: Path) -> None:
+    """A key made before the start was 401 at first, and one that was revoked was taken."""
+    config, turns = resolved(f"state_dir: {tmp_path}\nidentity: {{api_keys: {{pepper: a-pepper-of-mine}}}}"), Turns()
+    sync = KeySync(board, log_to(Lines()), follow=turns)
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            preparing = pool.submit(sync.prepare, config)
+            until(lambda: turns.made, "it begins to look")
+            assert not preparing.done()
+            turns.may_turn.set()
+            preparing.result(CEILING)
+        assert turns.made[0].turns >= 1
+        sync.conclude(taken=True)
+        # The same is followed on, and nobody waits again.
+        turns.may_turn.clear()
+        sync.prepare(config)
+        sync.conclude(taken=True)
+        assert len(turns.made) == 1
+    finally:
+        turns.may_turn.set()
+        sync.close()
+
+
+def test_who_follows_a_file_anew_comes_when_the_one_before_has_let_go_of_it(board: Board, tmp_path: Path) -> None:
+    config, turns = resolved(f"state_dir: {tmp_path}\nidentity: {{api_keys: {{pepper: a-pepper-of-mine}}}}"), Turns()
+    turns.may_turn.set()
+    sync = KeySync(board, log_to(Lines()), follow=turns)
+    try:
+        for taken in (False, True):
+            sync.prepare(config)
+            sync.conclude(taken)
+        sync.prepare(resolved(f"state_dir: {tmp_path}"))
+        sync.conclude(taken=True)
+        sync.prepare(config)
+        sync.conclude(taken=True)
+        assert [made.closed for made in turns.made] == [1, 1, 0]
     finally:
         sync.close()
 
