@@ -414,6 +414,7 @@ def test_the_log_has_a_level() -> None:
         "INFO": ("info", "info"),
         "debug": ("debug", "info"),
         "WARNING": ("warning", "warning"),
+        "CRITICAL": ("error", "error"),
     }.items():
         telemetry = resolved(LOG_LEVEL=given).telemetry
         assert (telemetry.level, telemetry.access_log.level, telemetry.access_log.format) == (own, access, "json")
