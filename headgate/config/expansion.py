@@ -212,16 +212,14 @@ def _map(node: Map, items: dict[str, Node]) -> Map:
     """Return a mapping with these items in place of its own: itself, where they are the same."""
     if items.keys() == node.items.keys() and all(each is node.items[key] for key, each in items.items()):
         return node
-    made = Map(items, {key: node.keys[key] for key in items}, node.at)
-    made.damaged = node.damaged
-    return made
+    return Map(items, {key: node.keys[key] for key in items}, node.at, node.damaged)
 
 
 def _seq(node: Seq, items: list[Node]) -> Seq:
     if len(items) == len(node.items) and all(one is other for one, other in zip(items, node.items, strict=True)):
         return node
-    made = Seq(items, node.at)
-    made.damaged, made.chosen_by = node.damaged, node.chosen_by
+    made = Seq(items, node.at, node.damaged)
+    made.chosen_by = node.chosen_by
     return made
 
 

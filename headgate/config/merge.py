@@ -31,7 +31,7 @@ def merge(base: Node, over: Node, shape: Shape | None = None) -> Node:
         items = {key: node for key, node in base.items.items() if key not in gone}
         for key, node in over.items.items():
             items[key] = merge(items[key], node, shape_below(known, key)) if key in items else node
-        return Map(items, {**base.keys, **over.keys}, base.at)
+        return Map(items, {**base.keys, **over.keys}, base.at, base.damaged or over.damaged)
     if isinstance(base, Seq) and isinstance(over, Seq) and over.items:
         names = [name_of(item) for item in over.items]
         if None not in names and all(name_of(item) is not None for item in base.items):
@@ -77,7 +77,7 @@ def _merge_named(base: Seq, over: Seq, shape: Shape | None) -> Seq:
         else:
             items.append(item)
         merged.add(name)
-    return Seq(items, base.at)
+    return Seq(items, base.at, base.damaged or over.damaged)
 
 
 def with_environment(base: Node, merged: Node, shape: Shape | None, given: Callable[[str], bool]) -> Node:
@@ -98,7 +98,7 @@ def with_environment(base: Node, merged: Node, shape: Shape | None, given: Calla
                 items[key] = with_environment(node, items[key], shape_below(known, key), given)
             elif others := [other for other in _in_other_words(key, known) if other in items and _is_set(node, given)]:
                 items = {other: each for other, each in items.items() if other not in others} | {key: node}
-        return Map(items, merged.keys, merged.at)
+        return Map(items, merged.keys, merged.at, merged.damaged)
     if isinstance(base, Seq) and isinstance(merged, Seq) and not _is_given(base, given):
         item = shape.item if shape is not None else None
         places = {name_of(each): each for each in base.items}
@@ -106,7 +106,7 @@ def with_environment(base: Node, merged: Node, shape: Shape | None, given: Calla
             with_environment(places[name], each, item, given) if (name := name_of(each)) and name in places else each
             for each in merged.items
         ]
-        return Seq(made, merged.at)
+        return Seq(made, merged.at, merged.damaged)
     return base if says and not isinstance(merged, Map) and _is_given(base, given) else merged
 
 
@@ -226,8 +226,9 @@ class _Setter:
                 hint = did_you_mean(key, fields_of(shape.cls))
                 raise _Unaddressed(Problem(self._at, path_text(self._root, (*done, key)), "unknown key", hint))
         items, keys, at = (node.items, node.keys, node.at) if isinstance(node, Map) else ({}, {}, self._at)
+        damaged = isinstance(node, Map) and node.damaged
         below = self.put(items.get(key), shape_below(shape, key), segments[1:], (*done, key))
-        return Map({**items, key: below}, {**keys, key: self._at}, at)
+        return Map({**items, key: below}, {**keys, key: self._at}, at, damaged)
 
     def _put_item(self, node: Node | None, shape: Shape | None, segments: list[str], done: Path) -> Node:
         items = node.items if isinstance(node, Seq) else [node] if isinstance(node, Scalar) and node.text else []
@@ -242,4 +243,5 @@ class _Setter:
         below = self.put(
             items[place] if place < len(items) else None, shape_below(shape, place), segments[1:], (*done, place)
         )
-        return Seq([*items[:place], below, *items[place + 1 :]], at)
+        damaged = isinstance(node, Seq) and node.damaged
+        return Seq([*items[:place], below, *items[place + 1 :]], at, damaged)

@@ -53,7 +53,7 @@ def with_unlisted(root: Map, notices: list[Problem]) -> Map:
             message = f'no service is called "{printable(destination.text)}": it is looked for by discovery'
             notices.append(Problem(destination.at, "", message, severity="warning"))
     items = [*services.items, *made.values()]
-    return Map({**root.items, "services": Seq(items, services.at)}, root.keys, root.at)
+    return Map({**root.items, "services": Seq(items, services.at, services.damaged)}, root.keys, root.at, root.damaged)
 
 
 def _destinations(services: Seq) -> Iterator[Scalar]:
@@ -75,7 +75,7 @@ def _each(root: Map, said: Node | None, shape: Shape, lay: Callable[[Map, Map, S
         return root
     listed = shape_below(shape, "services")
     items = [_laid(said, each, listed.item if listed is not None else None, lay) for each in services.items]
-    return Map({**root.items, "services": Seq(items, services.at)}, root.keys, root.at)
+    return Map({**root.items, "services": Seq(items, services.at, services.damaged)}, root.keys, root.at, root.damaged)
 
 
 def _laid(said: Map, service: Node, shape: Shape | None, lay: Callable[[Map, Map, Shape | None], Node]) -> Node:
@@ -83,10 +83,7 @@ def _laid(said: Map, service: Node, shape: Shape | None, lay: Callable[[Map, Map
     if not isinstance(service, Map) or name is None:
         return service
     items = {key: _named(each, name) for key, each in said.items.items() if key != "name"}
-    made = lay(Map(items, said.keys, said.at), service, shape)
-    if isinstance(made, Map):
-        made.damaged = service.damaged
-    return made
+    return lay(Map(items, said.keys, said.at), service, shape)
 
 
 def _over(defaults: Map, service: Map, shape: Shape | None) -> Node:
@@ -109,9 +106,9 @@ def _hidden(key: str, service: Map) -> bool:
 
 def _named(node: Node, name: str) -> Node:
     if isinstance(node, Map):
-        return Map({key: _named(each, name) for key, each in node.items.items()}, node.keys, node.at)
+        return Map({key: _named(each, name) for key, each in node.items.items()}, node.keys, node.at, node.damaged)
     if isinstance(node, Seq):
-        return Seq([_named(each, name) for each in node.items], node.at)
+        return Seq([_named(each, name) for each in node.items], node.at, node.damaged)
     if _PLACE not in node.text:
         return node
     text = node.text.replace(_PLACE, name)

@@ -53,7 +53,7 @@ def with_names(node: Node, shape: Shape | None, path: Path, root: Node, problems
         return node
     if isinstance(node, Seq):
         items = [with_names(item, shape.item, (*path, place), root, problems) for place, item in enumerate(node.items)]
-        return node if all(map(_same, items, node.items)) else Seq(items, node.at)
+        return node if all(map(_same, items, node.items)) else Seq(items, node.at, node.damaged)
     spellings = spellings_of(shape.cls) if shape.cls is not None else {}
     changed: dict[str, Node] = {}
     renamed = False
@@ -68,7 +68,7 @@ def with_names(node: Node, shape: Shape | None, path: Path, root: Node, problems
         changed[name] = with_names(value, shape_below(shape, name), (*path, name), root, problems)
     if not renamed and all(map(_same, changed.values(), node.items.values())):
         return node
-    return Map(changed, {spellings.get(key, key): at for key, at in node.keys.items()}, node.at)
+    return Map(changed, {spellings.get(key, key): at for key, at in node.keys.items()}, node.at, node.damaged)
 
 
 def _same(one: object, other: object) -> bool:

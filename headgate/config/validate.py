@@ -286,16 +286,12 @@ def _pruned(node: Node, trie: Mapping[Any, Any]) -> Node:
             for key, item in node.items.items()
             if trie.get(key) is not _GONE
         }
-        mapping = Map(items, node.keys, node.at)
-        mapping.damaged = node.damaged or len(items) < len(node.items)
-        return mapping
+        return Map(items, node.keys, node.at, node.damaged or len(items) < len(node.items))
     if isinstance(node, Seq):
         kept = [
             _pruned(item, trie[place]) if place in trie else item
             for place, item in enumerate(node.items)
             if trie.get(place) is not _GONE
         ]
-        sequence = Seq(kept, node.at)
-        sequence.damaged = node.damaged or len(kept) < len(node.items)
-        return sequence
+        return Seq(kept, node.at, node.damaged or len(kept) < len(node.items))
     return node

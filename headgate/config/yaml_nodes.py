@@ -56,11 +56,11 @@ class Map:
 
     __slots__ = ("at", "damaged", "items", "keys")
 
-    def __init__(self, items: dict[str, Node], keys: dict[str, Origin], at: Origin) -> None:
+    def __init__(self, items: dict[str, Node], keys: dict[str, Origin], at: Origin, damaged: bool = False) -> None:
         self.items = items
         self.keys = keys
         self.at = at
-        self.damaged = False
+        self.damaged = damaged
 
 
 class Seq:
@@ -68,10 +68,10 @@ class Seq:
 
     __slots__ = ("at", "chosen_by", "damaged", "items")
 
-    def __init__(self, items: list[Node], at: Origin) -> None:
+    def __init__(self, items: list[Node], at: Origin, damaged: bool = False) -> None:
         self.items = items
         self.at = at
-        self.damaged = False
+        self.damaged = damaged
         self.chosen_by: tuple[str, ...] = ()
 
 

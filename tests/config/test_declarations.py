@@ -77,6 +77,11 @@ def test_a_required_variable_that_cannot_be_read_is_one_mistake_and_not_two() ->
     assert said(load_layers(preset, environ={"ISSUER": "auth.example.com"})) == said_once
 
 
+def test_what_was_taken_out_for_a_mistake_is_missed_by_nobody_over_a_preset_either() -> None:
+    (mistake,) = said(load_layers(PRESET, 'listen: ["127.0.0.1:${NOT_SET}"]\n', environ={"EXTRA": "x"}))
+    assert "the environment variable NOT_SET is not set" in mistake
+
+
 def test_a_file_that_has_no_secret_is_one_mistake_and_not_two(tmp_path: Path) -> None:
     result = load_layers(PRESET, environ={"MODE": "jwt", "SECRET_FILE": str(tmp_path / "none")})
     assert said(result) == ["environment: error: SECRET_FILE: the file cannot be read: No such file or directory"]
@@ -229,6 +234,14 @@ def test_variables_are_shown_as_a_file_that_sets_them() -> None:
         "#SECRET=",
         "",
     ]
+
+
+@pytest.mark.parametrize(
+    ("required", "line"), [("true", "KEY="), ("{KIND: [a]}", "KEY="), ("{KIND: b}", "#KEY="), ("false", "#KEY=")]
+)
+def test_what_is_required_by_default_stands_there_to_be_filled_in(required: str, line: str) -> None:
+    preset = f"env: {{KIND: {{type: enum, values: [a, b], default: a}}, KEY: {{required: {required}}}}}\n"
+    assert line in env_example(preset, "preset p").splitlines()
 
 
 def test_what_a_variable_stands_for_is_shown_unless_it_is_secret() -> None:
