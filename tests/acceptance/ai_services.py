@@ -15,7 +15,7 @@ from tests.stores.redis.servers import RedisServer
 
 PRESET = "ai-microservices"
 # Redis is not given up because this machine is slow.
-PATIENT = ("--set", "store.timeout=10")
+PATIENT = ("--set", "store.timeout=10", "--set", "store.connect_timeout=60")
 
 
 class Named(NamedTuple):

@@ -37,7 +37,8 @@ def edge(
 ) -> Gateway:
     """Run the preset, with tokens signed by SECRET unless the environment says otherwise."""
     # Redis is not given up because this machine is slow.
-    patient = {"REDIS_URL": redis.url, "REDIS_READ_TIMEOUT": "10s"} if redis is not None else {}
+    patience = {"REDIS_READ_TIMEOUT": "10s", "REDIS_DIAL_TIMEOUT": "60s"}
+    patient = {"REDIS_URL": redis.url, **patience} if redis is not None else {}
     known = {"JWT_SECRET": SECRET} | patient
     environ = known | dict(env)
     return Gateway(folder, PRESET, *files, env=environ, port_variable="SERVER_PORT", options=options, ready=ready)

@@ -22,7 +22,7 @@ SECRET = "the secret of the sandbox, 32 bytes and more"
 SERVICES = ("auth", "sms", "llm")
 NOBODY = "http://127.0.0.1:1"
 # Redis is not given up because this machine is slow.
-PATIENT = ("--set", "store.timeout=10")
+PATIENT = ("--set", "store.timeout=10", "--set", "store.connect_timeout=60")
 
 _callers = count(1)
 

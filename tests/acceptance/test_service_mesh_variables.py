@@ -402,7 +402,8 @@ class Other:
             "REDIS_PORT": str(redis.port),
             "REQUEST_TIMEOUT": "60",
         }
-        options = ["--set", "discovery.interval=0.1", "--set", "store.timeout=10"]
+        settings = ("discovery.interval=0.1", "store.timeout=10", "store.connect_timeout=60")
+        options = [word for each in settings for word in ("--set", each)]
         self.gateway = Gateway(folder, NAME, env=env, options=options)
 
     @staticmethod

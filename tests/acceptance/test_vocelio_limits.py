@@ -209,7 +209,7 @@ def test_two_gateways_on_one_redis_let_exactly_the_limit_pass(
 ) -> None:
     """S1-27"""
     env = {"REDIS_URL": redis.url, "RATE_LIMIT_AUTHENTICATED": "200"}
-    options = ("--workers", "1", "--set", "store.timeout=10")
+    options = ("--workers", "1", "--set", "store.timeout=10", "--set", "store.connect_timeout=60")
     with ExitStack() as stack:
         runs = [
             stack.enter_context(

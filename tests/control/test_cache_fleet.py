@@ -91,7 +91,7 @@ def test_it_outlives_workers_and_control_and_goes_with_its_configuration(tmp_pat
 
 def test_gateways_on_one_redis_share_answers_and_purges(tmp_path: Path, service: Service) -> None:
     with RedisServer(tmp_path) as server:
-        store = {"type": "redis", "url": server.url, "timeout": 5}
+        store = {"type": "redis", "url": server.url, "timeout": 10, "connect_timeout": 60}
         # One authority for both, as behind one name.
         host = {"Host": "shop.example"}
         with (

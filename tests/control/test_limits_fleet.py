@@ -67,7 +67,7 @@ def test_three_gateways_on_one_redis_count_as_one(tmp_path: Path, service: Servi
         {"name": "more", "requests": 10 * MOST, "window": LONG, "type": "token_bucket"},
     ]
     with RedisServer(tmp_path) as server, ExitStack() as stack:
-        store = {"type": "redis", "url": server.url, "timeout": 5}
+        store = {"type": "redis", "url": server.url, "timeout": 10, "connect_timeout": 60}
         gateways = [
             stack.enter_context(running(tmp_path / str(number), service, limits, store=store)) for number in range(3)
         ]
@@ -110,7 +110,7 @@ def test_the_counts_of_one_key_begin_afresh_and_no_others(tmp_path: Path, servic
     with ExitStack() as stack:
         store: dict[str, Any] = {"type": kind}
         if kind == "redis":
-            store |= {"url": stack.enter_context(RedisServer(tmp_path)).url, "timeout": 5}
+            store |= {"url": stack.enter_context(RedisServer(tmp_path)).url, "timeout": 10, "connect_timeout": 60}
         gateway = stack.enter_context(running(tmp_path / "gateway", service, limits, store=store))
 
         def exhaust(who: str) -> int:
