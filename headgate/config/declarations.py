@@ -225,11 +225,14 @@ def _is_good(
 
 
 def env_example(text: str, source: str) -> str:
-    """Return the variables that a document declares as a file that sets them, each with what it is for."""
-    head = read_head(Layer(source, text))
-    declared = variables_of(head.env, {}, frozenset(), []).table
+    """Return the variables that a document declares as a file that sets them, each with what it is for.
+
+    Those without which nothing starts while all else is as by default stand there to be filled in.
+    """
+    table = read_head(Layer(source, text)).env
+    variables = variables_of(table, {}, frozenset(), [])
     lines = [f"# Variables of {source}, with their defaults. Uncomment what you change.", ""]
-    for name, variable in declared.items():
+    for name, variable in variables.table.items():
         about = [variable.help, f"One of {', '.join(variable.values)}." if variable.values else ""]
         about += [f"Without it: {variable.absent}." if variable.absent else ""]
         about += [f"It has no effect: {variable.unused}." if variable.unused else ""]
@@ -237,6 +240,6 @@ def env_example(text: str, source: str) -> str:
         default = variable.default if variable.default is not None else ""
         shown = ",".join(map(str, default)) if isinstance(default, list) else str(default)
         shown = shown.lower() if isinstance(default, bool) else shown
-        needed = variable.required is True
+        needed = table is not None and _holds("required", name, table, variables)
         lines += [f"{'' if needed else '#'}{name}={shown}", ""]
     return "\n".join(lines)
