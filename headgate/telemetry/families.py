@@ -109,7 +109,7 @@ _TABLE = (
     Family(
         "headgate_upstream_requests_total",
         "counter",
-        "Attempts at an upstream, by class of the answer (2xx) or reason of the failure.",
+        "Attempts at an upstream, by the status of the answer or its class (2xx), or why there was none.",
         ("service", "outcome", "method", "status"),
         fine=("method", "status"),
     ),
