@@ -33,6 +33,18 @@ OWN = {
                     "match": {"path": "/api/v1/analytics/dotted"},
                     "auth": {"permissions": "campaigns.update"},
                 },
+                *(
+                    {
+                        "name": name,
+                        "match": {"path": f"/api/v1/analytics/{name}"},
+                        "auth": {"permissions": permission},
+                    }
+                    for name, permission in {
+                        "call": "call:create",
+                        "look": "read:calls",
+                        "write": "write:calls",
+                    }.items()
+                ),
             ],
         },
         {
@@ -258,6 +270,24 @@ def test_who_only_looks_changes_nothing(run: Running) -> None:
 def test_permissions_may_have_dots_or_colons(run: Running) -> None:
     dotted = {role: ask(run, "/api/v1/analytics/dotted", token(role=role)).status for role in ("manager", "viewer")}
     assert dotted == {"manager": 200, "viewer": 403}
+
+
+@pytest.mark.parametrize(
+    ("role", "may"),
+    [
+        ("super_admin", {"x", "dotted", "call", "look", "write"}),
+        ("supervisor", {"call"}),
+        ("agent", {"call"}),
+        ("viewer", {"look"}),
+        ("api_user", {"look", "write"}),
+        ("guest", set()),
+    ],
+)
+def test_what_each_role_may(run: Running, role: str, may: set[str]) -> None:
+    """S1-35, with the roles of the sibling: `read:*`, `write:*`, `*`."""
+    paths = ("x", "dotted", "call", "look", "write")
+    asked = {path: ask(run, f"/api/v1/analytics/{path}", token(role=role)).status for path in paths}
+    assert asked == {path: 200 if path in may else 403 for path in paths}
 
 
 def test_what_clients_say_of_themselves_reaches_nobody(run: Running) -> None:
