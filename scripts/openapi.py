@@ -133,11 +133,12 @@ def _service(route: ResolvedRoute, config: ResolvedConfig) -> dict[str, Any]:
     ]
     shapes = ErrorShapes(config.errors)
     refusals = {str(shapes.status(reason)): {"$ref": f"#/components/responses/{reason}"} for reason in _REASONS}
+    answers = {"200": {"description": "What the service answers"}, **refusals}
     operation = {
         "summary": "Ask a service",
         "description": "The request goes on with its query, its fields and its body, without the prefix of its path.",
         "security": [{"bearer": []}],
-        "responses": {"default": {"description": "What the service answers"}, **refusals},
+        "responses": {**answers, "default": {"description": "What the service answers, with a status of its own"}},
     }
     return {path: {"parameters": parameters, **dict.fromkeys(_METHODS, operation)}}
 

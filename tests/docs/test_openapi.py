@@ -53,7 +53,7 @@ def test_the_public_document_says_what_the_preset_answers() -> None:
     assert schema["required"] == ["status", "timestamp", "version", "uptime"]
     assert schema["properties"]["uptime"] == {"type": "integer"}
     asked = document["paths"]["/v1/{service}/{path}"]["get"]
-    assert {"401", "404", "429", "502", "503", "504", "default"} <= set(asked["responses"])
+    assert {"200", "401", "404", "429", "502", "503", "504", "default"} <= set(asked["responses"])
     assert asked["security"] == [{"bearer": []}]
     limited = document["components"]["responses"]["rate_limited"]["headers"]
     assert set(limited) == {"X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "Retry-After"}
