@@ -59,7 +59,7 @@ class Scene:
                         "name": "search",
                         "url": endpoints[0],
                         "circuit_breaker": {"threshold": 20, "window_size": 100},
-                        "routes": [{"name": "search", "match": {"path": "/search"}, "cache": {"ttl": 60}}],
+                        "routes": [{"name": "search", "match": {"path": "/search"}, "cache": {"ttl": 3600}}],
                     },
                     {
                         "name": "gone",
