@@ -41,6 +41,7 @@ from headgate.control.store_file import StoreFiles
 from headgate.control.unforeseen import in_callbacks, tell_of_the_unforeseen
 from headgate.control.watch import Watch, watched
 from headgate.control.withheld import for_workers, withheld
+from headgate.core.clock import wall
 from headgate.core.trace import kind_of, places_of
 
 if TYPE_CHECKING:
@@ -215,9 +216,10 @@ class Control:
 
     async def _bring_first(self) -> str | None:
         """Load and bring into force what a start, or the restart of control, finds; return what is wrong."""
+        began = wall()
         # In a thread, as always: a configuration that takes long to load must not look like a stuck process.
         loaded = await asyncio.to_thread(self._load)
-        self._watch.follow(watched(loaded))
+        self._watch.follow(watched(loaded), began)
         first = self._seat.workers == 0
         if first and loaded.config is None:
             return render([*loaded.problems, *loaded.notices], colour=sys.stderr.isatty())
@@ -251,7 +253,7 @@ class Control:
         async with self._in_turn:
             self._reload_waits = False
             self._watch.mark()
-            before = self._watch.paths
+            before, began = self._watch.paths, wall()
             try:
                 loaded = await asyncio.to_thread(load or self._load)
                 if load is not None:
@@ -265,7 +267,7 @@ class Control:
                 # It may be a named file that is missing or broken: whatever mattered before, still does.
                 self._watch.follow([*self._watch.paths, *watched(loaded)])
                 return self._refuse(cause, tuple(str(each) for each in loaded.problems))
-            self._watch.follow(watched(loaded))
+            self._watch.follow(watched(loaded), began)
             outcome = await self._bring(loaded, loaded.config, cause)
             if undo is not None and not outcome.ok:
                 await asyncio.to_thread(undo)

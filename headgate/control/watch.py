@@ -11,6 +11,7 @@ then, or a copy in progress, is waited for. No clock in here; who polls each sec
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from headgate.config.loader import LoadResult
 
 Fingerprint = tuple[object, ...]
+
+# What nothing on a disk has.
+_UNKNOWN: Fingerprint = ()
 
 
 class Watch:
@@ -36,10 +40,13 @@ class Watch:
         """Return what is watched."""
         return list(self._known)
 
-    def follow(self, paths: Iterable[Path]) -> None:
-        """Watch `paths` from now on. What was watched already keeps its state: no change in between is lost."""
+    def follow(self, paths: Iterable[Path], since: float = math.inf) -> None:
+        """Watch `paths` from now on. What was watched already keeps its state: no change in between is lost.
+
+        Others may have been read from `since` on, in seconds since 1970: what was written then counts as changed.
+        """
         known = self._known
-        self._known = {path: known[path] if path in known else fingerprint(path) for path in paths}
+        self._known = {path: known[path] if path in known else _first_seen(path, since) for path in paths}
         self._candidate = None
 
     def mark(self) -> None:
@@ -71,11 +78,23 @@ def fingerprint(path: Path) -> Fingerprint:
         real = path.resolve(strict=True)
         if not real.is_dir():
             return _of_file(real)
-        # Hidden members are swap files of editors, and the machinery of a ConfigMap that visible links lead to.
-        members = sorted(member for member in real.iterdir() if not member.name.startswith("."))
-        return real, *((member.name, *_of_file(member.resolve(strict=True))) for member in members)
+        return real, *((member.name, *_of_file(member.resolve(strict=True))) for member in _members(real))
     except OSError as error:
         return (error.errno,)
+
+
+def _first_seen(path: Path, since: float) -> Fingerprint:
+    found = fingerprint(path)
+    try:
+        read = _members(path) if path.is_dir() else [path]
+        return _UNKNOWN if any(each.stat().st_mtime >= since for each in read) else found
+    except OSError:
+        return found
+
+
+def _members(folder: Path) -> list[Path]:
+    """List what counts of a folder: hidden ones are swap files of editors, and what links of a ConfigMap lead to."""
+    return sorted(member for member in folder.iterdir() if not member.name.startswith("."))
 
 
 def _of_file(real: Path) -> Fingerprint:

@@ -28,6 +28,15 @@ def test_a_change_is_reported_once_when_two_polls_agree(config: Path) -> None:
     assert [watch.poll() for _ in range(4)] == [[], [config], [], []]
 
 
+def test_what_is_written_while_it_is_read_for_the_first_time_is_a_change(config: Path, tmp_path: Path) -> None:
+    os.utime(config, (1000.0, 1000.0))
+    os.utime(tmp_path, (1000.0, 1000.0))
+    for since, changed in ((1000.1, []), (1000.0, [config, tmp_path]), (999.0, [config, tmp_path])):
+        watch = Watch()
+        watch.follow([config, tmp_path], since)
+        assert [watch.poll() for _ in range(3)] == [[], changed, []]
+
+
 def test_content_still_being_written_is_waited_for(config: Path) -> None:
     watch = Watch([config])
     for length in range(1, 5):
