@@ -84,7 +84,7 @@ def explain(config: ResolvedConfig, question: Question, environ: Mapping[str, st
     found = table.explain(asked.host, asked.path, asked.method, asked.fields, asked.query or b"")
     explained["considered"] = [{"route": step.route, "taken": step.taken, "why": step.why} for step in found.steps]
     if not isinstance(found.result, Matched):
-        verdict = _unrouted(found.result, config.method_mismatch, shapes)
+        verdict = _unrouted(found.result, config, shapes)
         return {"verdict": verdict, **explained, "limits": early_limits_of(config, asked)}
     other = table.bare(found.result, asked.host, asked.path, asked.method, asked.fields, asked.query or b"")
     if other is not None:
@@ -105,10 +105,12 @@ def _shapes_of(config: ResolvedConfig, route: ResolvedRoute) -> ErrorShapes:
     return ErrorShapes(config.errors, route.settings.errors)
 
 
-def _unrouted(result: NotFound | MethodNotAllowed, mismatch: str, shapes: ErrorShapes) -> str:
+def _unrouted(result: NotFound | MethodNotAllowed, config: ResolvedConfig, shapes: ErrorShapes) -> str:
     if isinstance(result, NotFound):
-        return f"refused with {shapes.status('route_not_found')}: no route matches"
-    return f"refused with {shapes.status(mismatch)}: this path answers {', '.join(result.allow)} only"
+        asks = config.unrouted is not None and config.unrouted.mode == "required"
+        strangers = f" ({shapes.status('missing_credentials')} for strangers)" if asks else ""
+        return f"refused with {shapes.status('route_not_found')}{strangers}: no route matches"
+    return f"refused with {shapes.status(config.method_mismatch)}: this path answers {', '.join(result.allow)} only"
 
 
 def _turned(door: Door, shapes: ErrorShapes) -> str:

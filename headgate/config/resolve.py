@@ -163,6 +163,8 @@ class ResolvedConfig:
     surface_socket: str | None = None
     headers: HeaderEdits | None = None
     method_mismatch: str = "method_not_allowed"
+    # What callers must show to be told that there is no route; None for nothing.
+    unrouted: Auth | None = None
 
 
 def resolve(config: Config) -> ResolvedConfig:
@@ -194,6 +196,7 @@ def resolve(config: Config) -> ResolvedConfig:
         cors=config.cors,
         headers=config.headers,
         method_mismatch=config.method_mismatch,
+        unrouted=(config.auth or default_auth(config.identity)) if config.unrouted == "known" else None,
         security_headers=config.security_headers,
         trusted_hosts=tuple(config.trusted_hosts),
         header_filter=config.header_filter,

@@ -309,6 +309,10 @@ class Config:
         default="method_not_allowed",
         help="How a request fails that only its method keeps from a route: 405, or as if the route were not there.",
     )
+    unrouted: Literal["anybody", "known"] = setting(
+        default="anybody",
+        help="Who is told that no route takes a path: anybody, or callers whom `auth` lets in; others get 401.",
+    )
     headers: HeaderEdits | None = setting(
         default=None,
         help="Header edits of services and routes that have none; those of answers on all that have no route, too.",

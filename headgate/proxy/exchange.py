@@ -36,6 +36,7 @@ from headgate.proxy.own import after
 from headgate.proxy.placeholders import value_of
 from headgate.proxy.plan import Plan, RouteRuntime
 from headgate.proxy.refusal import fail
+from headgate.proxy.strangers import turned_away
 from headgate.proxy.tries import Tries
 from headgate.wire.call import Call
 from headgate.wire.compression import Encoder, EncodingSink
@@ -190,7 +191,7 @@ class Exchange:
                 await relayed
                 self.release()
         except Failure as failure:
-            fail(self, await self.gateway.limiter.turn_away(self, failure))
+            fail(self, await turned_away(self, failure))
         except Answered as answer:
             self.respond(answer.status, answer.content_type, answer.body, answer.fields)
         except Exception as error:

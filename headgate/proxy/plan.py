@@ -222,6 +222,14 @@ def _address_gate(addresses: Addresses, shared: dict[Any, Any]) -> AddressGate:
     return gate
 
 
+def _stranger_gate(config: ResolvedConfig, ways: Ways, metrics: Metrics) -> IdentityGate | None:
+    """Make what asks who a request without a route is from, if anything does."""
+    auth = config.unrouted
+    if auth is None or auth.mode == "none":
+        return None
+    return IdentityGate(auth, ways.of(auth.methods), ways.identity, metrics)
+
+
 def _entry(config: ResolvedConfig, dresses: Iterable[Dress]) -> Entry | None:
     hosts = TrustedHosts(config.trusted_hosts) if config.trusted_hosts else None
     preflights = any(dress.cors is not None for dress in dresses)
@@ -254,6 +262,7 @@ class Plan:
         "own_series",
         "redaction",
         "sampler",
+        "stranger_gate",
         "tracer",
         "unrouted",
         "vias",
@@ -286,6 +295,7 @@ class Plan:
         self.clusters = {service.name: make_cluster(service) for service in services}
         self.unrouted = metrics.requests("", "")
         self._method_mismatch = config.method_mismatch
+        self.stranger_gate = _stranger_gate(config, ways, metrics)
         # Of own endpoints, most of which workers answer without a route.
         paths = [*exposed(config), *(item.path for item in config.surface)]
         self.own_series = {path: metrics.requests(f"own {path}", "") for path in paths}

@@ -55,8 +55,9 @@ def refusal(exchange: Exchange, failure: Failure) -> tuple[Fields, bytes]:
     retry_after = None
     if failure.reason == "method_not_allowed":
         extra.append((b"Allow", failure.detail.encode()))
-    elif exchange.status == 401 and not extra and exchange.way is not None and exchange.way.gate is not None:
-        extra += exchange.way.gate.challenge(failure.reason)
+    elif exchange.status == 401 and not extra:
+        gate = exchange.way.gate if exchange.way is not None else exchange.plan.stranger_gate
+        extra += gate.challenge(failure.reason) if gate is not None else ()
     elif exchange.status in TRY_LATER:
         retry_after = ceil(failure.retry_after) or _shapes(exchange).retry_after(failure.reason)
         extra.append((b"Retry-After", b"%d" % retry_after))

@@ -79,10 +79,16 @@ def test_a_large_body_goes_on_whole(running: Scene) -> None:
 
 
 def test_a_path_that_no_service_has_is_404(running: Scene) -> None:
-    """S3-31, and a name that only begins as one does."""
+    """S3-31, and a name that only begins as one does; who shows no credential is asked for one, as for any path."""
     for path in ("/api/v1/nope/x", "/api/v1/authority/x", "/nope"):
         answer = running.send("GET", path)
         assert (answer.status, answer.json) == (404, {"detail": "Service not found"})
+        for shown in ({}, {"Authorization": "Bearer nonsense"}):
+            stranger = running.gateway.get(path, {"Origin": "https://a.example", **shown})
+            message = "Invalid or expired token" if shown else "Authentication required"
+            assert (stranger.status, stranger.json) == (401, {"error": message})
+            assert "Bearer" in stranger.headers["www-authenticate"]
+            assert stranger.headers["access-control-allow-origin"] == "*"
     wrong = running.send("TRACE", "/api/v1/auth/x")
     assert (wrong.status, wrong.json) == (405, {"detail": "Method Not Allowed"})
 

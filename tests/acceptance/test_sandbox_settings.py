@@ -233,7 +233,7 @@ def test_a_gateway_with_values_of_its_own_from_a_file_and_the_environment(tmp_pa
         preflight = gateway.ask("OPTIONS", "/api/v1/auth/x", None, asked)
         assert (preflight.status, preflight.headers["access-control-allow-methods"]) == (204, "GET, PUT")
         assert gateway.ask("OPTIONS", "/x", None, {**asked, "Origin": "https://b.example"}).status == 403
-        assert (gateway.get("/metrics").status, gateway.get("/prom").status) == (404, 200)
+        assert (gateway.get("/metrics", bearer=token).status, gateway.get("/prom").status) == (404, 200)
         assert "Own name" in gateway.get("/docs").text
         assert gateway.shown("/openapi.json")["info"] == {"title": "Own name", "version": "2.5.0"}
         assert gateway.shown("/health")["version"] == "2.5.0"
