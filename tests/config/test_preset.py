@@ -11,6 +11,7 @@ import pytest
 from headgate.config.declarations import Layer, env_example, read_head
 from headgate.config.loader import LoadResult, load
 from headgate.config.preset import preset_about, preset_names, preset_source, preset_text
+from headgate.config.resolve import OWN_SERVICE
 from headgate.config.yaml_nodes import Map
 from tests.config.test_json_schema import errors
 
@@ -62,6 +63,24 @@ def test_who_asks_is_refused_only_where_a_worker_stays_a_second_behind(name: str
     config = loaded(name).config
     assert config is not None
     assert (config.overload.enabled, config.overload.lag) == (True, 1)
+
+
+@each_preset
+def test_what_workers_ask_of_control_is_counted_as_of_no_service(name: str) -> None:
+    """Under names of the description's own, that is: they would show a service that nobody has."""
+    config = loaded(name).config
+    assert config is not None
+    named = [
+        form
+        for family in (
+            "headgate_upstream_requests_total",
+            "headgate_upstream_duration_seconds",
+            "headgate_retries_total",
+        )
+        for form in config.telemetry.metrics.names.get(family, [])
+        if form.labels and "service" in form.labels.values()
+    ]
+    assert [form.name for form in named if OWN_SERVICE not in form.without.get("service", [])] == []
 
 
 @each_preset
