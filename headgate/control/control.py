@@ -224,6 +224,10 @@ class Control:
         if first and loaded.config is None:
             return render([*loaded.problems, *loaded.notices], colour=sys.stderr.isatty())
         config = self._config or loaded.config
+        if config is not None:
+            # Before anything of this start is said, here and by the master.
+            Log.level = config.telemetry.level
+            self._seat.link.send({"type": "level", "level": config.telemetry.level})
         error = self._bind_admin(config.admin.address) if config else None
         if error:
             if first:

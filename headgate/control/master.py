@@ -264,6 +264,8 @@ class Master:
     def _on_message(self, child: Child, message: dict[str, Any]) -> None:
         if message["type"] == "open":
             self._tell(child, self._open(message["addresses"], message["workers"]))
+        elif message["type"] == "level":
+            Log.level = message["level"]
         elif message["type"] == "settled":
             self._settle(message)
 

@@ -139,6 +139,8 @@ def test_everything_switched_off_and_a_service_of_a_file(tmp_path: Path) -> None
                 ("error", 502),
                 ("warning", 401),
             ]
+            # Nor of its own start.
+            assert {line["level"].lower() for line in it.log()} == {"warning", "error"}
             # What SERVER_READ_TIMEOUT and SERVER_IDLE_TIMEOUT are read into; only clients with no time meet it.
             it.write(own | {"http": {"header_timeout": 0.1, "keepalive_timeout": 0.1}})
             it.reload()
