@@ -24,8 +24,8 @@ _NOTHING = Value((), False, False)
 # Types that are text: a version 2.0 is no number, a name that reads no is no boolean.
 _WORDS = ("text", "url", "enum")
 # As time.ParseDuration of Go reads them, and days.
-_GO_DURATION = re.compile(r"(?:\d{1,15}(?:\.\d{1,9})?(?:ns|us|\u00b5s|\u03bcs|ms|s|m|h|d))+", re.ASCII)
-_GO_PART = re.compile(r"(\d+(?:\.\d+)?)(ns|us|\u00b5s|\u03bcs|ms|s|m|h|d)", re.ASCII)
+_GO_DURATION = re.compile(r"\+?(?:(?:\d{1,15}(?:\.\d{0,9})?|\.\d{1,9})(?:ns|us|\u00b5s|\u03bcs|ms|s|m|h|d))+", re.ASCII)
+_GO_PART = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|\u00b5s|\u03bcs|ms|s|m|h|d)", re.ASCII)
 _UNITS = {"ns": 1e-9, **dict.fromkeys(("us", "\u00b5s", "\u03bcs"), 1e-6)}
 _UNITS |= {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _BOOLEANS = {

@@ -42,6 +42,7 @@ def read(variable: Variable, text: str) -> tuple[str, ...] | None:
         ("bool", "T", ("true",)),
         ("bool", "f", ("false",)),
         ("duration", "1h30m", ("5400",)),
+        ("duration", "+.5s1.ms", ("0.501",)),
         ("duration", "1m0.5s250us", ("60.50025",)),
         ("duration", "5 weeks", None),
         ("size", "16MiB", ("16777216",)),
