@@ -14,6 +14,8 @@ from headgate.core.settings import parse_duration
 
 DEFAULT_FILE = "headgate.yaml"
 USAGE_ERROR = 2
+# What argparse says of a command without its action.
+_NO_ACTION = "the following arguments are required: ACTION"
 
 
 class Namespace(argparse.Namespace):
@@ -107,6 +109,10 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Leave with exit status 2 and a sentence."""
+        if message.startswith(_NO_ACTION):
+            action = next(each for each in self._actions if each.metavar == "ACTION")
+            known = action.type.words if isinstance(action.type, OneOf) else action.choices or ()
+            message = f"an action is missing: {', '.join(known)}"
         self.exit(self.fail(message))
 
     def fail(self, message: str) -> int:

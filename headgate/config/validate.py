@@ -160,6 +160,9 @@ def _problem(fault: _Fault, root: Map) -> Problem:
         )
     if fault.kind == "union_tag_invalid" and fault.shape is not None:
         tag = _tag(fault.node)
+        if "://" in tag:
+            text = f"a URL stands under the key `url`, beside `type`: one of {', '.join(fault.shape.options)}"
+            return Problem(at, path, "expected a mapping, got a URL", text)
         return Problem(at, path, f'there is no type "{key_shown(tag)}"', did_you_mean(tag, fault.shape.options))
     if fault.kind == "union_tag_not_found" and fault.shape is not None:
         return Problem(at, path, "the key `type` is missing", f"one of {', '.join(fault.shape.options)}")

@@ -307,7 +307,7 @@ def test_what_the_gateway_does_not_do_it_says(admin: str, capsys: pytest.Capture
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["breaker"], "ACTION"),
+        (["breaker"], "headgate breaker: an action is missing: list, reset, open, close"),
         (["breaker", "rest", "chat"], 'there is no action "rest"; did you mean "reset"?'),
         (["endpoint", "remove"], 'there is no action "remove": list, disable, enable, drain'),
     ],

@@ -148,7 +148,7 @@ def test_rotating_makes_a_new_key_and_lets_the_old_one_go_on_for_a_while(run: Ru
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ((), "the following arguments are required: ACTION"),
+        ((), "headgate keys: an action is missing: create, list, revoke, rotate, hash"),
         (("crate",), 'headgate keys: there is no action "crate"; did you mean "create"?'),
         (("please",), 'there is no action "please": create, list, revoke, rotate, hash'),
         (("create", "--expires", "1999-01-01"), '"1999-01-01" is over already'),
