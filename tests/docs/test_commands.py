@@ -17,7 +17,7 @@ from tests.docs.test_examples import PAGES, ROOT
 _BLOCK = re.compile(r"^ *```(?:sh|bash|console)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 # In the middle of a sentence, the whole of a piece of code; a usage with brackets says what may stand there.
 _INLINE = re.compile(r"(?<!`)`((?:[A-Z_]+=\S+ )*headgate [^`\[\]]+)`(?!`)")
-_UNFINISHED = re.compile(r"are required: |expected \w+ arguments?|got \"(\.\.\.|…)\"")
+_UNFINISHED = re.compile(r"are required: |an action is missing: |expected \w+ arguments?|got \"(\.\.\.|…)\"")
 # Where the shell begins another command, or sends what this one says elsewhere.
 _ENDS = {"|", "||", "&&", ";", "&", ">", ">>", "<", ")"}
 
