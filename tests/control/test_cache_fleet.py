@@ -31,8 +31,15 @@ def purge(gateway: Gateway, **named: object) -> tuple[int, dict[str, Any]]:
     return status, json.loads(body)
 
 
-def crowd(gateway: Gateway, path: str) -> None:
-    for _ in range(MANY):
+def crowd(gateway: Gateway, path: str, kept: int = 0) -> None:
+    """Ask often; `kept` is how many entries there are once the first answer is one, 0 for one that is none.
+
+    It becomes one behind its end, and another worker that has looked just before that asks the service, too.
+    """
+    assert gateway.ask(path)[0] == 200
+    if kept:
+        until(lambda: gateway.shown("/api/v1/cache")["store"]["entries"] == kept, "it is kept")
+    for _ in range(MANY - 1):
         assert gateway.ask(path)[0] == 200
 
 
@@ -40,8 +47,8 @@ def test_all_workers_answer_from_one_cache_and_what_is_purged_is_gone_from_all(
     tmp_path: Path, service: Service
 ) -> None:
     with running(tmp_path, service) as gateway:
-        crowd(gateway, "/a")
-        crowd(gateway, "/b?x=1")
+        crowd(gateway, "/a", 1)
+        crowd(gateway, "/b?x=1", 2)
         assert sorted(service.asked) == ["/a", "/b?x=1"]
         # A worker counts behind its answer.
         counted = {"miss": 2, "hit": 2 * MANY - 2}
@@ -53,19 +60,19 @@ def test_all_workers_answer_from_one_cache_and_what_is_purged_is_gone_from_all(
         assert f'headgate_cache_requests_total{{route="all",result="hit"}} {2 * MANY - 2}\n' in metrics
         assert "headgate_cache_entries 2\n" in metrics
         assert purge(gateway, url=f"http://127.0.0.1:{gateway.port}/a") == (200, {"by": "url", "purged": 1})
-        crowd(gateway, "/a")
+        crowd(gateway, "/a", 2)
         crowd(gateway, "/b?x=1")
         assert sorted(service.asked) == ["/a", "/a", "/b?x=1"]
         assert purge(gateway, prefix=f"http://127.0.0.1:{gateway.port}/b")[1]["purged"] == 1
         assert purge(gateway, all=True)[1]["purged"] == 1
-        crowd(gateway, "/b?x=1")
+        crowd(gateway, "/b?x=1", 1)
         assert service.asked.count("/b?x=1") == 2
         assert "headgate_cache_purged_total 3\n" in gateway.metrics()
 
 
 def test_it_outlives_workers_and_control_and_goes_with_its_configuration(tmp_path: Path, service: Service) -> None:
     with running(tmp_path, service) as gateway:
-        crowd(gateway, "/a")
+        crowd(gateway, "/a", 1)
         before = gateway.workers()
         for pid in before:
             os.kill(pid, signal.SIGKILL)
@@ -78,7 +85,7 @@ def test_it_outlives_workers_and_control_and_goes_with_its_configuration(tmp_pat
         # The successor of control finds the same store.
         until(lambda: gateway.shown("/api/v1/cache")["store"]["entries"] == 1, "it is looked at again")
         assert purge(gateway, all=True) == (200, {"by": "all", "purged": 1})
-        crowd(gateway, "/a")
+        crowd(gateway, "/a", 1)
         assert service.asked == ["/a", "/a"]
         gateway._more["cache"] = False
         gateway.write({"url": f"http://{service.name}"})
