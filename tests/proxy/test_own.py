@@ -64,6 +64,16 @@ async def test_an_answer_of_a_form_of_its_own_waits_for_the_first_word_of_contro
 
 
 @on_loop
+async def test_a_gateway_that_begins_is_not_called_degraded() -> None:
+    async with gateway({"surface": [{"path": "/h", "view": "health"}, {"path": "/l", "view": "live"}]}) as rig:
+        asking = asyncio.ensure_future(said(rig, "/h"))
+        assert (await said(rig, "/l"))[0] == 200
+        assert not asking.done()
+        tell(rig)
+        assert await asking == (200, b"now")
+
+
+@on_loop
 async def test_a_gateway_that_needs_something_is_not_called_ready_before_that_was_looked_at() -> None:
     cache = {"name": "cache", "url": "redis://127.0.0.1:1", "ready": True}
     document = {
