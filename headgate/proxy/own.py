@@ -176,7 +176,7 @@ class LocalAnswers(dict[str, Own]):
         # A set and keys make a set, and compiled code takes none for a frozenset.
         self._news = frozenset({item.path for item in config.surface if item.view == "health"} & self.keys())
         if self.at == _NEVER:
-            # A gateway that begins is not degraded: nobody has looked yet.
+            # A worker that has heard nothing would call healthy what nobody has looked at yet.
             waits = {item.path for item in config.surface if item.body is not None or item.view == "health"}
             waits.add("/health")
             if any(each.ready for each in config.health.dependencies):

@@ -64,7 +64,7 @@ async def test_an_answer_of_a_form_of_its_own_waits_for_the_first_word_of_contro
 
 
 @on_loop
-async def test_a_gateway_that_begins_is_not_called_degraded() -> None:
+async def test_health_of_a_gateway_that_begins_waits_until_it_has_been_looked_at() -> None:
     async with gateway({"surface": [{"path": "/h", "view": "health"}, {"path": "/l", "view": "live"}]}) as rig:
         asking = asyncio.ensure_future(said(rig, "/h"))
         assert (await said(rig, "/l"))[0] == 200
